@@ -1,0 +1,63 @@
+"""Deploy Segment Anything on edge devices: a model goes in, a folder for a named device comes out.
+
+    import samedge
+
+    with samedge.Predictor.from_bundle("out/intel") as predictor:
+        embedding = predictor.encode(image)
+        result = predictor.decode(embedding, samedge.Prompt(points=[[x, y]]))
+
+Public names are resolved when they are first used, so that ``import samedge`` costs milliseconds
+and loads no backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from samedge._version import __version__
+
+if TYPE_CHECKING:
+    from samedge.bundle import Bundle
+    from samedge.errors import SamedgeError
+    from samedge.images import load_image
+    from samedge.predictor import Predictor, load_default
+    from samedge.types import ImageEmbedding, Masks, Precision, Prompt
+
+__all__ = [
+    "Bundle",
+    "ImageEmbedding",
+    "Masks",
+    "Precision",
+    "Predictor",
+    "Prompt",
+    "SamedgeError",
+    "__version__",
+    "load_default",
+    "load_image",
+]
+
+_HOMES = {
+    "Bundle": "samedge.bundle",
+    "ImageEmbedding": "samedge.types",
+    "Masks": "samedge.types",
+    "Precision": "samedge.types",
+    "Predictor": "samedge.predictor",
+    "Prompt": "samedge.types",
+    "SamedgeError": "samedge.errors",
+    "load_default": "samedge.predictor",
+    "load_image": "samedge.images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module when the name is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'samedge' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

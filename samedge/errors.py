@@ -1,0 +1,121 @@
+"""Every exception that samedge raises on purpose.
+
+    SamedgeError
+    ├── UnknownNameError (LookupError)          lists the known names, suggests the nearest
+    ├── BackendUnavailableError (ImportError)   ends in the command that installs what is missing
+    ├── BundleError (ValueError)                manifest missing, hash wrong, half a bundle
+    │   └── IncompatibleArtifactError           made for another TensorRT, GPU or schema version
+    ├── OptionError (ValueError)                an option with a value that its backend cannot use
+    ├── TensorMismatchError (ValueError)        a feed does not fit the graph's tensor specs
+    ├── PromptError (ValueError)                a prompt that no image could satisfy
+    ├── ImageError (ValueError)                 a file or array that is not a usable image
+    ├── CalibrationError (ValueError)           a calibration set that cannot calibrate
+    ├── DatasetError (ValueError)               names the file and the annotation
+    ├── RecipeError (ValueError)                names the recipe's key and the nearest known one
+    ├── CheckpointError (ValueError)            names missing, extra and wrongly shaped keys
+    │   └── DownloadError                       says where to put the file by hand
+    ├── ExportError (RuntimeError)              names stage and format
+    │   └── GateError                           a measured value is past its limit (exit code 3)
+    │       └── ParityError                     measured value, threshold, tensor
+    └── InferenceError (RuntimeError)           wraps the native exception
+
+Every message says what is wrong with the actual value, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SamedgeError(Exception):
+    """Base of every error that samedge raises on purpose.
+
+    Attributes:
+        exit_code: what the command line exits with when this error ends a command.
+    """
+
+    exit_code: int = 1
+
+
+class UnknownNameError(SamedgeError, LookupError):
+    """A name that is in no table; the message lists the known ones and suggests the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        nearest = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        listing = ", ".join(self.known) or "none"
+        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {listing}.")
+
+
+class BackendUnavailableError(SamedgeError, ImportError):
+    """A backend, or a device of it, that is not on this machine; ends in the install command."""
+
+
+class BundleError(SamedgeError, ValueError):
+    """A bundle that is missing, incomplete or altered."""
+
+
+class IncompatibleArtifactError(BundleError):
+    """A sound artifact made for another TensorRT, GPU or schema version."""
+
+
+class OptionError(SamedgeError, ValueError):
+    """An option of a backend with a value that it cannot use."""
+
+
+class TensorMismatchError(SamedgeError, ValueError):
+    """Feeds whose names, dtypes or shapes do not fit the graph."""
+
+
+class PromptError(SamedgeError, ValueError):
+    """A prompt that no image could satisfy."""
+
+
+class ImageError(SamedgeError, ValueError):
+    """A file or an array that is not a usable image."""
+
+
+class CalibrationError(SamedgeError, ValueError):
+    """A calibration set that cannot calibrate."""
+
+
+class DatasetError(SamedgeError, ValueError):
+    """A dataset that cannot be read; names the file and the annotation."""
+
+
+class RecipeError(SamedgeError, ValueError):
+    """A training recipe with an unknown, missing or contradictory key."""
+
+
+class CheckpointError(SamedgeError, ValueError):
+    """A checkpoint that does not fit its model."""
+
+
+class DownloadError(CheckpointError):
+    """A checkpoint that could not be fetched; says where to put the file by hand."""
+
+
+class ExportError(SamedgeError, RuntimeError):
+    """An export that failed; names the stage and the format."""
+
+
+class GateError(ExportError):
+    """A measured value past its limit: parity or accuracy."""
+
+    exit_code = 3
+
+
+class ParityError(GateError):
+    """The exported graphs do not give the reference's masks."""
+
+    def __init__(self, tensor: str, measured: float, threshold: float, advice: str) -> None:
+        self.tensor, self.measured, self.threshold = tensor, measured, threshold
+        super().__init__(
+            f"Parity of {tensor} is {measured:.4f}, below the gate of {threshold:.4f}. {advice}"
+        )
+
+
+class InferenceError(SamedgeError, RuntimeError):
+    """A native runtime failed; the original exception is the cause."""

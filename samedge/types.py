@@ -1,0 +1,195 @@
+"""The values that cross samedge's public functions: prompts in, embeddings between, masks out."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.errors import PromptError
+
+Array = npt.NDArray[Any]
+Size = tuple[int, int]
+"""``(height, width)`` in pixels, always in that order."""
+
+FOREGROUND, BACKGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = 1, 0, 2, 3
+PADDING, IGNORED = -1, -2
+"""Labels of ``point_labels``. ``PADDING`` is SAM's padding point: the first beside points
+without a box counts as SAM's own does, every other is masked out of the attention, so that padding
+a prompt to a longer ``N`` changes nothing. ``IGNORED`` is always masked out."""
+
+
+class Precision(str, enum.Enum):
+    """Numeric precision of an artifact, or the wish for one (``auto``)."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    W8 = "w8"
+    W6 = "w6"
+    W4 = "w4"
+
+
+def _numbers(values: npt.ArrayLike, name: str) -> Array:
+    """``values`` as float32; out of range becomes infinity, which is refused later."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(values, np.float64).astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{name} are not numbers in rows of one length ({error}).") from error
+
+
+def _points_array(points: npt.ArrayLike | None) -> Array:
+    array = np.zeros((0, 2), np.float32) if points is None else _numbers(points, "points")
+    if array.size == 0:
+        array = array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise PromptError(
+            f"points have shape {array.shape}, expected (N, 2): give [[x, y], ...] in pixels."
+        )
+    return array
+
+
+def _labels_array(labels: npt.ArrayLike | None, count: int) -> Array:
+    try:
+        array = np.full(count, FOREGROUND, np.int32) if labels is None else np.asarray(labels)
+    except ValueError as error:
+        raise PromptError(f"labels have rows of different lengths ({error}).") from error
+    if array.size == 0:
+        array = array.reshape(0)
+    if array.shape != (count,):
+        raise PromptError(
+            f"{count} points came with labels of shape {array.shape}, expected ({count},): "
+            "give one label a point, 1 for foreground and 0 for background."
+        )
+    if not np.isin(array, (FOREGROUND, BACKGROUND)).all():
+        raise PromptError(
+            f"labels are {array.tolist()}, expected only 1 (foreground) and 0 (background)."
+        )
+    return array.astype(np.int32)
+
+
+def _box_array(box: npt.ArrayLike | None) -> Array | None:
+    if box is None:
+        return None
+    array = _numbers(box, "box coordinates")
+    if array.shape != (4,):
+        raise PromptError(f"box has shape {array.shape}, expected (4,): give [x0, y0, x1, y1].")
+    if not np.isfinite(array).all():
+        raise PromptError(f"box {array.tolist()} holds NaN or infinity: give finite pixels.")
+    if array[0] >= array[2] or array[1] >= array[3]:
+        raise PromptError(
+            f"box {array.tolist()} is empty or inverted, expected x0 < x1 and y0 < y1: "
+            "give the top left corner first."
+        )
+    return array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompt:
+    """What to segment, in pixels of the original image.
+
+    Attributes:
+        points: (N, 2) float32, xy pixels of the original image.
+        labels: (N,) int32, 1 foreground and 0 background; ``None`` makes every point foreground.
+        box: (4,) float32, ``[x0, y0, x1, y1]`` pixels of the original image, or ``None``.
+        mask: an earlier mask to start from, or ``None``. Either (S/4, S/4) float low-res logits as
+            a ``Masks`` carries them, or (H, W) bool in the original image's frame.
+
+    Raises:
+        PromptError: wrong shapes, unknown labels, NaN, an empty or inverted box, or no prompt.
+    """
+
+    points: Any = None
+    labels: Any = None
+    box: Any = None
+    mask: Any = None
+
+    def __post_init__(self) -> None:
+        points = _points_array(self.points)
+        if not np.isfinite(points).all():
+            raise PromptError(f"points {points.tolist()} hold NaN or infinity: give finite pixels.")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "labels", _labels_array(self.labels, len(points)))
+        object.__setattr__(self, "box", _box_array(self.box))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", self._mask_array())
+        if not len(points) and self.box is None and self.mask is None:
+            raise PromptError("The prompt is empty: give at least a point, a box or a mask.")
+
+    def _mask_array(self) -> Array:
+        try:
+            mask = np.asarray(self.mask)
+        except ValueError as error:
+            raise PromptError(f"mask has rows of different lengths ({error}).") from error
+        if mask.ndim != 2:
+            raise PromptError(f"mask has shape {mask.shape}, expected two axes (H, W).")
+        if mask.dtype == np.bool_:
+            return mask
+        if not np.issubdtype(mask.dtype, np.floating):
+            raise PromptError(
+                f"mask has dtype {mask.dtype}, expected bool (a mask of the image) "
+                "or float (low-res logits of an earlier result): use mask > 127 for a picture."
+            )
+        if not np.isfinite(mask).all():
+            raise PromptError("mask holds NaN or infinity: give finite logits.")
+        return mask.astype(np.float32)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether one click is all there is, so that three masks compete (SAM paper, section 3)."""
+        return len(self.points) == 1 and self.box is None and self.mask is None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ActiveBackend:
+    """What really executed a graph."""
+
+    name: str
+    version: str | None
+    device: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageEmbedding:
+    """The encoder's output for one image, good for any number of prompts.
+
+    Attributes:
+        data: (1, 256, S/16, S/16) float32.
+        original_size: the image's size as it was given.
+        input_size: the size after resizing the longest side to S, before padding.
+        bundle_id: the bundle whose encoder made it; another bundle's decoder refuses it.
+        timing_ms: ``preprocess`` and ``encode``.
+    """
+
+    data: Array
+    original_size: Size
+    input_size: Size
+    bundle_id: str
+    timing_ms: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masks:
+    """The masks of one prompt.
+
+    Attributes:
+        masks: (M, H, W) bool, in the original image's frame.
+        iou_predictions: (M,) float32, the model's own estimate of each mask's IoU.
+        low_res_logits: (M, S/4, S/4) float32, before the threshold, in the padded input's frame.
+        stability_scores: (M,) float32, IoU of the masks cut at logits +1 and -1.
+        backend: what executed the decoder.
+        timing_ms: ``decode`` and ``postprocess``.
+    """
+
+    masks: Array
+    iou_predictions: Array
+    low_res_logits: Array
+    stability_scores: Array
+    backend: ActiveBackend
+    timing_ms: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,181 @@
+"""Any timm backbone as a student: its stages fused to stride 16 by one neck."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import timm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from samedge.errors import CheckpointError, UnknownNameError
+from samedge.models.base import Encoder
+from samedge.models.neck import FusionNeck
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimmConfig:
+    """What to build.
+
+    Attributes:
+        backbone: timm's name of the architecture.
+        image_size: side S of the input, in pixels; a multiple of 32.
+        embed_dim: channels of the image embedding.
+        body_blocks: residual blocks after the fusion.
+        norm: what ends the neck: ``"layer"`` over the channels, or ``"batch"``, which an exporter
+            folds away.
+        padding: ``"symmetric"`` as timm builds most backbones, or ``"same"``: TensorFlow's, where
+            a strided convolution pads right and bottom first.
+        frozen_bn: keep the backbone's batch norms at their running statistics while training.
+        weights: local safetensors file with timm's names for the backbone, or ``None``.
+    """
+
+    backbone: str
+    image_size: int = 1024
+    embed_dim: int = 256
+    body_blocks: int = 2
+    norm: Literal["layer", "batch"] = "layer"
+    padding: Literal["symmetric", "same"] = "symmetric"
+    frozen_bn: bool = False
+    weights: str | None = None
+
+
+class SameConv2d(nn.Conv2d):
+    """A strided convolution with TensorFlow's SAME padding, for inputs divisible by the stride."""
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d) -> SameConv2d:
+        """Take over a convolution's parameters and names; its own padding is dropped."""
+        same = cls(
+            conv.in_channels,
+            conv.out_channels,
+            (conv.kernel_size[0], conv.kernel_size[1]),
+            stride=(conv.stride[0], conv.stride[1]),
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+        same.weight, same.bias = conv.weight, conv.bias
+        surplus = [max(k - s, 0) for k, s in zip(conv.kernel_size, conv.stride, strict=True)]
+        top, left = surplus[0] // 2, surplus[1] // 2
+        same.edges = (left, surplus[1] - left, top, surplus[0] - top)
+        return same
+
+    edges: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad right and bottom first, then convolve."""
+        return super().forward(F.pad(x, self.edges))
+
+
+class TimmEncoder(nn.Module):
+    """A timm backbone and a fusion neck.
+
+    Args:
+        config: what to build.
+
+    Raises:
+        UnknownNameError: timm has no such backbone.
+        CheckpointError: the backbone has no stage at strides 4 to 32, or the weights do not fit.
+    """
+
+    def __init__(self, config: TimmConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone, channels = _backbone(config)
+        self.neck = FusionNeck(
+            channels, config.embed_dim, blocks=config.body_blocks, norm=config.norm
+        )
+        self._channels_last = str(getattr(self.backbone, "output_fmt", "NCHW")).endswith("NHWC")
+        if config.weights is not None:
+            load_backbone(self.backbone, Path(config.weights))
+        self.train(self.training)  # a fresh module trains, but a frozen batch norm does not
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised (B, 3, S, S) to (B, embed_dim, S/16, S/16)."""
+        stages = self.backbone(x)
+        if self._channels_last:
+            stages = [stage.permute(0, 3, 1, 2) for stage in stages]
+        out: Tensor = self.neck(stages)
+        return out
+
+    def train(self, mode: bool = True) -> TimmEncoder:  # noqa: FBT001, FBT002 - torch's signature
+        """Set training mode; with ``frozen_bn`` the backbone's batch norms stay in evaluation."""
+        super().train(mode)
+        if self.config.frozen_bn:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+
+def _backbone(config: TimmConfig) -> tuple[nn.Module, dict[int, int]]:
+    if not timm.is_model(config.backbone):
+        nearest = difflib.get_close_matches(config.backbone, timm.list_models(), n=5, cutoff=0.4)
+        raise UnknownNameError("timm backbone", config.backbone, nearest)
+    options: dict[str, Any] = {"features_only": True, "pretrained": False}
+    if timm.get_pretrained_cfg_value(config.backbone, "fixed_input_size"):
+        options["img_size"] = config.image_size
+    reductions = timm.create_model(config.backbone, **options).feature_info.reduction()
+    indices = {stride: index for index, stride in enumerate(reductions) if 4 <= stride <= 32}
+    if not indices:
+        raise CheckpointError(
+            f"Backbone {config.backbone} has stages at strides {reductions}, expected at least one "
+            "of 4, 8, 16, 32: choose another backbone."
+        )
+    backbone = timm.create_model(
+        config.backbone, out_indices=tuple(sorted(indices.values())), **options
+    )
+    if config.padding == "same":
+        _use_same_padding(backbone)
+    info = backbone.feature_info
+    return backbone, dict(zip(info.reduction(), info.channels(), strict=True))
+
+
+def _use_same_padding(backbone: nn.Module) -> None:
+    for parent in list(backbone.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d) and max(child.stride) > 1:
+                setattr(parent, name, SameConv2d.from_conv(child))
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> None:
+    """Load a local safetensors file with timm's names into a ``features_only`` backbone.
+
+    Raises:
+        CheckpointError: tensors that the backbone needs are missing or have another shape. What
+            only a classifier needs is left out, and logged.
+    """
+    loaded = safetensors.torch.load_file(path)
+    flat = {key.replace(".", "_"): key for key in loaded}  # features_only flattens some names
+    own = {key: value for key, value in backbone.state_dict().items() if value.ndim > 0}
+    missing = [key for key in own if key.replace(".", "_") not in flat]
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} tensors of the backbone: {', '.join(missing)}. "
+            "Expected timm's own names for this architecture."
+        )
+    matched = {key: loaded[flat[key.replace(".", "_")]] for key in own}
+    wrong = [f"{k} {tuple(v.shape)}" for k, v in matched.items() if v.shape != own[k].shape]
+    if wrong:
+        raise CheckpointError(f"{path} has tensors of other shapes than the backbone: {wrong}.")
+    backbone.load_state_dict(matched, strict=False)
+    used = {flat[key.replace(".", "_")] for key in own}
+    _LOG.info("%s: not needed: %s", path.name, ", ".join(sorted(set(loaded) - used)) or "nothing")
+
+
+class _TimmEncoder(Encoder[TimmConfig]):
+    name = "timm"
+    config_type = TimmConfig
+
+    def build(self, config: TimmConfig) -> nn.Module:
+        return TimmEncoder(config)
+
+
+ENCODER = _TimmEncoder()

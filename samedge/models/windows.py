@@ -1,0 +1,93 @@
+"""Attention windows without 6-D tensors, and constants that are computed once for deployment.
+
+Cutting (B, H, W, C) into windows is usually written with a rank-6 permutation, which several
+accelerators refuse. Batch and window row are adjacent before and after, and so are the columns of
+a window and the channels; so one rank-4 transposition does the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def to_windows(x: Tensor, window: int, grid: int) -> Tensor:
+    """Cut a square grid into windows, padding with zeros at the right and the bottom.
+
+    Args:
+        x: (B, grid, grid, C).
+        window: side of a window.
+        grid: side of the grid.
+
+    Returns:
+        (B * n * n, window, window, C) with n = ceil(grid / window).
+    """
+    channels, surplus = x.shape[3], -grid % window
+    if surplus:
+        x = F.pad(x, (0, 0, 0, surplus, 0, surplus))
+    count = (grid + surplus) // window
+    rows = x.reshape(-1, window, count, window * channels)
+    return rows.transpose(1, 2).reshape(-1, window, window, channels)
+
+
+def from_windows(x: Tensor, window: int, grid: int) -> Tensor:
+    """Undo :func:`to_windows`.
+
+    Args:
+        x: (B * n * n, window, window, C).
+        window: side of a window.
+        grid: side of the grid.
+
+    Returns:
+        (B, grid, grid, C).
+    """
+    channels, padded = x.shape[3], grid + (-grid % window)
+    count = padded // window
+    rows = x.reshape(-1, count, window, window * channels)
+    merged = rows.transpose(1, 2).reshape(-1, padded, padded, channels)
+    return merged[:, :grid, :grid] if padded > grid else merged
+
+
+class Constant(nn.Module, ABC):
+    """Something that depends on parameters alone, not on the input.
+
+    It is computed in every forward pass while training, so that gradients flow; :meth:`fold`
+    computes it once, and the exported graph then holds the result instead of its recipe.
+    """
+
+    folded: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("folded", None, persistent=False)
+
+    @abstractmethod
+    def compute(self) -> Tensor:
+        """Work the value out from the parameters."""
+
+    def forward(self) -> Tensor:
+        """Return the value, folded or not."""
+        return self.compute() if self.folded is None else self.folded
+
+    def fold(self) -> None:
+        """Keep the present value; call again after the parameters have changed."""
+        self.folded = self.compute().detach().clone()
+
+
+def fold_constants(model: nn.Module) -> nn.Module:
+    """Fold every :class:`Constant` of a model that is ready to be exported.
+
+    Parameters that change afterwards are no longer seen; fold again after loading or training.
+
+    Returns:
+        The same model, in evaluation mode.
+    """
+    model.eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Constant):
+                module.fold()
+    return model

@@ -1,0 +1,111 @@
+"""A bundle as one ``.samedge`` file: a zip that stores and never compresses.
+
+Stored-only keeps the file as fast as the folder and leaves nothing to inflate; the reader takes no
+links, no paths that leave the folder, and no member twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from samedge.errors import BundleError
+
+SUFFIX = ".samedge"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # one content, one archive
+_MAX_MEMBERS = 10_000
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Write every file of ``folder`` into a stored-only zip, in sorted order."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as content:
+        for path in files:
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            with path.open("rb") as source, content.open(entry, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+
+def read_member(archive: Path, name: str) -> bytes:
+    """Content of one member.
+
+    Raises:
+        BundleError: not a sound stored-only zip, or no such member.
+    """
+    with _opened(archive) as content:
+        if name not in content.namelist():
+            raise BundleError(
+                f"{archive} holds no {name}, so it is no bundle: export it again with samedge."
+            )
+        try:
+            return content.read(name)
+        except zipfile.BadZipFile as error:
+            raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
+
+
+def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
+    """Extract members of a stored-only zip into ``folder``, which must not exist.
+
+    Args:
+        archive: the zip.
+        folder: where the members go.
+        names: the members wanted; those that are missing are left out, others are not extracted.
+
+    Raises:
+        BundleError: damaged, compressed, or a member that is a link or leaves the folder.
+    """
+    with _opened(archive) as content:
+        folder.mkdir()
+        for name in set(names) & set(content.namelist()):
+            target = folder.joinpath(*PurePosixPath(name).parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with content.open(name) as source, target.open("xb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+            except zipfile.BadZipFile as error:
+                raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
+
+
+def _opened(archive: Path) -> zipfile.ZipFile:
+    try:
+        content = zipfile.ZipFile(archive)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BundleError(f"{archive} is not a .samedge file ({error}): fetch it again.") from error
+    reason = _refusal(content, archive.stat().st_size)
+    if reason:
+        content.close()
+        raise BundleError(f"{archive} is refused: {reason}. Pack bundles with samedge.")
+    return content
+
+
+def _refusal(content: zipfile.ZipFile, archive_bytes: int) -> str | None:
+    """Why an archive is not one that :func:`pack` could have written, or ``None``."""
+    entries = content.infolist()
+    names = [entry.filename for entry in entries]
+    if len(entries) > _MAX_MEMBERS:
+        return f"it has {len(entries)} members, limit {_MAX_MEMBERS}"
+    if len({name.casefold() for name in names}) != len(names):
+        return "it holds a member twice"
+    if sum(entry.file_size for entry in entries) > archive_bytes:
+        return "its members claim more bytes than the file has"
+    for entry in entries:
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            return f"{entry.filename} is compressed or encrypted, expected stored"
+        if entry.is_dir() or kind not in (0, stat.S_IFREG):
+            return f"{entry.filename} is not a plain file"
+        if not is_safe_path(entry.filename):
+            return f"{entry.filename!r} leaves the folder"
+    return None
+
+
+def is_safe_path(name: str) -> bool:
+    """Whether a relative path stays inside its folder on every system."""
+    parts = name.split("/")
+    return bool(name) and not any(
+        part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts
+    )

@@ -1,0 +1,95 @@
+"""Where automatic masks look, and which they keep: crops, grids of clicks, suppression.
+
+The rules are those of the automatic mask generator of "Segment Anything" (Kirillov et al., 2023,
+appendix B); the tests compare with its reference code and with torchvision.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.types import Array, Size
+
+Box = tuple[int, int, int, int]
+"""``(x0, y0, x1, y1)`` pixels, half open."""
+
+_EDGE_TOLERANCE_PX = 20.0
+
+
+def crop_boxes(size: Size, *, layers: int, overlap_ratio: float) -> Iterator[tuple[Box, int]]:
+    """The whole image as layer 0, then the overlapping crops of each further layer.
+
+    Args:
+        size: ``(height, width)`` of the image.
+        layers: layer i has 2^i x 2^i crops.
+        overlap_ratio: of the first layer's crops, as a share of the image's shorter side.
+
+    Yields:
+        A crop and its layer.
+    """
+    height, width = size
+    yield (0, 0, width, height), 0
+    for layer in range(1, layers + 1):
+        side = 2**layer
+        overlap = int(overlap_ratio * min(size) * (2 / side))
+        lengths = [math.ceil((overlap * (side - 1) + full) / side) for full in (width, height)]
+        starts = [[(length - overlap) * i for i in range(side)] for length in lengths]
+        for x0, y0 in itertools.product(*starts):
+            yield (x0, y0, min(x0 + lengths[0], width), min(y0 + lengths[1], height)), layer
+
+
+@functools.lru_cache(maxsize=8)
+def point_grid(side: int) -> npt.NDArray[np.float64]:
+    """(side^2, 2) xy points at the middles of a square's cells, as shares of its sides."""
+    middles = (np.arange(max(side, 1)) + 0.5) / max(side, 1)
+    grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    grid.setflags(write=False)
+    return grid
+
+
+def nms(boxes: Array, scores: Array, threshold: float) -> npt.NDArray[np.int64]:
+    """Greedy non-maximum suppression; gives what ``torchvision.ops.nms`` gives.
+
+    Args:
+        boxes: (N, 4) ``x0, y0, x1, y1``.
+        scores: (N,), higher is kept first.
+        threshold: boxes with a larger IoU with a kept one are dropped.
+
+    Returns:
+        Indices of the kept boxes by falling score.
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    boxes = np.asarray(boxes, np.float64)[order]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    alive = np.ones(len(boxes), np.bool_)
+    for index in range(len(boxes)):
+        if alive[index]:
+            rest = boxes[index + 1 :]
+            corner = np.minimum(boxes[index, 2:], rest[:, 2:])
+            sides = np.maximum(corner - np.maximum(boxes[index, :2], rest[:, :2]), 0)
+            common = sides[:, 0] * sides[:, 1]
+            iou = common / np.maximum(areas[index] + areas[index + 1 :] - common, 1e-12)
+            alive[index + 1 :] &= iou <= threshold
+    return order[alive]
+
+
+def cut_off(boxes: Array, crop_box: Box, size: Size) -> npt.NDArray[np.bool_]:
+    """Which boxes end at an edge of the crop that is not an edge of the image.
+
+    Args:
+        boxes: (N, 4) pixels of the crop.
+        crop_box: in the image.
+        size: ``(height, width)`` of the image.
+    """
+    placed = boxes + np.array([*crop_box[:2], *crop_box[:2]])
+    whole = np.array([0, 0, size[1], size[0]])
+    near_crop = np.abs(placed - np.array(crop_box)) <= _EDGE_TOLERANCE_PX
+    near_image = np.abs(placed - whole) <= _EDGE_TOLERANCE_PX
+    cut: npt.NDArray[np.bool_] = (near_crop & ~near_image).any(axis=1)
+    return cut

@@ -1,0 +1,149 @@
+"""What decides the speed of a Jetson beside its GPU: release, power mode, clocks, free memory.
+
+Everything is read from files and from ``nvpmodel -q``, which needs no privileges. Not yet run on a
+Jetson: the files' layouts are those of JetPack 6 (L4T 36) as NVIDIA's developer guide gives them.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+_MIB = 2**20
+_LOW_MEMORY = 2 * 2**30
+_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
+_JETPACK = {"35": "5", "36": "6", "38": "7"}
+"""By the major number of L4T."""
+
+
+class JetsonState(msgspec.Struct, frozen=True, kw_only=True):
+    """A Jetson's state; ``None`` is what could not be read.
+
+    Attributes:
+        module: its name.
+        l4t: release of the board support package, such as ``"36.4.3"``.
+        jetpack: major number of the JetPack that brings it.
+        power_mode: such as ``"MAXN_SUPER"``.
+        gpu_mhz: clock of the GPU now.
+        gpu_max_mhz: the highest that the power mode allows.
+        memory_bytes: shared by processor and GPU.
+        available_bytes: of it, now.
+        swap_bytes: swap space, compressed memory included.
+        advice: what would make it faster or safer.
+    """
+
+    module: str
+    l4t: str | None
+    jetpack: str | None
+    power_mode: str | None
+    gpu_mhz: int | None
+    gpu_max_mhz: int | None
+    memory_bytes: int | None
+    available_bytes: int | None
+    swap_bytes: int | None
+    advice: list[str]
+
+
+def jetson_state(root: Path = Path("/")) -> JetsonState | None:
+    """The state of this Jetson, or ``None`` on any other machine.
+
+    Args:
+        root: where the file system starts.
+    """
+    module = _text(root / "proc/device-tree/model").strip("\0\n ")
+    release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
+    if release is None and "jetson" not in module.lower():
+        return None
+    memory = _memory(root)
+    now, most = _gpu_clocks(root)
+    mode = _power_mode()
+    return JetsonState(
+        module=module or "Jetson",
+        l4t=f"{release.group(1)}.{release.group(2)}" if release else None,
+        jetpack=_JETPACK.get(release.group(1)) if release else None,
+        power_mode=mode,
+        gpu_mhz=now,
+        gpu_max_mhz=most,
+        memory_bytes=memory.get("MemTotal"),
+        available_bytes=memory.get("MemAvailable"),
+        swap_bytes=memory.get("SwapTotal"),
+        advice=_advice(memory, now, most, mode),
+    )
+
+
+def _advice(
+    memory: dict[str, int], now: int | None, most: int | None, mode: str | None
+) -> list[str]:
+    advice = []
+    if mode is not None and not mode.startswith("MAXN"):
+        advice.append(
+            f"power mode is {mode}: sudo nvpmodel -m ID allows the highest clocks, with the ID of "
+            "the MAXN mode in /etc/nvpmodel.conf"
+        )
+    if now is not None and most is not None and now < most:
+        advice.append(
+            f"the GPU runs at {now} of {most} MHz: sudo jetson_clocks holds it there for benchmarks"
+        )
+    if memory.get("MemAvailable", _LOW_MEMORY) < _LOW_MEMORY:
+        free = memory["MemAvailable"] // _MIB
+        advice.append(
+            f"{free} MiB are free: sudo systemctl isolate multi-user.target closes the desktop "
+            "before an engine is built"
+        )
+    return advice
+
+
+def lines(state: JetsonState) -> list[str]:
+    """A state in words."""
+    clocks = f"{_shown(state.gpu_mhz)} of {_shown(state.gpu_max_mhz)} MHz"
+    memory = f"{_mib(state.available_bytes)} of {_mib(state.memory_bytes)} MiB free"
+    return [
+        f"{state.module}: L4T {state.l4t or 'unknown'}, JetPack {state.jetpack or 'unknown'}",
+        f"power mode {state.power_mode or 'unknown'}, GPU at {clocks}",
+        f"{memory}, {_mib(state.swap_bytes)} MiB swap",
+        *state.advice,
+    ]
+
+
+def _shown(value: int | None) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _mib(value: int | None) -> str:
+    return "unknown" if value is None else str(value // _MIB)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _memory(root: Path) -> dict[str, int]:
+    """Entries of ``/proc/meminfo`` in bytes."""
+    found = re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    return {name: int(value) * 1024 for name, value in found}
+
+
+def _gpu_clocks(root: Path) -> tuple[int | None, int | None]:
+    """Current and highest clock of the GPU, MHz."""
+    for folder in sorted((root / "sys/class/devfreq").glob("*gpu*")):
+        now, most = _text(folder / "cur_freq").strip(), _text(folder / "max_freq").strip()
+        if now.isdigit() and most.isdigit():
+            return int(now) // 1_000_000, int(most) // 1_000_000
+    return None, None
+
+
+def _power_mode() -> str | None:
+    try:
+        answer = subprocess.run(
+            ["nvpmodel", "-q"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"NV Power Mode: (\S+)", answer.stdout)
+    return match.group(1) if match else None

@@ -1,0 +1,42 @@
+"""Libraries that execute graphs, one file each; listing them imports none.
+
+A file ``_name.py`` here exposes ``BACKEND``, a :class:`samedge.runtimes.base.Backend` called
+``name``. Nothing else registers it.
+"""
+
+from __future__ import annotations
+
+from samedge import _discovery
+from samedge.runtimes.base import Backend
+
+_PACKAGE = "samedge.runtimes"
+
+
+def names() -> tuple[str, ...]:
+    """Names of all backends, whether their libraries are installed or not."""
+    return _discovery.names(_PACKAGE)
+
+
+def get(name: str) -> Backend:
+    """The backend called ``name``; its library is not looked for yet.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known names.
+    """
+    backend: Backend = _discovery.load(_PACKAGE, name, "BACKEND")
+    return backend
+
+
+def available(artifact_format: str | None = None) -> tuple[str, ...]:
+    """Names of the backends whose libraries are here.
+
+    Args:
+        artifact_format: only those that open this format; ``None`` means any.
+    """
+    found = (get(name) for name in names())
+    return tuple(
+        backend.name
+        for backend in found
+        if (artifact_format is None or artifact_format in backend.formats)
+        and backend.probe().available
+    )

@@ -1,0 +1,183 @@
+"""ONNX Runtime.
+
+Its Python wrapper answers a failing device by printing to stdout and running on the processor
+instead; both are switched off here, and the provider that really opened is checked.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.options import checked_choice, checked_device, checked_options
+
+_DEFAULTS: Mapping[str, Any] = {
+    "threads": 0,  # 0: one a core
+    "graph_optimization": "all",
+    "spinning": True,  # idle threads wait busily: lower latency, but a core at full load
+    "memory_arena": True,  # keep freed memory for the next run: faster, but a higher peak
+}
+_PROVIDERS = {  # best first
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeSession(Session):
+    """One opened ONNX file."""
+
+    def __init__(self, native: Any, device: str) -> None:
+        self._native = native
+        self.device = device
+        self.inputs = tuple(_spec(argument) for argument in native.get_inputs())
+        self.outputs = tuple(_spec(argument) for argument in native.get_outputs())
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._native is None:
+            raise InferenceError("The session is closed: open the graph again.")
+        wanted = [spec.name for spec in self.outputs]
+        return dict(zip(wanted, self._native.run(wanted, dict(feeds)), strict=True))
+
+    def close(self) -> None:
+        """Release the graph's memory."""
+        self._native = None
+
+
+class OnnxRuntimeBackend(Backend):
+    """Opens ``.onnx`` files on processors, NVIDIA GPUs and Apple devices."""
+
+    name = "onnxruntime"
+    formats = ("onnx",)
+
+    def probe(self) -> Probe:
+        """Look for the library and its devices. Never raises."""
+        fix = "pip install 'samedge[onnxruntime]'"
+        if importlib.util.find_spec("onnxruntime") is None:
+            return Probe(available=False, detail="onnxruntime is not installed.", fix=fix)
+        try:
+            import onnxruntime
+
+            present = onnxruntime.get_available_providers()
+        except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
+            return Probe(available=False, detail=f"onnxruntime does not load: {error}.", fix=fix)
+        devices = tuple(device for device, name in _PROVIDERS.items() if name in present)
+        return Probe(
+            available=True,
+            version=onnxruntime.__version__,
+            devices=tuple("cuda:0" if device == "cuda" else device for device in devices),
+            detail=f"onnxruntime {onnxruntime.__version__} with {', '.join(present)}.",
+        )
+
+    def open(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> OnnxRuntimeSession:
+        """Open an ONNX file.
+
+        Args:
+            model: path of the ``.onnx`` file.
+            device: ``cpu``, ``cuda:0`` (any index) or ``coreml``; ``None`` takes the first here.
+            options: ``threads``; ``graph_optimization`` (``all``, ``extended``, ``basic``,
+                ``disabled``: quantized graphs are evaluated with the last); ``spinning``;
+                ``memory_arena``.
+
+        Raises:
+            BackendUnavailableError: the library or the device is not here.
+            InferenceError: the library cannot open the file.
+        """
+        settings = checked_options(self.name, options, _DEFAULTS)
+        other_gpu = device is not None and re.fullmatch(r"cuda:\d+", device)
+        if other_gpu and "cuda:0" in self.probe().devices:
+            chosen = other_gpu.group()  # ONNX Runtime does not count the GPUs; opening tells
+        else:
+            chosen = checked_device(self, device)
+        return OnnxRuntimeSession(_open(model, chosen, settings), chosen)
+
+
+def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:
+    import onnxruntime
+
+    kind, _, index = device.partition(":")
+    provider = _PROVIDERS[kind]
+    provider_options = {"device_id": index} if index else {}
+    session_options = _session_options(settings)
+    try:
+        native = onnxruntime.InferenceSession(
+            os.fspath(model),
+            sess_options=session_options,
+            providers=[(provider, provider_options)],
+            enable_fallback=0,
+        )
+    except Exception as error:
+        raise InferenceError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot open {model} on {device!r}: {error}"
+        ) from error
+    active = native.get_providers()[0]
+    if active != provider:
+        raise BackendUnavailableError(
+            f"ONNX Runtime opened {model.name} with {active} instead of {provider}: the driver or "
+            f"library of device {device!r} is missing. Fix: install it, or ask for device 'cpu'."
+        )
+    return native
+
+
+def _session_options(settings: Mapping[str, Any]) -> Any:
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; they are raised as well
+    options.intra_op_num_threads = settings["threads"]
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = settings["memory_arena"]
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "1" if settings["spinning"] else "0"
+    )
+    options.graph_optimization_level = checked_choice(
+        "onnxruntime",
+        "graph_optimization",
+        settings["graph_optimization"],
+        {
+            "all": levels.ORT_ENABLE_ALL,
+            "extended": levels.ORT_ENABLE_EXTENDED,
+            "basic": levels.ORT_ENABLE_BASIC,
+            "disabled": levels.ORT_DISABLE_ALL,
+        },
+    )
+    return options
+
+
+def _spec(argument: Any) -> TensorSpec:
+    shape = tuple(
+        axis if isinstance(axis, int | str) else f"axis{position}"
+        for position, axis in enumerate(argument.shape)
+    )
+    if argument.type not in _DTYPES:
+        raise InferenceError(
+            f"Tensor {argument.name!r} has type {argument.type}, expected one of "
+            f"{', '.join(_DTYPES)}: export the graph with samedge."
+        )
+    return TensorSpec(argument.name, _DTYPES[argument.type], shape)
+
+
+BACKEND = OnnxRuntimeBackend()

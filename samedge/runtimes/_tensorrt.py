@@ -1,0 +1,151 @@
+"""TensorRT on Jetson and desktop GPUs, and TensorRT for RTX.
+
+It opens ONNX files and builds their engines itself, once, in a process of its own; see
+:mod:`samedge.runtimes.tensorrt`. CUDA memory comes from cuda-python. Not yet run on a Jetson.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.runtimes.base import Backend, Probe
+from samedge.runtimes.options import checked_device, checked_options
+from samedge.runtimes.tensorrt.builder import Progress
+from samedge.runtimes.tensorrt.cuda import Cuda
+from samedge.runtimes.tensorrt.engines import (
+    EngineWish,
+    buckets_from,
+    device_here,
+    engine_for,
+)
+from samedge.runtimes.tensorrt.flavours import AUTO, Flavour, flavour_named
+from samedge.runtimes.tensorrt.listener import Listener
+from samedge.runtimes.tensorrt.session import Native, TensorRtSession
+
+_DEFAULTS: Mapping[str, Any] = {
+    "threads": 0,  # understood, and of no effect: the GPU does the work
+    "flavour": AUTO,
+    "buckets": [],  # [[B, N], ...]: a profile of fixed shape each
+    "build": True,
+    "cuda_graph": True,
+    "tf32": False,
+    "keep_on_device": ["image_embeddings"],
+}
+
+logger = logging.getLogger(__name__)
+
+
+class TensorRtBackend(Backend):
+    """Opens strongly typed ``.onnx`` files on NVIDIA GPUs."""
+
+    name = "tensorrt"
+    formats = ("onnx",)
+
+    def probe(self) -> Probe:
+        """Look for the library, cuda-python and a GPU. Never raises."""
+        try:
+            flavour = flavour_named()
+            version = f"{flavour.version()}{'' if flavour.times_kernels else ' (RTX)'}"
+        except BackendUnavailableError as error:
+            detail, _, fix = str(error).partition(" Fix: ")
+            return Probe(available=False, detail=detail, fix=fix)
+        except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
+            return Probe(
+                available=False, detail=f"TensorRT does not load: {error}.", fix=_REINSTALL
+            )
+        return _probed_devices(flavour, version)
+
+    def open(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> TensorRtSession:
+        """Open an ONNX file; its engine is built first where there is none.
+
+        Args:
+            model: path of the ``.onnx`` file.
+            device: ``cuda:0`` (any index); ``None`` takes the first.
+            options: ``flavour`` (``auto``, ``tensorrt``, ``tensorrt-rtx``); ``buckets``, the
+                decoder's ``[[B, N], ...]``; ``build``, whether a missing engine may be built;
+                ``cuda_graph``; ``tf32``; ``keep_on_device``, names of outputs that other sessions
+                read; ``threads`` changes nothing.
+
+        Raises:
+            BackendUnavailableError: the library, cuda-python or the GPU is not here, or there is no
+                engine and ``build`` is off.
+            InferenceError: the engine cannot be built or loaded.
+        """
+        settings = checked_options(self.name, options, _DEFAULTS)
+        buckets = buckets_from(settings["buckets"])
+        chosen = checked_device(self, device)
+        flavour = flavour_named(settings["flavour"])
+        cuda = Cuda(int(chosen.partition(":")[2]))
+        wish = EngineWish(
+            flavour=flavour, device=device_here(cuda), buckets=buckets, tf32=settings["tf32"]
+        )
+        try:
+            engine = engine_for(model, wish, may_build=settings["build"], on_progress=_log_progress)
+            native = _deserialized(flavour, engine.content, model)
+        except InferenceError as error:
+            raise InferenceError(f"{model} cannot be opened on {chosen!r}: {error}") from error
+        return TensorRtSession(
+            native,
+            cuda,
+            device=chosen,
+            use_graphs=settings["cuda_graph"],
+            keep_on_device=frozenset(settings["keep_on_device"]),
+        )
+
+
+_REINSTALL = "pip install --force-reinstall 'samedge[tensorrt,tensorrt-rtx]'"
+
+
+def _probed_devices(flavour: Flavour, version: str) -> Probe:
+    """What is here beside the library."""
+    try:
+        cuda = Cuda()
+        count = cuda.device_count()
+    except BackendUnavailableError as error:
+        detail, _, fix = str(error).partition(" Fix: ")
+        return Probe(available=False, version=version, detail=detail, fix=fix)
+    except Exception as error:  # noqa: BLE001 - a broken driver fails in its own ways
+        return Probe(available=False, version=version, detail=f"CUDA: {error}.", fix=_DRIVER)
+    if not count:
+        return Probe(
+            available=False,
+            version=version,
+            detail=f"{flavour.name} {version} finds no NVIDIA GPU: {cuda.why_none()}.",
+            fix=_DRIVER,
+        )
+    devices = tuple(f"cuda:{index}" for index in range(count))
+    detail = f"{flavour.name} {version} on {', '.join(devices)}."
+    return Probe(available=True, version=version, devices=devices, detail=detail)
+
+
+_DRIVER = "sudo apt install nvidia-driver-580  # on a Jetson the driver comes with JetPack"
+
+
+def _deserialized(flavour: Flavour, content: bytes, model: Path) -> Native:
+    trt = flavour.load()
+    listener = Listener(trt)
+    runtime = trt.Runtime(listener.native)
+    engine = runtime.deserialize_cuda_engine(content)
+    if engine is None:
+        raise InferenceError(
+            f"{flavour.name} {flavour.version()} cannot load the engine of {model.name}: "
+            f"{listener.last_words()}. Delete the .engine file beside it, and it is built again."
+        )
+    return Native(trt, listener, runtime, engine)
+
+
+def _log_progress(progress: Progress) -> None:
+    logger.debug("%s: %d of %d", progress.phase, progress.step, progress.steps)
+
+
+BACKEND = TensorRtBackend()

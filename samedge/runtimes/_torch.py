@@ -1,0 +1,141 @@
+"""PyTorch, for graphs saved by ``torch.export.save``: the reference among the backends."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samedge.errors import InferenceError, SamedgeError
+from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.options import checked_device, checked_options
+from samedge.runtimes.pt2 import refuse_code
+
+
+class TorchSession(Session):
+    """One exported program.
+
+    Its forward takes the graph's inputs by name and returns a dict of its outputs.
+    """
+
+    def __init__(self, program: Any, device: str, threads: int) -> None:
+        self.device = device
+        self._threads = threads
+        self.inputs = tuple(_input_specs(program))
+        self.outputs = tuple(_output_specs(program))
+        self._module = program.module(check_guards=False).to(device)
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        import torch
+
+        if self._module is None:
+            raise InferenceError("The session is closed: open the graph again.")
+        tensors = [
+            torch.from_numpy(np.require(feeds[spec.name], requirements=["C", "W"])).to(self.device)
+            for spec in self.inputs
+        ]
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads or before)
+        try:
+            with torch.inference_mode():
+                results = self._module(*tensors)
+                return {name: tensor.cpu().numpy() for name, tensor in results.items()}
+        finally:
+            torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """Release the graph's memory."""
+        self._module = None
+
+
+class TorchBackend(Backend):
+    """Opens ``.pt2`` files on processors, NVIDIA GPUs and Apple GPUs."""
+
+    name = "torch"
+    formats = ("pt2",)
+
+    def probe(self) -> Probe:
+        """Look for the library and its devices. Never raises."""
+        fix = "pip install 'samedge[torch]'"
+        if importlib.util.find_spec("torch") is None:
+            return Probe(available=False, detail="torch is not installed.", fix=fix)
+        try:
+            import torch
+
+            devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+            devices += ["cpu"] + ["mps"] * torch.backends.mps.is_available()
+        except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
+            return Probe(available=False, detail=f"torch does not load: {error}.", fix=fix)
+        return Probe(
+            available=True,
+            version=torch.__version__,
+            devices=tuple(devices),
+            detail=f"torch {torch.__version__} on {', '.join(devices)}.",
+        )
+
+    def open(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> TorchSession:
+        """Load an exported program, after a look for anything but tensors and ATen operators.
+
+        Args:
+            model: path of the ``.pt2`` file.
+            device: ``cpu``, ``cuda:0`` or ``mps``; ``None`` takes the first here.
+            options: ``threads``.
+
+        Raises:
+            BackendUnavailableError: the library or the device is not here.
+            IncompatibleArtifactError: the file could run foreign code.
+            InferenceError: the library cannot open the file.
+        """
+        settings = checked_options(self.name, options, {"threads": 0})
+        chosen = checked_device(self, device)
+        import torch
+
+        try:
+            refuse_code(model)
+            program = torch.export.load(os.fspath(model))
+            return TorchSession(program, chosen, settings["threads"])
+        except SamedgeError:
+            raise
+        except Exception as error:
+            raise InferenceError(
+                f"PyTorch {torch.__version__} cannot open {model} on {chosen!r}: {error}"
+            ) from error
+
+
+def _input_specs(program: Any) -> list[TensorSpec]:
+    names = program.graph_signature.user_inputs
+    values = {
+        node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"
+    }
+    return [_spec(name, values[name]) for name in names]
+
+
+def _output_specs(program: Any) -> list[TensorSpec]:
+    outputs = program.graph.output_node().args[0]
+    wanted = program.graph_signature.user_outputs
+    values = {node.name: node.meta["val"] for node in outputs}
+    structure = program.call_spec.out_spec
+    if structure.type is not dict:
+        raise InferenceError(
+            f"The program returns a {structure.type.__name__}, expected a dict of named tensors: "
+            "export the graph again with samedge."
+        )
+    return [_spec(name, values[node]) for name, node in zip(structure.context, wanted, strict=True)]
+
+
+def _spec(name: str, value: Any) -> TensorSpec:
+    shape = tuple(axis if isinstance(axis, int) else str(axis) for axis in value.shape)
+    return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
+
+
+BACKEND = TorchBackend()

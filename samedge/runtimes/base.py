@@ -1,0 +1,173 @@
+"""The contract between samedge and the libraries that execute graphs.
+
+A session knows tensors and never SAM; a backend is stateless and opens sessions. Both check their
+arguments in one public method and leave an underscored method to each library (the arrangement of
+Polygraphy's runners), so that every backend answers bad input with the same errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.errors import InferenceError, SamedgeError, TensorMismatchError
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype and shape of one input or output of a graph.
+
+    Attributes:
+        name: the tensor's name in the graph.
+        dtype: NumPy's name of the element type, such as ``"float32"`` or ``"uint8"``.
+        shape: one entry an axis; an ``int`` is fixed, a ``str`` names a dynamic axis.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}({', '.join(map(str, self.shape))})"
+
+    def mismatch(self, array: Array) -> str | None:
+        """Say how ``array`` differs from this spec, or ``None`` when it fits."""
+        if array.dtype != np.dtype(self.dtype):
+            return f"dtype {array.dtype}, expected {self.dtype}"
+        fits = array.ndim == len(self.shape) and all(
+            isinstance(want, str) or have == want
+            for have, want in zip(array.shape, self.shape, strict=True)
+        )
+        return None if fits else f"shape {array.shape}, expected {self.shape}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Probe:
+    """What a backend found when it looked for its library.
+
+    Attributes:
+        available: whether ``open`` can work here.
+        version: the library's version, when it is installed.
+        devices: the library's own device strings, best first.
+        detail: one sentence: what was found, or what is missing.
+        fix: the command that would make it available, empty when nothing is missing.
+    """
+
+    available: bool
+    version: str | None = None
+    devices: tuple[str, ...] = ()
+    detail: str = ""
+    fix: str = ""
+
+
+class Session(ABC):
+    """One opened graph. It owns device memory from ``open()`` until ``close()``.
+
+    Attributes:
+        inputs: specs of the tensors that ``run`` takes.
+        outputs: specs of the tensors that ``run`` returns.
+        device: the device that really executes the graph, in the library's own words.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    device: str
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Execute the graph once and return when the device is done.
+
+        Args:
+            feeds: one array an input; names, dtypes and shapes as in ``inputs``.
+
+        Returns:
+            One array an output, by name.
+
+        Raises:
+            TensorMismatchError: a feed is missing, unknown, or of another dtype or shape.
+            InferenceError: the native library failed; its exception is the cause.
+        """
+        self._check(feeds)
+        try:
+            return self._run(feeds)
+        except SamedgeError:
+            raise
+        except Exception as error:
+            raise InferenceError(
+                f"{type(self).__name__} failed on device {self.device!r}: {error}"
+            ) from error
+
+    def _check(self, feeds: Mapping[str, Array]) -> None:
+        known = {spec.name: spec for spec in self.inputs}
+        problems = [f"missing input {name!r}" for name in known if name not in feeds]
+        problems += [f"unknown input {name!r}" for name in feeds if name not in known]
+        for name in known.keys() & feeds.keys():
+            mismatch = known[name].mismatch(feeds[name])
+            if mismatch:
+                problems.append(f"input {name!r} has {mismatch}")
+        if problems:
+            expected = "; ".join(map(str, self.inputs))
+            raise TensorMismatchError(f"{'; '.join(problems)}. The graph takes: {expected}.")
+
+    @abstractmethod
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Execute checked feeds."""
+
+    def close(self) -> None:
+        """Release the device memory. Calling it again does nothing."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Backend(ABC):
+    """A library that executes graphs. Stateless; one instance a module, named ``BACKEND``.
+
+    Attributes:
+        name: the name that users type, equal to the module's without its underscore.
+        formats: artifact formats that it opens, such as ``("onnx",)``.
+    """
+
+    name: str
+    formats: tuple[str, ...]
+
+    @abstractmethod
+    def probe(self) -> Probe:
+        """Look for the library and its devices. Never raises."""
+
+    @abstractmethod
+    def open(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Session:
+        """Open a graph for execution.
+
+        Args:
+            model: path of the artifact.
+            device: one of ``probe().devices``; ``None`` takes the first.
+            options: the library's own settings; ``threads`` (int) is understood by every backend,
+                0 or absent meaning the library's default.
+
+        Raises:
+            BackendUnavailableError: the library or the device is not here.
+            InferenceError: the library cannot open the file.
+        """

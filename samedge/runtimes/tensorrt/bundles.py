@@ -1,0 +1,174 @@
+"""Engines of a whole bundle, or the parser's verdict on its graphs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from samedge.bundle import Bundle
+from samedge.errors import IncompatibleArtifactError
+from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
+from samedge.runtimes.tensorrt.builder import BuildJob
+from samedge.runtimes.tensorrt.cuda import Cuda
+from samedge.runtimes.tensorrt.engines import (
+    Device,
+    EngineWish,
+    buckets_from,
+    device_here,
+    device_of_capability,
+    engine_for,
+)
+from samedge.runtimes.tensorrt.flavours import AUTO, Flavour, flavour_named
+
+ROLES = ("encoder", "decoder")
+
+
+class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one graph.
+
+    Attributes:
+        role: of the graph in the bundle.
+        layers: of the parsed network; ``None`` where an engine was there already or was built.
+        path: of the engine; ``None`` where the graph was parsed only.
+        bytes: of the engine; ``None`` where the graph was parsed only.
+        built: whether it was built now.
+        seconds: how long that took.
+    """
+
+    role: str
+    layers: int | None = None
+    path: str | None = None
+    bytes: int | None = None
+    built: bool = False
+    seconds: float
+
+
+class BundleEngines(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a bundle.
+
+    Attributes:
+        flavour: the library.
+        version: of the library.
+        gpu: name of the GPU; empty for a compute capability in general.
+        capability: compute capability; empty where graphs were parsed only.
+        engines: one record a graph.
+    """
+
+    flavour: str
+    version: str
+    gpu: str = ""
+    capability: str = ""
+    engines: list[EngineRecord]
+
+
+def ignore_role(role: str) -> None:
+    """Tell nobody."""
+    del role
+
+
+def build_bundle(
+    bundle: Bundle,
+    *,
+    flavour: str = AUTO,
+    device: int = 0,
+    capability: str | None = None,
+    on_graph: Callable[[str], None] = ignore_role,
+    on_progress: OnProgress = no_progress,
+) -> BundleEngines:
+    """Build the engines of a bundle, as the ``tensorrt`` backend will look for them.
+
+    Args:
+        bundle: holds strongly typed ONNX files.
+        flavour: ``auto``, ``tensorrt`` or ``tensorrt-rtx``.
+        device: number of the GPU.
+        capability: a compute capability such as ``"8.6"`` to compile for instead, without a GPU;
+            TensorRT for RTX only.
+        on_graph: called with each role before it is worked on.
+        on_progress: hears of every step of the builder.
+
+    Raises:
+        IncompatibleArtifactError: the bundle's files are of another format.
+        BackendUnavailableError: the library, cuda-python or the GPU is not here.
+        OptionError: this library does not build for that capability.
+        InferenceError: a graph is refused, or the build fails.
+    """
+    _check_format(bundle)
+    library = flavour_named(flavour)
+    where = _device(library, device, capability)
+    options = bundle.manifest.options if bundle.manifest.backend == "tensorrt" else {}
+    wish = EngineWish(
+        flavour=library,
+        device=where,
+        buckets=buckets_from(options.get("buckets", [])),
+        tf32=bool(options.get("tf32", False)),
+    )
+    records = []
+    for role in ROLES:
+        on_graph(role)
+        start = time.perf_counter()
+        engine = engine_for(bundle.artifact_path(role), wish, on_progress=on_progress)
+        records.append(
+            EngineRecord(
+                role=role,
+                path=str(engine.path),
+                bytes=len(engine.content),
+                built=engine.was_built,
+                seconds=time.perf_counter() - start,
+            )
+        )
+    return BundleEngines(
+        flavour=library.name,
+        version=library.version(),
+        gpu=where.gpu,
+        capability=where.capability,
+        engines=records,
+    )
+
+
+def parse_bundle(
+    bundle: Bundle,
+    *,
+    flavour: str = AUTO,
+    on_graph: Callable[[str], None] = ignore_role,
+) -> BundleEngines:
+    """Ask the parser whether it takes every node of a bundle's graphs; no GPU is needed.
+
+    Args:
+        bundle: holds strongly typed ONNX files.
+        flavour: ``auto``, ``tensorrt`` or ``tensorrt-rtx``.
+        on_graph: called with each role before it is worked on.
+
+    Raises:
+        IncompatibleArtifactError: the bundle's files are of another format.
+        BackendUnavailableError: the library is not here.
+        InferenceError: a node is refused; the message names it and the reason.
+    """
+    _check_format(bundle)
+    library = flavour_named(flavour)
+    records = []
+    for role in ROLES:
+        on_graph(role)
+        start = time.perf_counter()
+        job = BuildJob(flavour=library.name, onnx=str(bundle.artifact_path(role)))
+        layers = build(job).layers
+        seconds = time.perf_counter() - start
+        records.append(EngineRecord(role=role, layers=layers, seconds=seconds))
+    return BundleEngines(flavour=library.name, version=library.version(), engines=records)
+
+
+def _device(flavour: Flavour, index: int, capability: str | None) -> Device:
+    if capability is not None:
+        return device_of_capability(capability, flavour)
+    return device_here(Cuda(index))
+
+
+def _check_format(bundle: Bundle) -> None:
+    for role in ROLES:
+        record = bundle.artifact(role)
+        if record.format != "onnx":
+            raise IncompatibleArtifactError(
+                f"The {role} of {bundle.path} is {record.format}, and TensorRT reads ONNX: export "
+                "the bundle with `samedge export --target jetson`."
+            )

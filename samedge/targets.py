@@ -1,0 +1,200 @@
+"""Deployment platforms as a table: what an exporter must make, and what opens it on the device.
+
+A new platform is one more row. A row names the platform, not a wish: the backend and the device
+stand in the bundle, and nothing replaces them silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from samedge.errors import ExportError, UnknownNameError
+from samedge.hardware import HARDWARE, Hardware
+from samedge.types import Precision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """One deployment platform.
+
+    Attributes:
+        name: what users type after ``--target``.
+        summary: one line for ``samedge targets``.
+        backend: name of the backend that opens the artifacts on the device.
+        device: that backend's own device string.
+        format: name of the exporter that writes the artifacts.
+        precisions: what the platform can run, best compromise first.
+        default_precision: what ``--precision auto`` starts from.
+        prompt_buckets: ``(B, N)`` shapes of the decoder, rising, where the device needs fixed ones;
+            empty when one graph takes any batch and any number of points.
+        opset: ONNX opset of the graphs that the platform reads or is converted from.
+        options: given to ``Backend.open`` with every precision.
+        precision_options: given to ``Backend.open`` too, by precision.
+        notes: limits that a user should know.
+        hardware: the module, where the row is one; ``None`` for a whole family.
+    """
+
+    name: str
+    summary: str
+    backend: str
+    device: str
+    format: str
+    precisions: tuple[Precision, ...]
+    default_precision: Precision
+    prompt_buckets: tuple[tuple[int, int], ...] = ()
+    opset: int = 17
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    precision_options: Mapping[Precision, Mapping[str, Any]] = dataclasses.field(
+        default_factory=dict
+    )
+    notes: tuple[str, ...] = ()
+    hardware: Hardware | None = None
+
+    def precision(self, wish: Precision | str) -> Precision:
+        """The precision to export in: the default for ``auto``, the wish itself otherwise.
+
+        Raises:
+            UnknownNameError: no such precision exists.
+            ExportError: the platform cannot run it.
+        """
+        known = [precision.value for precision in Precision]
+        if wish not in known:
+            raise UnknownNameError("precision", str(wish), known)
+        precision = Precision(wish)
+        if precision is Precision.AUTO:
+            return self.default_precision
+        if precision not in self.precisions:
+            choices = ", ".join(p.value for p in self.precisions)
+            raise ExportError(
+                f"Target {self.name!r} cannot run precision {precision.value!r}: choose {choices}."
+            )
+        return precision
+
+    def backend_options(self, precision: Precision) -> dict[str, Any]:
+        """What the bundle passes to ``Backend.open`` when it is exported in ``precision``."""
+        return {**self.options, **self.precision_options.get(precision, {})}
+
+
+_JETSON_OPSET = 19  # the first with fp16 scales, so that nothing stands between int8 and fp16
+
+
+def _jetson(
+    name: str, summary: str, *, precisions: tuple[Precision, ...], notes: tuple[str, ...] = ()
+) -> Target:
+    """A Jetson: one file for TensorRT 10 and 11, whose engine is built on the device."""
+    return Target(
+        name=name,
+        summary=summary,
+        backend="tensorrt",
+        device="cuda:0",
+        format="tensorrt",
+        precisions=precisions,
+        default_precision=Precision.FP16,
+        prompt_buckets=((1, 4), (1, 12), (16, 4)),
+        opset=_JETSON_OPSET,
+        notes=(*notes, "checked with ONNX Runtime as reference; not yet run on a Jetson"),
+        hardware=HARDWARE.get(name),
+    )
+
+
+_ALL_JETSON = (Precision.FP16, Precision.INT8, Precision.FP32)
+
+_ROWS = (
+    Target(
+        name="cpu",
+        summary="Any x86-64 or ARM processor, with ONNX Runtime",
+        backend="onnxruntime",
+        device="cpu",
+        format="onnx",
+        precisions=(Precision.FP32, Precision.INT8),
+        default_precision=Precision.FP32,
+    ),
+    Target(
+        name="intel",
+        summary="Intel and AMD processors, Intel graphics and NPUs, with OpenVINO",
+        backend="openvino",
+        device="CPU",
+        format="openvino",
+        precisions=(Precision.BF16, Precision.FP32, Precision.FP16, Precision.INT8),
+        default_precision=Precision.BF16,
+        precision_options={
+            Precision.FP32: {"inference_precision": "f32"},
+            Precision.FP16: {"inference_precision": "f16"},
+            Precision.BF16: {"inference_precision": "bf16"},
+            Precision.INT8: {"inference_precision": "bf16"},  # what is left in float
+        },
+        notes=("bf16 needs AVX-512 BF16 or AMX; OpenVINO computes in f32 on older processors",),
+    ),
+    Target(
+        name="torch",
+        summary="Any machine with PyTorch; the reference among the targets",
+        backend="torch",
+        device="cpu",
+        format="pt2",
+        precisions=(Precision.FP32,),
+        default_precision=Precision.FP32,
+    ),
+    Target(
+        name="apple",
+        summary="iPhone, iPad and Mac with the Neural Engine, with Core ML",
+        backend="coreml",
+        device="all",
+        format="coreml",
+        precisions=(Precision.FP16, Precision.FP32, Precision.W8, Precision.W6, Precision.W4),
+        default_precision=Precision.FP16,
+        prompt_buckets=((1, 11),),  # with SAM's five output tokens, 16 in the attention
+        notes=(
+            "opens on iOS 17 and macOS 14, with w4 weights on iOS 18 and macOS 15",
+            "made and checked by reading the files; not yet run on a Mac",
+            "where there is no Mac, --backend mil runs it",
+        ),
+    ),
+    _jetson("jetson", "Any NVIDIA Jetson from Orin on, with TensorRT", precisions=_ALL_JETSON),
+    _jetson("jetson-orin-nano", "Jetson Orin Nano 8 GB, JetPack 6", precisions=_ALL_JETSON),
+    _jetson(
+        "jetson-orin-nano-4gb",
+        "Jetson Orin Nano 4 GB, JetPack 6",
+        precisions=_ALL_JETSON,
+        notes=("processor and GPU share 4 GB: build engines with the desktop closed",),
+    ),
+    _jetson("jetson-orin-nx", "Jetson Orin NX 16 GB, JetPack 6", precisions=_ALL_JETSON),
+    _jetson("jetson-agx-orin", "Jetson AGX Orin 64 GB, JetPack 6 or 7", precisions=_ALL_JETSON),
+    _jetson(
+        "jetson-thor",
+        "Jetson Thor T5000, JetPack 7",
+        precisions=(Precision.FP16, Precision.FP32),
+        notes=("its fast small formats are fp8 and fp4, which samedge does not write",),
+    ),
+    Target(
+        name="cuda",
+        summary="NVIDIA GPUs without TensorRT, with ONNX Runtime's CUDA provider",
+        backend="onnxruntime",
+        device="cuda:0",
+        format="tensorrt",
+        precisions=(Precision.FP16, Precision.FP32),
+        default_precision=Precision.FP16,
+        opset=_JETSON_OPSET,
+        notes=(
+            "the files of --target jetson without prompt buckets; needs onnxruntime-gpu, and the "
+            "processor does not step in where the GPU fails; checked on the processor",
+        ),
+    ),
+)
+
+TARGETS: Mapping[str, Target] = MappingProxyType({row.name: row for row in _ROWS})
+"""Every platform by name."""
+
+
+def target(name: str) -> Target:
+    """Look up a platform.
+
+    Raises:
+        UnknownNameError: there is none of this name; the message lists the known ones.
+    """
+    try:
+        return TARGETS[name]
+    except KeyError:
+        raise UnknownNameError("target", name, TARGETS) from None

@@ -1,0 +1,120 @@
+"""INT8 for OpenVINO IR, by NNCF: weights a channel, ranges from the calibration set.
+
+A graph with attention is quantized with NNCF's transformer preset (SmoothQuant, and asymmetric
+ranges after it), a convolutional one with the mixed preset. Its fast bias correction is on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from samedge.calibration.base import Converted, FeedSource, Quantizer
+from samedge.calibration.modules import module_from_node
+from samedge.calibration.plan import PrecisionPlan
+
+_WEIGHTED = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
+_MAX_FEEDS = 300  # NNCF's default
+
+
+class NncfQuantizer(Quantizer):
+    """OpenVINO IR to OpenVINO IR with FakeQuantize at the planned products."""
+
+    name = "nncf"
+
+    def modules(self, source: Path) -> tuple[str, ...]:
+        """Modules with products of constant weights."""
+        import openvino
+
+        return _modules(openvino.Core().read_model(source))
+
+    def _quantize(
+        self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource
+    ) -> Converted:
+        import openvino
+
+        model = openvino.Core().read_model(source)
+        planned = tuple(module for module in _modules(model) if plan.is_quantized(module))
+        quantized = _quantized(model, plan, feeds) if planned else model
+        openvino.save_model(quantized, destination, compress_to_fp16=plan.rest != "fp32")
+        return Converted(destination, planned)
+
+
+def _modules(model: Any) -> tuple[str, ...]:
+    found = (module_from_node(name) for name in quantizable_nodes(model))
+    return tuple(dict.fromkeys(module for module in found if module))
+
+
+def quantizable_nodes(model: Any) -> list[str]:
+    """Friendly names of an OpenVINO model's products with constant weights, in order."""
+    return [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in _WEIGHTED and _is_constant(op.input_value(1).get_node())
+    ]
+
+
+def _is_constant(node: Any) -> bool:
+    """Whether a node is a constant, perhaps converted, reshaped or transposed."""
+    while node.get_type_name() in ("Convert", "Reshape", "Transpose"):
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")
+
+
+def _quantized(model: Any, plan: PrecisionPlan, feeds: FeedSource) -> Any:
+    import nncf
+
+    kept = [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() not in ("Constant", "Parameter", "Result")
+        and not plan.is_quantized(module_from_node(op.get_friendly_name()))
+    ]
+    with _quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(_stream(feeds)),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if _has_attention(model) else None,
+            fast_bias_correction=True,
+            subset_size=_MAX_FEEDS,
+            ignored_scope=nncf.IgnoredScope(names=kept, validate=False) if kept else None,
+        )
+
+
+def _stream(feeds: FeedSource) -> Any:
+    class Stream:
+        """NNCF reads a dataset several times."""
+
+        def __iter__(self) -> Iterator[Any]:
+            return (dict(feed) for feed in feeds())
+
+    return Stream()
+
+
+def _has_attention(model: Any) -> bool:
+    return any(
+        op.get_type_name() in ("Softmax", "ScaledDotProductAttention") for op in model.get_ops()
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NNCF's log and progress bars."""
+    import nncf
+
+    logger = logging.getLogger("nncf")
+    before = logger.level
+    nncf.set_log_level(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+QUANTIZER = NncfQuantizer()

@@ -1,0 +1,124 @@
+"""Explicit Q/DQ ONNX for ONNX Runtime and TensorRT, by onnxruntime.quantization.
+
+What TensorRT accepts is narrower than what ONNX Runtime writes by default: signed 8-bit on both
+sides, symmetric weights a channel and symmetric activations a tensor, no quantized bias, no zero
+points. Only products with constant weights are quantized. Residual additions, normalisations and
+Softmax stay in float: quantized additions alone cost more than 2 dB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from samedge.calibration.base import Converted, FeedSource, Quantizer, unchanged
+from samedge.calibration.bias import correct_biases
+from samedge.calibration.modules import module_from_node
+from samedge.calibration.plan import PrecisionPlan
+from samedge.types import Array
+
+_WEIGHTED = frozenset({"Conv", "MatMul", "Gemm"})
+
+
+class QdqQuantizer(Quantizer):
+    """ONNX to ONNX with QuantizeLinear and DequantizeLinear around the planned products.
+
+    Args:
+        name: of the quantizer.
+        signed: activations are signed and symmetric, as TensorRT wants them. Otherwise they are
+            unsigned with a zero point, which ONNX Runtime on x86-64 computes faster and which
+            spends no range on signs that never come.
+    """
+
+    def __init__(self, name: str, *, signed: bool) -> None:
+        self.name, self.signed = name, signed
+
+    def modules(self, source: Path) -> tuple[str, ...]:
+        """Modules with products of constant weights."""
+        found = (module_from_node(name) for name in quantizable_nodes(source))
+        return tuple(dict.fromkeys(module for module in found if module))
+
+    def _quantize(
+        self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource
+    ) -> Converted:
+        from onnxruntime import quantization
+
+        with tempfile.TemporaryDirectory() as scratch, _quiet():
+            prepared = _prepared(source, Path(scratch, "prepared.onnx"))
+            found = {name: module_from_node(name) for name in quantizable_nodes(prepared)}
+            nodes = [name for name, module in found.items() if plan.is_quantized(module)]
+            if not nodes:
+                return unchanged(source, destination)
+            quantization.quantize_static(
+                prepared,
+                destination,
+                _Reader(feeds()),
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=(
+                    quantization.QuantType.QInt8 if self.signed else quantization.QuantType.QUInt8
+                ),
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=sorted(_WEIGHTED),
+                nodes_to_quantize=nodes,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+                extra_options={
+                    "ActivationSymmetric": self.signed,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                },
+            )
+            correct_biases(prepared, destination, feeds())
+        return Converted(destination, tuple(dict.fromkeys(found[name] for name in nodes)))
+
+
+def quantizable_nodes(path: Path) -> list[str]:
+    """Names of an ONNX file's products with constant weights, in order."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    constant = {tensor.name for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in _WEIGHTED and any(name in constant for name in node.input[1:2])
+    ]
+
+
+def _prepared(source: Path, path: Path) -> Path:
+    """Infer shapes and fold batch norms: exact, and what the quantizer wants to see."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(source, path, skip_symbolic_shape=True)
+    return path
+
+
+class _Reader:
+    """Calibration feeds as ONNX Runtime reads them, one at a time."""
+
+    def __init__(self, feeds: Iterable[Mapping[str, Array]]) -> None:
+        self._feeds: Iterator[Mapping[str, Array]] = iter(feeds)
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next feeds, ``None`` at the end."""
+        following = next(self._feeds, None)
+        return None if following is None else dict(following)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice that the library writes to the root logger and as warnings."""
+    root = logging.getLogger()
+    before: Any = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(before)

@@ -1,0 +1,55 @@
+"""ONNX, for ONNX Runtime and whatever else reads it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from samedge.export.base import ExportedGraph, Exporter, ExportRequest
+from samedge.export.graphs import Graph
+from samedge.export.onnx_graph import onnx_model, save_onnx
+from samedge.export.quantization import quantized
+from samedge.types import Precision
+
+
+class OnnxExporter(Exporter):
+    """One ``.onnx`` file a graph.
+
+    INT8 is written as explicit Q/DQ, fp16 and bf16 with explicit casts.
+    """
+
+    name = "onnx"
+    precisions = (Precision.FP32, Precision.INT8, Precision.FP16, Precision.BF16)
+    packages = ("torch", "onnx", "onnxslim")
+
+    def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
+        path = folder / f"{graph.role}.onnx"
+        precision = Precision.FP32
+        extra: tuple[str, ...] = ()
+        if request.precision is Precision.FP32 or not graph.is_native:
+            extra = save_onnx(onnx_model(graph, request), path)
+        else:
+            precision = _write_converted(graph, request, path)
+        return ExportedGraph(
+            graph=graph,
+            path=path.name,
+            format=self.name,
+            precision=precision,
+            extra_files=extra,
+        )
+
+
+def _write_converted(graph: Graph, request: ExportRequest, path: Path) -> Precision:
+    """Write a graph in a lower precision; the precision that it really has."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        source = Path(scratch, "float.onnx")
+        save_onnx(onnx_model(graph, request), source)
+        quantizer = "cast"
+        if request.precision is Precision.INT8:
+            on_processor = request.target.backend == "onnxruntime"
+            quantizer = "qdq_unsigned" if on_processor else "qdq"
+        converted = quantized(source, path, graph=graph, request=request, quantizer=quantizer)
+    return request.precision if converted.modules else Precision.FP32
+
+
+EXPORTER = OnnxExporter()

@@ -1,0 +1,237 @@
+"""What an exporter is: a file ``_name.py`` that exposes ``EXPORTER``, named after its format."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from samedge import _discovery
+from samedge.bundle import Bundle
+from samedge.calibration.accuracy import Accuracy
+from samedge.calibration.dataset import CalibrationSet
+from samedge.calibration.plan import PrecisionPlan
+from samedge.errors import ExportError, SamedgeError
+from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph
+from samedge.feeds import Bucket
+from samedge.manifest import ModelRecord, ParityRecord
+from samedge.models.sam import PromptableModel
+from samedge.records import ExportRecord
+from samedge.targets import Target
+from samedge.types import Precision
+
+META_DIALECT = "meta"
+DIALECTS = (META_DIALECT,)
+"""Tensors of other projects that an extra decoder can be written for."""
+
+
+class Progress(Protocol):
+    """Hears of every step; the bars of ``samedge.cli.output`` are such."""
+
+    def __call__(self, steps: int = 1, *, note: str = "") -> None:
+        """``steps`` more are done; ``note`` says what comes next."""
+
+
+def no_progress(steps: int = 1, *, note: str = "") -> None:
+    """Report progress to nobody."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What is to be exported, for which platform, and how.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        source: where its weights come from.
+        target: the platform.
+        precision: one of the target's, never ``auto``.
+        buckets: fixed ``(B, N)`` shapes of the decoder; empty leaves both dynamic.
+        dialects: extra decoders, of :data:`DIALECTS`.
+        images: photos to measure on.
+        calibration: images that quantizers see; ``None`` takes those that come with samedge.
+        plan: precisions by module; ``None`` takes the precision's default plan.
+        progress: hears of every step.
+    """
+
+    model: PromptableModel
+    source: ModelRecord
+    target: Target
+    precision: Precision
+    buckets: tuple[Bucket, ...] = ()
+    dialects: tuple[str, ...] = ()
+    images: tuple[Path, ...] = ()
+    calibration: CalibrationSet | None = None
+    plan: PrecisionPlan | None = None
+    progress: Progress = no_progress
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportedGraph:
+    """One graph in a bundle's folder.
+
+    Attributes:
+        graph: what was exported.
+        path: what the backend opens, relative to the folder.
+        format: name of the file's format.
+        precision: what it computes in.
+        extra_files: files that belong to it, such as the ``.bin`` beside an ``.xml``.
+    """
+
+    graph: Graph
+    path: str
+    format: str
+    precision: Precision
+    extra_files: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """A finished bundle and what is known of it.
+
+    Attributes:
+        bundle: the bundle, in its place.
+        parity: how it compares with the torch reference; ``None`` if that was not measured.
+        kinds: the same by kind of prompt, worst first: name, prompts, mean and 5th percentile of
+            the mask IoU.
+        accuracy: what it loses and gains against fp32; ``None`` if that was not measured.
+        choices: the precisions that ``auto`` tried, with the reasons.
+        seconds: how long the export took.
+    """
+
+    bundle: Bundle
+    parity: ParityRecord | None
+    kinds: tuple[tuple[str, int, float, float], ...] = ()
+    accuracy: Accuracy | None = None
+    choices: tuple[dict[str, Any], ...] = ()
+    seconds: float = 0.0
+
+    def record(self) -> ExportRecord:
+        """The document of ``samedge export``."""
+        manifest = self.bundle.manifest
+        fields = ("role", "path", "bytes", "sha256", "format", "precision")
+        names = ("kind", "prompts", "mask_iou_mean", "mask_iou_p05")
+        parity = None if self.parity is None else msgspec.to_builtins(self.parity)
+        if parity is not None:
+            parity["kinds"] = [dict(zip(names, row, strict=True)) for row in self.kinds]
+        return ExportRecord(
+            bundle={"path": str(self.bundle.path), "id": manifest.id},
+            artifacts=[{name: getattr(a, name) for name in fields} for a in manifest.artifacts],
+            parity=parity,
+            plan=manifest.plan,
+            accuracy=None if self.accuracy is None else msgspec.to_builtins(self.accuracy),
+            choices=list(self.choices),
+            seconds=self.seconds,
+            samedge_version=manifest.samedge_version,
+            created=manifest.created,
+        )
+
+
+class Exporter(ABC):
+    """Writes graphs in one format. Stateless; one instance a module, named ``EXPORTER``.
+
+    Attributes:
+        name: the file's name without its underscore, which is the format's.
+        precisions: what it can write.
+        artifact_format: what backends call the files; ``None``: as the exporter is called.
+        packages: distributions whose versions shape the files.
+        max_buckets: fixed shapes that one decoder file can hold.
+        check_options: given to ``Backend.open`` beside the target's while the files are checked,
+            before they are in their place.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[Precision, ...]]
+    artifact_format: ClassVar[str | None] = None
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
+    max_buckets: ClassVar[int] = 1
+    check_options: ClassVar[Mapping[str, Any]] = {}
+
+    def export(self, request: ExportRequest, folder: Path) -> tuple[ExportedGraph, ...]:
+        """Write every graph of a request.
+
+        Args:
+            request: what to export.
+            folder: an existing folder for the files.
+
+        Raises:
+            ExportError: the format cannot hold what is asked for, or a library failed; names the
+                graph and the format.
+        """
+        self._check(request)
+        written = []
+        for graph in self.graphs(request):
+            request.progress(note=f"{graph.role} to {self.name}")
+            graph.eval()
+            try:
+                exported = self._export(graph, request, folder)
+            except SamedgeError:
+                raise
+            except Exception as error:
+                raise ExportError(
+                    f"The {graph.role} of {request.source.name} could not be written as "
+                    f"{self.name}: {error}"
+                ) from error
+            written.append(exported)
+        return tuple(written)
+
+    def check_backend(self, target: Target) -> str:
+        """Name of the backend that the files are checked with on this machine.
+
+        The target's own, unless a format has a reader that works where the platform is not.
+        """
+        return target.backend
+
+    def options(self, request: ExportRequest) -> dict[str, Any]:
+        """What the bundle passes to ``Backend.open`` on the device: the target's own."""
+        return request.target.backend_options(request.precision)
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries that shape the files."""
+        return {name: importlib.metadata.version(name) for name in self.packages}
+
+    def graphs(self, request: ExportRequest) -> Iterator[Graph]:
+        """The graphs of a request, one at a time to spare memory."""
+        yield EncoderGraph(request.model)
+        yield DecoderGraph(request.model, bucket=self._bucket(request))
+        if META_DIALECT in request.dialects:
+            yield MetaDecoderGraph(request.model)
+
+    def _bucket(self, request: ExportRequest) -> Bucket | None:
+        return request.buckets[0] if request.buckets else None
+
+    def _check(self, request: ExportRequest) -> None:
+        if request.precision not in self.precisions:
+            choices = ", ".join(precision.value for precision in self.precisions)
+            raise ExportError(
+                f"Format {self.name!r} is not written in precision {request.precision.value!r}: "
+                f"choose {choices}."
+            )
+        if len(request.buckets) > self.max_buckets:
+            raise ExportError(
+                f"{len(request.buckets)} prompt buckets were asked for, and a decoder in format "
+                f"{self.name!r} holds at most {self.max_buckets}: give the largest alone, or none."
+            )
+
+    @abstractmethod
+    def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
+        """Write one graph."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all formats that can be written."""
+    return _discovery.names("samedge.export")
+
+
+def get(name: str) -> Exporter:
+    """The exporter of format ``name``.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known names.
+    """
+    exporter: Exporter = _discovery.load("samedge.export", name, "EXPORTER")
+    return exporter

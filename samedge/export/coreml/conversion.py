@@ -1,0 +1,208 @@
+"""A graph to a Core ML ML Program.
+
+The route is ``torch.export``. Two things are done to torch's program first: operators that
+coremltools 9.0 cannot read are written with ones that it can, and a GELU with the tanh
+approximation, whose mode it drops, is spelled out, so that its own fusion finds it again.
+
+An encoder takes its picture as Core ML's image type, which is what cameras and Vision hand over;
+backends show it under samedge's contract as (1, S, S, 3) uint8.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from samedge.errors import ExportError
+from samedge.export.coreml.attributes import check_attributes, gelu_modes
+from samedge.export.coreml.library import coremltools, quiet
+from samedge.export.graphs import Graph
+from samedge.runtimes.mil.package import read_package
+
+MinimumOs = Literal["iOS16", "iOS17", "iOS18"]
+"""Oldest system that opens the package: iOS 16 goes with macOS 13, 17 with 14, 18 with 15."""
+
+IMAGE = "image"
+COORDINATES = "point_coords"
+_TERMINAL = ("sin", "cos", "exp", "clip")
+_COORDINATE_ARITHMETIC = frozenset(
+    {
+        *_TERMINAL,
+        *("add", "sub", "mul", "real_div", "cast", "minimum", "maximum", "pow", "square"),
+        *("expand_dims", "squeeze", "reshape", "transpose", "concat", "stack", "slice_by_index"),
+        *("reduce_sum", "matmul", "linear"),
+    }
+)
+_SMALL = 1 << 16
+
+
+def _tanh_gelu(x: Tensor, *, approximate: str = "none") -> Any:
+    if approximate != "tanh":
+        return NotImplemented
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1.0 + torch.tanh(inner))
+
+
+def _lowerings() -> dict[Any, Callable[..., Any]]:
+    aten = torch.ops.aten
+    return {
+        aten.__or__.Tensor: torch.logical_or,
+        aten.__and__.Tensor: torch.logical_and,
+        aten.gelu.default: _tanh_gelu,
+    }
+
+
+class _FromPlanes(nn.Module):
+    """A graph whose ``image`` comes as Core ML hands it over: (1, 3, S, S) float, 0 to 255."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.wrapped = graph
+
+    def forward(self, image: Tensor) -> Any:
+        return self.wrapped(image.permute(0, 2, 3, 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A converted graph.
+
+    Attributes:
+        model: coremltools' ``MLModel``, not loaded.
+        exported: torch's program as it was converted.
+    """
+
+    model: Any
+    exported: Any
+
+
+def _trace(graph: Graph) -> tuple[Any, collections.Counter[str], dict[str, Tensor]]:
+    """Torch's program for the converter, the GELU modes it must keep, and its example inputs."""
+    example = {
+        name: tensor.float().permute(0, 3, 1, 2).contiguous() if name == IMAGE else tensor
+        for name, tensor in graph.example().items()
+    }
+    module: nn.Module = _FromPlanes(graph) if IMAGE in example else graph
+    with torch.no_grad():
+        program = torch.export.export(module.eval(), tuple(example.values()))
+        modes = gelu_modes(program)
+        return program.run_decompositions(_lowerings()), modes, example
+
+
+def _inputs(library: Any, example: dict[str, Tensor]) -> list[Any]:
+    return [
+        library.ImageType(name=name, shape=tuple(tensor.shape), color_layout="RGB")
+        if name == IMAGE
+        else library.TensorType(name=name, shape=tuple(tensor.shape), dtype=np.float32)
+        for name, tensor in example.items()
+    ]
+
+
+class _HalfPrecision:
+    """Chooses what runs in fp16: all but the arithmetic on coordinates.
+
+    fp16 has a step of half a pixel at x = 600, so coordinates stay fp32 until a sine, cosine,
+    exponential or clip has made an ordinary number of them. Those few operations, doubtful on the
+    Neural Engine anyway, then run on the CPU, in front of everything else.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, operation: Any) -> bool:
+        """Whether the operation is converted to fp16."""
+        return not self._keeps_coordinates(operation)
+
+    def _keeps_coordinates(self, operation: Any) -> bool:
+        name = operation.name
+        if name not in self._known:
+            self._known[name] = False  # cycles do not occur; this bounds the recursion
+            self._known[name] = (
+                operation.op_type in _COORDINATE_ARITHMETIC
+                and _elements(operation) <= _SMALL
+                and any(self._brings_coordinates(v) for v in operation.inputs.values())
+            )
+        return self._known[name]
+
+    def _brings_coordinates(self, value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return any(self._brings_coordinates(v) for v in value)
+        if value is None:
+            return False
+        if value.op is None:
+            return bool(value.name == COORDINATES)
+        return value.op.op_type not in _TERMINAL and self._keeps_coordinates(value.op)
+
+
+def _elements(operation: Any) -> int:
+    shape = operation.outputs[0].shape or ()
+    return math.prod(int(n) if isinstance(n, int | np.integer) else _SMALL for n in shape)
+
+
+def convert(graph: Graph, *, half: bool, minimum_os: MinimumOs = "iOS17") -> Conversion:
+    """Convert a graph to an ML Program and check what no comparison of numbers would notice.
+
+    Args:
+        graph: fixed shapes; a decoder graph has a bucket.
+        half: compute in fp16 (but for coordinates) instead of fp32.
+        minimum_os: the oldest system that must open the package.
+
+    Raises:
+        ExportError: coremltools cannot convert it, or changed an attribute.
+        BackendUnavailableError: coremltools is not installed.
+    """
+    library = coremltools()
+    with quiet():
+        exported, modes, example = _trace(graph)
+        try:
+            model = _convert(library, exported, example, graph, half=half, minimum_os=minimum_os)
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # they hold a folder of weights
+            raise ExportError(
+                f"Core ML: converting the {graph.role} failed: {error}. Export another target, or "
+                "another encoder, until coremltools learns this operator."
+            ) from error
+        _check_saved(model, exported, modes)
+    return Conversion(model, exported)
+
+
+def _convert(
+    library: Any,
+    exported: Any,
+    example: dict[str, Tensor],
+    graph: Graph,
+    *,
+    half: bool,
+    minimum_os: MinimumOs,
+) -> Any:
+    precision: Any = library.precision.FLOAT32
+    if half:
+        precision = library.transform.FP16ComputePrecision(op_selector=_HalfPrecision())
+    return library.convert(
+        exported,
+        inputs=_inputs(library, example),
+        outputs=[library.TensorType(name=name, dtype=np.float32) for name in graph.output_names],
+        minimum_deployment_target=getattr(library.target, minimum_os),
+        compute_precision=precision,
+        convert_to="mlprogram",
+        skip_model_load=True,
+    )
+
+
+def _check_saved(model: Any, exported: Any, modes: collections.Counter[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="samedge-coreml-") as folder:
+        path = Path(folder) / "check.mlpackage"
+        model.save(str(path))
+        package = read_package(path)
+        function = package.functions[package.default_function]
+        check_attributes(function, exported, wanted_modes=modes)

@@ -1,0 +1,73 @@
+"""Float graphs to the graphs of a precision plan, with feeds from the request's calibration set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from samedge.calibration import base as quantizers
+from samedge.calibration.base import Converted
+from samedge.calibration.dataset import FEW_IMAGES, load_calibration
+from samedge.calibration.plan import PrecisionPlan, default_plan
+from samedge.export.base import ExportRequest
+from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
+from samedge.export.parity import Reference
+from samedge.types import Array, Precision
+
+logger = logging.getLogger(__name__)
+
+
+def quantized(
+    source: Path, destination: Path, *, graph: Graph, request: ExportRequest, quantizer: str
+) -> Converted:
+    """Write a graph as the request's plan wants it.
+
+    Args:
+        source: the float graph.
+        destination: the file to write.
+        graph: what it is a graph of: encoder or decoder.
+        request: gives the plan and the calibration set.
+        quantizer: name of the one for this format.
+
+    Raises:
+        CalibrationError: the plan or the calibration set does not fit.
+    """
+    count = len((request.calibration or load_calibration()).images)
+    if count < FEW_IMAGES and graph.role == EncoderGraph.role:
+        logger.warning(
+            "%d calibration images are few: give %d or more of the device's own with --calibration",
+            count,
+            FEW_IMAGES,
+        )
+    request.progress(note=f"quantizing the {graph.role} with {quantizer}")
+    return quantizers.get(quantizer).quantize(
+        source, destination, plan=plan_of(request), feeds=lambda: feeds_of(graph, request)
+    )
+
+
+def plan_of(request: ExportRequest) -> PrecisionPlan:
+    """The request's plan, or the default one of its precision."""
+    if request.plan is not None:
+        return request.plan
+    if request.precision in (Precision.FP16, Precision.BF16):
+        precision = request.precision.value
+        return PrecisionPlan(default=precision, rest=precision)
+    if request.target.format == "tensorrt":  # tensor cores multiply nothing wider at full speed
+        return default_plan(Precision.FP16)
+    options = request.target.backend_options(request.precision)
+    computes_bf16 = options.get("inference_precision") == Precision.BF16.value
+    return default_plan(Precision.BF16 if computes_bf16 else Precision.FP32)
+
+
+def feeds_of(graph: Graph, request: ExportRequest) -> Iterable[Mapping[str, Array]]:
+    """Calibration feeds of an encoder or a decoder graph."""
+    data = request.calibration or load_calibration()
+    size = request.model.image_size
+    if isinstance(graph, EncoderGraph):
+        return data.encoder_feeds(size)
+    reference = Reference(request.model)
+    bucket = graph.bucket if isinstance(graph, DecoderGraph) else None
+    return data.decoder_feeds(
+        size, lambda feeds: reference.encoder(feeds)["image_embeddings"], bucket=bucket
+    )

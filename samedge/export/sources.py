@@ -1,0 +1,134 @@
+"""Where an exported model comes from: its weights, their licence and origin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from samedge.errors import ExportError
+from samedge.export.base import Progress
+from samedge.images import load_image
+from samedge.manifest import ModelRecord, file_hash
+from samedge.models import zoo
+from samedge.models.sam import PromptableModel
+from samedge.types import Array
+
+_PHOTOS = Path(__file__).parents[1] / "data" / "photos"
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+MAX_PHOTOS = 8
+"""As many are compared of a folder that holds more, evenly spread over its sorted names."""
+
+
+def opened_model(
+    model: PromptableModel | str | Path, *, image_size: int | None, progress: Progress
+) -> tuple[PromptableModel, ModelRecord]:
+    """A model ready to be exported, and the record of its weights.
+
+    Args:
+        model: a name of ``samedge models``, the path of a checkpoint, or a model.
+        image_size: side of the input to build for; ``None`` takes the model's own.
+        progress: hears of a download.
+
+    Raises:
+        ExportError: a model object has another size than asked for.
+        UnknownNameError: no such name.
+        CheckpointError: the checkpoint does not fit.
+    """
+    if isinstance(model, PromptableModel):
+        if image_size not in (None, model.image_size):
+            raise ExportError(
+                f"The model was built for {model.image_size} px and input_size is {image_size}: "
+                "build it for that size, or give its checkpoint."
+            )
+        record = ModelRecord(
+            name="custom", licence="unknown", origin="unknown", encoder=_encoder_name(model)
+        )
+        return model.eval(), record
+    progress(note=f"loading {model}")
+    loaded = zoo.load_model(
+        model,
+        image_size=image_size,
+        progress=lambda done, total: progress(
+            0, note=f"downloading {model}: {_share(done, total)}"
+        ),
+    )
+    return loaded.eval(), _record(model, loaded)
+
+
+def _record(model: str | Path, loaded: PromptableModel) -> ModelRecord:
+    path = Path(model)
+    if not path.exists():
+        entry = zoo.model_entry(str(model))
+        return ModelRecord(
+            name=entry.name,
+            licence=entry.licence,
+            origin=entry.origin,
+            encoder=entry.encoder,
+            checkpoint_sha256=entry.sha256 or file_hash(entry.path),
+        )
+    file = path / "model.safetensors" if path.is_dir() else path
+    described = _description(file)
+    return ModelRecord(
+        name=described.get("name") or path.stem,
+        licence=described.get("licence") or "unknown",
+        origin=described.get("origin") or file.name,
+        encoder=_encoder_name(loaded),
+        checkpoint_sha256=file_hash(file),
+    )
+
+
+def _description(file: Path) -> dict[str, str]:
+    """What one of our own checkpoints says of itself; nothing for any other."""
+    if file.suffix != ".safetensors":
+        return {}
+    import safetensors
+
+    with safetensors.safe_open(file, framework="pt") as content:
+        metadata = content.metadata() or {}
+    described: dict[str, str] = json.loads(metadata.get("samedge", "{}"))
+    return described
+
+
+def _encoder_name(model: PromptableModel) -> str:
+    return type(model.image_encoder).__module__.rpartition("._")[2]
+
+
+def _share(done: int, total: int | None) -> str:
+    return f"{done / 1e6:.0f} MB" if total is None else f"{done / total:.0%}"
+
+
+def photo_paths(images: Path | str | None) -> tuple[Path, ...]:
+    """Photos to compare on.
+
+    Args:
+        images: a folder; ``None`` takes the photos that come with samedge.
+
+    Raises:
+        ExportError: the folder holds fewer than two pictures.
+    """
+    folder = _PHOTOS if images is None else Path(images)
+    if not folder.is_dir():
+        raise ExportError(f"{folder} is no folder: give one that holds photos.")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if len(found) < 2:
+        raise ExportError(
+            f"{folder} holds {len(found)} pictures ({', '.join(sorted(_SUFFIXES))}), expected at "
+            "least 2 that differ: give another folder, or none to use samedge's own."
+        )
+    return spread(found)
+
+
+def spread(found: Sequence[Path]) -> tuple[Path, ...]:
+    """At most :data:`MAX_PHOTOS` of many files, evenly spread."""
+    step = max(len(found) / MAX_PHOTOS, 1.0)
+    return tuple(found[int(index * step)] for index in range(min(len(found), MAX_PHOTOS)))
+
+
+def read_photos(paths: tuple[Path, ...]) -> list[Array]:
+    """(H, W, 3) uint8 RGB of every file.
+
+    Raises:
+        ImageError: one is not a picture.
+    """
+    return [load_image(path) for path in paths]

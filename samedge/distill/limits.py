@@ -1,0 +1,26 @@
+"""Ranges of settings, checked when a configuration is made."""
+
+from __future__ import annotations
+
+from samedge.errors import RecipeError
+
+
+def check_range(config: object, low: float, high: float, *names: str) -> None:
+    """Refuse settings outside of ``low`` to ``high``; a pair must ascend too.
+
+    Args:
+        config: a configuration.
+        low: smallest allowed value.
+        high: largest allowed value.
+        names: attributes of ``config``; numbers or pairs ``(smallest, largest)``.
+
+    Raises:
+        RecipeError: names the setting, its value and the range.
+    """
+    for name in names:
+        value = getattr(config, name)
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        if not all(low <= item <= high for item in values):
+            raise RecipeError(f"{name} is {value}, expected {low:g} to {high:g}.")
+        if list(values) != sorted(values):
+            raise RecipeError(f"{name} is {value}, expected the smaller one first.")

@@ -1,0 +1,207 @@
+"""``samedge bench``: latency of every stage, of bundles on backends side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from samedge.cli import output
+from samedge.cli.measure_types import COUNTS, DURATION
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.bench import Effort
+    from samedge.bench_process import Contestant
+    from samedge.records import BenchRecord, StageRow
+
+EPILOG = """\b
+Examples:
+  samedge bench
+  samedge bench --bundle out/cpu --bundle out/intel --effort strict -o latency.json
+  samedge bench --bundle out/cpu --backend onnxruntime --backend torch --threads 2
+  samedge bench --bundle out/cpu --effort strict --deadline 33ms
+  samedge bench --bundle out/cpu --prompt-rate 1,4,16 --sustained 10
+"""
+
+
+@click.command("bench", epilog=EPILOG)
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    metavar="DIR",
+    help="A bundle; again for more. [default: embedded model]",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="B",
+    help="Library that runs the bundles; again for more. [default: each bundle's own]",
+)
+@click.option(
+    "--device", "devices", multiple=True, metavar="D", help="Device of it; again for more."
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Processor threads.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of pictures to measure on. [default: samedge's own photos]",
+)
+@click.option(
+    "--effort",
+    default="default",
+    show_default=True,
+    metavar="E",
+    help="quick (3 s and 64 samples), default (10 s and 200) or strict (60 s and 662).",
+)
+@click.option(
+    "--min-time", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds instead."
+)
+@click.option("--min-count", type=click.IntRange(1), metavar="N", help="Samples instead.")
+@click.option(
+    "--prompt-rate", type=COUNTS, metavar="LIST", help="Also frames/s at 1,4,16 prompts a frame."
+)
+@click.option(
+    "--sustained",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="Also the last 30 s of so many minutes against the first.",
+)
+@click.option(
+    "--deadline", type=DURATION, metavar="33ms", help="Say whether p99 end to end meets it."
+)
+@click.option(
+    "-o",
+    "--output",
+    "output_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="JSON",
+    help="File for the record, which `samedge report` reads.",
+)
+@output.standard_options
+def bench(
+    out: output.Output,
+    *,
+    bundles: tuple[str, ...],
+    backends: tuple[str, ...],
+    devices: tuple[str, ...],
+    threads: int | None,
+    images: Path | None,
+    effort: str,
+    min_time: float | None,
+    min_count: int | None,
+    prompt_rate: tuple[int, ...] | None,
+    sustained: float | None,
+    deadline: float | None,
+    output_path: Path | None,
+) -> None:
+    """Time every stage, in fresh processes that take turns on the same images and prompts.
+
+    A percentile is printed where the count supports it: p90 from 64 samples, p95 from 130, p99 from
+    662. No sample is dropped. docs/benchmarking.md has the method.
+    """
+    import msgspec
+
+    from samedge import bench as library
+    from samedge import records
+
+    plan = library.Plan(
+        images=library.find_images(images or library.PHOTOS),
+        effort=_effort(library.effort(effort), min_time=min_time, min_count=min_count),
+        threads=threads,
+        prompts_per_frame=prompt_rate or (),
+        sustained_s=(sustained or 0) * 60,
+        deadline_ms=deadline,
+    )
+    contestants = _contestants(bundles, backends, devices)
+    with out.progress("Measuring") as advance:
+        record = library.bench(contestants, plan, on_step=lambda note: advance(note=note))
+    record = msgspec.structs.replace(record, command=output.command_line())
+    if output_path is not None:
+        records.write(record, output_path)
+        out.note(f"wrote {output_path}")
+    for warning in record.warnings:
+        out.note(f"warning: {warning}")
+    out.result(records.fields(record), _table(record.results), *_remarks(record))
+
+
+def _effort(effort: Effort, *, min_time: float | None, min_count: int | None) -> Effort:
+    return dataclasses.replace(
+        effort, seconds=min_time or effort.seconds, count=min_count or effort.count
+    )
+
+
+def _contestants(
+    bundles: Sequence[str], backends: Sequence[str], devices: Sequence[str]
+) -> list[Contestant]:
+    """Every bundle on every backend and device."""
+    from samedge.bench_process import Contestant
+
+    return [
+        Contestant(bundle, backend, device)
+        for bundle in dict.fromkeys(bundles) or (None,)
+        for backend in dict.fromkeys(backends) or (None,)
+        for device in dict.fromkeys(devices) or (None,)
+    ]
+
+
+def _table(rows: Sequence[StageRow]) -> Table:
+    columns = ("Stage", "n", "p50 ms", "p90", "p95", "p99", "mean", "min", "CoV", "cold", "Bundle")
+    table = output.table(*columns)
+    for row in rows:
+        where = f"{row.bundle} {row.precision or ''} on {row.backend} {row.device or ''}"
+        table.add_row(
+            *(row.stage, str(row.n)),
+            *map(_ms, (row.p50_ms, row.p90_ms, row.p95_ms, row.p99_ms, row.mean_ms, row.min_ms)),
+            "-" if row.cov is None else f"{row.cov:.1%}",
+            _ms(row.cold_ms),
+            " ".join(where.split()),
+        )
+    return table
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _remarks(record: BenchRecord) -> list[str]:
+    """Memory, what may be said about who is faster, prompt rates, sustained load, deadlines."""
+    from samedge.report.overview import claim
+
+    lines = []
+    for row in record.results:
+        if row.stage == "end_to_end" and row.peak_rss_bytes is not None:
+            size = (
+                "" if row.artifact_bytes is None else f", files {row.artifact_bytes / 1e6:.1f} MB"
+            )
+            peak = row.peak_rss_bytes / 1e6
+            lines.append(f"{row.bundle} on {row.backend}: peak memory {peak:.0f} MB{size}")
+    said = (claim(pair, label_of={}) for pair in record.comparisons)
+    lines += [sentence for sentence in said if sentence]
+    for rate in record.prompt_rate:
+        lines.append(
+            f"{rate.bundle} on {rate.backend}: {rate.prompts_per_frame} prompts a frame, "
+            f"{rate.frames_per_s:.1f} frames/s"
+        )
+    for long in record.sustained:
+        lines.append(
+            f"{long.bundle} on {long.backend}: after {long.seconds / 60:g} min "
+            f"{long.slowdown:.2f} times the first latency ({long.last_p50_ms:.1f} ms)"
+        )
+    words = {True: "yes", False: "no", None: "cannot tell"}
+    for verdict in record.deadline:
+        lines.append(
+            f"{verdict.bundle} on {verdict.backend} within {verdict.deadline_ms:g} ms: "
+            f"{words[verdict.met]}: {verdict.why}"
+        )
+    return lines
+
+
+COMMAND = bench

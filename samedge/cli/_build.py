@@ -1,0 +1,110 @@
+"""``samedge build``: TensorRT engines of a bundle, for this GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from samedge.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.runtimes.tensorrt.builder import Progress
+    from samedge.runtimes.tensorrt.bundles import BundleEngines
+
+EPILOG = """\b
+Examples:
+  samedge build out/jetson
+  samedge build out/jetson --parse-only --flavour tensorrt-rtx
+  samedge build out/jetson --flavour tensorrt-rtx --capability 8.6
+"""
+
+
+@click.command("build", epilog=EPILOG)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--flavour",
+    default="auto",
+    show_default=True,
+    metavar="F",
+    help="tensorrt, tensorrt-rtx, or auto: the first that is installed.",
+)
+@click.option(
+    "--gpu",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the GPU to build for.",
+)
+@click.option(
+    "--capability",
+    metavar="C",
+    help="Compile for a compute capability such as 8.6 instead, without a GPU (tensorrt-rtx).",
+)
+@click.option("--parse-only", is_flag=True, help="Only ask the parser whether it takes every node.")
+@output.standard_options
+def build(
+    out: output.Output,
+    *,
+    bundle: Path,
+    flavour: str,
+    gpu: int,
+    capability: str | None,
+    parse_only: bool,
+) -> None:
+    """Build the TensorRT engines of BUNDLE and keep them beside its ONNX files.
+
+    Opening the bundle does the same the first time; this does it when you choose to wait. An engine
+    is used only with the very graph, TensorRT version and GPU that it was built for.
+    """
+    from samedge.bundle import Bundle
+    from samedge.runtimes.tensorrt.bundles import build_bundle, parse_bundle
+
+    if parse_only and capability is not None:
+        raise click.UsageError("--parse-only builds nothing, and so has no use for --capability.")
+    opened = Bundle.open(bundle)
+    with out.progress("Parsing" if parse_only else "Building") as advance:
+
+        def on_graph(role: str) -> None:
+            advance(note=role)
+
+        def on_progress(progress: Progress) -> None:
+            advance(0, note=f"{progress.phase}, {progress.step} of {progress.steps}")
+
+        if parse_only:
+            result = parse_bundle(opened, flavour=flavour, on_graph=on_graph)
+        else:
+            result = build_bundle(
+                opened,
+                flavour=flavour,
+                device=gpu,
+                capability=capability,
+                on_graph=on_graph,
+                on_progress=on_progress,
+            )
+    document = {"bundle": {"path": str(bundle), "id": opened.id}, "result": result}
+    out.result(document, _table(result), _footer(result))
+
+
+def _table(result: BundleEngines) -> Table:
+    table = output.table("Graph", "Engine", "MB", "Seconds", "")
+    for engine in result.engines:
+        megabytes = "" if engine.bytes is None else f"{engine.bytes / 1e6:.2f}"
+        if engine.layers is not None:
+            remark = f"accepted, {engine.layers} layers"
+        else:
+            remark = "built" if engine.built else "was there"
+        table.add_row(engine.role, engine.path or "", megabytes, f"{engine.seconds:.1f}", remark)
+    return table
+
+
+def _footer(result: BundleEngines) -> str:
+    where = result.gpu or (f"compute capability {result.capability}" if result.capability else "")
+    return f"{result.flavour} {result.version}{', ' + where if where else ''}"
+
+
+COMMAND = build

@@ -1,0 +1,76 @@
+"""``samedge doctor``: which backends and devices work here, and how to get the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from samedge.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.doctor import BackendReport
+
+EPILOG = """\b
+Examples:
+  samedge doctor
+  samedge doctor --backend openvino
+  samedge doctor --json | jq '.backends[] | select(.available) | .name'
+"""
+
+
+@click.command("doctor", epilog=EPILOG)
+@click.option(
+    "--backend", "backends", multiple=True, metavar="B", help="Look at this backend only. Repeats."
+)
+@output.standard_options
+def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
+    """Look for every backend and device and run a real small graph on each.
+
+    Exit code 0 says that the report is complete, not that every backend is here.
+    """
+    from samedge import jetson
+    from samedge.doctor import examine
+
+    out.note("Running a small graph on every backend ...")
+    reports = examine(backends or None)
+    missing = [report for report in reports if not report.available or _failures(report)]
+    state = jetson.jetson_state()
+    board = [] if state is None else ["\n    ".join(jetson.lines(state))]
+    document = {"backends": reports, "jetson": state}
+    out.result(document, _table(reports), *board, *map(_remedy, missing))
+
+
+def _table(reports: list[BackendReport]) -> Table:
+    columns = ("Backend", "Version", "Devices", "Self-test")
+    table = output.table(*columns)
+    for report in reports:
+        table.add_row(
+            report.name, report.version or "-", ", ".join(report.devices) or "-", _verdict(report)
+        )
+    return table
+
+
+def _failures(report: BackendReport) -> list[str]:
+    return [f"{test.device}: {test.error}" for test in report.selftests if not test.ok]
+
+
+def _verdict(report: BackendReport) -> str:
+    if not report.available:
+        return "not available"
+    if not report.selftests:
+        return "none for its format"
+    times = [f"{test.ms:.2f} ms" for test in report.selftests if test.ok and test.ms is not None]
+    return "FAILED" if _failures(report) else "ok, " + ", ".join(times)
+
+
+def _remedy(report: BackendReport) -> str:
+    lines = [f"{report.name}: {report.detail}", *_failures(report)]
+    if report.fix:
+        lines.append(f"fix: {report.fix}")
+    return "\n    ".join(lines)
+
+
+COMMAND = doctor

@@ -1,0 +1,184 @@
+"""``samedge eval``: accuracy of bundles against COCO-format ground truth."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samedge.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.evaluate import Candidate, Evaluation
+    from samedge.records import EvalRecord, EvalRow
+
+EPILOG = """\b
+Examples:
+  samedge eval --dataset instances.json --images photos/
+  samedge eval --dataset instances.json --images photos/ --bundle out/intel --bundle baseline:box
+  samedge eval --dataset instances.json --images photos/ --bundle out/cpu --backend onnxruntime \\
+      --backend torch --prompts box,center,clicks:3 -o accuracy.json
+"""
+
+
+@click.command("eval", epilog=EPILOG)
+@click.option(
+    "--dataset",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="Ground truth in COCO's instances format.",
+)
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of its images.",
+)
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    metavar="DIR",
+    help="A bundle, baseline:box or baseline:grabcut; again for more. [default: embedded model]",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="B",
+    help="Library that runs the bundles; again for more. [default: each bundle's own]",
+)
+@click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU.")
+@click.option(
+    "--prompts",
+    default="box,center",
+    show_default=True,
+    metavar="LIST",
+    help="Any of box, center and clicks:N, separated by commas.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
+@click.option("--instances", is_flag=True, help="Put every instance's scores into the record.")
+@click.option(
+    "-o",
+    "--output",
+    "output_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="JSON",
+    help="File for the record, which `samedge report` reads.",
+)
+@output.standard_options
+def eval_(
+    out: output.Output,
+    *,
+    dataset: Path,
+    images: Path,
+    bundles: tuple[str, ...],
+    backends: tuple[str, ...],
+    device: str | None,
+    prompts: str,
+    limit: int | None,
+    instances: bool,
+    output_path: Path | None,
+) -> None:
+    """Measure how well masks fit the ground truth, by the protocol of docs/accuracy-protocol.md.
+
+    One prompt an instance, class-agnostic, masks at the images' original size; several bundles and
+    backends are compared on the very same prompts.
+    """
+    from samedge import records
+    from samedge.evaluate import evaluate
+    from samedge.ground_truth import load_ground_truth
+    from samedge.protocols import parse_protocols
+
+    protocols = parse_protocols(prompts)
+    truth = load_ground_truth(dataset, images, limit=limit)
+    with contextlib.ExitStack() as stack:
+        candidates = list(_candidates(stack, bundles, backends, device=device))
+        advance = stack.enter_context(out.progress("Evaluating", total=len(truth.images)))
+        evaluation = evaluate(
+            candidates, truth, protocols=protocols, on_image=lambda note: advance(note=note)
+        )
+    record = _record(evaluation, instances=instances)
+    if output_path is not None:
+        records.write(record, output_path)
+        out.note(f"wrote {output_path}")
+    out.result(records.fields(record), _table(record.results), _footer(record))
+
+
+def _candidates(
+    stack: contextlib.ExitStack,
+    bundles: Sequence[str],
+    backends: Sequence[str],
+    *,
+    device: str | None,
+) -> Iterator[Candidate]:
+    """Every bundle on every backend; a baseline once."""
+    from samedge.baselines import PREFIX
+    from samedge.subjects import open_candidate
+
+    for bundle in dict.fromkeys(bundles) or (None,):
+        is_baseline = bundle is not None and bundle.startswith(PREFIX)
+        for backend in (None,) if is_baseline else (tuple(dict.fromkeys(backends)) or (None,)):
+            candidate = open_candidate(bundle, backend=backend, device=device)
+            if isinstance(candidate.segmenter, contextlib.AbstractContextManager):
+                stack.enter_context(candidate.segmenter)
+            yield candidate
+
+
+def _record(evaluation: Evaluation, *, instances: bool) -> EvalRecord:
+    import msgspec
+
+    from samedge.environment import environment
+
+    rows: list[dict[str, Any]] | None = None
+    if instances:
+        rows = [
+            {"bundle": row.bundle, "backend": row.backend, "prompt": row.prompt}
+            | msgspec.to_builtins(score)
+            for row, scores in zip(evaluation.results, evaluation.instances, strict=True)
+            for score in scores
+        ]
+    return msgspec.structs.replace(
+        evaluation.record(),
+        instances=rows,
+        environment=environment(),
+        command=output.command_line(),
+    )
+
+
+def _table(rows: Sequence[EvalRow]) -> Table:
+    table = output.table(
+        *("Bundle", "Backend", "Prompt", "n", "mIoU", "95% interval"),
+        *("Small", "Medium", "Large", "Boundary", "Oracle"),
+    )
+    for row in rows:
+        interval = "-" if row.ci95 is None else f"{row.ci95[0]:.3f} to {row.ci95[1]:.3f}"
+        table.add_row(
+            *(row.bundle, row.backend, row.prompt, str(row.n), _figure(row.miou), interval),
+            *map(_figure, (row.miou_small, row.miou_medium, row.miou_large)),
+            *map(_figure, (row.boundary_iou, row.miou_oracle)),
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _footer(record: EvalRecord) -> str:
+    dataset = record.dataset
+    skipped = ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items())
+    return (
+        f"{dataset.instances} instances on {dataset.images} images of {dataset.path}"
+        f"{f', left out: {skipped}' if skipped else ''}; {record.seconds:.1f} s"
+    )
+
+
+COMMAND = eval_

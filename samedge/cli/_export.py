@@ -1,0 +1,212 @@
+"""``samedge export``: a model to a verified bundle for a named platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from samedge.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.export import ExportResult
+
+EPILOG = """\b
+Examples:
+  samedge export --target intel
+  samedge export --target cpu --model mobile-sam -o out/cpu
+  samedge export --target intel --checkpoint sam_vit_b.pth --precision fp32 -o vit-b.samedge
+  samedge export --target intel --calibration my-photos/ --max-drop 0.02 --json
+"""
+
+DEFAULT_MODEL = "samedge-nano"
+
+
+@click.command("export", epilog=EPILOG)
+@click.option(
+    "--target", required=True, metavar="T", help="Platform, one of those that `targets` lists."
+)
+@click.option(
+    "--model",
+    metavar="M",
+    help=f"Model, one of those that `models` lists. [default: {DEFAULT_MODEL}]",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Weights of your own instead: official SAM or MobileSAM, Hugging Face, or samedge's.",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    metavar="P",
+    help="auto, fp32, fp16, bf16, int8, ...; `targets` lists what each platform runs.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photos like those that the device will see, or a COCO file beside them: calibrates INT8, "
+    "and measures accuracy. [default: samedge's own four]",
+)
+@click.option(
+    "--plan",
+    "plan_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="JSON",
+    help="Precisions by module, from `samedge calibrate` and perhaps edited.",
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(64, 4096),
+    metavar="S",
+    help="Side of the square input, pixels. [default: the model's own]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "output_path",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The bundle: a folder, or a file that ends in .samedge. [default: out/TARGET]",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0.0, 1.0),
+    metavar="D",
+    help="Mean mask IoU that may be lost against fp32 with boxes; twice that with clicks. "
+    "[default: 0.005]",
+)
+@click.option("--no-gate", is_flag=True, help="Write the bundle even if its masks drift.")
+@click.option(
+    "--dialect",
+    "dialects",
+    multiple=True,
+    metavar="NAME",
+    help="Also write a decoder that other tools read: meta.",
+)
+@click.option(
+    "--record",
+    "record_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="JSON",
+    help="File for the record, which `samedge report` reads.",
+)
+@output.standard_options
+def export(
+    out: output.Output,
+    *,
+    target: str,
+    model: str | None,
+    checkpoint: Path | None,
+    precision: str,
+    calibration: Path | None,
+    plan_path: Path | None,
+    input_size: int | None,
+    output_path: Path | None,
+    max_drop: float | None,
+    no_gate: bool,
+    dialects: tuple[str, ...],
+    record_path: Path | None,
+) -> None:
+    """Export a model for a platform and prove that what was written still is that model.
+
+    The exported files themselves are run on photos and compared with the model in torch, over every
+    kind of prompt. When the masks drift, the exit code is 3 and no bundle is written.
+    """
+    import msgspec
+
+    from samedge import records
+    from samedge.calibration.plan import load_plan
+    from samedge.export import export as export_model
+
+    if model is not None and checkpoint is not None:
+        raise click.UsageError("--model and --checkpoint both name the weights: give one of them.")
+    with out.progress("Exporting") as advance:
+        result = export_model(
+            checkpoint or model or DEFAULT_MODEL,
+            target,
+            output=output_path or Path("out") / target,
+            precision=precision,
+            input_size=input_size,
+            gate=not no_gate,
+            max_drop=max_drop,
+            calibration=calibration,
+            plan=None if plan_path is None else load_plan(plan_path),
+            dialects=dialects,
+            progress=advance,
+        )
+    record = msgspec.structs.replace(result.record(), command=output.command_line())
+    if record_path is not None:
+        records.write(record, record_path)
+        out.note(f"wrote {record_path}")
+    tables = [_artifacts(result), "", _parity(result), *_gained(result), _footer(result)]
+    out.result(records.fields(record), *tables)
+
+
+def _artifacts(result: ExportResult) -> Table:
+    table = output.table("Graph", "File", "Precision", "MB")
+    for artifact in result.bundle.manifest.artifacts:
+        megabytes = f"{artifact.bytes / 1e6:.2f}"
+        table.add_row(artifact.role, artifact.path, artifact.precision, megabytes)
+    return table
+
+
+def _parity(result: ExportResult) -> Table:
+    """Mask IoU between the files, as they run here, and the model in torch."""
+    table = output.table("Prompts", "n", "Mask IoU, mean", "5th percentile")
+    for kind, count, mean, percentile in result.kinds:
+        table.add_row(kind, str(count), f"{mean:.4f}", f"{percentile:.4f}")
+    parity = result.parity
+    if parity is not None:
+        table.add_section()
+        figures = (parity.mask_iou_mean, parity.mask_iou_p05)
+        table.add_row("all", str(parity.prompts), *(f"{figure:.4f}" for figure in figures))
+    return table
+
+
+def _gained(result: ExportResult) -> list[Table | str]:
+    """What was lost and gained against fp32, and what ``auto`` tried."""
+    parts: list[Table | str] = []
+    if result.accuracy is not None:
+        table = output.table("Prompts", "n", "mIoU fp32", "mIoU", "Drop", "IoU with fp32", "p05")
+        for row in result.accuracy.rows:
+            figures = (row.miou_fp32, row.miou, row.drop, row.mask_iou_mean, row.mask_iou_p05)
+            table.add_row(row.prompt, str(row.n), *(f"{figure:.4f}" for figure in figures))
+        accuracy = result.accuracy
+        parts += [
+            "",
+            table,
+            f"against fp32: encoder {accuracy.encode_ratio:.2f}, decoder "
+            f"{accuracy.decode_ratio:.2f} of the latency, {accuracy.size_ratio:.2f} of the size; "
+            f"truth: {accuracy.truth} of {accuracy.images} images",
+        ]
+    if result.choices:
+        table = output.table("Precision", "Latency", "Size", "Drop", "Verdict")
+        for choice in result.choices:
+            names = ("total_ratio", "size_ratio", "drop")
+            shown = ["" if choice[n] is None else f"{choice[n]:.3f}" for n in names]
+            table.add_row(choice["precision"], *shown, choice["verdict"])
+        parts += ["", table]
+    return parts
+
+
+def _footer(result: ExportResult) -> str:
+    bundle, parity = result.bundle, result.parity
+    lines = []
+    if parity is not None:
+        verdict = "passed" if parity.passed else "FAILED, and the gate was off"
+        lines.append(
+            f"parity {verdict}: {parity.images} photos, "
+            f"lowest embedding cosine {parity.embedding_cosine_min:.5f}"
+        )
+    lines.append(f"bundle {bundle.id} at {bundle.path}, {result.seconds:.1f} s")
+    return "\n".join(lines)
+
+
+COMMAND = export

@@ -1,0 +1,155 @@
+"""``samedge inspect``: the manifest of a bundle, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samedge.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.ane import AneReport
+    from samedge.bundle import Bundle
+    from samedge.manifest import Manifest
+
+EPILOG = """\b
+Examples:
+  samedge inspect out/intel
+  samedge inspect nano.samedge --json | jq .bundle.parity
+"""
+
+
+@click.command("inspect", epilog=EPILOG)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@output.standard_options
+def inspect(out: output.Output, *, bundle: Path) -> None:
+    """Show what BUNDLE holds: model, licence, target, graphs, sizes, and what was measured.
+
+    Reads the manifest only, and of Core ML graphs what would leave the Neural Engine or pad there;
+    `samedge verify` checks hashes and results.
+    """
+    from samedge.bundle import Bundle
+
+    opened = Bundle.open(bundle, verify=False)
+    manifest = opened.manifest
+    reports = _neural_engine(opened)
+    document: dict[str, Any] = {"path": str(bundle), "bundle": manifest}
+    if reports:
+        from samedge.ane import summary
+
+        document["neural_engine"] = {role: summary(report) for role, report in reports.items()}
+    tables = [*_plan(manifest), *_lint_tables(reports)]
+    out.result(document, _summary(manifest), "", _artifacts(manifest), *tables)
+
+
+def _summary(manifest: Manifest) -> Table:
+    rows = {
+        "id": manifest.id,
+        "model": f"{manifest.model.name} ({manifest.model.encoder or 'encoder not recorded'})",
+        "licence": manifest.model.licence,
+        "origin": manifest.model.origin,
+        "target": manifest.target,
+        "runs on": f"backend {manifest.backend}, device {manifest.device or 'the best one there'}",
+        "precision": manifest.precision,
+        "input": f"{manifest.input_size} x {manifest.input_size} px",
+        "prompts": _buckets(manifest),
+        "parity": _parity(manifest),
+        "accuracy": _accuracy(manifest),
+        "gate": manifest.gate,
+        "made": f"{manifest.created} by samedge {manifest.samedge_version}",
+        "with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+    }
+    table = output.table()
+    table.show_header = False
+    for name, value in rows.items():
+        table.add_row(name, value)
+    for note in manifest.notes:
+        table.add_row("note", note)
+    return table
+
+
+def _buckets(manifest: Manifest) -> str:
+    if not manifest.prompt_buckets:
+        return "any number of prompts and points"
+    shapes = ", ".join(f"{batch} x {points}" for batch, points in manifest.prompt_buckets)
+    return f"fixed shapes, prompts x points: {shapes}"
+
+
+def _parity(manifest: Manifest) -> str:
+    parity = manifest.parity
+    if parity is None:
+        return "not measured"
+    return (
+        f"mask IoU {parity.mask_iou_mean:.4f} (5th percentile {parity.mask_iou_p05:.4f}), "
+        f"embedding cosine {parity.embedding_cosine_min:.5f}, "
+        f"{parity.images} images, {parity.prompts} prompts"
+    )
+
+
+def _accuracy(manifest: Manifest) -> str:
+    if not manifest.accuracy:
+        return "not measured"
+    return ", ".join(f"{name} {value}" for name, value in manifest.accuracy.items())
+
+
+def _artifacts(manifest: Manifest) -> Table:
+    table = output.table("Graph", "File", "Format", "Precision", "MB", "SHA-256")
+    for artifact in manifest.artifacts:
+        size = f"{artifact.bytes / 1e6:.2f}"
+        digest = artifact.sha256[:12]
+        table.add_row(
+            artifact.role, artifact.path, artifact.format, artifact.precision, size, digest
+        )
+    return table
+
+
+def _plan(manifest: Manifest) -> list[Table | str]:
+    """The precision plan, whose rows all have the same columns; nothing when there is none."""
+    if not manifest.plan:
+        return []
+    columns = list(manifest.plan[0])
+    table = output.table(*columns)
+    for row in manifest.plan:
+        table.add_row(*(str(row.get(column, "")) for column in columns))
+    return ["", table]
+
+
+def _neural_engine(bundle: Bundle) -> dict[str, AneReport]:
+    """The lint of each Core ML graph, by role; nothing where their files cannot be read."""
+    from samedge.ane import lint_package
+    from samedge.errors import BackendUnavailableError
+
+    graphs = [a.role for a in bundle.manifest.artifacts if a.format == "coreml"]
+    try:
+        return {role: lint_package(bundle.artifact_path(role)) for role in graphs}
+    except BackendUnavailableError:
+        return {}
+
+
+def _lint_tables(reports: dict[str, AneReport]) -> list[Table | str]:
+    """What would leave the Neural Engine or waste it; one row a rule and graph."""
+    if not reports:
+        return []
+    shapes = output.table("Neural Engine", "Operations", "Errors", "On the CPU", "Layout", "Writes")
+    rules = output.table("Graph", "Rule", "Times", "Worst", "Of the work", "Because")
+    for role, report in reports.items():
+        shapes.add_row(
+            role,
+            str(report.operations),
+            str(len(report.errors)),
+            str(report.host_operations),
+            f"{report.layout_operations / max(report.operations, 1):.0%} of operations",
+            f"{report.layout_traffic:.0%} by layout",
+        )
+        for rule, times in report.by_rule().items():
+            found = [f for f in report.findings if f.rule == rule]
+            share = f"{sum(f.share for f in found):.1%}"
+            rules.add_row(role, rule, str(times), found[0].severity, share, found[0].reason)
+    return ["", shapes, "", rules]
+
+
+COMMAND = inspect

@@ -1,0 +1,122 @@
+"""Pictures of the best, the median and the worst masks, side by side across subjects."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from samedge import metrics
+from samedge.errors import SamedgeError
+from samedge.images import load_image
+from samedge.overlay import draw_masks
+from samedge.records import EvalRecord, Example, Subject
+from samedge.report.overview import Overview
+from samedge.rle import mask_from_rle
+from samedge.types import Array
+
+_SIDE = 300
+_SMALLEST_CROP = 96
+_MARGIN = 0.35
+_GREY = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One mask of an example.
+
+    Attributes:
+        label: the subject, or "ground truth".
+        iou: of the mask; ``None`` for the ground truth.
+        uri: the picture as a ``data:`` address.
+    """
+
+    label: str
+    iou: float | None
+    uri: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleRow:
+    """One instance, as the ground truth has it and as every subject segmented it."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+def example_rows(overview: Overview, *, photos: bool) -> list[ExampleRow]:
+    """Draw the examples of every evaluation.
+
+    Args:
+        overview: what the report shows.
+        photos: draw on the photographs, where they still lie where they were evaluated.
+    """
+    return [
+        _row(overview, record, example, photos=photos)
+        for _, record in overview.evaluations
+        for example in record.examples
+    ]
+
+
+def _row(overview: Overview, record: EvalRecord, example: Example, *, photos: bool) -> ExampleRow:
+    truth = mask_from_rle(example.truth)
+    image = _photo(record, example) if photos else None
+    if image is None or image.shape[:2] != truth.shape:
+        image = np.full((*truth.shape, 3), _GREY, np.uint8)
+    masks = [mask_from_rle(mask.rle) for mask in example.masks]
+    window = _window(truth)
+    cuts = [_draw(image, mask, window) for mask in (truth, *masks)]
+    labels = [
+        overview.name(Subject(bundle=m.bundle, backend=m.backend, device=m.device))
+        for m in example.masks
+    ]
+    pictures = [Picture("ground truth", None, cuts[0])]
+    pictures += [
+        Picture(label, mask.iou, cut)
+        for label, mask, cut in zip(labels, example.masks, cuts[1:], strict=True)
+    ]
+    title = f"{example.rank.capitalize()} of {example.prompt}: {Path(example.image).name}"
+    return ExampleRow(title, tuple(pictures))
+
+
+def _photo(record: EvalRecord, example: Example) -> Array | None:
+    """The evaluated photograph, or ``None`` where it is not at hand."""
+    try:
+        with Image.open(Path(record.dataset.images_dir or "") / example.image) as picture:
+            picture.getexif().pop(0x0112, None)
+            return load_image(picture)
+    except (OSError, SamedgeError):
+        return None
+
+
+def _window(truth: Array) -> tuple[slice, slice]:
+    """A square around the object with some of its surroundings, inside of the image."""
+    x0, y0, x1, y1 = metrics.bounding_box(truth) or (0, 0, truth.shape[1], truth.shape[0])
+    side = int(max((x1 - x0) * (1 + 2 * _MARGIN), (y1 - y0) * (1 + 2 * _MARGIN), _SMALLEST_CROP))
+    rows, columns = (
+        _span((low + high) // 2, side, length)
+        for low, high, length in ((y0, y1, truth.shape[0]), (x0, x1, truth.shape[1]))
+    )
+    return rows, columns
+
+
+def _span(center: int, side: int, length: int) -> slice:
+    side = min(side, length)
+    start = min(max(center - side // 2, 0), length - side)
+    return slice(start, start + side)
+
+
+def _draw(image: Array, mask: Array, window: tuple[slice, slice]) -> str:
+    cut, inside = image[window], mask[window]
+    scale = _SIDE / max(cut.shape[:2])
+    size = tuple(max(1, round(side * scale)) for side in (cut.shape[1], cut.shape[0]))
+    photo = Image.fromarray(cut).resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    shape = Image.fromarray(inside).resize((size[0], size[1]), Image.Resampling.NEAREST)
+    drawn = draw_masks(np.asarray(photo), np.asarray(shape, bool)[None])
+    stream = io.BytesIO()
+    Image.fromarray(drawn).save(stream, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,228 @@
+"""Joins records: accuracy and latency of the same files, machines, claims and warnings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+from samedge.records import (
+    BenchRecord,
+    Comparison,
+    Environment,
+    EvalRecord,
+    EvalRow,
+    ExportRecord,
+    Record,
+    StageRow,
+    Subject,
+)
+
+RUN_STAGES = ("preprocess", "encode", "decode", "postprocess")
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """One machine and the records that come from it.
+
+    Attributes:
+        name: short and unique within the report.
+        environment: what it is.
+        sources: names of the record files.
+    """
+
+    name: str
+    environment: Environment
+    sources: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """One subject on one machine: a line of the summary.
+
+    Attributes:
+        label: unique within the report, with the machine where there are several.
+        name: the label without the machine.
+        subject: its identity.
+        machine: name of the machine that its latency comes from, or ``None``.
+        accuracy: its evaluation rows by prompt protocol.
+        stages: its latency rows by stage.
+    """
+
+    label: str
+    name: str
+    subject: Subject
+    machine: str | None
+    accuracy: dict[str, EvalRow]
+    stages: dict[str, StageRow]
+
+    def p50(self, stage: str) -> float | None:
+        """Median of a stage in milliseconds."""
+        row = self.stages.get(stage)
+        return None if row is None else row.p50_ms
+
+    def miou(self, prompt: str) -> float | None:
+        """Mean IoU under a prompt protocol."""
+        row = self.accuracy.get(prompt)
+        return None if row is None else row.miou
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Overview:
+    """Everything that a report shows.
+
+    Attributes:
+        entries: subjects on machines, in the order of their records.
+        machines: where the latencies come from.
+        evaluations, benches, exports: the records with the names of their files.
+        prompts: the prompt protocols that occur, in order.
+    """
+
+    entries: tuple[Entry, ...]
+    machines: tuple[Machine, ...]
+    evaluations: tuple[tuple[str, EvalRecord], ...]
+    benches: tuple[tuple[str, BenchRecord], ...]
+    exports: tuple[tuple[str, ExportRecord], ...]
+    prompts: tuple[str, ...]
+
+    def label(self, subject: Subject, machine: str | None = None) -> str:
+        """The label of a subject's entry, else the subject's own name."""
+        entry = self._entry(subject, machine)
+        return subject_label(subject) if entry is None else entry.label
+
+    def name(self, subject: Subject, machine: str | None = None) -> str:
+        """As ``label``, without the machine."""
+        entry = self._entry(subject, machine)
+        return subject_label(subject) if entry is None else entry.name
+
+    def _entry(self, subject: Subject, machine: str | None) -> Entry | None:
+        for entry in self.entries:
+            same_machine = machine is None or entry.machine in (machine, None)
+            if same_machine and _same(entry.subject, subject):
+                return entry
+        return None
+
+    def machine_of(self, source: str) -> str | None:
+        """Name of the machine that a record file comes from."""
+        return next((m.name for m in self.machines if source in m.sources), None)
+
+
+def compare_records(records: Sequence[tuple[str, Record]]) -> Overview:
+    """Join records by what they measured.
+
+    Accuracy joins latency when bundle id and backend are the same, or, for what has no id, the
+    bundle's name. Figures of different files are never put on one line.
+
+    Args:
+        records: each with the name of its file.
+    """
+    evaluations = tuple((n, r) for n, r in records if isinstance(r, EvalRecord))
+    benches = tuple((n, r) for n, r in records if isinstance(r, BenchRecord))
+    exports = tuple((n, r) for n, r in records if isinstance(r, ExportRecord))
+    machines = _machines(benches)
+    rows = [row for _, record in evaluations for row in record.results]
+    entries = list(_bench_entries(benches, machines, rows))
+    entries += _eval_only_entries(rows, entries)
+    return Overview(
+        entries=tuple(_with_labels(entries, many_machines=len(machines) > 1)),
+        machines=machines,
+        evaluations=evaluations,
+        benches=benches,
+        exports=exports,
+        prompts=tuple(dict.fromkeys(row.prompt for row in rows)),
+    )
+
+
+def subject_label(subject: Subject) -> str:
+    """Name, precision and backend of a subject, as short as people would say it."""
+    name = subject.model or PurePath(subject.bundle).name or subject.bundle
+    if subject.bundle.startswith("baseline:"):
+        return subject.bundle
+    device = subject.device if subject.device and subject.device.lower() != "cpu" else None
+    parts = [name, subject.precision, subject.backend, device]
+    return " ".join(part for part in parts if part)
+
+
+def _same(first: Subject, second: Subject) -> bool:
+    """Whether two rows speak of the same files on the same backend and device."""
+    if first.backend != second.backend or (first.device or "") != (second.device or ""):
+        return False
+    if first.bundle_id and second.bundle_id:
+        return first.bundle_id == second.bundle_id
+    return first.bundle == second.bundle
+
+
+def _machines(benches: Iterable[tuple[str, BenchRecord]]) -> tuple[Machine, ...]:
+    found: dict[str, tuple[Environment, list[str]]] = {}
+    for source, record in benches:
+        env = record.environment
+        gpus = ", ".join(gpu.name for gpu in env.gpus)
+        name = env.board or " + ".join(filter(None, (env.cpu, gpus))) or "unknown machine"
+        if name in found and found[name][0].os != env.os:
+            name = f"{name} ({env.os})"
+        found.setdefault(name, (env, []))[1].append(source)
+    return tuple(Machine(name, env, tuple(sources)) for name, (env, sources) in found.items())
+
+
+def _bench_entries(
+    benches: Sequence[tuple[str, BenchRecord]],
+    machines: Sequence[Machine],
+    rows: Sequence[EvalRow],
+) -> Iterable[Entry]:
+    for source, record in benches:
+        machine = next(m.name for m in machines if source in m.sources)
+        by_key: dict[tuple[str, str, str], dict[str, StageRow]] = {}
+        for stage_row in record.results:
+            by_key.setdefault(stage_row.key, {})[stage_row.stage] = stage_row
+        for stages in by_key.values():
+            subject = next(iter(stages.values()))
+            accuracy = {row.prompt: row for row in rows if _same(row, subject)}
+            yield Entry("", "", subject, machine, accuracy, stages)
+
+
+def _eval_only_entries(rows: Sequence[EvalRow], entries: Sequence[Entry]) -> list[Entry]:
+    alone: dict[tuple[str, str, str], dict[str, EvalRow]] = {}
+    for row in rows:
+        if not any(_same(row, entry.subject) for entry in entries):
+            alone.setdefault(row.key, {})[row.prompt] = row
+    return [Entry("", "", next(iter(a.values())), None, a, {}) for a in alone.values()]
+
+
+def _with_labels(entries: Sequence[Entry], *, many_machines: bool) -> Iterable[Entry]:
+    """Give every entry a name that no other of its machine has, and a label that no other has."""
+    taken: set[tuple[str, str | None]] = set()
+    names = [subject_label(entry.subject) for entry in entries]
+    for entry, short in zip(entries, names, strict=True):
+        alike = [e.subject.bundle for e, n in zip(entries, names, strict=True) if n == short]
+        name = short
+        if len(set(alike)) > 1:
+            name = f"{short} [{PurePath(entry.subject.bundle).name}]"
+        number = 2
+        while (name, entry.machine) in taken:
+            name, number = f"{short} #{number}", number + 1
+        taken.add((name, entry.machine))
+        label = f"{name} @ {entry.machine}" if many_machines and entry.machine else name
+        yield dataclasses.replace(entry, name=name, label=label)
+
+
+def claim(pair: Comparison, *, label_of: dict[tuple[str, ...], str]) -> str | None:
+    """A comparison as a sentence, or ``None`` where too few pairs were measured to say anything."""
+    if pair.speedup is None or pair.ci95 is None:
+        return None
+    first, second = (label_of.get(tuple(k), " ".join(k)) for k in (pair.first, pair.second))
+    stage = pair.stage.replace("_", " ")
+    caveat = f" They differ in {', '.join(pair.differences)}." if pair.differences else ""
+    low, high = pair.ci95
+    if pair.faster is None:
+        return (
+            f"{stage}: no difference shown between {first} and {second} "
+            f"(ratio {pair.speedup:.2f}, 95% interval {low:.2f} to {high:.2f}).{caveat}"
+        )
+    if pair.faster == pair.first:
+        names, ratio, interval = (first, second), pair.speedup, (low, high)
+    else:
+        names, ratio, interval = (second, first), 1 / pair.speedup, (1 / high, 1 / low)
+    return (
+        f"{stage}: {names[0]} is {ratio:.2f} times as fast as {names[1]} "
+        f"(95% interval {interval[0]:.2f} to {interval[1]:.2f}).{caveat}"
+    )

@@ -1,0 +1,273 @@
+"""The report as Markdown and as a tidy table."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+
+from samedge.records import BenchRecord, Comparison, Subject
+from samedge.report.overview import Entry, Overview
+
+SUBJECT_COLUMNS = (
+    *("bundle", "bundle_id", "model", "target", "precision", "input_size", "backend", "device"),
+)
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    """A number for people; a dash where nothing was measured."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def latency(value: float | None) -> str:
+    """Milliseconds with three significant digits."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def megabytes(value: int | None) -> str:
+    """Bytes as MB (1,000,000 bytes)."""
+    return "–" if value is None else f"{value / 1e6:.0f}" if value >= 1e8 else f"{value / 1e6:.1f}"
+
+
+def summary_header(overview: Overview) -> list[str]:
+    """Titles of the summary's columns."""
+    titles = ["subject", "machine"] if len(overview.machines) > 1 else ["subject"]
+    if overview.prompts:
+        titles += [f"{prompt} mIoU" for prompt in overview.prompts] + ["boundary IoU"]
+    if overview.benches:
+        titles += ["end to end p50 ms", "p99 ms", "encode ms", "decode ms", "load ms"]
+        titles += ["peak MB", "files MB"]
+    return titles
+
+
+def summary_row(overview: Overview, entry: Entry) -> list[str]:
+    """One subject's cells, as ``summary_header`` names them."""
+    cells = [entry.name]
+    if len(overview.machines) > 1:
+        cells.append(entry.machine or "–")
+    if overview.prompts:
+        cells += [_accuracy(entry, prompt) for prompt in overview.prompts]
+        first = entry.accuracy.get(overview.prompts[0])
+        cells.append(figure(first.boundary_iou if first else None, 3))
+    if overview.benches:
+        whole = entry.stages.get("end_to_end")
+        cells += [latency(entry.p50("end_to_end")), latency(whole.p99_ms if whole else None)]
+        cells += [latency(entry.p50(stage)) for stage in ("encode", "decode", "load")]
+        cells.append(megabytes(whole.peak_rss_bytes if whole else None))
+        cells.append(megabytes(whole.artifact_bytes if whole else None))
+    return cells
+
+
+def _accuracy(entry: Entry, prompt: str) -> str:
+    row = entry.accuracy.get(prompt)
+    if row is None or row.miou is None:
+        return "–"
+    half = "" if row.ci95 is None else f" ±{(row.ci95[1] - row.ci95[0]) / 2:.3f}"
+    return f"{row.miou:.3f}{half}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A titled table; the first column is the rows' heading."""
+
+    title: str
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def comparison_tables(overview: Overview) -> list[Table]:
+    """How many times faster one subject is than another, one table a benchmark."""
+    stages = ("load", "encode", "decode", "end_to_end")
+    tables = []
+    for source, record in overview.benches:
+        labels = bench_names(overview, source, record)
+        pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
+        for pair in record.comparisons:
+            key = labels[tuple(pair.first)], labels[tuple(pair.second)]
+            pairs.setdefault(key, {})[pair.stage] = pair
+        rows = [_pair_row(names, found, stages) for names, found in pairs.items()]
+        if rows:
+            machine = overview.machine_of(source)
+            tables.append(
+                Table(
+                    f"Who is faster on {machine}",
+                    "How many times faster the first is than the second, with the 95% interval of "
+                    "interleaved pairs; ≈ where it holds 1, a dash where there are too few pairs.",
+                    ["first, second", *(s.replace("_", " ") for s in stages), "also different"],
+                    rows,
+                )
+            )
+    return tables
+
+
+def _pair_row(
+    names: tuple[str, str], found: dict[str, Comparison], stages: Sequence[str]
+) -> list[str]:
+    """One pair's ratios, turned so that the faster one end to end stands first."""
+    whole = found.get("end_to_end")
+    turned = whole is not None and whole.speedup is not None and whole.speedup < 1
+    cells = [_ratio(found.get(stage), turned=turned) for stage in stages]
+    first, second = names[::-1] if turned else names
+    differences = next(iter(found.values())).differences
+    return [f"{first}, {second}", *cells, ", ".join(differences) or "–"]
+
+
+def _ratio(pair: Comparison | None, *, turned: bool) -> str:
+    if pair is None or pair.speedup is None or pair.ci95 is None:
+        return "–"
+    ratio, (low, high) = pair.speedup, pair.ci95
+    if turned:
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    sign = "≈ " if pair.faster is None else ""
+    return f"{sign}{ratio:.2f} ({low:.2f} to {high:.2f})"
+
+
+def deadline_table(overview: Overview) -> Table | None:
+    """Who meets its deadline, and why."""
+    words = {True: "yes", False: "no", None: "cannot tell"}
+    rows = [
+        [
+            overview.label(verdict, overview.machine_of(source)),
+            f"{verdict.deadline_ms:g} ms",
+            words[verdict.met],
+            verdict.why,
+        ]
+        for source, record in overview.benches
+        for verdict in record.deadline
+    ]
+    if not rows:
+        return None
+    caption = "At the 99th percentile of one image and one prompt."
+    return Table("Deadlines", caption, ["subject", "limit", "met", "why"], rows)
+
+
+def export_table(overview: Overview) -> Table | None:
+    """What was exported, and how close the graphs are to the reference."""
+    rows = []
+    for _, record in overview.exports:
+        parity = record.parity or {}
+        artifacts = (
+            f"{a.get('role')} {a.get('precision')} {megabytes(a.get('bytes'))} MB"
+            for a in record.artifacts
+        )
+        rows.append(
+            [
+                str(record.bundle.get("path") or record.bundle.get("id") or "bundle"),
+                ", ".join(artifacts) or "–",
+                *(figure(parity.get(key), 4) for key in _PARITY_KEYS),
+                _VERDICTS.get(str(parity.get("passed")), "–"),
+            ]
+        )
+    if not rows:
+        return None
+    header = ["bundle", "artifacts", "mask IoU", "5th percentile", "lowest cosine", "passed"]
+    caption = "Parity: the exported graphs' masks and embeddings against the torch reference."
+    return Table("Exports", caption, header, rows)
+
+
+_VERDICTS = {"True": "yes", "False": "no"}
+_PARITY_KEYS = ("mask_iou_mean", "mask_iou_p05", "embedding_cosine_min")
+
+
+def bench_names(overview: Overview, source: str, record: BenchRecord) -> dict[tuple[str, ...], str]:
+    """Names of one benchmark's subjects by their keys."""
+    machine = overview.machine_of(source)
+    return {row.key: overview.name(row, machine) for row in record.results}
+
+
+def warnings(overview: Overview) -> list[str]:
+    """What speaks against the figures."""
+    return [
+        f"{source}: {warning}" for source, record in overview.benches for warning in record.warnings
+    ]
+
+
+def commands(overview: Overview) -> list[str]:
+    """The exact commands that made the records."""
+    found = [record.command for _, record in overview.evaluations]
+    found += [record.command for _, record in overview.benches]
+    found += [record.command for _, record in overview.exports]
+    return [command for command in found if command]
+
+
+def machine_facts(overview: Overview) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Each machine's name with what is known of it."""
+    return [(m.name, list(_facts(m.environment))) for m in overview.machines]
+
+
+def _facts(env: object) -> Iterator[tuple[str, str]]:
+    for field in getattr(env, "__struct_fields__", ()):
+        value = getattr(env, field)
+        if value in (None, [], {}):
+            continue
+        if field == "memory_bytes":
+            yield "memory", f"{value / 2**30:.1f} GiB"
+        elif field == "gpus":
+            yield "gpus", "; ".join(f"{g.name}, driver {g.driver or '–'}" for g in value)
+        elif isinstance(value, dict):
+            yield field, ", ".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, list):
+            yield field, ", ".join(map(str, value))
+        else:
+            yield field.replace("_", " "), str(value)
+
+
+def markdown(overview: Overview) -> str:
+    """Summary, comparisons, verdicts, warnings, machines and commands."""
+    header = summary_header(overview)
+    rows = [summary_row(overview, entry) for entry in overview.entries]
+    parts = ["# samedge report", _table(header, rows)]
+    extra = [table for table in (deadline_table(overview), export_table(overview)) if table]
+    for table in (*comparison_tables(overview), *extra):
+        parts += [f"## {table.title}", table.caption, _table(table.header, table.rows)]
+    if warnings(overview):
+        parts.append("## Warnings\n\n" + "\n".join(f"- {line}" for line in warnings(overview)))
+    for name, facts in machine_facts(overview):
+        parts.append(f"## {name}\n\n" + _table(["", ""], facts))
+    if commands(overview):
+        parts.append("## Commands\n\n```\n" + "\n".join(commands(overview)) + "\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def tidy(overview: Overview) -> str:
+    """One line a figure; empty cells where a column does not apply."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["source", "machine", *SUBJECT_COLUMNS, "kind", "name", "metric", "value"])
+    for source, record in overview.evaluations:
+        for row in record.results:
+            writer.writerows(_lines(row, (source, ""), ("accuracy", row.prompt)))
+    for source, bench in overview.benches:
+        where = (source, overview.machine_of(source) or "")
+        for stage in bench.results:
+            writer.writerows(_lines(stage, where, ("latency", stage.stage)))
+        for rate in bench.prompt_rate:
+            kind = ("prompt_rate", str(rate.prompts_per_frame))
+            writer.writerows(_lines(rate, where, kind))
+        for long in bench.sustained:
+            writer.writerows(_lines(long, where, ("sustained", f"{long.seconds:g} s")))
+    return stream.getvalue()
+
+
+def _lines(row: Subject, where: tuple[str, str], kind: tuple[str, str]) -> Iterator[list[object]]:
+    """A line for each numeric field of a row that is no part of its identity."""
+    head = [*where, *(getattr(row, column) for column in SUBJECT_COLUMNS), *kind]
+    for field in row.__struct_fields__:
+        value = getattr(row, field)
+        if field in Subject.__struct_fields__:
+            continue
+        if isinstance(value, tuple):
+            yield [*head, f"{field}_low", value[0]]
+            yield [*head, f"{field}_high", value[1]]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield [*head, field, value]

@@ -1,0 +1,121 @@
+"""The command line as a whole: discovery, help, mistyped names, interrupts, closed pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from samedge.cli import cli
+
+COMMANDS = cli.list_commands(click.Context(cli))
+PROMISED = {"doctor", "export", "inspect", "models", "segment", "targets", "verify"}
+
+
+def samedge(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        # A suite that was started in the background ignores interrupts, and so would its children.
+        [sys.executable, "-m", "samedge", *arguments],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_what_was_promised_is_there() -> None:
+    assert set(COMMANDS) >= PROMISED
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_the_standard_options_and_an_example(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    for part in ("--json", "--quiet", "--verbose", "Example", f"samedge {name} "):
+        assert part in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_one_line_in_the_list(name: str) -> None:
+    listing = CliRunner().invoke(cli, ["--help"]).stdout
+    (line,) = [line for line in listing.split("\n") if line.startswith(f"  {name} ")]
+    assert len(line.split()) > 3
+    assert "``" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["segmnet", "x.jpg"], "'segment'"),
+        (["doctro"], "'doctor'"),
+        (["targets", "--jsno"], "'--json'"),
+        (["segment", "x.jpg", "--point", "1,2", "--formt", "png"], "'--format'"),
+    ],
+)
+def test_mistyped_commands_and_options(arguments: list[str], nearest: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert f"Did you mean {nearest}" in result.stderr
+    assert result.stdout == ""
+
+
+def test_mistyped_backend_is_answered_with_the_nearest() -> None:
+    result = CliRunner().invoke(cli, ["doctor", "--backend", "onxruntime"])
+    assert result.exit_code == 1
+    assert "Did you mean 'onnxruntime'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_command_shows_the_help_and_is_a_usage_error() -> None:
+    result = CliRunner().invoke(cli, [])
+    assert result.exit_code == 2
+    assert "samedge doctor" in result.output
+
+
+def test_interrupt(tmp_path: Path) -> None:
+    pipe = tmp_path / "mask.png"
+    os.mkfifo(pipe)  # reading it waits for ever, like a slow disk or a long computation
+    process = samedge("segment", str(tmp_path / "photo.jpg"), "--mask", str(pipe), "--json")
+    writer = _wait_for_reader(pipe, process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    os.close(writer)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "Interrupted" in stderr
+    assert "Traceback" not in stderr
+
+
+def _wait_for_reader(pipe: Path, process: subprocess.Popen[str]) -> int:
+    while process.poll() is None:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the command never opened its mask")
+
+
+def test_closed_pipe_is_not_a_traceback() -> None:
+    process = samedge("targets", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+    assert stderr == ""
+
+
+def test_entry_point_and_module_are_the_same() -> None:
+    process = samedge("--version")
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert stdout.startswith("samedge, version")

@@ -1,0 +1,111 @@
+"""``models``, ``targets``, ``inspect``, ``doctor``: the tables and their documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samedge import doctor, runtimes
+from samedge.models import zoo
+from samedge.runtimes.base import Probe
+from samedge.targets import TARGETS
+from tests.cli.conftest import invoke
+
+
+def document(*arguments: object) -> Any:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_targets() -> None:
+    rows = {row["name"]: row for row in document("targets")["targets"]}
+    assert set(rows) == set(TARGETS)
+    assert rows["cpu"]["backend"] == "onnxruntime"
+    assert "fp32" in rows["cpu"]["precisions"]
+    assert all(name in invoke("targets").stdout for name in TARGETS)
+
+
+def test_models() -> None:
+    rows = {row["name"]: row for row in document("models")["models"]}
+    assert set(rows) == {entry.name for entry in zoo.models()}
+    assert rows["sam-vit-b"]["licence"] == "Apache-2.0"
+    assert rows["sam-vit-b"]["size_bytes"] == 375_042_383
+    assert len(rows["sam-vit-b"]["sha256"]) == 64
+    assert "sam-vit-b" in invoke("models").stdout
+
+
+def test_inspect(toy_bundle: Path) -> None:
+    found = document("inspect", toy_bundle)
+    manifest = json.loads((toy_bundle / "bundle.json").read_text())
+    assert found["bundle"] == manifest
+    text = invoke("inspect", toy_bundle).stdout
+    for part in (manifest["id"], "toy", "Apache-2.0", "encoder.onnx", "not measured"):
+        assert part in text
+
+
+def test_inspect_of_nothing(tmp_path: Path) -> None:
+    result = invoke("inspect", tmp_path / "absent")
+    assert result.exit_code == 1
+    assert "samedge export" in result.stderr
+
+
+def test_doctor_runs_a_graph_on_what_is_here() -> None:
+    reports = document("doctor")["backends"]
+    assert [report["name"] for report in reports] == list(runtimes.names())
+    fields = {"name", "available", "version", "devices", "detail", "fix", "selftest", "selftests"}
+    for report in reports:
+        assert set(report) == fields
+        if not report["available"]:
+            assert report["fix"], f"{report['name']} is missing and nothing says how to get it"
+            assert report["selftest"] is None
+        for test in report["selftests"]:
+            assert test["ok"], test
+            assert test["ms"] > 0
+
+
+def test_doctor_notices_a_backend_that_computes_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    backend = runtimes.get("onnxruntime")
+    with backend.open(doctor.GRAPHS["onnx"]) as session:
+        right = session.run
+
+        def wrong(feeds: Any) -> Any:
+            return {name: value[:, ::-1] for name, value in right(feeds).items()}
+
+        monkeypatch.setattr(session, "run", wrong)
+        monkeypatch.setattr(type(backend), "open", lambda self, path, device=None: session)
+        test = doctor.run_selftest(backend, "cpu", doctor.GRAPHS["onnx"])
+    assert not test.ok
+    assert "off by" in test.error
+
+
+def test_doctor_survives_a_backend_that_kills_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (report,) = doctor.examine(["onnxruntime"])
+    assert not report.available
+    assert "signal 11" in report.detail
+    assert report.fix.startswith("pip install")
+
+
+def test_doctor_shows_how_to_get_a_missing_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Probe(available=False, detail="not installed.", fix="pip install 'samedge[openvino]'")
+    backend = runtimes.get("openvino")
+    monkeypatch.setattr(type(backend), "probe", lambda self: missing)
+    (report,) = doctor.examine(["openvino"], isolated=False)
+    assert (report.available, report.fix, report.selftest) == (False, missing.fix, None)
+
+
+def test_selftest_graphs_are_those_that_the_script_makes(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from tests.assets import make_selftest
+
+    made = tmp_path / "graph.onnx"
+    make_selftest.write_onnx(made)
+    assert made.read_bytes() == doctor.GRAPHS["onnx"].read_bytes()

@@ -1,0 +1,59 @@
+"""Fixtures that many tests share. Real photographs are optional; everything else is made here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real photographs and annotations; skips where there is none."""
+    folder = Path(os.environ.get("SAMEDGE_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set SAMEDGE_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests out of the user's cache, and the user's cache out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMEDGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _audible_loggers() -> None:
+    """Undo what a library or an earlier test did to our loggers, so that tests can read them."""
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] == "samedge" and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a bundle whose masks tests can predict; see ``tests/toys/bundle.py``. Read only."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from samedge import runtimes
+    from tests.toys.bundle import write_bundle
+
+    folder = tmp_path_factory.mktemp("bundles") / "toy"
+    write_bundle(folder, reference=runtimes.get("onnxruntime"))
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(0)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge.distill.composites import CompositeConfig, Composites, read_cutout, texture
+from samedge.errors import DatasetError
+
+STILL = CompositeConfig(size=96, objects=(3, 3), extent=(0.3, 0.5), rotation=0, colour=0, blur=0)
+
+
+@pytest.fixture
+def cutouts(tmp_path: Path) -> Path:
+    """Opaque discs in three pure colours, on transparent squares."""
+    folder = tmp_path / "cutouts"
+    folder.mkdir()
+    rows, columns = np.mgrid[-20:20, -20:20] + 0.5
+    for name, colour in {"a": (255, 0, 0), "b": (0, 255, 0), "c": (255, 0, 255)}.items():
+        pixels = np.zeros((40, 40, 4), np.uint8)
+        pixels[rows**2 + columns**2 < 19**2] = (*colour, 255)
+        Image.fromarray(pixels).save(folder / f"{name}.webp", lossless=True)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (120, 60), (0, 0, 255)).save(folder / "blue.png")
+    return folder
+
+
+def test_masks_are_exactly_the_pasted_pixels(cutouts: Path, photos: Path) -> None:
+    config = CompositeConfig(**{**vars(STILL), "texture_share": 0.0})
+    source = Composites(cutouts, backgrounds=(photos,), config=config)
+    for seed in range(10):
+        scene = source.scene(seed, np.random.default_rng(seed))
+        picture = scene.read_image(1.0).astype(int)
+        assert picture.shape == (48, 96, 3) == (*scene.size, 3)
+        union = np.zeros(scene.size, int)
+        for number, (x, y, width, height) in enumerate(scene.boxes.astype(int)):
+            mask = scene.read_mask(number)
+            union += mask
+            inside = mask[y : y + height, x : x + width]
+            assert inside.sum() == mask.sum()
+            assert inside.any(0).all(), "the box is tight"
+            assert inside.any(1).all(), "the box is tight"
+        assert union.max() <= 1, "a later cut-out hides an earlier one"
+        blue = (picture[..., 2] > 250) & (picture[..., 0] < 5)
+        assert not (blue & (union > 0)).any(), "no mask on the background"
+
+
+def test_alpha_above_127_is_the_mask(tmp_path: Path) -> None:
+    pixels = np.full((8, 8, 4), 255, np.uint8)
+    pixels[:, :2, 3], pixels[:, 2:4, 3] = 127, 128
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    config = CompositeConfig(
+        size=8, objects=(1, 1), extent=(1, 1), rotation=0, colour=0, blur=0, min_visible=0
+    )
+    source = Composites(tmp_path, config=config)
+    for seed in range(50):
+        scene = source.scene(0, np.random.default_rng(seed))
+        if not len(scene.boxes):
+            continue
+        _x, _y, width, height = scene.boxes[0].astype(int)
+        assert width <= 6
+        assert scene.read_mask(0).sum() == width * height
+
+
+def test_a_hidden_object_is_not_marked(cutouts: Path) -> None:
+    everything = CompositeConfig(
+        size=64, objects=(12, 12), extent=(0.5, 1.5), colour=0, blur=0, min_visible=0.5
+    )
+    scene = Composites(cutouts, config=everything).scene(0, np.random.default_rng(3))
+    assert 0 < len(scene.boxes) < 12
+
+
+def test_a_scene_depends_on_its_generator_only(cutouts: Path, photos: Path) -> None:
+    source = Composites(cutouts, backgrounds=(photos,), config=CompositeConfig(size=64))
+    first = source.scene(1, np.random.default_rng(5))
+    source.scene(2, np.random.default_rng(6))
+    second = source.scene(1, np.random.default_rng(5))
+    np.testing.assert_array_equal(first.read_image(1.0), second.read_image(1.0))
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+    other = source.scene(1, np.random.default_rng(7))
+    assert not np.array_equal(first.read_image(1.0)[:40, :40], other.read_image(1.0)[:40, :40])
+
+
+def test_turned_colours_have_no_fringe(tmp_path: Path) -> None:
+    """The colour of transparent pixels never shows: a black square on transparent white darkens."""
+    pixels = np.full((40, 40, 4), (255, 255, 255, 0), np.uint8)
+    pixels[8:32, 8:32] = (0, 0, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "black.png")
+    config = CompositeConfig(size=64, objects=(1, 1), extent=(0.7, 0.9), colour=0, blur=1)
+    for seed in range(5):
+        scene = Composites(tmp_path, config=config).scene(0, np.random.default_rng(seed))
+        plain = texture((64, 64), _after_choice(seed))
+        assert (scene.read_image(1.0).astype(int) - plain <= 1).all()
+
+
+def _after_choice(seed: int) -> np.random.Generator:
+    """The generator in the state in which ``Composites`` makes its texture."""
+    rng = np.random.default_rng(seed)
+    rng.random()
+    return rng
+
+
+def test_texture_is_a_picture_with_contrast() -> None:
+    pixels = texture((40, 70), np.random.default_rng(0))
+    assert pixels.shape == (40, 70, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.std() > 5
+
+
+def test_cutout_errors_name_the_file(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "opaque.png")
+    with pytest.raises(DatasetError, match=r"opaque\.png has mode RGB, expected an alpha"):
+        read_cutout(tmp_path / "opaque.png")
+    (tmp_path / "broken.webp").write_bytes(b"RIFF")
+    with pytest.raises(DatasetError, match=r"broken\.webp is not a readable picture"):
+        read_cutout(tmp_path / "broken.webp")
+    with pytest.raises(DatasetError, match="is not a folder"):
+        Composites(tmp_path / "nowhere")

@@ -1,0 +1,95 @@
+"""A tiny random model, exported once for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from samedge.export.base import ExportRequest, ExportResult
+from samedge.export.pipeline import export
+from samedge.manifest import ModelRecord
+from samedge.models.checkpoints import load_checkpoint
+from samedge.models.painted import PaintedConfig, PaintedDecoder
+from samedge.models.sam import PaintedSam, PatchEncoder, Sam, tiny_sam
+from samedge.targets import target
+from samedge.types import Precision
+from tests.models.conftest import build_meta_sam, fill
+
+SIDE, CHANNELS = 128, 32
+SOURCE = ModelRecord(name="tiny", licence="Apache-2.0", origin="random numbers", encoder="patch")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and a busy machine takes much."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def sam() -> Sam:
+    return tiny_sam(SIDE, embed_dim=CHANNELS)
+
+
+@pytest.fixture(scope="session")
+def painted() -> PaintedSam:
+    """The kind of model that is embedded, tiny, with weights that are not at their start."""
+    config = PaintedConfig(
+        embed_dim=CHANNELS, coarse=16, middle=8, fine=8, blocks=1, heads=2, head_dim=4
+    )
+    model = PaintedSam(PatchEncoder(CHANNELS), PaintedDecoder(SIDE, config))
+    fill(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def meta_sam() -> Any:
+    """PyPI's segment-anything, tiny and random."""
+    return build_meta_sam(SIDE)
+
+
+@pytest.fixture(scope="session")
+def same_as_meta(meta_sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Sam:
+    """Our model with the weights of ``meta_sam``."""
+    path = tmp_path_factory.mktemp("meta") / "sam.pth"
+    torch.save(meta_sam.state_dict(), path)
+    model = load_checkpoint(path)
+    assert isinstance(model, Sam)
+    return model
+
+
+@pytest.fixture(scope="session")
+def request_for(sam: Sam) -> Callable[..., ExportRequest]:
+    """A request to export the tiny model."""
+
+    def make(name: str = "cpu", **changes: Any) -> ExportRequest:
+        row = target(name)
+        fields: dict[str, Any] = {
+            "model": sam,
+            "source": SOURCE,
+            "target": row,
+            "precision": Precision.FP32,
+        }
+        return ExportRequest(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ExportResult]:
+    """The tiny model's fp32 bundle for a target, made when it is first asked for."""
+    made: dict[str, ExportResult] = {}
+
+    def make(name: str) -> ExportResult:
+        if name not in made:
+            output: Path = tmp_path_factory.mktemp("bundles") / name
+            made[name] = export(sam, name, precision="fp32", output=output, dialects=["meta"])
+        return made[name]
+
+    return make

@@ -1,0 +1,61 @@
+"""OpenVINO IR: half precision only where asked for, and a description inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samedge import runtimes
+from samedge.export import base
+from samedge.export.base import ExportRequest, ExportResult
+from samedge.export.graphs import EncoderGraph
+from samedge.models.sam import Sam
+from samedge.types import Precision
+
+openvino = pytest.importorskip("openvino")
+Request = Callable[..., ExportRequest]
+
+
+def test_half_precision_halves_the_weights_and_bf16_does_not(
+    request_for: Request, tmp_path: Path
+) -> None:
+    sizes = {}
+    for precision in (Precision.FP32, Precision.BF16, Precision.FP16):
+        folder = tmp_path / precision.value
+        folder.mkdir()
+        exported = base.get("openvino").export(request_for("intel", precision=precision), folder)
+        assert [graph.extra_files for graph in exported] == [("encoder.bin",), ("decoder.bin",)]
+        sizes[precision] = (folder / "decoder.bin").stat().st_size
+        assert {path.name for path in folder.iterdir()} == {
+            "encoder.xml",
+            "encoder.bin",
+            "decoder.xml",
+            "decoder.bin",
+        }
+    assert sizes[Precision.BF16] == sizes[Precision.FP32]
+    assert sizes[Precision.FP16] < 0.52 * sizes[Precision.FP32]
+
+
+def test_encoder_equals_torch(exported: Callable[[str], ExportResult], sam: Sam) -> None:
+    path = exported("intel").bundle.artifact_path("encoder")
+    image = EncoderGraph(sam).example()["image"]
+    options = {"threads": 1, "cache": False}
+    with runtimes.get("openvino").open(path, device="CPU", options=options) as session:
+        have = session.run({"image": image.numpy()})["image_embeddings"]
+    with torch.no_grad():
+        assert np.abs(have - sam.encode(image).numpy()).max() < 1e-4
+
+
+def test_the_file_says_what_it_is(exported: Callable[[str], ExportResult]) -> None:
+    model = openvino.Core().read_model(exported("intel").bundle.artifact_path("decoder"))
+    assert model.get_rt_info(["samedge", "role"]).astype(str) == "decoder"
+    assert model.get_rt_info(["samedge", "input_size"]).astype(str) == "128"
+
+
+def test_metas_dialect_stays_onnx(exported: Callable[[str], ExportResult]) -> None:
+    record = exported("intel").bundle.artifact("meta_decoder")
+    assert (record.format, record.path) == ("onnx", "meta_decoder.onnx")

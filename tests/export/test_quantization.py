@@ -1,0 +1,164 @@
+"""INT8 bundles, the accuracy gate in the pipeline, and what ``auto`` chooses."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from samedge.calibration.accuracy import Accuracy, AccuracyRow
+from samedge.calibration.plan import PlanRow, PrecisionPlan
+from samedge.errors import GateError
+from samedge.export import choice, parity, pipeline
+from samedge.export.base import ExportResult
+from samedge.export.pipeline import export
+from samedge.export.sources import photo_paths
+from samedge.models.sam import PaintedSam
+from samedge.types import Precision
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(autouse=True)
+def _lenient_parity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights are no trained model: what INT8 does to their masks says nothing."""
+    loose = parity.Gate(mask_iou_mean=0, mask_iou_p05=0, embedding_cosine=0.5, logit_error=1)
+    monkeypatch.setattr(parity, "_QUANTIZED", loose)
+    monkeypatch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:2])
+
+
+def accuracy(*, drop: float = 0.0, total_ratio: float = 0.5, passed: bool = True) -> Accuracy:
+    row = AccuracyRow(
+        prompt="box",
+        n=40,
+        miou_fp32=0.8,
+        miou=0.8 - drop,
+        drop=drop,
+        mask_iou_mean=0.98,
+        mask_iou_p05=0.9,
+    )
+    return Accuracy(
+        truth="annotations",
+        images=4,
+        rows=[row],
+        encode_ratio=total_ratio,
+        decode_ratio=1.0,
+        total_ratio=total_ratio,
+        size_ratio=0.3,
+        max_drop=0.005,
+        passed=passed,
+    )
+
+
+@pytest.mark.parametrize("target", ["cpu", "intel"])
+def test_int8_is_written_where_the_plan_says(
+    target: str, painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if target == "intel":
+        pytest.importorskip("nncf")
+    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy())
+    result = export(painted, target, precision="int8", output=tmp_path / "int8")
+    manifest = result.bundle.manifest
+    rest = "bf16" if target == "intel" else "fp32"
+    assert {a.role: a.precision for a in manifest.artifacts} == {"encoder": "int8", "decoder": rest}
+    assert manifest.precision == "int8"
+    assert [(row["module"], row["precision"]) for row in manifest.plan] == [
+        ("", "int8"),
+        ("", rest),
+        ("decoder", rest),
+    ]
+    assert manifest.accuracy == msgspec.to_builtins(accuracy())
+    assert manifest.gate == "passed"
+    record = result.record()
+    assert record.accuracy is not None
+    assert record.accuracy["rows"][0]["prompt"] == "box"
+
+
+def test_a_plan_of_ones_own_is_followed(
+    painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy())
+    plan = PrecisionPlan(
+        modules=[
+            PlanRow(module="decoder", precision="int8"),
+            PlanRow(module="image_encoder", precision="fp32", reason="by hand"),
+        ]
+    )
+    result = export(painted, "cpu", precision="int8", plan=plan, output=tmp_path / "int8")
+    precisions = {a.role: a.precision for a in result.bundle.manifest.artifacts}
+    assert precisions == {"encoder": "fp32", "decoder": "int8"}
+    assert result.bundle.manifest.plan[-1]["reason"] == "by hand"
+
+
+def test_past_the_budget_there_is_no_bundle(
+    painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = accuracy(drop=0.2, passed=False)
+    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: lost)
+    output = tmp_path / "int8"
+    with pytest.raises(GateError, match=r"lose 0\.2000 mean IoU") as caught:
+        export(painted, "cpu", precision="int8", output=output)
+    assert caught.value.exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+    result = export(painted, "cpu", precision="int8", output=output, gate=False)
+    assert result.bundle.manifest.gate == "skipped: --no-gate"
+    assert result.bundle.manifest.accuracy is not None
+    assert result.bundle.manifest.accuracy["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("total_ratio", "passed", "chosen", "said"),
+    [
+        (0.6, True, "bf16", "chosen"),
+        (1.3, True, "fp32", "not faster than fp32"),
+        (0.6, False, "fp32", "the budget"),
+    ],
+)
+def test_auto_is_never_slower_or_worse_than_fp32(
+    total_ratio: float,
+    passed: bool,
+    chosen: str,
+    said: str,
+    painted: PaintedSam,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino")
+    found = accuracy(total_ratio=total_ratio, passed=passed, drop=0.0 if passed else 0.1)
+    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: found)
+    result = export(painted, "intel", output=tmp_path / "auto")
+    assert result.bundle.manifest.precision == chosen
+    rows = {row["precision"]: row["verdict"] for row in result.choices}
+    assert said in rows["bf16"]
+    assert rows[chosen] == "chosen"
+    assert result.bundle.manifest.accuracy is not None
+    assert result.bundle.manifest.accuracy["choices"] == list(result.choices)
+
+
+def test_the_fastest_of_those_that_pass() -> None:
+    rows = [
+        choice.row(Precision.BF16, accuracy(total_ratio=0.6), ""),
+        choice.row(Precision.INT8, accuracy(total_ratio=0.4), ""),
+        choice.row(Precision.FP16, None, "parity failed"),
+    ]
+    assert choice.fastest(rows) is Precision.INT8
+    assert choice.fastest(rows[2:]) is Precision.FP32
+    shown = {row["precision"]: row["verdict"] for row in choice.table(rows, Precision.INT8)}
+    assert shown == {
+        "bf16": "slower than the chosen one",
+        "int8": "chosen",
+        "fp16": "parity failed",
+        "fp32": "slower than the chosen one",
+    }
+
+
+def test_the_result_says_what_was_measured(painted: PaintedSam, tmp_path: Path) -> None:
+    """Without a stand-in: fp32 beside bf16, on the photos that come with samedge."""
+    pytest.importorskip("openvino")
+    result = export(painted, "intel", precision="bf16", gate=False, output=tmp_path / "bf16")
+    assert isinstance(result, ExportResult)
+    assert dataclasses.is_dataclass(result)
+    if result.accuracy is not None:  # random weights may draw nothing
+        assert result.accuracy.size_ratio == pytest.approx(1.0, abs=0.05)

@@ -1,0 +1,181 @@
+"""The search for a precision plan, on a tiny bundle whose sensitivities are made up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from samedge.calibration import accuracy as gate
+from samedge.calibration import base, sensitivity
+from samedge.calibration.accuracy import Accuracy, AccuracyRow
+from samedge.calibration.dataset import CalibrationSet, load_calibration
+from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
+from samedge.calibration.sensitivity import find_plan, quantized_predictor, quantizer_for
+from samedge.cli import cli
+from samedge.errors import CalibrationError
+from samedge.export.base import ExportResult
+from samedge.predictor import Predictor
+
+pytest.importorskip("onnxruntime")
+
+WORST = "image_encoder.patches"
+LOSSES = {WORST: 0.1, "image_encoder.mix": 0.001}
+
+
+@dataclasses.dataclass
+class Bench:
+    """Stands in for quantizing and measuring: what a plan loses is the sum over its groups."""
+
+    plans: list[PrecisionPlan] = dataclasses.field(default_factory=list)
+    stop_after: int | None = None
+    excess: float = 0.0  # by how much the whole is worse than the sum of its parts
+
+    @contextmanager
+    def quantized(self, bundle: Any, plan: PrecisionPlan, *_: Any) -> Iterator[PrecisionPlan]:
+        if self.stop_after is not None and len(self.plans) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.plans.append(plan)
+        yield plan
+
+    def drop(self, plan: PrecisionPlan) -> float:
+        quantized = [row.module for row in plan.modules if row.precision == "int8"]
+        return sum(LOSSES.get(name, 0.0) for name in quantized) + (
+            self.excess if len(quantized) > 2 else 0.0
+        )
+
+    def rows(self, _: Any, plan: Any, *__: Any, **___: Any) -> tuple[str, int, list[AccuracyRow]]:
+        lost = self.drop(plan)
+        row = AccuracyRow(
+            prompt="box",
+            n=9,
+            miou_fp32=0.8,
+            miou=0.8 - lost,
+            drop=lost,
+            mask_iou_mean=1 - lost,
+            mask_iou_p05=0.5,
+        )
+        return "annotations", 3, [row]
+
+    def compare(self, _: Any, plan: Any, *__: Any, max_drop: float) -> Accuracy:
+        _truth, images, rows = self.rows(None, plan)
+        return Accuracy(
+            truth="annotations",
+            images=images,
+            rows=rows,
+            encode_ratio=0.5,
+            decode_ratio=1.0,
+            total_ratio=0.6,
+            size_ratio=0.4,
+            max_drop=max_drop,
+            passed=rows[0].drop <= gate.allowed_drop("box", max_drop),
+        )
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    made = Bench()
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sensitivity, "quantized_predictor", made.quantized)
+    monkeypatch.setattr(sensitivity, "mask_rows", made.rows)
+    monkeypatch.setattr(sensitivity, "compare", made.compare)
+    return made
+
+
+@pytest.fixture(scope="module")
+def data() -> CalibrationSet:
+    return load_calibration()
+
+
+@pytest.fixture
+def fp32(exported: Callable[[str], ExportResult]) -> ExportResult:
+    return exported("cpu")
+
+
+def test_the_sensitive_part_stays_float(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    search = find_plan(fp32.bundle, data)
+    assert search.drops[0].group == WORST
+    assert search.drops[0].drop == pytest.approx(0.1)
+    assert not search.plan.is_quantized(WORST)
+    assert search.plan.is_quantized("image_encoder.mix")
+    assert {found.role for found in search.drops} == {"encoder", "decoder"}
+    assert search.accuracy.passed
+
+
+def test_parts_that_fit_alone_but_not_together_go_back(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    bench.excess = 0.02
+    search = find_plan(fp32.bundle, data)
+    quantized = [row for row in search.plan.modules if row.precision == "int8"]
+    assert len(quantized) == 2
+    assert search.accuracy.passed
+
+
+def test_no_part_fits(bench: Bench, data: CalibrationSet, fp32: ExportResult) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bench, "drop", lambda *_: 0.3)
+        with pytest.raises(CalibrationError, match="Not one group"):
+            find_plan(fp32.bundle, data)
+
+
+def test_an_interrupted_search_goes_on(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    bench.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        find_plan(fp32.bundle, data)
+    bench.stop_after = None
+    search = find_plan(fp32.bundle, data)
+    alone = [plan.modules[0].module for plan in bench.plans if len(plan.modules) == 1]
+    assert sorted(alone) == sorted(found.group for found in search.drops)  # none twice
+    before = len(bench.plans)
+    assert find_plan(fp32.bundle, data) == search
+    assert len(bench.plans) == before + 1  # the whole alone is measured again
+
+
+def test_one_group_alone_is_quantized(data: CalibrationSet, fp32: ExportResult) -> None:
+    """Without a stand-in: the embedding changes, and by little."""
+    plan = PrecisionPlan(default="fp32", modules=[PlanRow(module=WORST, precision="int8")])
+    picture = next(data.pictures())
+    quantizer = base.get("qdq_unsigned")
+    assert quantizer_for(fp32.bundle) is quantizer
+    with (
+        Predictor.from_bundle(fp32.bundle.path) as reference,
+        quantized_predictor(fp32.bundle, plan, data, quantizer) as candidate,
+    ):
+        expected, measured = reference.encode(picture).data, candidate.encode(picture).data
+    error = float(np.abs(expected - measured).mean() / np.abs(expected).mean())
+    print(f"relative error {error:.4f}")
+    assert 0 < error < 0.2
+
+
+def test_only_fp32_bundles_are_calibrated(fp32: ExportResult) -> None:
+    import copy
+
+    import msgspec
+
+    bundle = copy.copy(fp32.bundle)
+    bundle.manifest = msgspec.structs.replace(bundle.manifest, precision="bf16")
+    with pytest.raises(CalibrationError, match="bundle in bf16, expected fp32"):
+        quantizer_for(bundle)
+
+
+def test_the_command_writes_the_plan(bench: Bench, fp32: ExportResult, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    arguments = ["calibrate", str(fp32.bundle.path), "-o", str(plan), "--json", "-q"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["schema"] == "samedge.calibrate/1"
+    assert document["drops"][0]["group"] == WORST
+    assert load_plan(plan).precision_of(WORST).value == "fp32"

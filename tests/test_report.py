@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from samedge import records
+from samedge.errors import DatasetError
+from samedge.records import Comparison, EvalRecord, Subject
+from samedge.report import html_page, load_overview, markdown_text, tidy_csv
+from samedge.report.overview import Overview, claim, compare_records, subject_label
+from samedge.report.text import comparison_tables, summary_header, summary_row
+from tests.toys import records as toys
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return toys.write_all(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="session")
+def overview(files: list[Path]) -> Overview:
+    return load_overview(files)
+
+
+@pytest.fixture(scope="session")
+def page(overview: Overview) -> str:
+    return html_page(overview)
+
+
+class TestOverview:
+    def test_joins_accuracy_and_latency_of_the_same_files(self, overview: Overview) -> None:
+        assert len(overview.entries) == 7  # three subjects on two machines, and the baseline
+        for entry in overview.entries[:6]:
+            assert entry.miou("box") is not None
+            assert entry.p50("end_to_end") is not None
+        baseline = overview.entries[6]
+        assert (baseline.machine, baseline.p50("encode")) == (None, None)
+        assert baseline.miou("center") is None
+
+    def test_labels_are_unique_and_name_the_machine(self, overview: Overview) -> None:
+        labels = [entry.label for entry in overview.entries]
+        assert len(set(labels)) == len(labels)
+        assert labels[0] == "samedge-nano fp32 onnxruntime @ Some CPU"
+        assert labels[3].endswith("@ NVIDIA Jetson Orin NX")
+        assert overview.entries[3].name == "samedge-nano fp32 onnxruntime"
+
+    def test_other_files_are_not_joined(self, tmp_path: Path) -> None:
+        """The same path with another bundle id is another bundle."""
+        evaluation = toys.eval_record(tmp_path)
+        other = [
+            msgspec.structs.replace(row, bundle_id="retrained")
+            for row in evaluation.results
+            if row.bundle != "baseline:box"
+        ]
+        record = EvalRecord(dataset=evaluation.dataset, results=other)
+        joined = compare_records([("a", record), ("b", toys.bench_record())])
+        assert all(entry.accuracy == {} for entry in joined.entries[:3])
+        assert len(joined.entries) == 6
+        names = [entry.name for entry in joined.entries]
+        assert len(set(zip(names, (e.machine for e in joined.entries), strict=True))) == 6
+
+    def test_names_without_a_model(self) -> None:
+        assert subject_label(Subject(bundle="out/x", backend="b")) == "x b"
+        assert subject_label(Subject(bundle="out/x", backend="b", device="GPU")) == "x b GPU"
+
+    def test_refuses_what_is_no_record(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match="There is no record"):
+            load_overview([])
+        (tmp_path / "x.json").write_text("{")
+        with pytest.raises(DatasetError, match=r"x\.json is not JSON"):
+            load_overview([tmp_path / "x.json"])
+        (tmp_path / "x.json").write_text('{"schema": "samedge.segment/1"}')
+        with pytest.raises(DatasetError, match=r"has schema 'samedge\.segment/1', expected one of"):
+            load_overview([tmp_path / "x.json"])
+        (tmp_path / "x.json").write_text('{"schema": "samedge.bench/1", "results": []}')
+        with pytest.raises(DatasetError, match=r"is not a whole samedge\.bench/1 record"):
+            load_overview([tmp_path / "x.json"])
+
+
+class TestClaims:
+    def _pair(self, speedup: float, low: float, high: float, faster: str | None) -> Comparison:
+        return Comparison(
+            stage="end_to_end",
+            first=["a"],
+            second=["b"],
+            pairs=20,
+            speedup=speedup,
+            ci95=(low, high),
+            faster=[faster] if faster else None,
+            differences=["input size (512 against 1024)"] if faster else [],
+        )
+
+    def test_the_faster_one_stands_first(self) -> None:
+        said = claim(self._pair(0.5, 0.4, 0.8, "b"), label_of={})
+        assert said == (
+            "end to end: b is 2.00 times as fast as a (95% interval 1.25 to 2.50). "
+            "They differ in input size (512 against 1024)."
+        )
+
+    def test_an_interval_around_one_shows_nothing(self) -> None:
+        said = claim(self._pair(1.01, 0.98, 1.04, None), label_of={("a",): "A"})
+        assert said is not None
+        assert said.startswith("end to end: no difference shown between A and b (ratio 1.01")
+
+    def test_too_few_pairs_say_nothing(self) -> None:
+        pair = Comparison(
+            stage="load", first=["a"], second=["b"], pairs=3, speedup=None, ci95=None, faster=None
+        )
+        assert claim(pair, label_of={}) is None
+
+    def test_tables_put_the_faster_one_first(self, overview: Overview) -> None:
+        tables = comparison_tables(overview)
+        assert [t.title for t in tables] == [
+            "Who is faster on Some CPU",
+            "Who is faster on NVIDIA Jetson Orin NX",
+        ]
+        first = tables[0].rows[0]
+        assert first[0] == "samedge-nano bf16 openvino, samedge-nano fp32 onnxruntime"
+        assert first[4].startswith("1.98 (1.9")
+        assert first[5] == "precision (fp32 against bf16), artifacts"
+
+
+class TestText:
+    def test_summary(self, overview: Overview) -> None:
+        header = summary_header(overview)
+        row = dict(zip(header, summary_row(overview, overview.entries[2]), strict=True))
+        assert row["subject"] == "samedge-nano int8 openvino"
+        assert row["box mIoU"] == "0.696 ±0.018"
+        assert row["files MB"] == "15.0"
+        baseline = dict(zip(header, summary_row(overview, overview.entries[6]), strict=True))
+        assert baseline["center mIoU"] == baseline["end to end p50 ms"] == "–"
+
+    def test_markdown(self, overview: Overview) -> None:
+        text = markdown_text(overview)
+        assert "| samedge-nano int8 openvino | Some CPU | 0.696 ±0.018 |" in text
+        assert "## Deadlines" in text
+        assert "jetson.json: The machine runs on battery." in text
+        assert "samedge bench --effort strict -o latency.json" in text
+        widths = {
+            len(re.findall(r"(?<!\\)\|", line)) for line in text.split("\n\n")[1].splitlines()
+        }
+        assert len(widths) == 1
+
+    def test_csv_holds_every_figure(self, overview: Overview) -> None:
+        lines = list(csv.DictReader(io.StringIO(tidy_csv(overview))))
+        found = {
+            (line["source"], line["precision"], line["name"], line["metric"]): line["value"]
+            for line in lines
+        }
+        assert float(found["accuracy.json", "int8", "box", "miou"]) == pytest.approx(0.696)
+        assert float(found["accuracy.json", "int8", "box", "ci95_low"]) == pytest.approx(0.678)
+        assert float(found["laptop.json", "bf16", "end_to_end", "n"]) == 672
+        assert float(found["jetson.json", "bf16", "64", "frames_per_s"]) > 0
+        assert ("laptop.json", "bf16", "load", "cold_ms") in found
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects what a page refers to, and checks that its tags close."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "path", "use", "image"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self._open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+
+class TestPage:
+    def test_is_self_contained_and_well_formed(self, page: str) -> None:
+        parsed = _Page()
+        parsed.feed(page)
+        for reference in parsed.references:
+            assert reference.startswith(("data:", "#"))
+        inside = {f"#{name}" for name in parsed.ids}
+        assert {r for r in parsed.references if r.startswith("#")} <= inside
+        assert len(set(parsed.ids)) == len(parsed.ids)
+        assert not {"script", "iframe", "object", "form"} & set(parsed.tags)
+        style = page[page.index("<style>") : page.index("</style>")]
+        assert "url(" not in style
+        assert "@import" not in style
+        assert "prefers-color-scheme: dark" in style
+
+    def test_shows_everything(self, page: str) -> None:
+        for title in (
+            *("Accuracy against latency", "Where the time goes", "How latencies are spread"),
+            *("What more clicks bring", "Prompts a frame", "Under sustained load"),
+            *("Size and memory", "Precision plan", "Sensitivity", "Summary", "Deadlines"),
+            *("Who is faster on Some CPU", "Exports", "NVIDIA Jetson Orin NX", "Commands"),
+            *("Best of box: disc.png", "Worst of box: disc.png", "The machine runs on battery."),
+        ):
+            assert title in page
+        assert page.count("<svg") == 9
+        assert page.count("data:image/jpeg") == 3 * 5  # truth and four subjects, three ranks
+
+    def test_ink_comes_from_the_style_sheet(self, page: str) -> None:
+        assert "fill: var(--ink)" in page
+        for placeholder in ("#010101", "#020202", "#030303"):
+            assert placeholder not in page
+
+    def test_hostile_names_stay_text(self, tmp_path: Path) -> None:
+        evaluation = toys.eval_record(tmp_path)
+        name = "<script>alert(1)</script>$x^2$&"
+        rows = [msgspec.structs.replace(row, model=name, bundle=name) for row in evaluation.results]
+        record = EvalRecord(dataset=evaluation.dataset, results=rows)
+        benched = toys.bench_record()
+        stages = [msgspec.structs.replace(row, model=name) for row in benched.results]
+        bench = records.BenchRecord(environment=benched.environment, results=stages)
+        page = html_page(compare_records([("a", record), ("b", bench)]))
+        assert "<script" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;$x^2$&amp;" in page
+
+    @pytest.mark.parametrize("kept", [["accuracy.json"], ["laptop.json"], ["export.json"]])
+    def test_one_record_alone_is_enough(self, files: list[Path], kept: list[str]) -> None:
+        chosen = load_overview([path for path in files if path.name in kept])
+        parsed = _Page()
+        parsed.feed(html_page(chosen))
+        assert markdown_text(chosen).startswith("# samedge report")
+        assert tidy_csv(chosen)
+
+    def test_photos_can_be_left_out_or_missing(self, files: list[Path]) -> None:
+        chosen = load_overview([path for path in files if path.name == "accuracy.json"])
+        with_photos = html_page(chosen)
+        without = html_page(chosen, photos=False)
+        assert with_photos != without
+        photo = files[0].parent / "images" / "disc.png"
+        kept = photo.read_bytes()
+        photo.unlink()
+        try:
+            assert pictures_of(html_page(chosen)) == pictures_of(without)
+        finally:
+            photo.write_bytes(kept)
+
+
+def pictures_of(page: str) -> list[str]:
+    return re.findall(r"data:image/jpeg;base64,[^\"]+", page)
+
+
+CHROMIUM = next(
+    (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None
+)
+
+FRAME = """<!DOCTYPE html><body><p id="out">none</p>
+<script>addEventListener("message", e => out.textContent = e.data)</script>
+<iframe src="page.html" style="width:{width}px;height:900px;border:0"></iframe>"""
+
+PROBE = """<script>const root = document.documentElement;
+addEventListener("load", () => parent.postMessage(
+  "overflow " + (root.scrollWidth - root.clientWidth) +
+  " figures " + [...document.querySelectorAll("svg")].filter(s => s.clientHeight > 80).length +
+  " pictures " + [...document.images].filter(i => i.naturalWidth > 0).length, "*"))</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
+    """No console message, nothing wider than the screen, every figure and picture drawn."""
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"{PROBE}</body>"))
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+    arguments = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+        *("--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=1400,1000"),
+        f"--user-data-dir={tmp_path / 'profile'}",
+        (tmp_path / "frame.html").as_uri(),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    assert console == []
+    assert "overflow 0 figures 9 pictures 15" in done.stdout

@@ -1,0 +1,57 @@
+"""The table of platforms is consistent with itself and with the plug-ins that it names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from samedge import runtimes
+from samedge.errors import ExportError, UnknownNameError
+from samedge.export import base
+from samedge.targets import TARGETS, Target, target
+from samedge.types import Precision
+
+
+@pytest.mark.parametrize("row", TARGETS.values(), ids=lambda row: row.name)
+def test_row_is_consistent(row: Target) -> None:
+    assert row.backend in runtimes.names()
+    exporter = base.get(row.format)
+    assert (exporter.artifact_format or exporter.name) in runtimes.get(row.backend).formats
+    assert set(row.precisions) <= set(exporter.precisions)
+    assert row.default_precision in row.precisions
+    assert Precision.AUTO not in row.precisions
+    assert set(row.precision_options) <= set(row.precisions)
+    assert list(row.prompt_buckets) == sorted(row.prompt_buckets)
+    assert row.opset >= 17
+    assert row.summary
+
+
+def test_rows_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        target("cpu").device = "gpu"  # type: ignore[misc]
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"target 'intle'.*'intel'.*Known: .*cpu"):
+        target("intle")
+
+
+def test_auto_is_the_default() -> None:
+    assert target("intel").precision("auto") is target("intel").default_precision
+    assert target("intel").precision(Precision.INT8) is Precision.INT8
+
+
+def test_precision_that_the_platform_lacks() -> None:
+    with pytest.raises(ExportError, match=r"'cpu' cannot run precision 'w4': choose fp32"):
+        target("cpu").precision("w4")
+
+
+def test_precision_that_nobody_knows() -> None:
+    with pytest.raises(UnknownNameError, match=r"precision 'int9'.*'int8'"):
+        target("cpu").precision("int9")
+
+
+def test_options_follow_the_precision() -> None:
+    assert target("intel").backend_options(Precision.FP32) == {"inference_precision": "f32"}
+    assert target("cpu").backend_options(Precision.FP32) == {}

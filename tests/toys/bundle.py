@@ -1,0 +1,242 @@
+"""A bundle whose graphs have the contract's names and shapes, and geometry that tests can predict.
+
+The encoder normalises, averages 16 x 16 blocks and spreads the three colours over 256 channels.
+The decoder paints: each foreground point is a cone whose radius grows with the token, background
+points cut cones out, a box is a rectangle, a mask prompt is added as it is. Labels below zero do
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from samedge._version import __version__
+from samedge.bundle import Bundle, Manifest, ModelRecord, Preprocessing, TensorRecord
+from samedge.bundle_writer import BundleWriter
+from samedge.canary import record_canary
+from samedge.manifest import SCHEMA
+from samedge.runtimes.base import Backend
+
+SIDE = 64
+IOU_PREDICTIONS = (0.1, 0.5, 0.9, 0.3)
+RADII = (1.5, 2.0, 2.5, 3.0)  # low-res pixels
+
+Axis = int | str
+
+
+def _floats(name: str, value: Any) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(value, np.float32), name)
+
+
+def _integers(name: str, value: Any) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(value, np.int64), name)
+
+
+def _value(name: str, shape: tuple[Axis, ...], kind: int = TensorProto.FLOAT) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+class _Graph:
+    """Collects nodes; every call returns the name of its result."""
+
+    def __init__(self, constants: list[onnx.TensorProto]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants = constants
+
+    def __call__(
+        self, kind: str, *inputs: str, output: str | None = None, **attributes: Any
+    ) -> str:
+        name = output or f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def model(self, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, "toy", inputs, outputs, initializer=self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def encoder_model(side: int = SIDE, *, constant: bool = False) -> onnx.ModelProto:
+    spread = np.random.default_rng(1).normal(size=(256, 3, 1, 1)) * (0.0 if constant else 1.0)
+    bias = np.random.default_rng(2).normal(size=256)
+    g = _Graph(
+        [
+            _floats("mean", [123.675, 116.28, 103.53]),
+            _floats("std", [58.395, 57.12, 57.375]),
+            _floats("spread", spread),
+            _floats("bias", bias),
+        ]
+    )
+    pixels = g("Cast", "image", to=TensorProto.FLOAT)
+    normalised = g("Div", g("Sub", pixels, "mean"), "std")
+    planes = g("Transpose", normalised, perm=[0, 3, 1, 2])
+    blocks = g("AveragePool", planes, kernel_shape=[16, 16], strides=[16, 16])
+    g("Conv", blocks, "spread", "bias", output="image_embeddings")
+    grid = side // 16
+    return g.model(
+        [_value("image", (1, side, side, 3), TensorProto.UINT8)],
+        [_value("image_embeddings", (1, 256, grid, grid))],
+    )
+
+
+def decoder_model(side: int = SIDE, batch: Axis = "B", length: Axis = "N") -> onnx.ModelProto:
+    low = side // 4
+    rows, columns = np.mgrid[:low, :low].astype(np.float32)
+    g = _Graph(
+        [
+            _floats("grid_x", columns.reshape(1, 1, low, low)),
+            _floats("grid_y", rows.reshape(1, 1, low, low)),
+            _floats("radii", np.reshape(RADII, (1, 4, 1, 1))),
+            _floats("quarter", 0.25),
+            _floats("half", 0.5),
+            _floats("one", 1.0),
+            _floats("two", 2.0),
+            _floats("three", 3.0),
+            _floats("zero", 0.0),
+            _floats("far", 100.0),
+            _floats("base", np.reshape([1.0, 1.0, 1.0, 1.0], (1, 4, 1, 1))),
+            _floats("tiny", 0.001),
+            _floats("iou", [IOU_PREDICTIONS]),
+            _integers("x_index", [0]),
+            _integers("y_index", [1]),
+            _integers("after", [2, 3]),
+            _integers("points_axis", [1]),
+            _integers("channel_axes", [1, 2, 3]),
+            _integers("last", [1]),
+        ]
+    )
+
+    def axis(name: str) -> str:  # (B, N, 1, 1), low-res pixels
+        column = g("Gather", "point_coords", name, axis=2)
+        shifted = g("Sub", g("Mul", g("Add", column, "half"), "quarter"), "half")
+        return g("Unsqueeze", shifted, "last_axis")
+
+    g.constants.append(_integers("last_axis", [3]))
+    x, y = axis("x_index"), axis("y_index")
+    labels = g("Unsqueeze", "point_labels", "after")
+
+    def is_label(value: str) -> str:  # (B, N, 1, 1), 1 or 0
+        return g("Cast", g("Equal", labels, value), to=TensorProto.FLOAT)
+
+    dx, dy = g("Sub", "grid_x", x), g("Sub", "grid_y", y)
+    distance = g("Sqrt", g("Add", g("Mul", dx, dx), g("Mul", dy, dy)))
+
+    def nearest(value: str) -> str:  # (B, 1, s, s): distance to the nearest point of a label
+        absent = g("Mul", g("Sub", "one", is_label(value)), "far")
+        return g("ReduceMin", g("Add", distance, absent), axes=[1], keepdims=1)
+
+    cones = g("Sub", "radii", nearest("one"))
+    holes = g("Max", g("Sub", "radii", nearest("zero")), "zero")
+
+    def beyond(value: str, sign: str) -> str:  # (B, 1, s, s): how far inside a box corner
+        offset = g("Min", g("Mul", dx, sign), g("Mul", dy, sign))
+        other = g("Sub", "one", is_label(value))
+        return g("ReduceMax", g("Sub", offset, g("Mul", other, "far")), axes=[1], keepdims=1)
+
+    g.constants.append(_floats("minus", -1.0))
+    inside = g("Min", beyond("two", "one"), beyond("three", "minus"))
+    boxes = g("Mul", inside, "base")
+    painted = g("Sub", g("Max", cones, boxes), holes)
+    flag = g("Unsqueeze", g("Unsqueeze", "has_mask_input", "last"), "after")
+    masked = g("Mul", "mask_input", flag)
+    colour = g("ReduceMean", "image_embeddings", axes=[1, 2, 3], keepdims=1)
+    limited = g("Max", painted, g("Mul", "minus", "far"))
+    g("Add", g("Add", limited, masked), g("Mul", colour, "tiny"), output="low_res_masks")
+    ones = g("Mul", g("Unsqueeze", "has_mask_input", "last"), "zero")
+    g("Add", ones, "iou", output="iou_predictions")
+    grid = side // 16
+    return g.model(
+        [
+            _value("image_embeddings", (1, 256, grid, grid)),
+            _value("point_coords", (batch, length, 2)),
+            _value("point_labels", (batch, length)),
+            _value("mask_input", (batch, 1, low, low)),
+            _value("has_mask_input", (batch,)),
+        ],
+        [_value("low_res_masks", (batch, 4, low, low)), _value("iou_predictions", (batch, 4))],
+    )
+
+
+def records(model: onnx.ModelProto) -> tuple[list[TensorRecord], list[TensorRecord]]:
+    kinds = {TensorProto.FLOAT: "float32", TensorProto.UINT8: "uint8"}
+
+    def record(value: Any) -> TensorRecord:
+        tensor = value.type.tensor_type
+        shape = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
+        return TensorRecord(value.name, kinds[tensor.elem_type], shape)
+
+    return [record(v) for v in model.graph.input], [record(v) for v in model.graph.output]
+
+
+def blank_manifest(**changes: Any) -> Manifest:
+    manifest = Manifest(
+        schema=SCHEMA,
+        id="",
+        samedge_version=__version__,
+        created="2026-01-01T00:00:00Z",
+        model=ModelRecord(name="toy", licence="Apache-2.0", origin="tests/toys"),
+        target="cpu",
+        backend="onnxruntime",
+        device="cpu",
+        precision="fp32",
+        input_size=SIDE,
+        preprocessing=Preprocessing(),
+        artifacts=[],
+    )
+    return msgspec.structs.replace(manifest, **changes)
+
+
+def write_bundle(
+    destination: Path,
+    *,
+    encoder: onnx.ModelProto | None = None,
+    decoder: onnx.ModelProto | None = None,
+    reference: Backend | None = None,
+    before_commit: Callable[[BundleWriter], None] | None = None,
+    **changes: Any,
+) -> Bundle:
+    """Write the toy bundle.
+
+    Args:
+        destination: folder or ``.samedge`` file.
+        encoder: another encoder graph.
+        decoder: another decoder graph.
+        reference: backend that records the canary; without one there is no canary.
+        before_commit: called with the writer just before the end.
+        changes: other values of the manifest's fields.
+    """
+    graphs = {"encoder": encoder or encoder_model(), "decoder": decoder or decoder_model()}
+    with BundleWriter(destination) as writer:
+        artifacts = []
+        for role, model in graphs.items():
+            onnx.save(model, writer.folder / f"{role}.onnx")
+            inputs, outputs = records(model)
+            artifacts.append(
+                writer.artifact(
+                    role,
+                    f"{role}.onnx",
+                    artifact_format="onnx",
+                    precision="fp32",
+                    inputs=inputs,
+                    outputs=outputs,
+                )
+            )
+        canary = None
+        if reference is not None:
+            with (
+                reference.open(writer.folder / "encoder.onnx") as one,
+                reference.open(writer.folder / "decoder.onnx") as two,
+            ):
+                canary = record_canary(one.run, two.run, input_size=SIDE)
+        if before_commit:
+            before_commit(writer)
+        manifest = blank_manifest(artifacts=artifacts, **changes)
+        return writer.commit(manifest, canary=canary)

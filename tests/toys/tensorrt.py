@@ -1,0 +1,356 @@
+"""Stand-ins for TensorRT and the CUDA runtime that compute, record every call and check lifetimes.
+
+Work on a stream waits until the stream is synchronised, as on a GPU, so that a missing wait shows.
+Memory that was freed is gone: using it fails the test. Engines are JSON; what one computes is a
+function of ``COMPUTE``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import json
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+SUCCESS, OUT_OF_MEMORY, LAUNCH_FAILURE, CAPTURE_UNSUPPORTED = 0, 2, 719, 900
+MESSAGES = {2: b"out of memory", 719: b"unspecified launch failure", 900: b"not while capturing"}
+Shape = tuple[int, ...]
+
+
+def toy_compute(inputs: dict[str, Any]) -> dict[str, Any]:
+    halved = inputs["image"].astype(np.float32) / 2
+    return {"doubled": 2 * inputs["points"] + 1, "halved": halved}
+
+
+def encoder_compute(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"image_embeddings": inputs["image"].astype(np.float32).sum(axis=3)}
+
+
+def decoder_compute(inputs: dict[str, Any]) -> dict[str, Any]:
+    total = inputs["image_embeddings"].sum(dtype=np.float32)
+    return {"low_res_masks": inputs["points"].sum(axis=1, keepdims=True) + total}
+
+
+COMPUTE = {"toy": toy_compute, "encoder": encoder_compute, "decoder": decoder_compute}
+
+Spec = dict[str, Any]
+TOY: Spec = {
+    "compute": "toy",
+    "inputs": {"points": ["float32", [-1, 3]], "image": ["uint8", [1, 2, 2, 3]]},
+    "outputs": {"doubled": ["float32", [-1, 3]], "halved": ["float32", [1, 2, 2, 3]]},
+    "profiles": [
+        {"points": [[1, 3], [4, 3], [16, 3]], "image": [[1, 2, 2, 3]] * 3},
+        {"points": [[2, 3], [2, 3], [2, 3]], "image": [[1, 2, 2, 3]] * 3},
+    ],
+}
+ENCODER: Spec = {
+    "compute": "encoder",
+    "inputs": {"image": ["uint8", [1, 2, 2, 3]]},
+    "outputs": {"image_embeddings": ["float32", [1, 2, 2]]},
+    "profiles": [{"image": [[1, 2, 2, 3]] * 3}],
+}
+DECODER: Spec = {
+    "compute": "decoder",
+    "inputs": {"image_embeddings": ["float32", [1, 2, 2]], "points": ["float32", [-1, 3]]},
+    "outputs": {"low_res_masks": ["float32", [-1, 1]]},
+    "profiles": [{"image_embeddings": [[1, 2, 2]] * 3, "points": [[1, 3]] * 3}],
+}
+
+
+class CudaRuntime(types.ModuleType):
+    """``cuda.bindings.runtime``."""
+
+    cudaMemcpyKind = types.SimpleNamespace(
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+    )
+    cudaStreamCaptureMode = types.SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+
+    def __init__(self) -> None:
+        super().__init__("cuda.bindings.runtime")
+        self.calls: list[str] = []
+        self.failures: dict[str, int] = {}  # the next call of a function gives this code
+        self.gpus = 1
+        self.memory: dict[int, tuple[Any, int, str]] = {}
+        self.streams: dict[int, list[Callable[[], None]]] = {}
+        self.capturing: dict[int, list[Callable[[], None]]] = {}
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.executables: dict[int, list[Callable[[], None]]] = {}
+        self._next = 100
+
+    def _handle(self) -> int:
+        self._next += 1
+        return self._next
+
+    def _code(self, name: str) -> int:
+        self.calls.append(name)
+        return self.failures.pop(name, SUCCESS)
+
+    def at(self, address: int, size: int, kind: str) -> Any:
+        """Bytes of live memory of a kind."""
+        assert address in self.memory, f"{kind} memory at {address} was freed or never allocated"
+        buffer, capacity, actual = self.memory[address]
+        assert actual == kind, f"{actual} memory was used as {kind} memory"
+        assert size <= capacity, f"{size} bytes in a buffer of {capacity}"
+        return buffer
+
+    def enqueue(self, stream: int, work: Callable[[], None]) -> None:
+        assert stream in self.streams, "the stream was destroyed"
+        self.capturing.get(stream, self.streams[stream]).append(work)
+
+    def live(self) -> dict[str, int]:
+        """What is still allocated."""
+        found = {"streams": len(self.streams), "graphs": len(self.graphs)}
+        found["executables"] = len(self.executables)
+        for _, _, kind in self.memory.values():
+            found[kind] = found.get(kind, 0) + 1
+        return {name: count for name, count in found.items() if count}
+
+    def cudaGetErrorString(self, code: int) -> tuple[int, bytes]:
+        return SUCCESS, MESSAGES.get(int(code), b"error %d" % int(code))
+
+    def cudaGetDeviceCount(self) -> tuple[int, int]:
+        return self._code("cudaGetDeviceCount"), self.gpus
+
+    def cudaSetDevice(self, index: int) -> tuple[int]:
+        return (self._code("cudaSetDevice"),)
+
+    def cudaGetDeviceProperties(self, index: int) -> tuple[int, Any]:
+        found = types.SimpleNamespace(name=b"Orin\0\0", major=8, minor=7)
+        return self._code("cudaGetDeviceProperties"), found
+
+    def cudaMemGetInfo(self) -> tuple[int, int, int]:
+        return self._code("cudaMemGetInfo"), 4_000_000_000, 8_000_000_000
+
+    def _allocate(self, name: str, size: int, kind: str) -> tuple[int, int | None]:
+        code = self._code(name)
+        if code:
+            return code, None
+        assert size > 0
+        buffer = (ctypes.c_ubyte * size)()
+        address = ctypes.addressof(buffer)
+        self.memory[address] = (buffer, size, kind)
+        return code, address
+
+    def _free(self, name: str, address: int, kind: str) -> tuple[int]:
+        self.at(address, 0, kind)
+        del self.memory[address]
+        return (self._code(name),)
+
+    def cudaMalloc(self, size: int) -> tuple[int, int | None]:
+        return self._allocate("cudaMalloc", size, "device")
+
+    def cudaMallocHost(self, size: int) -> tuple[int, int | None]:
+        return self._allocate("cudaMallocHost", size, "pinned")
+
+    def cudaFree(self, address: int) -> tuple[int]:
+        return self._free("cudaFree", address, "device")
+
+    def cudaFreeHost(self, address: int) -> tuple[int]:
+        return self._free("cudaFreeHost", address, "pinned")
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[int, int]:
+        assert flags == 1, "a blocking stream waits for the legacy stream"
+        handle = self._handle()
+        self.streams[handle] = []
+        return self._code("cudaStreamCreateWithFlags"), handle
+
+    def cudaStreamDestroy(self, stream: int) -> tuple[int]:
+        del self.streams[stream]
+        return (self._code("cudaStreamDestroy"),)
+
+    def cudaStreamSynchronize(self, stream: int) -> tuple[int]:
+        assert stream not in self.capturing, "a capturing stream cannot be waited for"
+        code = self._code("cudaStreamSynchronize")
+        work, self.streams[stream] = self.streams[stream], []
+        for step in work:
+            step()
+        return (code,)
+
+    def cudaMemcpyAsync(
+        self, target: int, source: int, size: int, kind: int, stream: int
+    ) -> tuple[int]:
+        code = self._code("cudaMemcpyAsync")
+        sides = {1: ("device", "pinned"), 2: ("pinned", "device"), 3: ("device", "device")}[kind]
+        self.calls[-1] += f":{kind}"
+        if code == SUCCESS:
+
+            def copy() -> None:
+                to, start = self.at(target, size, sides[0]), self.at(source, size, sides[1])
+                ctypes.memmove(to, start, size)
+
+            self.enqueue(stream, copy)
+        return (code,)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[int]:
+        assert not self.streams[stream], "work was still queued"
+        self.capturing[stream] = []
+        return (self._code("cudaStreamBeginCapture"),)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[int, int | None]:
+        work = self.capturing.pop(stream)
+        code = self._code("cudaStreamEndCapture")
+        if code:
+            return code, None
+        handle = self._handle()
+        self.graphs[handle] = work
+        return code, handle
+
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[int, int | None]:
+        code = self._code("cudaGraphInstantiate")
+        if code:
+            return code, None
+        handle = self._handle()
+        self.executables[handle] = list(self.graphs[graph])
+        return code, handle
+
+    def cudaGraphDestroy(self, graph: int) -> tuple[int]:
+        del self.graphs[graph]
+        return (self._code("cudaGraphDestroy"),)
+
+    def cudaGraphExecDestroy(self, graph: int) -> tuple[int]:
+        del self.executables[graph]
+        return (self._code("cudaGraphExecDestroy"),)
+
+    def cudaGraphLaunch(self, graph: int, stream: int) -> tuple[int]:
+        for step in self.executables[graph]:
+            self.enqueue(stream, step)
+        return (self._code("cudaGraphLaunch"),)
+
+
+class Engine:
+    def __init__(self, trt: TensorRt, spec: Spec) -> None:
+        self.trt, self.spec = trt, spec
+        self.tensors = {**spec["inputs"], **spec["outputs"]}
+        self.num_io_tensors = len(self.tensors)
+        self.num_optimization_profiles = len(spec["profiles"])
+
+    def get_tensor_name(self, index: int) -> str:
+        return str(list(self.tensors)[index])
+
+    def get_tensor_shape(self, name: str) -> Shape:
+        return tuple(self.tensors[name][1])
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return str(self.tensors[name][0])
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "input" if name in self.spec["inputs"] else "output"
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[Shape, Shape, Shape]:
+        low, usual, high = (tuple(s) for s in self.spec["profiles"][profile][name])
+        return low, usual, high
+
+    def create_execution_context(self) -> Context | None:
+        self.trt.calls.append("create_execution_context")
+        if self.trt.refuse == "context":
+            self.trt.say("no memory for activations")
+            return None
+        return Context(self)
+
+
+class Context:
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.trt = engine, engine.trt
+        self.profile: int | None = None
+        self.shapes = {n: engine.get_tensor_shape(n) for n in engine.spec["inputs"]}
+        self.addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert self.profile is None, "choosing a profile again undoes recorded graphs"
+        self.trt.calls.append(f"profile {profile}")
+        self.profile = profile
+        return True
+
+    def set_input_shape(self, name: str, shape: Shape) -> bool:
+        assert self.profile is not None
+        low, _, high = self.engine.get_tensor_profile_shape(name, self.profile)
+        self.shapes[name] = tuple(shape)
+        return all(a <= s <= b for a, s, b in zip(low, shape, high, strict=True))
+
+    def get_tensor_shape(self, name: str) -> Shape:
+        if name in self.shapes:
+            return self.shapes[name]
+        batch = next((s[0] for n, s in self.shapes.items() if n == "points"), 1)
+        return tuple(batch if size == -1 else size for size in self.engine.get_tensor_shape(name))
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.trt.cuda.at(address, 0, "device")
+        self.addresses[name] = address
+        return self.trt.refuse != f"address {name}"
+
+    def execute_async_v3(self, stream: int) -> bool:
+        self.trt.calls.append("execute_async_v3")
+        if self.trt.refuse == "execute":
+            self.trt.say("kernel launch failed")
+            return False
+        if self.trt.refuse == "capture" and stream in self.trt.cuda.capturing:
+            self.trt.say("this layer cannot be captured")
+            return False
+        assert self.addresses.keys() == self.engine.tensors.keys(), "a tensor has no memory"
+        shapes = {name: self.get_tensor_shape(name) for name in self.engine.tensors}
+        self.trt.cuda.enqueue(stream, lambda: self._compute(shapes))
+        return True
+
+    def _compute(self, shapes: dict[str, Shape]) -> None:
+        inputs = {
+            name: self._array(name, shapes[name]).copy() for name in self.engine.spec["inputs"]
+        }
+        for name, value in COMPUTE[self.engine.spec["compute"]](inputs).items():
+            self._array(name, shapes[name])[...] = value
+
+    def _array(self, name: str, shape: Shape) -> Any:
+        dtype = np.dtype(self.engine.get_tensor_dtype(name))
+        size = int(np.prod(shape)) * dtype.itemsize
+        buffer = self.trt.cuda.at(self.addresses[name], size, "device")
+        return np.frombuffer(buffer, dtype, count=int(np.prod(shape))).reshape(shape)
+
+
+class TensorRt(types.ModuleType):
+    """``tensorrt`` or ``tensorrt_rtx``.
+
+    Args:
+        name: of the module.
+        cuda: the stand-in that its memory is checked with.
+    """
+
+    __version__ = "10.3.0"
+
+    def __init__(self, name: str, cuda: CudaRuntime) -> None:
+        super().__init__(name)
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        self.cuda, self.calls, self.refuse = cuda, [], ""  # type: ignore[var-annotated]
+        self.listeners: list[Any] = []
+        self.TensorIOMode = types.SimpleNamespace(INPUT="input", OUTPUT="output")
+        self.nptype = np.dtype
+        standin = self
+
+        class ILogger:
+            INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+            def log(self, severity: int, message: str) -> None:
+                raise NotImplementedError
+
+            def __init__(self) -> None:
+                standin.listeners.append(self)
+
+        class Runtime:
+            def __init__(self, logger: Any) -> None:
+                assert isinstance(logger, ILogger)
+
+            def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
+                standin.calls.append("deserialize_cuda_engine")
+                try:
+                    return Engine(standin, json.loads(content))
+                except ValueError:
+                    standin.say("magic tag does not match")
+                    return None
+
+        self.ILogger, self.Runtime = ILogger, Runtime
+
+    def say(self, message: str) -> None:
+        """Log an error as the library would."""
+        self.listeners[-1].log(self.ILogger.ERROR, message)

@@ -1,0 +1,312 @@
+"""Exported bundles against the official SAM ONNX decoder and the plainly exported encoder.
+
+One set of random MobileSAM weights, one process, every round runs every contender once, so that
+whatever else the machine does hits all alike; medians, and their ratios.
+
+    python benchmarks/foundation_speed.py -o benchmarks/results/foundation_speed.json
+
+Contenders, one click on a 768x1024 photo:
+
+* official: ``segment_anything.utils.onnx.SamOnnxModel``, exported as Meta's script does, with the
+  single mask that its notebook asks for, on ONNX Runtime. It upscales to the photo's size inside.
+* cpu, intel: the decoders of samedge's bundles, opened by samedge's own backends. They end at
+  low-res logits; ``+ mask`` adds the runtime's selection and upscaling, so that both sides end with
+  a mask of the photo's size.
+* plain: ``torch.onnx.export`` of the image encoder on normalised float input, on ONNX Runtime.
+
+On a machine that is busy with other things, ``--clock cpu`` runs every contender on one thread and
+counts the processor time of that thread, which is what the wall clock would show were it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from samedge import runtimes
+from samedge._version import __version__
+from samedge.environment import environment
+from samedge.export.base import ExportResult
+from samedge.export.pipeline import export
+from samedge.export.sources import photo_paths
+from samedge.feeds import decoder_feeds
+from samedge.models._tinyvit import ENCODER, TinyViTConfig
+from samedge.models.keymaps import META
+from samedge.models.sam import Sam, build_sam
+from samedge.predictor import Predictor
+from samedge.transforms import encoder_input_from_image
+from samedge.types import Prompt
+
+ORIGINAL = (768, 1024)
+PRECISIONS = {"cpu": "fp32", "intel": "bf16"}
+"""The float defaults of both targets; quantized bundles have a benchmark of their own."""
+PHOTOS = 2
+BARS = {
+    "cpu decoder": ("official decoder", 1.5),
+    "intel decoder": ("official decoder", 3.0),
+    "intel encoder": ("plain encoder", 1.5),
+}
+Call = Callable[[], Any]
+
+
+def models() -> tuple[Sam, Any]:
+    """Our MobileSAM with random weights, and Meta's decoder with the same ones."""
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+    from segment_anything.modeling import Sam as MetaSam
+
+    torch.manual_seed(0)
+    ours = build_sam(ENCODER.build(TinyViTConfig())).eval().requires_grad_(requires_grad=False)
+    stand_in = nn.Identity()
+    stand_in.img_size = 1024  # type: ignore[assignment]  # all that the export asks of it
+    transformer = TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
+    theirs = MetaSam(
+        stand_in,
+        PromptEncoder(256, (64, 64), (1024, 1024), 16),
+        MaskDecoder(transformer_dim=256, transformer=transformer),
+    ).eval()
+    state = theirs.state_dict()
+    for name, tensor in ours.state_dict().items():
+        if not name.startswith("image_encoder."):
+            tensor.copy_(torch.cat([state[source] for source in META.sources(name)]))
+    return ours, theirs
+
+
+def some_photos(folder: Path) -> Path:
+    """A folder with the first of samedge's own photos: parity is not what is measured here."""
+    folder.mkdir()
+    for path in photo_paths(None)[:PHOTOS]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def onnx_session(path: Path, threads: int) -> Any:
+    """ONNX Runtime as anybody opens it; ``threads`` is 0 for its default."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+
+def official_decoder(theirs: Any, path: Path, threads: int) -> Any:
+    """Meta's ``export_onnx_model.py --return-single-mask``, opened as its notebook does."""
+    from segment_anything.utils.onnx import SamOnnxModel
+
+    inputs = {
+        "image_embeddings": torch.randn(1, 256, 64, 64),
+        "point_coords": torch.randint(0, 1024, (1, 5, 2)).float(),
+        "point_labels": torch.randint(0, 4, (1, 5)).float(),
+        "mask_input": torch.randn(1, 1, 256, 256),
+        "has_mask_input": torch.tensor([1.0]),
+        "orig_im_size": torch.tensor([1500.0, 2250.0]),
+    }
+    points = {1: "num_points"}
+    _plain_export(
+        SamOnnxModel(theirs, return_single_mask=True),
+        inputs,
+        path,
+        outputs=["masks", "iou_predictions", "low_res_masks"],
+        axes={"point_coords": points, "point_labels": points},
+    )
+    return onnx_session(path, threads)
+
+
+def plain_encoder(ours: Sam, path: Path, threads: int) -> Any:
+    """The image encoder as it is, on normalised float input."""
+    inputs = {"x": torch.randn(1, 3, 1024, 1024)}
+    _plain_export(ours.image_encoder, inputs, path, outputs=["image_embeddings"], axes={})
+    return onnx_session(path, threads)
+
+
+def _plain_export(
+    module: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    path: Path,
+    *,
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            str(path),
+            opset_version=17,
+            do_constant_folding=True,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+
+
+def decoder_contenders(
+    official: Any, results: dict[str, ExportResult], stack: list[Any], threads: int
+) -> dict[str, Call]:
+    """Every way to decode one click, on the same embedding and the same click."""
+    prompt = Prompt(points=[[400.0, 300.0]])
+    embedding = np.random.default_rng(0).standard_normal((1, 256, 64, 64)).astype(np.float32)
+    feeds = decoder_feeds([prompt], original_size=ORIGINAL, target_length=1024)
+    ours = {"image_embeddings": embedding, **feeds}
+    theirs = {**ours, "orig_im_size": np.array(ORIGINAL, np.float32)}
+    calls: dict[str, Call] = {"official decoder": functools.partial(official.run, None, theirs)}
+    image = np.random.default_rng(1).integers(0, 255, (*ORIGINAL, 3), np.uint8)
+    for name, result in results.items():
+        session = opened(result, "decoder", stack, threads)
+        calls[f"{name} decoder"] = functools.partial(session.run, ours)
+        predictor = Predictor.from_bundle(result.bundle.path, threads=threads or None)
+        stack.append(predictor)
+        encoded = predictor.encode(image)
+        calls[f"{name} decoder + mask"] = functools.partial(predictor.decode, encoded, prompt)
+    return calls
+
+
+def encoder_contenders(
+    plain: Any, results: dict[str, ExportResult], stack: list[Any], threads: int
+) -> dict[str, Call]:
+    """Every way to encode one padded picture."""
+    image = np.random.default_rng(1).integers(0, 255, (*ORIGINAL, 3), np.uint8)
+    pixels = encoder_input_from_image(image, 1024)
+    normalised = np.random.default_rng(2).standard_normal((1, 3, 1024, 1024)).astype(np.float32)
+    calls: dict[str, Call] = {
+        "plain encoder": functools.partial(plain.run, None, {"x": normalised})
+    }
+    for name, result in results.items():
+        session = opened(result, "encoder", stack, threads)
+        calls[f"{name} encoder"] = functools.partial(session.run, {"image": pixels})
+    return calls
+
+
+def opened(result: ExportResult, role: str, stack: list[Any], threads: int) -> Any:
+    """A graph of a bundle on the bundle's own backend, with the bundle's own options."""
+    manifest = result.bundle.manifest
+    options = {**manifest.options, "threads": threads}
+    session = runtimes.get(manifest.backend).open(
+        result.bundle.artifact_path(role), device=manifest.device, options=options
+    )
+    stack.append(session)
+    return session
+
+
+def interleaved(
+    calls: dict[str, Call], rounds: int, *, warm_up: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Milliseconds of every call in every round, in an order that rotates.
+
+    Each call runs twice and the second counts, so that caches hold its own weights.
+    """
+    names = list(calls)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for index in range(warm_up + rounds):
+        shift = index % len(names)
+        for name in names[shift:] + names[:shift]:
+            calls[name]()
+            start = clock()
+            calls[name]()
+            if index >= warm_up:
+                times[name].append((clock() - start) * 1e3)
+    return times
+
+
+def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float | int]]:
+    """Median, quartiles and minimum of every contender."""
+    return {
+        name: {
+            "n": len(values),
+            "p50_ms": round(float(np.median(values)), 3),
+            "p25_ms": round(float(np.percentile(values, 25)), 3),
+            "p75_ms": round(float(np.percentile(values, 75)), 3),
+            "min_ms": round(min(values), 3),
+        }
+        for name, values in times.items()
+    }
+
+
+def verdicts(rows: dict[str, dict[str, float | int]]) -> list[dict[str, Any]]:
+    """Each bar with the ratio of the medians."""
+    return [
+        {
+            "contender": name,
+            "against": against,
+            "bar": bar,
+            "ratio_of_medians": round(rows[against]["p50_ms"] / rows[name]["p50_ms"], 3),
+            "ratio_of_minima": round(rows[against]["min_ms"] / rows[name]["min_ms"], 3),
+            "held": rows[against]["p50_ms"] / rows[name]["p50_ms"] >= bar,
+        }
+        for name, (against, bar) in BARS.items()
+    ]
+
+
+def main() -> None:
+    """Export, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--decoder-rounds", type=int, default=60)
+    parser.add_argument("--encoder-rounds", type=int, default=12)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    arguments = parser.parse_args()
+    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    threads = 1 if arguments.clock == "cpu" else 0
+    ours, theirs = models()
+    stack: list[Any] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        load_before = os.getloadavg()
+        photos = some_photos(folder / "photos")
+        results = {
+            target: export(ours, target, precision=wish, output=folder / target, images=photos)
+            for target, wish in PRECISIONS.items()
+        }
+        official = official_decoder(theirs, folder / "official.onnx", threads)
+        plain = plain_encoder(ours, folder / "plain.onnx", threads)
+        decoders = decoder_contenders(official, results, stack, threads)
+        times = interleaved(decoders, arguments.decoder_rounds, warm_up=5, clock=clock)
+        encoders = encoder_contenders(plain, results, stack, threads)
+        times |= interleaved(encoders, arguments.encoder_rounds, warm_up=1, clock=clock)
+        for item in stack:
+            item.close()
+    rows = summary(times)
+    document = {
+        "benchmark": "foundation_speed",
+        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "samedge_version": __version__,
+        "environment": msgspec.to_builtins(environment()),
+        "clock": arguments.clock,
+        "threads": threads or "default",
+        "load_average": {"before": load_before, "after": os.getloadavg()},
+        "exports": {
+            name: {
+                "precision": result.bundle.manifest.precision,
+                "seconds": round(result.seconds, 1),
+                "parity": msgspec.to_builtins(result.parity),
+            }
+            for name, result in results.items()
+        },
+        "results": rows,
+        "bars": verdicts(rows),
+    }
+    print(json.dumps({"results": rows, "bars": document["bars"]}, indent=1))
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from samedge import power
 from samedge._cache import VARIABLE as CACHE_VARIABLE
 from samedge.bench_process import Contestant, WorkerProcess
 from samedge.bundle import embedded_path
@@ -38,6 +39,7 @@ from samedge.latency import (
     stage_row,
     verdict,
 )
+from samedge.metrics import PERCENTILE_MIN_COUNT
 from samedge.records import BenchRecord, RateRow, StageRow, Subject, SustainedRow, subject_fields
 
 BLOCK_SECONDS, BLOCK_COUNT = 0.5, 8
@@ -93,6 +95,7 @@ class Plan:
         prompts_per_frame: points of the prompt-rate curve; empty leaves it out.
         sustained_s: length of the sustained run; 0 leaves it out.
         deadline_ms: limit that the 99th percentile of ``end_to_end`` has to meet, if any.
+        deadline_count: samples to take for that verdict, unless it is certain with fewer.
     """
 
     images: tuple[Path, ...]
@@ -101,6 +104,7 @@ class Plan:
     prompts_per_frame: tuple[int, ...] = ()
     sustained_s: float = 0.0
     deadline_ms: float | None = None
+    deadline_count: int = PERCENTILE_MIN_COUNT[99]
 
 
 def find_images(folder: Path = PHOTOS) -> tuple[Path, ...]:
@@ -127,6 +131,7 @@ class _Run:
     artifact_bytes: int | None = None
     peak_rss_bytes: int | None = None
     frequencies: list[float] = dataclasses.field(default_factory=list)
+    throttled: set[str] = dataclasses.field(default_factory=set)
 
     def opened(self, reply: dict[str, Any]) -> None:
         """Take in a start."""
@@ -146,6 +151,7 @@ class _Run:
             self.stages[stage].add(values, image=image)
         if reply["frequency_mhz"]:
             self.frequencies.append(reply["frequency_mhz"])
+        self.throttled.update(reply["throttled"])
 
     def closed(self, reply: dict[str, Any]) -> None:
         """Take in the memory of a process that ends."""
@@ -208,7 +214,10 @@ def bench(
             for run in runs
             if plan.deadline_ms is not None
         ],
-        warnings=[*watch.warnings(frequencies), *_variation_warnings(rows)],
+        warnings=[
+            *watch.warnings(frequencies, throttled=set().union(*(r.throttled for r in runs))),
+            *_variation_warnings(rows),
+        ],
         workload=_workload(plan),
         seconds=round(time.perf_counter() - began, 3),
     )
@@ -258,28 +267,51 @@ def _workers(runs: Sequence[_Run]) -> Iterator[list[tuple[_Run, WorkerProcess]]]
         yield pairs
 
 
+@dataclasses.dataclass
+class _Progress:
+    """How far one contestant is within one launch."""
+
+    run: _Run
+    worker: WorkerProcess
+    seconds: float = 0.0
+    count: int = 0
+
+    def measure(self, plan: Plan, image: int) -> None:
+        """Let it have its turn on one image."""
+        reply = self.worker.block(
+            plan.images[image], _points(), seconds=BLOCK_SECONDS, count=BLOCK_COUNT
+        )
+        self.run.measured(reply, image=image)
+        values = reply["samples"]["end_to_end"]
+        self.seconds += sum(values) / 1000
+        self.count += len(values)
+
+    def is_enough(self, plan: Plan) -> bool:
+        """Whether this launch has its share of time and samples."""
+        launches = plan.effort.launches
+        if self.seconds < plan.effort.seconds / launches:
+            return False
+        if self.count < math.ceil(plan.effort.count / launches):
+            return False
+        if plan.deadline_ms is None or self.count >= math.ceil(plan.deadline_count / launches):
+            return True
+        values = self.run.stages["end_to_end"].values
+        return verdict(self.run.subject, values, deadline_ms=plan.deadline_ms).met is False
+
+
 def _launch(runs: Sequence[_Run], plan: Plan, *, launch: int, on_step: Report) -> None:
     with _workers(runs) as pairs:
         for run, worker in pairs:
             run.started(_open(worker, plan))
             on_step(f"start {launch + 1} of {plan.effort.launches}, {run.subject.backend}")
-        seconds = dict.fromkeys(range(len(pairs)), 0.0)
-        counts = dict.fromkeys(range(len(pairs)), 0)
+        racers = [_Progress(run, worker) for run, worker in pairs]
         block = 0
-        while min(seconds.values()) < plan.effort.seconds / plan.effort.launches or min(
-            counts.values()
-        ) < math.ceil(plan.effort.count / plan.effort.launches):
-            for index in _turns(len(pairs), block):
-                run, worker = pairs[index]
-                image = (launch + block) % len(plan.images)
-                reply = worker.block(
-                    plan.images[image], _points(), seconds=BLOCK_SECONDS, count=BLOCK_COUNT
-                )
-                run.measured(reply, image=image)
-                seconds[index] += sum(reply["samples"]["end_to_end"]) / 1000
-                counts[index] += len(reply["samples"]["end_to_end"])
+        while not all(racer.is_enough(plan) for racer in racers):
+            for index in _turns(len(racers), block):
+                racers[index].measure(plan, (launch + block) % len(plan.images))
             on_step(_progress_remark(runs))
             block += 1
+        runs[0].throttled.update(power.gpu_slowdowns())  # while the GPU is still warm
         for run, worker in pairs:
             run.closed(worker.close())
 

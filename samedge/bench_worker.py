@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from samedge import environment
+from samedge import power
 from samedge.errors import SamedgeError
 from samedge.types import Array, Prompt
 
@@ -90,7 +90,11 @@ class Worker:
             for stage, value in self._predict(pixels, prompts[done % len(prompts)]).items():
                 samples.setdefault(stage, []).append(value)
             done += 1
-        return {"samples": samples, "frequency_mhz": environment.frequency_mhz("scaling_cur_freq")}
+        return {
+            "samples": samples,
+            "frequency_mhz": power.frequency_mhz("scaling_cur_freq"),
+            "throttled": power.throttled_now(),
+        }
 
     def rate(
         self, *, image: str, points: Sequence[Sequence[float]], seconds: float, count: int

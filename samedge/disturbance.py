@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from samedge import environment
+from samedge import power
+from samedge._system import ROOT
 
 BUSY_SHARE = 0.10
 """Share of the machine's processor time in other hands above which it counts as busy."""
@@ -28,27 +29,37 @@ class ProcessorTimes(NamedTuple):
     total: float
 
 
-def processor_times(*, root: Path = environment.ROOT) -> ProcessorTimes | None:
-    """Read the processors' time from Linux's /proc/stat; ``None`` elsewhere."""
+def processor_times(*, root: Path = ROOT) -> ProcessorTimes | None:
+    """Read the processors' time from Linux's /proc/stat, elsewhere from psutil if it is here."""
     try:
         line = (root / "proc/stat").read_text(encoding="ascii").splitlines()[0]
     except (OSError, IndexError):
-        return None
+        return _times_from_psutil() if root == ROOT else None
     ticks = [int(value) / os.sysconf("SC_CLK_TCK") for value in line.split()[1:9]]
     user, nice, system, idle, iowait, irq, softirq, steal = ticks
     busy = user + nice + system + irq + softirq
     return ProcessorTimes(busy, steal, busy + idle + iowait + steal)
 
 
+def _times_from_psutil() -> ProcessorTimes | None:
+    try:
+        import psutil
+    except ImportError:
+        return None
+    times = psutil.cpu_times()
+    busy = times.user + times.system + getattr(times, "nice", 0.0)
+    return ProcessorTimes(busy, 0.0, busy + times.idle)
+
+
 class Watch:
     """Looks at the machine before, during and after a measurement and says what was wrong."""
 
-    def __init__(self, *, root: Path = environment.ROOT) -> None:
+    def __init__(self, *, root: Path = ROOT) -> None:
         self._root = root
         self._before = self._rest(_SETTLE_SECONDS)
         self._start = processor_times(root=root)
         self._own_start = _own_seconds()
-        self._throttles = environment.throttle_count(root=root)
+        self._throttles = power.throttle_count(root=root)
 
     def _rest(self, seconds: float) -> float | None:
         """Share of the processors in use while this process sleeps."""
@@ -59,17 +70,23 @@ class Watch:
             return None
         return (last.busy - first.busy) / (last.total - first.total)
 
-    def warnings(self, frequencies_mhz: Sequence[float]) -> list[str]:
+    def warnings(
+        self, frequencies_mhz: Sequence[float], *, throttled: Iterable[str] = ()
+    ) -> list[str]:
         """Everything that speaks against the figures, once all child processes have ended.
 
         Args:
             frequencies_mhz: read while measuring, in order; empty where the system tells none.
+            throttled: what was seen below its clocks while measuring, and why.
         """
-        power = environment.power(root=self._root)
+        state = power.power(root=self._root)
         found = [*self._busy(), *self._heat(), *_frequency(frequencies_mhz)]
-        if power.get("governor") == "powersave" and "preference" not in power:
+        seen = ", ".join(sorted(set(throttled)))
+        if seen:
+            found.append(f"Held below full speed during the run: {seen}.")
+        if state.get("governor") == "powersave" and state.get("preference") is None:
             found.append("The frequency governor is `powersave`: set `performance` to compare.")
-        if power.get("on_battery"):
+        if state.get("on_battery"):
             found.append("The machine runs on battery.")
         return found
 
@@ -97,7 +114,7 @@ class Watch:
         return found
 
     def _heat(self) -> list[str]:
-        now = environment.throttle_count(root=self._root)
+        now = power.throttle_count(root=self._root)
         if now is None or self._throttles is None or now <= self._throttles:
             return []
         return [f"The processor slowed down for heat {now - self._throttles} times."]

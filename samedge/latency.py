@@ -200,7 +200,7 @@ def _judge(
     if late and _binomial_tail(late, count, _LATE_SHARE) < 1 - _CONFIDENCE:
         return False, f"{lateness}, more than 1% with 99% confidence"
     needed = metrics.PERCENTILE_MIN_COUNT[99]
-    return None, f"{lateness}; a verdict at p99 needs {needed} samples: use --effort strict"
+    return None, f"{lateness}; a verdict at p99 needs {needed} samples: raise --min-count"
 
 
 def _binomial_tail(successes: int, trials: int, share: float) -> float:

@@ -70,13 +70,17 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         isa: the instruction-set extensions that matter to inference, such as ``avx512_vnni``.
         cores: logical processors that this process may use.
         cores_physical: physical cores of the machine.
-        power: power mode, governor, frequencies and sensors, as far as the system tells.
+        power: power mode, governor, frequencies and sensors; each ``None`` where the system does
+            not tell.
         threads: threads that were asked for; ``None`` leaves it to the backend.
         board: a device tree's model, such as a Jetson's or a Raspberry Pi's.
+        cuda: version of the toolkit.
+        cuda_driver: the newest CUDA that the driver runs.
+        gpus: NVIDIA's, as their driver tells; others are part of ``cpu`` or of a device's name.
     """
 
     cpu: str | None = None
-    isa: list[str] = []
+    isa: list[str] | None = None
     cores: int | None = None
     cores_physical: int | None = None
     memory_bytes: int | None = None
@@ -87,8 +91,9 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str] = {}
     power: dict[str, Any] = {}
     threads: int | None = None
-    gpus: list[GpuRecord] = []
+    gpus: list[GpuRecord] | None = None
     cuda: str | None = None
+    cuda_driver: str | None = None
     tensorrt: str | None = None
     jetpack: str | None = None
     container: bool | None = None

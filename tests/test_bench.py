@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import functools
 import json
 import math
+import os
+import platform
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from samedge import _system, bench_worker, environment, latency, power
 from samedge import bench as bench_module
-from samedge import bench_worker, environment, latency
 from samedge.bench import EFFORTS, Effort, Plan, bench, effort, find_images
 from samedge.bench_process import Contestant
 from samedge.disturbance import Watch, processor_times
@@ -79,7 +83,13 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> BenchRecord:
     (folder / "fake_segmenter.py").write_text(textwrap.dedent(FAKE))
     (folder / "weights.bin").write_bytes(b"0" * 1000)
     plan = Plan(
-        find_images()[:2], TINY, threads=1, prompts_per_frame=(1, 8), sustained_s=0.3, deadline_ms=3
+        find_images()[:2],
+        TINY,
+        threads=1,
+        prompts_per_frame=(1, 8),
+        sustained_s=0.3,
+        deadline_ms=3,
+        deadline_count=TINY.count,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
@@ -143,6 +153,20 @@ class TestBench:
         verdicts = {v.backend: v for v in record.deadline}
         assert verdicts["slow"].met is False  # every frame is late; that needs no p99
         assert "99% confidence" in verdicts["slow"].why
+
+    def test_a_deadline_is_measured_until_it_is_certain(
+        self, fake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """662 samples for whom it may be met, far fewer for whom it is plainly missed."""
+        monkeypatch.setattr(bench_module, "BLOCK_SECONDS", 0.2)
+        plan = Plan(find_images()[:1], Effort(0.01, 10, 1), deadline_ms=1000)
+        (met,) = bench(_contestants(fake, "fast", bundle=tmp_path), plan).deadline
+        assert (met.met, met.n >= 662) == (True, True)
+        assert "meets the deadline" in met.why
+        plan = Plan(find_images()[:1], Effort(0.01, 10, 1), deadline_ms=1)
+        (missed,) = bench(_contestants(fake, "slow", bundle=tmp_path), plan).deadline
+        assert (missed.met, missed.p99_ms) == (False, None)
+        assert missed.n < 200
 
     def test_record_survives_a_round_trip(self, record: BenchRecord, tmp_path: Path) -> None:
         write(record, tmp_path / "bench.json")
@@ -284,6 +308,24 @@ def _write(root: Path, files: dict[str, str]) -> None:
         path.write_text(text)
 
 
+Tools = Callable[[str, str], None]
+"""Puts a shell script on the path in the place of a tool of another system."""
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def add(name: str, script: str) -> None:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    return add
+
+
 class TestEnvironment:
     def test_this_machine(self) -> None:
         found = environment.environment(threads=3)
@@ -295,10 +337,11 @@ class TestEnvironment:
     def test_what_cannot_be_read_is_null(self, tmp_path: Path) -> None:
         found = environment.environment(root=tmp_path)
         assert (found.board, found.cuda, found.jetpack) == (None, None, None)
-        assert "governor" not in found.power
+        assert found.power["governor"] is None
         if sys.platform == "linux":
             assert found.memory_bytes is None
-            assert found.isa == []
+            assert found.isa is None
+            assert set(found.power.values()) == {None}
 
     @pytest.mark.skipif(sys.platform == "darwin", reason="reads Linux's files")
     def test_a_jetson(self, tmp_path: Path) -> None:
@@ -334,11 +377,10 @@ class TestEnvironment:
         assert found.os is not None
         assert found.os.startswith("Ubuntu 22.04.5 LTS")
         assert (found.jetpack, found.cuda, found.cores_physical) == ("L4T 36.4.3", "12.6.68", 1)
-        power = found.power
-        assert power["governor"] == "schedutil"
-        assert power["frequency_max_mhz"] == 1984
-        assert power["rails_mw"] == {"VDD_IN": 6000}
-        assert power["temperature_c"] == 51.25
+        assert found.power["governor"] == "schedutil"
+        assert found.power["frequency_max_mhz"] == 1984
+        assert found.power["rails_mw"] == {"VDD_IN": 6000}
+        assert found.power["temperature_c"] == 51.25
 
     def test_jetpack_itself_is_preferred(self, tmp_path: Path) -> None:
         status = "Package: a\nVersion: 1\n\nPackage: nvidia-jetpack\nStatus: ok\nVersion: 6.2-b77\n"
@@ -357,12 +399,77 @@ class TestEnvironment:
                 f"{cpu}/cpu1/thermal_throttle/core_throttle_count": "4\n",
             },
         )
-        power = environment.power(root=tmp_path)
-        assert power["boost"] is False
-        assert power["cpu_quota"] == 1.5
-        assert environment.throttle_count(root=tmp_path) == 7
+        found = power.power(root=tmp_path)
+        assert found["boost"] is False
+        assert found["cpu_quota"] == 1.5
+        assert power.throttle_count(root=tmp_path) == 7
         if sys.platform == "linux":
-            assert power["on_battery"] is True
+            assert found["on_battery"] is True
+
+    def test_a_jetson_without_monitors_asks_tegrastats(
+        self, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _write(tmp_path, {"etc/nv_tegra_release": "# R38 (release), REVISION: 2.0, GCID: 1\n"})
+        line = "RAM 2448/7620MB (lfb 3x4MB) CPU [1%@729] VDD_IN 4971mW/4890mW VDD_SOC 1418mW/1400mW"
+        tools("tegrastats", f"echo '{line}'; exec sleep 60")
+        tools("nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
+        monkeypatch.setattr(power, "first_line", functools.partial(_system.first_line, timeout_s=1))
+        found = power.power(root=tmp_path)
+        assert found["rails_mw"] == {"VDD_IN": 4971, "VDD_SOC": 1418}
+        assert found["nvpmodel"] == "MAXN_SUPER"
+
+    def test_a_mac(self, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What Apple's tools print, on a machine that has none of Linux's files."""
+        tools(
+            "sysctl",
+            """case "$*" in
+            "-n machdep.cpu.brand_string") echo "Apple M2 Pro";;
+            "-n hw.memsize") echo 17179869184;;
+            "-n hw.physicalcpu") echo 10;;
+            hw.optional) echo "hw.optional.arm.FEAT_BF16: 1"; echo "hw.optional.arm.FEAT_SME: 0"
+                echo "hw.optional.floatingpoint: 1";;
+            esac""",
+        )
+        tools(
+            "pmset",
+            """case "$*" in
+            "-g batt") echo "Now drawing from 'Battery Power'";;
+            "-g therm") echo " CPU_Speed_Limit         = 62";;
+            esac""",
+        )
+        monkeypatch.setattr(sys, "platform", "darwin")
+        monkeypatch.setattr(platform, "mac_ver", lambda: ("15.5", ("", "", ""), "arm64"))
+        found = environment.environment(root=tmp_path)
+        assert (found.cpu, found.isa) == ("Apple M2 Pro", ["FEAT_BF16"])
+        assert (found.memory_bytes, found.cores_physical) == (2**34, 10)
+        assert (found.os, found.container) == ("macOS 15.5", None)
+        assert found.power["on_battery"] is True
+        assert power.throttled_now(root=tmp_path) == ["processor, at 62% of its speed"]
+
+    def test_an_nvidia_gpu(self, tools: Tools, tmp_path: Path) -> None:
+        tools(
+            "nvidia-smi",
+            """case "$*" in
+            "") echo "| NVIDIA-SMI 570.1   Driver Version: 570.1   CUDA Version: 12.8  |";;
+            *throttle*) echo "0, Not Active, Active, Not Active, Active"
+                echo "1, Not Active, Not Active, Not Active, Not Active";;
+            *) echo "NVIDIA H200, 570.1, 143771, 9.0, 700.00";;
+            esac""",
+        )
+        found = environment.environment(root=tmp_path)
+        assert found.cuda_driver == "12.8"
+        assert found.gpus is not None
+        assert (found.gpus[0].name, found.gpus[0].driver) == ("NVIDIA H200", "570.1")
+        assert power.gpu_slowdowns() == ["GPU 0 for heat and its power limit"]
+
+    @pytest.mark.skipif(sys.platform == "darwin", reason="reads Linux's files")
+    def test_what_the_thermal_governor_holds_back(self, tmp_path: Path) -> None:
+        folder = "sys/class/thermal"
+        devices = [("cpufreq-cpu0", 3), ("devfreq-17000000.gpu", 0), ("pwm-fan", 2)]
+        for index, (kind, state) in enumerate(devices):
+            files = {"type": f"{kind}\n", "cur_state": f"{state}\n"}
+            _write(tmp_path, {f"{folder}/cooling_device{index}/{k}": v for k, v in files.items()})
+        assert power.throttled_now(root=tmp_path) == ["cpufreq-cpu0"]
 
     @pytest.mark.parametrize(
         ("line", "memory", "capability"),
@@ -401,7 +508,9 @@ class TestDisturbance:
         _write(tmp_path, {counter: "3", "sys/class/power_supply/AC/online": "0"})
         watch = Watch(root=tmp_path)
         _write(tmp_path, {counter: "5"})
-        found = "\n".join(watch.warnings([3000.0] * 6 + [2000.0] * 6))
+        throttled = {"GPU 0 for heat", "cpufreq-cpu0"}
+        found = "\n".join(watch.warnings([3000.0] * 6 + [2000.0] * 6, throttled=throttled))
+        assert "Held below full speed during the run: GPU 0 for heat, cpufreq-cpu0." in found
         assert "slowed down for heat 2 times" in found
         assert "fell from 3000 to 2000 MHz" in found
         if sys.platform == "linux":

@@ -24,7 +24,7 @@ Examples:
   samedge bench
   samedge bench --bundle out/cpu --bundle out/intel --effort strict -o latency.json
   samedge bench --bundle out/cpu --backend onnxruntime --backend torch --threads 2
-  samedge bench --bundle out/cpu --effort strict --deadline 33ms
+  samedge bench --bundle out/cpu --deadline 33ms
   samedge bench --bundle out/cpu --prompt-rate 1,4,16 --sustained 10
 """
 
@@ -75,7 +75,10 @@ Examples:
     help="Also the last 30 s of so many minutes against the first.",
 )
 @click.option(
-    "--deadline", type=DURATION, metavar="33ms", help="Say whether p99 end to end meets it."
+    "--deadline",
+    type=DURATION,
+    metavar="33ms",
+    help="Say whether p99 end to end meets it, from 662 samples or as many as make it certain.",
 )
 @click.option(
     "-o",
@@ -119,6 +122,7 @@ def bench(
         prompts_per_frame=prompt_rate or (),
         sustained_s=(sustained or 0) * 60,
         deadline_ms=deadline,
+        deadline_count=min_count or library.Plan.deadline_count,
     )
     contestants = _contestants(bundles, backends, devices)
     with out.progress("Measuring") as advance:

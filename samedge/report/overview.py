@@ -156,7 +156,7 @@ def _machines(benches: Iterable[tuple[str, BenchRecord]]) -> tuple[Machine, ...]
     found: dict[str, tuple[Environment, list[str]]] = {}
     for source, record in benches:
         env = record.environment
-        gpus = ", ".join(gpu.name for gpu in env.gpus)
+        gpus = ", ".join(gpu.name for gpu in env.gpus or ())
         name = env.board or " + ".join(filter(None, (env.cpu, gpus))) or "unknown machine"
         if name in found and found[name][0].os != env.os:
             name = f"{name} ({env.os})"

@@ -1,0 +1,48 @@
+"""Reads the system's own files and tools; what is not there reads as nothing, never as an error."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path("/")
+
+
+def text(path: Path) -> str:
+    """A file's text, empty when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def number(path: Path) -> int | None:
+    """The whole number that a file holds, or ``None``."""
+    content = text(path).strip()
+    return int(content) if re.fullmatch(r"-?\d+", content) else None
+
+
+def command(*arguments: str) -> str:
+    """What a tool prints, empty when it is not here or fails."""
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
+def first_line(*arguments: str, timeout_s: float = 1.5) -> str:
+    """The first line of a tool that goes on printing until it is stopped; empty without one."""
+    try:
+        process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    except OSError:
+        return ""
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+    return output.partition("\n")[0]

@@ -102,6 +102,7 @@ def _table(search: Search) -> Table:
 
 def _footer(search: Search) -> str:
     accuracy = search.accuracy
+    assert accuracy.total_ratio is not None  # it was timed here
     slower = "" if accuracy.total_ratio < 1.0 else "; slower than fp32 here: keep fp32"
     return (
         f"together: {accuracy.drop:+.4f} mean IoU, {accuracy.total_ratio:.2f} of the latency"

@@ -179,11 +179,16 @@ def _gained(result: ExportResult) -> list[Table | str]:
             figures = (row.miou_fp32, row.miou, row.drop, row.mask_iou_mean, row.mask_iou_p05)
             table.add_row(row.prompt, str(row.n), *(f"{figure:.4f}" for figure in figures))
         accuracy = result.accuracy
+        latency = (
+            "latency for the device to tell"
+            if accuracy.encode_ratio is None
+            else f"encoder {accuracy.encode_ratio:.2f}, decoder {accuracy.decode_ratio:.2f} of the "
+            "latency"
+        )
         parts += [
             "",
             table,
-            f"against fp32: encoder {accuracy.encode_ratio:.2f}, decoder "
-            f"{accuracy.decode_ratio:.2f} of the latency, {accuracy.size_ratio:.2f} of the size; "
+            f"against fp32: {latency}, {accuracy.size_ratio:.2f} of the size; "
             f"truth: {accuracy.truth} of {accuracy.images} images",
         ]
     if result.choices:

@@ -43,6 +43,7 @@ class TensorRtExporter(Exporter):
     precisions = PRECISIONS
     packages = ("torch", "onnx", "onnxslim", "onnxruntime")
     max_buckets = 8
+    check_device = "cpu"
     check_options = {"graph_optimization": "disabled"}  # noqa: RUF012 - see the module's docstring
 
     def check_backend(self, target: Target) -> str:

@@ -140,6 +140,7 @@ class Exporter(ABC):
         artifact_format: what backends call the files; ``None``: as the exporter is called.
         packages: distributions whose versions shape the files.
         max_buckets: fixed shapes that one decoder file can hold.
+        check_device: where the files are checked; ``None``: on the target's own device.
         check_options: given to ``Backend.open`` beside the target's while the files are checked,
             before they are in their place.
     """
@@ -149,6 +150,7 @@ class Exporter(ABC):
     artifact_format: ClassVar[str | None] = None
     packages: ClassVar[tuple[str, ...]] = ("torch",)
     max_buckets: ClassVar[int] = 1
+    check_device: ClassVar[str | None] = None
     check_options: ClassVar[Mapping[str, Any]] = {}
 
     def export(self, request: ExportRequest, folder: Path) -> tuple[ExportedGraph, ...]:

@@ -35,7 +35,7 @@ def verdict(accuracy: Accuracy | None) -> str:
         return "its accuracy could not be measured"
     if not accuracy.passed:
         return f"loses {accuracy.drop:.4f} mean IoU, past the budget of {accuracy.max_drop:g}"
-    if accuracy.total_ratio >= 1.0:
+    if accuracy.total_ratio is not None and accuracy.total_ratio >= 1.0:
         return f"is not faster than fp32 here: {accuracy.total_ratio:.2f} of its latency"
     return ""
 
@@ -54,8 +54,11 @@ def row(precision: Precision, accuracy: Accuracy | None, why: str) -> Choice:
 
 
 def fastest(rows: Sequence[Choice]) -> Precision:
-    """The precision of the fastest row without an objection; fp32 where there is none."""
-    free = [r for r in rows if not r.verdict and r.total_ratio is not None]
+    """The precision of the fastest row without an objection; fp32 where there is none.
+
+    Rows without a latency, which only the device could tell, are taken in their order.
+    """
+    free = [r for r in rows if not r.verdict and r.drop is not None]
     if not free:
         return Precision.FP32
     return Precision(min(free, key=lambda r: r.total_ratio or 0.0).precision)
@@ -63,11 +66,19 @@ def fastest(rows: Sequence[Choice]) -> Precision:
 
 def table(rows: Sequence[Choice], chosen: Precision) -> list[dict[str, Any]]:
     """The rows for the manifest, fp32's own among them, with the chosen one marked."""
-    base = Choice(precision="fp32", verdict="", total_ratio=1.0, size_ratio=1.0, drop=0.0)
+    is_timed = all(r.total_ratio is not None for r in rows if not r.verdict)
+    base = Choice(
+        precision="fp32",
+        verdict="",
+        total_ratio=1.0 if is_timed else None,
+        size_ratio=1.0,
+        drop=0.0,
+    )
+    other = "slower than the chosen one" if is_timed else "not the platform's first choice"
     marked = [
         msgspec.structs.replace(r, verdict="chosen")
         if r.precision == chosen.value
-        else msgspec.structs.replace(r, verdict=r.verdict or "slower than the chosen one")
+        else msgspec.structs.replace(r, verdict=r.verdict or other)
         for r in (*rows, base)
     ]
     builtins: list[dict[str, Any]] = msgspec.to_builtins(marked)

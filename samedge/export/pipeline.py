@@ -278,6 +278,7 @@ def _accuracy(
             candidate,
             request.calibration or load_calibration(),
             max_drop=rules.accuracy,
+            timed=_is_platform(base.get(request.target.format), request.target),
             on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
         )
     except CalibrationError as error:
@@ -291,10 +292,16 @@ def _checking(
     """Backend, device and options that the files are checked with."""
     target = request.target
     backend = runtimes.get(exporter.check_backend(target))
-    if backend.name != target.backend:
-        return backend, None, dict(exporter.check_options)
+    if not _is_platform(exporter, target):
+        return backend, exporter.check_device, dict(exporter.check_options)
     options = {**target.backend_options(request.precision), **exporter.check_options}
     return backend, target.device, options
+
+
+def _is_platform(exporter: base.Exporter, target: Target) -> bool:
+    """Whether the files are checked with the very library and device that the platform has."""
+    own_device = exporter.check_device in (None, target.device)
+    return exporter.check_backend(target) == target.backend and own_device
 
 
 def _artifact(writer: BundleWriter, exported: ExportedGraph) -> ArtifactRecord:

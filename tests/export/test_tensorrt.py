@@ -15,10 +15,11 @@ from click.testing import CliRunner
 
 from samedge import runtimes
 from samedge.bundle import Bundle
+from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import PHOTOS, CalibrationSet
 from samedge.cli._build import COMMAND
 from samedge.errors import BackendUnavailableError, ExportError
-from samedge.export import base
+from samedge.export import base, pipeline
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.export.tensorrt_rules import violations
@@ -236,6 +237,40 @@ def test_cuda_takes_the_same_files_without_buckets(
     assert EXPORTER.options(request_for("jetson", buckets=BUCKETS)) == {
         "buckets": [list(bucket) for bucket in BUCKETS]
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jetson", "cuda"])
+def test_auto_asks_no_processor_how_fast_a_gpu_is(
+    name: str, painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a GPU exports, and its own latencies do not choose the precision."""
+    asked: list[bool] = []
+
+    def compare(*_: Any, timed: bool, **__: Any) -> Accuracy:
+        asked.append(timed)
+        row = AccuracyRow(
+            prompt="box", n=40, miou_fp32=0.8, miou=0.8, drop=0, mask_iou_mean=1, mask_iou_p05=1
+        )
+        return Accuracy(
+            truth="annotations",
+            images=4,
+            rows=[row],
+            encode_ratio=None,
+            decode_ratio=None,
+            total_ratio=None,
+            size_ratio=0.5,
+            max_drop=0.005,
+            passed=True,
+        )
+
+    monkeypatch.setattr(pipeline, "compare", compare)
+    result = export(painted, name, output=tmp_path / name, gate=False)
+    assert set(asked) == {False}
+    assert result.bundle.manifest.precision == "fp16"
+    assert result.bundle.manifest.device == "cuda:0"
+    verdicts = {row["precision"]: row["verdict"] for row in result.choices}
+    assert verdicts == {"fp16": "chosen", "fp32": "not the platform's first choice"}
 
 
 def test_cuda_never_becomes_the_processor(toy_bundle: Path) -> None:

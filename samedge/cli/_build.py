@@ -45,6 +45,12 @@ Examples:
     metavar="C",
     help="Compile for a compute capability such as 8.6 instead, without a GPU (tensorrt-rtx).",
 )
+@click.option(
+    "--workspace",
+    type=click.IntRange(1),
+    metavar="MB",
+    help="Scratch memory that kernels may ask for. [default: half of what is free]",
+)
 @click.option("--parse-only", is_flag=True, help="Only ask the parser whether it takes every node.")
 @output.standard_options
 def build(
@@ -54,6 +60,7 @@ def build(
     flavour: str,
     gpu: int,
     capability: str | None,
+    workspace: int | None,
     parse_only: bool,
 ) -> None:
     """Build the TensorRT engines of BUNDLE and keep them beside its ONNX files.
@@ -64,8 +71,10 @@ def build(
     from samedge.bundle import Bundle
     from samedge.runtimes.tensorrt.bundles import build_bundle, parse_bundle
 
-    if parse_only and capability is not None:
-        raise click.UsageError("--parse-only builds nothing, and so has no use for --capability.")
+    if parse_only and not (capability is None and workspace is None):
+        raise click.UsageError(
+            "--parse-only builds nothing, and so has no use for --capability and --workspace."
+        )
     opened = Bundle.open(bundle)
     with out.progress("Parsing" if parse_only else "Building") as advance:
 
@@ -83,6 +92,7 @@ def build(
                 flavour=flavour,
                 device=gpu,
                 capability=capability,
+                workspace_bytes=None if workspace is None else workspace * 10**6,
                 on_graph=on_graph,
                 on_progress=on_progress,
             )

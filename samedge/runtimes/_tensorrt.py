@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.errors import BackendUnavailableError, InferenceError, OptionError
 from samedge.runtimes.base import Backend, Probe
 from samedge.runtimes.options import checked_device, checked_options
 from samedge.runtimes.tensorrt.builder import Progress
@@ -33,6 +33,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "build": True,
     "cuda_graph": True,
     "tf32": False,
+    "workspace_mb": 0,  # 0: half of the memory that is free when the builder starts
     "keep_on_device": ["image_embeddings"],
 }
 
@@ -73,21 +74,32 @@ class TensorRtBackend(Backend):
             device: ``cuda:0`` (any index); ``None`` takes the first.
             options: ``flavour`` (``auto``, ``tensorrt``, ``tensorrt-rtx``); ``buckets``, the
                 decoder's ``[[B, N], ...]``; ``build``, whether a missing engine may be built;
-                ``cuda_graph``; ``tf32``; ``keep_on_device``, names of outputs that other sessions
-                read; ``threads`` changes nothing.
+                ``workspace_mb``, scratch memory of a build; ``cuda_graph``; ``tf32``;
+                ``keep_on_device``, names of outputs that other sessions read; ``threads`` changes
+                nothing.
 
         Raises:
+            OptionError, UnknownNameError: nonsense among the options.
             BackendUnavailableError: the library, cuda-python or the GPU is not here, or there is no
                 engine and ``build`` is off.
             InferenceError: the engine cannot be built or loaded.
         """
         settings = checked_options(self.name, options, _DEFAULTS)
         buckets = buckets_from(settings["buckets"])
+        if settings["workspace_mb"] < 0:
+            raise OptionError(
+                f"workspace_mb is {settings['workspace_mb']}, expected megabytes, or 0 for half of "
+                "the free memory."
+            )
         chosen = checked_device(self, device)
         flavour = flavour_named(settings["flavour"])
         cuda = Cuda(int(chosen.partition(":")[2]))
         wish = EngineWish(
-            flavour=flavour, device=device_here(cuda), buckets=buckets, tf32=settings["tf32"]
+            flavour=flavour,
+            device=device_here(cuda),
+            buckets=buckets,
+            tf32=settings["tf32"],
+            workspace_bytes=settings["workspace_mb"] * 10**6 or None,
         )
         try:
             engine = engine_for(model, wish, may_build=settings["build"], on_progress=_log_progress)

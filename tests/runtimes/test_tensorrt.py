@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,20 @@ from samedge.errors import (
     TensorMismatchError,
     UnknownNameError,
 )
+from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport
+from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
+from samedge.runtimes.tensorrt.flavours import flavour_named
 from tests.toys import tensorrt as toys
 
 BACKEND = runtimes.get("tensorrt")
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds the engines of another one."""
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -102,15 +112,15 @@ def test_specs_are_the_engines(toy: Path) -> None:
         assert session.device == "cuda:0"
 
 
-def test_first_run_of_a_shape_is_queued_and_later_ones_are_launched(
+def test_first_run_of_a_fixed_shape_is_queued_and_later_ones_are_launched(
     toy: Path, trt: toys.TensorRt, cuda: toys.CudaRuntime
 ) -> None:
     with BACKEND.open(toy) as session:
-        session.run(feeds(3))
+        session.run(feeds(2))
         assert trt.calls.count("execute_async_v3") == 2  # once for the result, once recorded
         trt.calls.clear()
         cuda.calls.clear()
-        check(session.run(feeds(3, seed=1)), feeds(3, seed=1))
+        check(session.run(feeds(2, seed=1)), feeds(2, seed=1))
     assert "execute_async_v3" not in trt.calls
     assert [c for c in cuda.calls if c.startswith(("cudaM", "cudaG", "cudaStreamS"))][:6] == [
         "cudaMemcpyAsync:1",
@@ -122,11 +132,15 @@ def test_first_run_of_a_shape_is_queued_and_later_ones_are_launched(
     ]
 
 
-def test_without_graphs_every_run_is_queued(toy: Path, trt: toys.TensorRt) -> None:
-    with BACKEND.open(toy, options={"cuda_graph": False}) as session:
-        session.run(feeds())
-        session.run(feeds())
+@pytest.mark.parametrize(("batch", "wish"), [(2, False), (3, True)])
+def test_without_graphs_and_over_a_range_every_run_is_queued(
+    toy: Path, trt: toys.TensorRt, cuda: toys.CudaRuntime, batch: int, wish: bool
+) -> None:
+    with BACKEND.open(toy, options={"cuda_graph": wish}) as session:
+        session.run(feeds(batch))
+        session.run(feeds(batch))
     assert trt.calls.count("execute_async_v3") == 2
+    assert "cudaStreamBeginCapture" not in cuda.calls
 
 
 def test_the_closest_profile_is_taken_and_each_has_one_context(
@@ -149,7 +163,7 @@ def test_a_shape_outside_every_profile_names_the_profiles(toy: Path) -> None:
 
 def test_everything_is_released_in_close(toy: Path, cuda: toys.CudaRuntime) -> None:
     session = BACKEND.open(toy)
-    session.run(feeds())
+    session.run(feeds(2))
     assert cuda.live() == {"streams": 1, "executables": 1, "device": 4, "pinned": 4}
     session.close()
     session.close()
@@ -160,7 +174,7 @@ def test_everything_is_released_in_close(toy: Path, cuda: toys.CudaRuntime) -> N
 
 def test_a_forgotten_session_frees_its_memory(toy: Path, cuda: toys.CudaRuntime) -> None:
     session = BACKEND.open(toy)
-    session.run(feeds())
+    session.run(feeds(2))
     del session
     gc.collect()
     assert cuda.live() == {}
@@ -270,7 +284,7 @@ def test_a_network_that_cannot_be_recorded_still_runs(
     trt.refuse = "capture"
     with BACKEND.open(toy) as session:
         for seed in range(3):
-            check(session.run(feeds(seed=seed)), feeds(seed=seed))
+            check(session.run(feeds(2, seed)), feeds(2, seed))
         assert "graphs" not in cuda.live()
     assert caplog.text.count("not recorded as a CUDA graph") == 1
 
@@ -317,7 +331,7 @@ def test_another_gpu_needs_another_engine_only_where_kernels_are_timed(
     toy: Path, trt: toys.TensorRt, cuda: toys.CudaRuntime, jobs: list[BuildJob], monkeypatch: Any
 ) -> None:
     BACKEND.open(toy).close()
-    other = type("Properties", (), {"name": b"Orin NX", "major": 8, "minor": 7})
+    other = type("Properties", (), {"name": b"NX", "major": 8, "minor": 7, "integrated": 1})
     monkeypatch.setattr(cuda, "cudaGetDeviceProperties", lambda index: (0, other), raising=False)
     BACKEND.open(toy).close()
     assert len(jobs) == (2 if trt.__name__ == "tensorrt" else 1)
@@ -367,10 +381,57 @@ def test_a_read_only_bundle_keeps_its_engines_in_the_cache(
     assert not list(toy.parent.glob("*.engine"))
 
 
+def test_two_processes_build_one_engine(toy: Path, jobs: list[BuildJob]) -> None:
+    """The second waits at the lock and then finds what the first has built."""
+    wish = EngineWish(flavour=flavour_named(), device=Device(gpu="Orin", capability="8.7"))
+    key = wish.key(toy)
+    with ThreadPoolExecutor(1) as pool, engines._alone(toy, key):
+        second = pool.submit(engine_for, toy, wish)
+        engines.keep_engine(toy, key, b"the first's")
+    assert second.result().content == b"the first's"
+    assert not jobs
+
+
+def test_without_a_lock_an_engine_is_built_all_the_same(
+    toy: Path, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMEDGE_CACHE", "/proc/nowhere")
+    BACKEND.open(toy).close()
+    assert len(jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("available", "integrated", "expected"),
+    [(6_000_000_000, 1, 3_000_000_000), (6_000_000_000, 0, 2_000_000_000), (0, 1, 2_000_000_000)],
+)
+def test_half_of_the_free_memory_is_workspace(
+    toy: Path,
+    cuda: toys.CudaRuntime,
+    jobs: list[BuildJob],
+    monkeypatch: pytest.MonkeyPatch,
+    available: int,
+    integrated: int,
+    expected: int,
+) -> None:
+    """CUDA says 4 GB; where the memory is the processor's too, the kernel knows better."""
+    monkeypatch.setattr(cuda_module, "available_memory", lambda: available)
+    cuda.integrated = integrated
+    BACKEND.open(toy).close()
+    assert jobs[0].workspace_bytes == expected
+
+
+def test_available_memory_is_the_kernels_estimate(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 7802136 kB\nMemFree: 100 kB\nMemAvailable: 4000 kB\n")
+    assert cuda_module.available_memory(meminfo) == 4_096_000
+    assert cuda_module.available_memory(tmp_path / "absent") == 0
+
+
 def test_the_job_carries_profiles_workspace_and_timings(
     toy: Path, trt: toys.TensorRt, jobs: list[BuildJob]
 ) -> None:
-    BACKEND.open(toy, options={"buckets": [[1, 4], [16, 4]]}).close()
+    options = {"buckets": [[1, 4], [16, 4]], "workspace_mb": 2000}
+    BACKEND.open(toy, options=options).close()
     (job,) = jobs
     assert job.profiles == [
         {"batch": (1, 1, 1), "points": (4, 4, 4)},
@@ -432,6 +493,7 @@ def test_absent_gpu(toy: Path) -> None:
         ({"buckets": [[1, 2, 3]]}, OptionError, r"expected \[\[B, N\], ...\]"),
         ({"buckets": [[0, 2]]}, OptionError, r"of positive numbers"),
         ({"bucket": []}, UnknownNameError, "'buckets'"),
+        ({"workspace_mb": -1}, OptionError, "workspace_mb is -1"),
     ],
 )
 def test_nonsense_options(

@@ -74,6 +74,7 @@ class CudaRuntime(types.ModuleType):
         self.calls: list[str] = []
         self.failures: dict[str, int] = {}  # the next call of a function gives this code
         self.gpus = 1
+        self.integrated = 1
         self.memory: dict[int, tuple[Any, int, str]] = {}
         self.streams: dict[int, list[Callable[[], None]]] = {}
         self.capturing: dict[int, list[Callable[[], None]]] = {}
@@ -119,7 +120,9 @@ class CudaRuntime(types.ModuleType):
         return (self._code("cudaSetDevice"),)
 
     def cudaGetDeviceProperties(self, index: int) -> tuple[int, Any]:
-        found = types.SimpleNamespace(name=b"Orin\0\0", major=8, minor=7)
+        found = types.SimpleNamespace(
+            name=b"Orin\0\0", major=8, minor=7, integrated=self.integrated
+        )
         return self._code("cudaGetDeviceProperties"), found
 
     def cudaMemGetInfo(self) -> tuple[int, int, int]:
@@ -258,6 +261,7 @@ class Context:
         self.profile: int | None = None
         self.shapes = {n: engine.get_tensor_shape(n) for n in engine.spec["inputs"]}
         self.addresses: dict[str, int] = {}
+        self.is_recorded = False
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
         assert self.profile is None, "choosing a profile again undoes recorded graphs"
@@ -267,6 +271,7 @@ class Context:
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
         assert self.profile is not None
+        assert not self.is_recorded, "a change of the context undoes its recorded graph"
         low, _, high = self.engine.get_tensor_profile_shape(name, self.profile)
         self.shapes[name] = tuple(shape)
         return all(a <= s <= b for a, s, b in zip(low, shape, high, strict=True))
@@ -291,6 +296,7 @@ class Context:
             self.trt.say("this layer cannot be captured")
             return False
         assert self.addresses.keys() == self.engine.tensors.keys(), "a tensor has no memory"
+        self.is_recorded |= stream in self.trt.cuda.capturing
         shapes = {name: self.get_tensor_shape(name) for name in self.engine.tensors}
         self.trt.cuda.enqueue(stream, lambda: self._compute(shapes))
         return True

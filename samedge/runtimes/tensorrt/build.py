@@ -84,8 +84,8 @@ def _followed(
 def _last_words(job: BuildJob, code: int, chatter: Iterable[str]) -> str:
     how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     hint = (
-        " Signal 9 usually means that memory ran out: close other programs, add swap, or build "
-        "with a smaller workspace."
+        " Signal 9 usually means that memory ran out: close other programs, add swap, or give the "
+        "kernels less scratch memory with `samedge build --workspace 256`."
         if code == -9
         else ""
     )

@@ -74,6 +74,7 @@ def build_bundle(
     flavour: str = AUTO,
     device: int = 0,
     capability: str | None = None,
+    workspace_bytes: int | None = None,
     on_graph: Callable[[str], None] = ignore_role,
     on_progress: OnProgress = no_progress,
 ) -> BundleEngines:
@@ -85,6 +86,8 @@ def build_bundle(
         device: number of the GPU.
         capability: a compute capability such as ``"8.6"`` to compile for instead, without a GPU;
             TensorRT for RTX only.
+        workspace_bytes: scratch memory that kernels may ask for; ``None`` takes half of what is
+            free.
         on_graph: called with each role before it is worked on.
         on_progress: hears of every step of the builder.
 
@@ -103,6 +106,7 @@ def build_bundle(
         device=where,
         buckets=buckets_from(options.get("buckets", [])),
         tf32=bool(options.get("tf32", False)),
+        workspace_bytes=workspace_bytes,
     )
     records = []
     for role in ROLES:

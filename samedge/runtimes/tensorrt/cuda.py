@@ -6,11 +6,14 @@ what was being done. Owners free once, in ``close`` or when they are forgotten.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import importlib.metadata
+import re
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,17 +103,30 @@ class Cuda:
         return name.strip("\0"), f"{found.major}.{found.minor}"
 
     def free_memory(self) -> int:
-        """Bytes that can be allocated on this GPU."""
+        """Bytes that can be allocated on this GPU.
+
+        Where processor and GPU share one memory, as on a Jetson, CUDA does not count what the
+        kernel holds as cache and gives back when asked; the kernel's own estimate does.
+        """
         self.use()
         code, free, _ = self._native.cudaMemGetInfo()
         if int(code) != 0:
             raise InferenceError(f"CUDA failed asking for free memory: {self._message(code)}.")
-        return int(free)
+        found = self.call("reading the GPU's kind", "cudaGetDeviceProperties", self.index)
+        return max(int(free), available_memory() if found.integrated else 0)
 
     def copy(self, target: int, source: int, size: int, *, kind: int, stream: int) -> None:
         """Queue a copy of ``size`` bytes."""
         native_kind = getattr(self._native.cudaMemcpyKind, _KINDS[kind])
         self.call("copying", "cudaMemcpyAsync", target, source, size, native_kind, stream)
+
+
+def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that this machine could give to a program without swapping; 0 where it is not told."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
+        return int(found.group(1)) * 1024 if found else 0
+    return 0
 
 
 class Owned:

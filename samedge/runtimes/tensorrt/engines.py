@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import filelock
 
 from samedge._cache import cache_folder
 from samedge.errors import BackendUnavailableError, OptionError
@@ -16,6 +20,8 @@ from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.runtimes.tensorrt.cache import EngineKey, find_engine, graph_hash, keep_engine
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.flavours import Flavour
+
+logger = logging.getLogger(__name__)
 
 _WORKSPACE_SHARE = 0.5
 """Of the free memory: on a Jetson the same memory also holds the builder's own copies."""
@@ -146,8 +152,31 @@ def engine_for(
             f"{key.gpu or 'capability ' + key.capability}, and building is off. "
             f"Fix: samedge build {onnx.parent}"
         )
-    content = _built(onnx, wish, on_progress)
-    return Engine(content, keep_engine(onnx, key, content), was_built=True)
+    with _alone(onnx, key):
+        kept = find_engine(onnx, key)
+        if kept is not None:
+            return Engine(*kept, was_built=False)
+        content = _built(onnx, wish, on_progress)
+        return Engine(content, keep_engine(onnx, key, content), was_built=True)
+
+
+@contextlib.contextmanager
+def _alone(onnx: Path, key: EngineKey) -> Iterator[None]:
+    """Let one process build an engine while others wait: two builders may not fit a small memory.
+
+    Where no lock can be kept, both build, and the last one's engine stays.
+    """
+    path = cache_folder("tensorrt") / f"{onnx.stem}.{key.digest}.lock"
+    lock = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        logger.info("%s cannot be locked: %s", path, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _built(onnx: Path, wish: EngineWish, on_progress: OnProgress) -> bytes:

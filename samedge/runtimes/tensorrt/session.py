@@ -1,4 +1,4 @@
-"""One opened engine: buffers, an execution context a profile, a recorded graph a shape."""
+"""One opened engine: buffers, an execution context a profile, a recorded graph a fixed shape."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from samedge.runtimes.tensorrt.listener import Listener
 from samedge.runtimes.tensorrt.resident import device_copy, resident
 
 Shapes = dict[str, tuple[int, ...]]
-MAX_GRAPHS = 16
-"""Shapes that are recorded; further ones are queued kernel by kernel."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +57,7 @@ class TensorRtSession(Session):
         native: the library's objects.
         cuda: the GPU.
         device: its name for people, such as ``cuda:0``.
-        use_graphs: record each shape's work as a CUDA graph.
+        use_graphs: record the work of every profile of one fixed shape as a CUDA graph.
         keep_on_device: outputs that stay on the GPU too.
     """
 
@@ -79,7 +76,7 @@ class TensorRtSession(Session):
         self._kept = keep_on_device
         self._lock = threading.Lock()
         self._contexts: dict[int, Any] = {}
-        self._graphs: dict[tuple[Any, ...], Graph | None] = {}
+        self._graphs: dict[int, Graph | None] = {}
         self._loaded: dict[str, DeviceBuffer] = {}
         self._bindings: dict[str, _Binding] = {}
         cuda.use()
@@ -112,7 +109,7 @@ class TensorRtSession(Session):
         self._set_shapes(context, shapes)
         for name, array in feeds.items():
             self._upload(self._bindings[name], array)
-        self._execute(context, (profile, *sorted(shapes.items())))
+        self._execute(context, profile)
         results = {spec.name: tuple(context.get_tensor_shape(spec.name)) for spec in self.outputs}
         kept = {name: self._duplicate(name, shape) for name, shape in results.items()}
         for name, shape in results.items():
@@ -147,26 +144,30 @@ class TensorRtSession(Session):
             self._stream.duplicate(binding.device, there, size)
             self._loaded[name] = there
 
-    def _execute(self, context: Any, key: tuple[Any, ...]) -> None:
-        """Queue the network: recorded if its shape has come before."""
-        graph = self._graphs.get(key)
+    def _execute(self, context: Any, profile: int) -> None:
+        """Queue the network, from the second run on as a recorded graph where that may be.
+
+        A graph holds for the very state of the context that it was recorded with (NVIDIA,
+        "TensorRT: CUDA graphs"), and a profile over a range changes that with every shape.
+        """
+        graph = self._graphs.get(profile)
         if graph is not None:
             self._stream.launch(graph)
             return
-        if key not in self._graphs or not self._use_graphs:
-            # The first run of a shape also sets up what may not be recorded.
-            self._enqueue(context)
-            if self._use_graphs and len(self._graphs) < MAX_GRAPHS:
-                self._stream.wait()
-                self._graphs[key] = self._recorded(context)
-            return
         self._enqueue(context)
+        if self._use_graphs and profile not in self._graphs and self._is_fixed(profile):
+            # The first run also sets up what may not be recorded.
+            self._stream.wait()
+            self._graphs[profile] = self._recorded(context)
+
+    def _is_fixed(self, profile: int) -> bool:
+        return all(low == high for low, high in self._profiles[profile].values())
 
     def _recorded(self, context: Any) -> Graph | None:
         try:
             return self._stream.capture(lambda: self._enqueue(context))
         except InferenceError as error:
-            logger.warning("This shape is not recorded as a CUDA graph: %s", error)
+            logger.warning("This graph is not recorded as a CUDA graph: %s", error)
             return None
 
     def _enqueue(self, context: Any) -> None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from samedge.calibration.modules import module_from_node
 from samedge.errors import ExportError
 from samedge.export.tensorrt_graph import QUANTIZED_PRODUCTS
+from samedge.export.tensorrt_view import OnnxView
 
 _SHOWN = 5
 _MAX_RANK = 8
@@ -27,6 +27,13 @@ _DATA_DEPENDENT = frozenset(
     {"NonZero", "Unique", "Compress", "Loop", "If", "Scan", "NonMaxSuppression"}
 )
 _ATTENTION_SOURCES = 3
+_PROFILED_AXES = frozenset({"batch", "points"})
+_ONE_TYPE: Mapping[str, slice] = MappingProxyType(
+    {name: slice(None) for name in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Concat", "Einsum")}
+    | {name: slice(None) for name in ("Conv", "ConvTranspose", "Gemm", "MatMul", "Clip", "PRelu")}
+    | {"Where": slice(1, None), "LayerNormalization": slice(None)}
+)
+"""Operators whose inputs have one type, and which of the inputs that is."""
 _SCALE, _ZERO_POINT = 1, 2
 
 
@@ -51,60 +58,6 @@ class Violation:
     def __str__(self) -> str:
         where = f" in module {self.module!r}" if self.module else ""
         return f"[{self.rule}] {self.operator or 'tensor'} {self.node!r}{where}: {self.detail}"
-
-
-class OnnxView:
-    """An ``onnx.ModelProto`` with its tensors and nodes by name.
-
-    Args:
-        model: the graph.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.nodes = list(model.graph.node)
-        self.opsets = {entry.domain for entry in model.opset_import}
-
-    @cached_property
-    def constants(self) -> dict[str, Any]:
-        """``TensorProto`` by name: initializers and outputs of Constant nodes."""
-        found = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        for node in self.nodes:
-            if node.op_type == "Constant":
-                values = [a.t for a in node.attribute if a.name == "value"]
-                found.update(dict.fromkeys(node.output, values[0]) if values else {})
-        return found
-
-    @cached_property
-    def producers(self) -> dict[str, Any]:
-        """The node that makes a tensor."""
-        return {name: node for node in self.nodes for name in node.output}
-
-    @cached_property
-    def consumers(self) -> dict[str, list[Any]]:
-        """The nodes that read a tensor."""
-        found: dict[str, list[Any]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                found.setdefault(name, []).append(node)
-        return found
-
-    def is_constant(self, name: str) -> bool:
-        """Whether a tensor is the same in every run, itself or before quantization."""
-        if name in self.constants:
-            return True
-        node = self.producers.get(name)
-        quantized = node is not None and node.op_type in ("QuantizeLinear", "DequantizeLinear")
-        return quantized and self.is_constant(node.input[0])  # type: ignore[union-attr]
-
-    def of_type(self, *operators: str) -> Iterator[Any]:
-        """The nodes of some types."""
-        return (node for node in self.nodes if node.op_type in operators)
-
-    def made_by(self, name: str, operator: str) -> bool:
-        """Whether a tensor comes out of a node of this type."""
-        node = self.producers.get(name)
-        return node is not None and node.op_type == operator
 
 
 Rule = Callable[[OnnxView], Iterator[Violation]]
@@ -175,6 +128,34 @@ def _no_shape_inputs(view: OnnxView) -> Iterator[Violation]:
                 "",
                 f"is an input of type {name}, expected float or uint8: sizes belong to the host",
             )
+
+
+def _profiled_axes(view: OnnxView) -> Iterator[Violation]:
+    """Axes of inputs are fixed, or those that the bundle's prompt buckets give sizes to."""
+    for tensor in view.model.graph.input:
+        for axis, size in enumerate(tensor.type.tensor_type.shape.dim):
+            if size.dim_value <= 0 and size.dim_param not in _PROFILED_AXES:
+                name = size.dim_param or "without a name"
+                known = " or ".join(sorted(_PROFILED_AXES))
+                yield Violation(
+                    "profiled-axes",
+                    tensor.name,
+                    "",
+                    "",
+                    f"has a dynamic axis {axis} ({name}), expected a fixed size, {known}",
+                )
+
+
+def _one_type(view: OnnxView) -> Iterator[Violation]:
+    """Inputs of a node have one type: a strongly typed network casts nothing by itself."""
+    import onnx
+
+    for node in view.of_type(*_ONE_TYPE):
+        inputs = [view.types.get(name) for name in node.input[_ONE_TYPE[node.op_type]] if name]
+        known = {kind for kind in inputs if kind and kind != onnx.TensorProto.DOUBLE}
+        kinds = sorted(onnx.TensorProto.DataType.Name(kind) for kind in known)
+        if len(kinds) > 1:
+            yield _violation("one-type", node, f"reads {' and '.join(kinds)}, expected one type")
 
 
 def _bytes_are_cast(view: OnnxView) -> Iterator[Violation]:
@@ -299,9 +280,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "standard-operators": _standard_operators,
         "static-control": _static_control,
         "no-shape-inputs": _no_shape_inputs,
+        "profiled-axes": _profiled_axes,
         "bytes-are-cast": _bytes_are_cast,
         "rank": _rank,
         "no-double": _no_double,
+        "one-type": _one_type,
         "distinct-attention": _distinct_attention,
         "zero-points": _zero_zero_points,
         "int8-storage": _int8_storage,

@@ -102,6 +102,22 @@ BROKEN: dict[str, tuple[str, Callable[[], Any]]] = {
         "no-shape-inputs",
         lambda: graph([node("Reshape", ["x", "s"])], s=(TensorProto.INT64, [2])),
     ),
+    "axis of any size": (
+        "profiled-axes",
+        lambda: graph([node("Relu", ["x"])], z=(FLOAT, [1, "width"])),
+    ),
+    "axis without a name": (
+        "profiled-axes",
+        lambda: graph([node("Relu", ["x"])], z=(FLOAT, [1, None])),
+    ),
+    "half and float": (
+        "one-type",
+        lambda: graph([node("Add", ["x", "h"])], {"h": np.ones(1, np.float16)}),
+    ),
+    "half weight": (
+        "one-type",
+        lambda: graph([node("MatMul", ["x", "h"])], {"h": np.ones((8, 8), np.float16)}),
+    ),
     "bytes computed on": (
         "bytes-are-cast",
         lambda: graph([node("Relu", ["i"])], i=(TensorProto.UINT8, [1, 4])),

@@ -1,0 +1,119 @@
+"""Turns in fresh processes, in rounds whose order rotates; every result is one line of a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from contestants import Contestant
+
+HERE = Path(__file__).parent
+PHOTO_SIZE = (1920, 1080)  # width, height
+LONGEST_S = 560
+
+GRID = (4, 4)
+
+
+def points() -> list[tuple[float, float]]:
+    """Sixteen clicks spread over the photo; the first is the single prompt."""
+    width, height = PHOTO_SIZE
+    columns, rows = GRID
+    return [
+        ((x + 0.5) * width / columns, (y + 0.5) * height / rows)
+        for y in range(rows)
+        for x in range(columns)
+    ]
+
+
+def turn(
+    contestant: Contestant,
+    work: Path,
+    *,
+    counts: dict[str, int],
+    cold: bool = False,
+    embedding: Path | None = None,
+) -> dict[str, Any]:
+    """One fresh process; ``{"error": ...}`` where it failed.
+
+    Args:
+        cold: with an empty cache of samedge's compiled graphs, as at the very first start.
+        embedding: where to write the image embedding, for the check that all compute the same.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        plan = {
+            "module": contestant.module,
+            "files": str(work / "files" / contestant.files),
+            "options": contestant.options,
+            "photo": str(work / "photo.jpg"),
+            "points": points(),
+            "counts": counts,
+            "embedding": str(embedding) if embedding else None,
+        }
+        cache = Path(scratch, "cache") if cold else work / "cache"
+        variables = {**os.environ, "SAMEDGE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+        path = Path(scratch, "plan.json")
+        command = [str(python_of(contestant, work)), str(HERE / "worker.py"), str(path)]
+        path.write_text(json.dumps({**plan, "started": time.monotonic()}))
+        try:
+            done = subprocess.run(
+                command, env=variables, capture_output=True, text=True, timeout=LONGEST_S
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"took longer than {LONGEST_S} s"}
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1][-300:]}
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def python_of(contestant: Contestant, work: Path) -> Path:
+    if contestant.is_ours:
+        return Path(sys.executable)
+    return work / contestant.environment / "bin" / "python"
+
+
+def present(contestants: Sequence[Contestant], work: Path) -> list[Contestant]:
+    """Those whose files were prepared."""
+    return [row for row in contestants if (work / "files" / row.files).exists()]
+
+
+def block(
+    contestants: Sequence[Contestant],
+    work: Path,
+    *,
+    rounds: int,
+    counts: dict[str, int],
+    cold_too: bool,
+) -> list[dict[str, Any]]:
+    """Rounds in which each contestant has one turn, the first one of each round another."""
+    found = []
+    for index in range(rounds):
+        shift = (index * len(contestants)) // max(rounds, 1)
+        for row in [*contestants[shift:], *contestants[:shift]]:
+            result = turn(row, work, counts=counts)
+            found.append({"round": index, "name": row.name, **result})
+            if cold_too and row.is_ours and "error" not in result:
+                first = turn(row, work, counts={}, cold=True)
+                found[-1]["first_mask_cold_ms"] = first.get("first_mask_ms")
+            print(f"round {index + 1}: {row.name}: {brief(result)}", flush=True)
+    return found
+
+
+def brief(result: dict[str, Any]) -> str:
+    if "error" in result:
+        return f"failed: {result['error']}"
+    shown = [f"first mask {result['first_mask_ms']:.0f} ms"]
+    shown += [
+        f"{stage[:-3]} {statistics.median(result[stage]):.1f} ms"
+        for stage in ("encoder_ms", "decode_ms", "everything_ms")
+        if stage in result
+    ]
+    return ", ".join(shown)

@@ -1,13 +1,25 @@
 """NVIDIA Jetson modules as a table: what the roofline and the targets know of each.
 
-The figures are those of the named module at its highest power mode as the authors know them; they
-have not been checked against NVIDIA's data sheets yet, so a bound made of them may be off by as
-much as they are. Peaks are dense: headline figures count structured sparsity, twice as much. A peak
-that is not known is absent. Tensor-core peaks of Orin follow from SMs and clocks: 2,048 fp16 and
-4,096 int8 operations a clock and SM; Thor's fp16 peak is half of its fp8 peak.
+Figures are those of the named module at its highest power mode. Peaks are dense and of the GPU
+alone: NVIDIA's headline figures count structured sparsity, twice as much, and on Orin NX and AGX
+Orin the DLAs too. Tensor-core peaks of Orin follow from SMs and clock: 2,048 fp16 and 4,096 int8
+operations a clock and SM. They agree with what NVIDIA publishes; `tests/test_roofline.py` holds
+each figure against it:
 
-To be checked against: Jetson Orin Nano, Orin NX, AGX Orin and Thor series data sheets, the Jetson
-AGX Orin technical brief, and JetPack 6.2's announcement for the "Super" modes.
+* Jetson AGX Orin Series Technical Brief v1.2: 16 SMs, 5.3 TFLOPS fp32, 170 sparse int8 TOPS of the
+  GPU, 204.8 GB/s.
+* "NVIDIA JetPack 6.2 Brings Super Mode to NVIDIA Jetson Orin Nano and Jetson Orin NX Modules"
+  (NVIDIA's developer blog, January 2025) and the modules' data sheets: Orin Nano 8 GB, 1,020 MHz,
+  102 GB/s, 67 sparse and 33 dense int8 TOPS, 17 TFLOPS fp16; Orin Nano 4 GB, 34 sparse TOPS,
+  51 GB/s; Orin NX 16 GB, 1,173 MHz, 102.4 GB/s, 157 sparse int8 TOPS, 80 of them the DLAs'.
+* "Introducing NVIDIA Jetson Thor" (NVIDIA's developer blog, August 2025), table of the T5000: 2,560
+  cores, 1,035 TFLOPS dense fp4, 517 dense fp8, sparse fp8 and int8 alike at 1,035, sparse fp16 at
+  517; 273 GB/s.
+* TensorRT 11.4.1, "Migrating TensorRT from 10.x to 11.x on Jetson/JetPack": JetPack 7.2.2 or later
+  on AGX Orin and Thor. JetPack 6.1 and 6.2 bring TensorRT 10.3, JetPack 7.0 brings 10.13, and
+  JetPack 7.2, which takes Orin too, 10.16.
+
+Looked up on 2026-11-24, much of it in excerpts and in others' quotations of those documents.
 """
 
 from __future__ import annotations
@@ -32,9 +44,9 @@ class Hardware:
         memory_bytes: shared by processor and GPU.
         bandwidth: of the memory, bytes a second.
         peaks: dense operations a second of the GPU, by precision; without its DLAs.
-        formats: precisions that its tensor cores multiply in.
+        formats: what its tensor cores multiply in.
         jetpack: releases that samedge's files are meant for.
-        tensorrt: what those bring.
+        tensorrt: what those bring, or take.
     """
 
     name: str
@@ -47,7 +59,9 @@ class Hardware:
     tensorrt: str
 
 
-def _orin(name: str, *, sms: int, clock_ghz: float, memory: int, bandwidth: float) -> Hardware:
+def _orin(
+    name: str, *, sms: int, clock_ghz: float, memory: int, bandwidth: float, tensorrt: str = ""
+) -> Hardware:
     rate = sms * clock_ghz * 1e9
     return Hardware(
         name=name,
@@ -63,8 +77,8 @@ def _orin(name: str, *, sms: int, clock_ghz: float, memory: int, bandwidth: floa
             }
         ),
         formats=("fp16", "bf16", "int8"),
-        jetpack="6.x and 7.2 or later" if sms > 8 else "6.x",
-        tensorrt="10.3 with JetPack 6, 11.4 with JetPack 7.2" if sms > 8 else "10.3 with JetPack 6",
+        jetpack="6.1 or later, 7.2 or later",
+        tensorrt=f"10.3 with JetPack 6, 10.16 with JetPack 7.2{tensorrt}",
     )
 
 
@@ -77,21 +91,32 @@ HARDWARE: Mapping[str, Hardware] = MappingProxyType(
             "Jetson Orin Nano 4 GB (Super mode)", sms=4, clock_ghz=1.02, memory=4, bandwidth=51
         ),
         "jetson-orin-nx": _orin(
-            "Jetson Orin NX 16 GB (Super mode)", sms=8, clock_ghz=1.173, memory=16, bandwidth=102
+            "Jetson Orin NX 16 GB (Super mode)", sms=8, clock_ghz=1.173, memory=16, bandwidth=102.4
         ),
         "jetson-agx-orin": _orin(
-            "Jetson AGX Orin 64 GB", sms=16, clock_ghz=1.3, memory=64, bandwidth=204.8
+            "Jetson AGX Orin 64 GB",
+            sms=16,
+            clock_ghz=1.3,
+            memory=64,
+            bandwidth=204.8,
+            tensorrt=", 11.4 from JetPack 7.2.2 on",
         ),
         "jetson-thor": Hardware(
             name="Jetson Thor T5000",
             compute_capability="11.0",
             memory_bytes=128 * _GIB,
             bandwidth=273e9,
-            # fp8 is half the dense fp4 peak of 1,035 TFLOPS; fp16 half of that by the architecture.
-            peaks=MappingProxyType({Precision.FP32: 8.06e12, Precision.FP16: 258.75e12}),
-            formats=("fp16", "bf16", "fp8", "fp4"),
-            jetpack="7.x",
-            tensorrt="10.13 with JetPack 7.0, 11.4 with JetPack 7.2",
+            peaks=MappingProxyType(
+                {
+                    Precision.FP32: 20 * 128 * 2 * 1.575e9,
+                    Precision.FP16: 517e12 / 2,
+                    Precision.BF16: 517e12 / 2,
+                    Precision.INT8: 1035e12 / 2,
+                }
+            ),
+            formats=("fp16", "bf16", "int8", "fp8", "fp4"),
+            jetpack="7.0 or later",
+            tensorrt="10.13 with JetPack 7.0, 10.16 with 7.2, 11.4 from 7.2.2 on",
         ),
     }
 )

@@ -1,7 +1,8 @@
 """What decides the speed of a Jetson beside its GPU: release, power mode, clocks, free memory.
 
 Everything is read from files and from ``nvpmodel -q``, which needs no privileges. Not yet run on a
-Jetson: the files' layouts are those of JetPack 6 (L4T 36) as NVIDIA's developer guide gives them.
+Jetson: the files' layouts are those of JetPack 6 (L4T 36) as NVIDIA's developer guide gives them,
+with the names that others report of JetPack 7 (the GPU's clock on Thor is ``gpu-gpc-0``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 _MIB = 2**20
 _LOW_MEMORY = 2 * 2**30
 _RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
-_JETPACK = {"35": "5", "36": "6", "38": "7"}
+_JETPACK = {"35": "5", "36": "6", "38": "7", "39": "7"}
 """By the major number of L4T."""
 
 

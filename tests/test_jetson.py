@@ -63,3 +63,25 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.Monk
     assert state is not None
     assert (state.gpu_mhz, state.memory_bytes, state.power_mode) == (None, None, None)
     assert jetson.lines(state)[1] == "power mode unknown, GPU at unknown of unknown MHz"
+
+
+def test_thors_clock_is_found_under_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetson, "_power_mode", lambda: "MAXN")
+    files = {
+        "proc/device-tree/model": "NVIDIA Jetson AGX Thor Developer Kit\0",
+        "etc/nv_tegra_release": "# R39 (release), REVISION: 2.1, GCID: 1\n",
+        "sys/class/devfreq/gpu-nvd-0/cur_freq": "1692000000\n",
+        "sys/class/devfreq/gpu-nvd-0/max_freq": "1692000000\n",
+        "sys/class/devfreq/gpu-gpc-0/cur_freq": "315000000\n",
+        "sys/class/devfreq/gpu-gpc-0/max_freq": "1575000000\n",
+    }
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    state = jetson.jetson_state(tmp_path)
+    assert state is not None
+    assert (state.jetpack, state.gpu_mhz, state.gpu_max_mhz) == ("7", 315, 1575)
+    assert any("315 of 1575 MHz" in line for line in state.advice)

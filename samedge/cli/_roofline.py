@@ -25,8 +25,8 @@ Examples:
 def roofline(out: output.Output, *, bundle: Path) -> None:
     """Show the roofline bound of BUNDLE's graphs on every Jetson, beside published latencies.
 
-    A bound is arithmetic over each module's peaks, which have not been checked against NVIDIA's
-    data sheets yet; how much slower a real engine is, only `samedge bench` can tell.
+    A bound is arithmetic over each module's published dense peaks; how much slower a real engine
+    is, only `samedge bench` on the device can tell.
     """
     from samedge.bundle import Bundle
     from samedge.errors import IncompatibleArtifactError
@@ -75,8 +75,8 @@ def roofline(out: output.Output, *, bundle: Path) -> None:
         ],
     }
     note = (
-        "A bound, not a measurement: one prompt of up to 4 points, nothing but products and bytes, "
-        "over peaks that have not been checked against NVIDIA's data sheets yet."
+        "A bound, not a measurement: one prompt of up to 4 points, nothing but products and bytes "
+        "over each module's published dense peaks."
     )
     out.result(document, table, note, "", peers)
 

@@ -28,6 +28,10 @@ _PROVIDERS = {  # best first
     "cpu": "CPUExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
+_RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+_PRODUCTS = frozenset(
+    {"Conv", "ConvTranspose", "Einsum", "FusedConv", "FusedMatMul", "Gemm", "MatMul"}
+)
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -121,6 +125,8 @@ def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:
     provider = _PROVIDERS[kind]
     provider_options = {"device_id": index} if index else {}
     session_options = _session_options(settings)
+    if kind == "cuda":
+        session_options.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
     try:
         native = onnxruntime.InferenceSession(
             os.fspath(model),
@@ -138,7 +144,27 @@ def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:
             f"ONNX Runtime opened {model.name} with {active} instead of {provider}: the driver or "
             f"library of device {device!r} is missing. Fix: install it, or ask for device 'cpu'."
         )
+    if kind == "cuda":
+        _check_assignment(native, provider, model)
     return native
+
+
+def _check_assignment(native: Any, provider: str, model: Path) -> None:
+    """Refuse a session whose products run elsewhere than on the device that was asked for.
+
+    ONNX Runtime gives single nodes that a provider does not take to the processor and says nothing.
+    Shapes belong there, so that forbidding it altogether would refuse good graphs.
+    """
+    if not hasattr(native, "get_provider_graph_assignment_info"):
+        return  # before 1.24
+    parts = [p for p in native.get_provider_graph_assignment_info() if p.ep_name != provider]
+    stray = [node for p in parts for node in p.get_nodes() if node.op_type in _PRODUCTS]
+    if stray:
+        raise BackendUnavailableError(
+            f"{provider} leaves {len(stray)} products of {model.name} to the processor, such as "
+            f"{stray[0].op_type} {stray[0].name!r}. Fix: export the bundle with `samedge export "
+            "--target cuda --precision fp32`, or ask for device 'cpu'."
+        )
 
 
 def _session_options(settings: Mapping[str, Any]) -> Any:

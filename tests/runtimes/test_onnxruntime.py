@@ -94,6 +94,38 @@ def test_provider_that_fails_is_not_replaced(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("operator", "strays"), [("MatMul", True), ("Add", False)])
+def test_products_that_a_gpu_leaves_to_the_processor_are_an_error(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, operator: str, strays: bool
+) -> None:
+    """CUDA opens, and single nodes still go to the processor: here all of them do."""
+    if not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
+        pytest.skip("onnxruntime tells where nodes run from 1.24 on")
+    model = onnx.load(graph)
+    model.graph.node[0].CopyFrom(onnx.helper.make_node(operator, ["x", "x"], ["y"], name="/qk"))
+    if strays:
+        del model.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(model, graph)
+    present = onnxruntime.get_available_providers()
+
+    class Pretending(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, path: str, *, providers: Any, **options: Any) -> None:
+            super().__init__(path, providers=["CPUExecutionProvider"], **options)
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", *present]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Pretending)
+    if not strays:
+        BACKEND.open(graph, device="cuda:0").close()
+        return
+    with pytest.raises(BackendUnavailableError, match=r"leaves 1 products .* MatMul '/qk'.*Fix"):
+        BACKEND.open(graph, device="cuda:0")
+
+
 def test_broken_installation_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError("libonnxruntime.so: cannot open shared object file")

@@ -31,6 +31,7 @@ class Case:
 
 
 CASES = (
+    Case("nothing"),
     Case("one foreground point", ((40.5, 70.25),), (1,)),
     Case("one background point", ((40.5, 70.25),), (0,)),
     Case("many points", ((3, 4), (90, 20), (64, 64), (0, 127), (120.5, 99)), (1, 0, 1, 1, 0)),
@@ -40,6 +41,8 @@ CASES = (
     Case("mask and point", ((40, 70),), (1,), mask=True),
     Case("mask, box and point", ((40, 70),), (1,), (5, 6, 70, 80), mask=True),
 )
+
+CASE = {case.name: case for case in CASES}
 
 
 def mask_prompt(case: Case) -> Tensor:
@@ -146,7 +149,7 @@ def test_padding_points_of_segment_anything_are_not_ignored(
 ) -> None:
     """SAM's own padding point takes part in the attention; only the surplus ones must not."""
     embedding = from_meta.encode(image[:1])
-    case = CASES[0]
+    case = CASE["one foreground point"]
     with_padding = feeds(case)
     without = {**with_padding}
     without["point_coords"] = with_padding["point_coords"][:, :1]
@@ -162,7 +165,7 @@ def test_these_weights_would_show_a_mistake(
 ) -> None:
     """Parity proves something only if each part of a prompt moves the result past the tolerance."""
     embedding = from_meta.encode(image[:1])
-    right = feeds(CASES[-1])
+    right = feeds(CASE["mask, box and point"])
     wrong = {key: value.clone() for key, value in right.items()}
     if changed == "label":
         wrong["point_labels"][0, 0] = 0
@@ -194,9 +197,37 @@ def test_a_batch_gives_what_its_prompts_give_alone(
         close(case.name, ious[index : index + 1], expected_ious)
 
 
+def test_a_batch_of_segment_anything(
+    from_meta: PromptableModel, meta_sam: Any, image: Tensor
+) -> None:
+    """Their own batch of points with boxes and masks, in one call on either side."""
+    embedding = from_meta.encode(image[:1])
+    points = torch.tensor([[[40.0, 40], [80, 90]], [[3, 4], [90, 20]], [[64, 64], [0, 127]]])
+    labels = torch.tensor([[1, 0], [1, 1], [0, 1]])
+    boxes = torch.tensor([[10.0, 20, 90, 100], [0, 0, 99, 30], [50, 40, 70.5, 127]])
+    masks = torch.cat([mask_prompt(case) for case in (CASES[0], CASES[3], CASES[5])])
+    sparse, dense = meta_sam.prompt_encoder(points=(points, labels), boxes=boxes, masks=masks)
+    expected = meta_sam.mask_decoder.predict_masks(
+        image_embeddings=embedding,
+        image_pe=meta_sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+    )
+    corners = torch.tensor([[2.0, 3.0]]).expand(3, -1)
+    given = from_meta.decode(
+        embedding,
+        torch.cat([points, boxes.view(3, 2, 2)], dim=1),
+        torch.cat([labels.float(), corners], dim=1),
+        masks,
+        torch.ones(3),
+    )
+    close("logits", given[0], expected[0])
+    close("iou", given[1], expected[1])
+
+
 def test_one_image_a_prompt(from_meta: PromptableModel, image: Tensor) -> None:
     embeddings = from_meta.encode(image)
-    one = feeds(CASES[2])
+    one = feeds(CASE["many points"])
     both = {key: torch.cat([value, value]) for key, value in one.items()}
     masks, ious = from_meta.decode(embeddings, **both)
     for index in range(2):
@@ -238,6 +269,36 @@ def test_decoder_of_transformers(
     masks, ious = from_hugging_face.decode(embedding, **feeds(case))
     close("logits", masks, expected_masks)
     close("iou", ious, expected_ious)
+
+
+def test_a_batch_of_transformers(
+    from_hugging_face: PromptableModel, hugging_face_sam: Any, image: Tensor
+) -> None:
+    """Two images with three prompts of two points each: six prompts here."""
+    embeddings = from_hugging_face.encode(image)
+    generator = torch.Generator().manual_seed(9)
+    points = SIZE * torch.rand(2, 3, 2, 2, generator=generator)
+    labels = torch.tensor([[[1, 0], [1, 1], [0, 0]], [[0, 1], [1, 1], [1, 0]]])
+    arguments = {
+        "image_embeddings": embeddings,
+        "input_points": points,
+        "input_labels": labels,
+    }
+    several = hugging_face_sam(**arguments, multimask_output=True)
+    single = hugging_face_sam(**arguments, multimask_output=False)
+    padding = torch.zeros(3, 1)
+    for index in range(2):
+        masks, ious = from_hugging_face.decode(
+            embeddings[index : index + 1],
+            torch.cat([points[index], padding[..., None].expand(-1, -1, 2)], dim=1),
+            torch.cat([labels[index].float(), padding - 1], dim=1),
+            torch.zeros(3, 1, SIZE // 4, SIZE // 4),
+            torch.zeros(3),
+        )
+        wanted = torch.cat([single.pred_masks[index], several.pred_masks[index]], dim=1)
+        close("logits", masks, wanted)
+        wanted = torch.cat([single.iou_scores[index], several.iou_scores[index]], dim=1)
+        close("iou", ious, wanted)
 
 
 @pytest.mark.slow

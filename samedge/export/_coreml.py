@@ -7,6 +7,7 @@ label -1, which is exact. The files open on iOS 17 and macOS 14, with 4-bit weig
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from samedge.errors import ExportError
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.coreml.compression import compress
 from samedge.export.coreml.conversion import MinimumOs, convert
-from samedge.export.graphs import Graph, folded
+from samedge.export.coreml.planar import PlanarDecoderGraph
+from samedge.export.graphs import EncoderGraph, Graph, folded
 from samedge.export.onnx_graph import metadata
 from samedge.feeds import Bucket
 from samedge.targets import Target
@@ -48,6 +50,11 @@ class CoremlExporter(Exporter):
         """Core ML itself on a Mac; elsewhere the reader of its files."""
         native = runtimes.get(target.backend)
         return native.name if native.probe().available else "mil"
+
+    def graphs(self, request: ExportRequest) -> Iterator[Graph]:
+        """The encoder, and the decoder as the Neural Engine wants it."""
+        yield EncoderGraph(request.model)
+        yield PlanarDecoderGraph(request.model, bucket=self._bucket(request))
 
     def _bucket(self, request: ExportRequest) -> Bucket:
         if not request.buckets:

@@ -22,15 +22,15 @@ from torch.nn import functional as F
 
 from samedge.types import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 
-_CLICK_SIGMAS = (6 / 512, 24 / 512)
+CLICK_SIGMAS = (6 / 512, 24 / 512)
 """Widths of the painted clicks, as fractions of the image: one precise, one that finds the part."""
 
-_PRIOR_SIGMAS = (48 / 512, 20 / 512, 48 / 512, 110 / 512)
+PRIOR_SIGMAS = (48 / 512, 20 / 512, 48 / 512, 110 / 512)
 """Widths of the blobs that the four masks of a click start from; masks 1 to 3 are SAM's subpart,
 part and whole."""
 
 _PAINTED_CHANNELS = 10
-_POOLED_PROMPTS = 4
+POOLED_PROMPTS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ class PaintedDecoder(nn.Module):
         self.paint_fine = nn.Conv2d(_PAINTED_CHANNELS, c.fine, 3, padding=1)
         self.paint_middle = nn.Conv2d(c.fine, c.middle, 2, stride=2)
         self.paint_coarse = nn.Conv2d(c.middle, c.coarse, 2, stride=2)
-        self.match = nn.Conv2d(_POOLED_PROMPTS * c.heads, c.coarse, 1)
+        self.match = nn.Conv2d(POOLED_PROMPTS * c.heads, c.coarse, 1)
         self.blocks = nn.Sequential(*(_Block(c.coarse) for _ in range(c.blocks)))
         self.up_middle = nn.Conv2d(c.coarse, c.middle, 1)
         self.middle = nn.Conv2d(c.middle, c.middle, 3, padding=1)
@@ -273,7 +273,7 @@ class PaintedDecoder(nn.Module):
             [
                 self.painter.blob(coords, weights, sigma)
                 for weights in (foreground, background)
-                for sigma in _CLICK_SIGMAS
+                for sigma in CLICK_SIGMAS
             ],
             1,
         )
@@ -315,7 +315,7 @@ class PaintedDecoder(nn.Module):
         weights = weights / (weights.sum(2, keepdim=True) + 1e-3)
         pooled = torch.einsum("bpl,bhdl->bhpd", weights, keys.expand(weights.shape[0], -1, -1, -1))
         similar = pooled @ keys  # (B, heads, prompts, L)
-        return similar.reshape(weights.shape[0], c.heads * _POOLED_PROMPTS, side, side)
+        return similar.reshape(weights.shape[0], c.heads * POOLED_PROMPTS, side, side)
 
     def _prior(
         self,
@@ -331,7 +331,7 @@ class PaintedDecoder(nn.Module):
         """Logits that the painting alone would give, (B, 4, S/4, S/4)."""
         foreground = (labels == FOREGROUND).to(coords.dtype)
         blobs = torch.cat(
-            [self.painter.blob(coords, foreground, sigma) for sigma in _PRIOR_SIGMAS], 1
+            [self.painter.blob(coords, foreground, sigma) for sigma in PRIOR_SIGMAS], 1
         )
         has = has_mask.view(-1, 1, 1, 1)
         from_click = blobs * _column(self.click_weight) + _column(self.click_bias)

@@ -40,7 +40,7 @@ _COORDINATE_ARITHMETIC = frozenset(
         *_TERMINAL,
         *("add", "sub", "mul", "real_div", "cast", "minimum", "maximum", "pow", "square"),
         *("expand_dims", "squeeze", "reshape", "transpose", "concat", "stack", "slice_by_index"),
-        *("reduce_sum", "matmul", "linear"),
+        *("reduce_sum", "reduce_mean", "reduce_min", "reduce_max", "matmul", "linear"),
     }
 )
 _SMALL = 1 << 16

@@ -1,0 +1,347 @@
+"""The embedded models' decoder as the Neural Engine wants it: the same numbers, four axes throughout.
+
+The plain module takes planes apart and puts them together again, which costs the Neural Engine a
+copy each time: a quarter of its operations only moved data. Here every tensor has four axes from
+the start, points stand on one axis and grid cells on another, and what differs by channel (widths
+of blobs, labels, signs) is a constant that broadcasts, so nothing is sliced, stacked or expanded.
+Channels are picked and added by the 1x1 convolutions that follow anyway. All of it is exact; only
+the order of a few sums differs.
+
+Coordinates stay on their own axis until they are cut to a few cells, so that what must be computed
+in fp32 is a few thousand numbers and none of the planes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from samedge.models.painted import CLICK_SIGMAS, POOLED_PROMPTS, PRIOR_SIGMAS, PaintedDecoder
+from samedge.types import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
+
+_CELLS_CUT = 8.0
+_POOL = 4
+_EDGES, _SHARP, _RADIUS, _EARLIER, _PAINTED = 4, 5, 6, 8, 10
+"""Places of the painted planes; the clicks come first."""
+
+_SHARED = (
+    *("image_coarse", "image_middle", "image_fine", "image_keys", "paint_middle", "paint_coarse"),
+    *("match", "blocks", "up_middle", "middle", "middle_norm", "up_fine", "fine", "masks"),
+)
+
+
+class _Blobs(nn.Module):
+    """Sums of Gaussians at the points, one plane a width, cut at 1.
+
+    Args:
+        grid: side G of the planes.
+        labels: what a point must be to count, by plane.
+        sigmas: standard deviation as a fraction of the image, by plane.
+    """
+
+    def __init__(self, grid: int, labels: Sequence[int], sigmas: Sequence[float]) -> None:
+        super().__init__()
+        _constant(self, "label", torch.tensor(labels, dtype=torch.float32).view(1, -1, 1, 1))
+        _constant(self, "scale", (0.5**0.5 / torch.tensor(sigmas)).view(1, -1, 1, 1))
+        self.label: Tensor
+        self.scale: Tensor
+        self.grid = grid
+
+    def forward(self, across: Tensor, down: Tensor, labels: Tensor) -> Tensor:
+        """Map (B, 1, N, G) distances to the grid and (B, 1, N, 1) labels to (B, K, G, G)."""
+        counts = (labels == self.label).to(across.dtype)
+        weighted = self._profile(down) * counts
+        return (weighted.transpose(2, 3) @ self._profile(across)).clamp(max=1.0)
+
+    def _profile(self, distance: Tensor) -> Tensor:
+        cut = (distance * self.scale).clamp(-8.0, 8.0)
+        return torch.exp(-(cut * cut))
+
+
+class _Box(nn.Module):
+    """Distances to a box's edges and from its centre, along each axis alone.
+
+    Args:
+        image_size: side S of the input, in pixels.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.image_size, self.grid = image_size, image_size // 4
+        corners = torch.tensor([float(BOX_TOP_LEFT), float(BOX_BOTTOM_RIGHT)])
+        _constant(self, "corners", corners.view(1, 2, 1, 1))
+        _constant(self, "inwards", torch.tensor([1.0, -1.0]).view(1, 2, 1, 1) * self.grid)
+        _constant(self, "halves", torch.tensor([-0.5, 0.5]).view(1, 2, 1, 1))
+        self.corners: Tensor
+        self.inwards: Tensor
+        self.halves: Tensor
+
+    def forward(self, coords: Tensor, chosen: Tensor, centres: Tensor) -> tuple[Tensor, ...]:
+        """One axis of the box.
+
+        Args:
+            coords: (B, 1, N, 1), fractions of the image.
+            chosen: (B, 2, N, 1), 1 where a point is the first or the second corner.
+            centres: of the cells along this axis, with four axes.
+
+        Returns:
+            Cells to the nearer edge, cut at 8; squared distance from the centre in half sides, cut
+            at 4; half the side, (B, 1, 1, 1).
+        """
+        ends = (chosen * coords).sum(2, keepdim=True)  # (B, 2, 1, 1)
+        inside = ((centres - ends) * self.inwards).amin(1, keepdim=True)
+        half = (ends * self.halves).sum(1, keepdim=True).clamp(min=1 / self.image_size)
+        ratio = ((centres - ends.mean(1, keepdim=True)) / half).clamp(-2.0, 2.0)
+        return inside.clamp(-_CELLS_CUT, _CELLS_CUT), ratio * ratio, half
+
+
+class PlanarPaintedDecoder(nn.Module):
+    """A painted decoder, equal to ``PaintedDecoder`` up to rounding, for one image.
+
+    Args:
+        decoder: where the weights come from; it stays as it is.
+    """
+
+    def __init__(self, decoder: PaintedDecoder) -> None:
+        super().__init__()
+        self.image_size, self.grid = decoder.image_size, decoder.image_size // 4
+        self.heads, self.head_dim = decoder.config.heads, decoder.config.head_dim
+        clicks = [FOREGROUND, FOREGROUND, BACKGROUND, BACKGROUND]
+        self.clicks = _Blobs(self.grid, clicks, CLICK_SIGMAS * 2)
+        self.priors = _Blobs(self.grid, [FOREGROUND] * len(PRIOR_SIGMAS), PRIOR_SIGMAS)
+        self.box = _Box(self.image_size)
+        centres = decoder.painter.centres.detach().clone()
+        _constant(self, "columns", centres.view(1, 1, 1, -1))
+        _constant(self, "rows", centres.view(1, 1, -1, 1))
+        _constant(self, "plane", torch.ones(1, 1, self.grid, self.grid))
+        self.columns: Tensor
+        self.rows: Tensor
+        self.plane: Tensor
+        for name in _SHARED:
+            self.add_module(name, getattr(decoder, name))
+        self.paint_fine = _scaled_inputs(decoder.paint_fine)
+        self.prompt_pool = _prompt_pool()
+        self.prior = _Prior(decoder)
+        self.quality = _Quality(decoder)
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As of ``PaintedDecoder``, for (1, C, S/16, S/16) embeddings."""
+        has = has_mask_input.view(-1, 1, 1, 1)
+        earlier = mask_input.clamp(-8.0, 8.0) * has
+        paint = self._paint(point_coords, point_labels)
+        flags = [self.plane * paint.present, earlier, self.plane * has]
+        painted = torch.cat([paint.clicks, paint.edges, paint.sharp, paint.radius, *flags], 1)
+
+        fine = self.paint_fine(painted)
+        middle = self.paint_middle(F.relu(fine))
+        coarse = self.paint_coarse(F.relu(middle)) + self.image_coarse(image_embeddings)
+        coarse = coarse + self.match(self._match(image_embeddings, paint, earlier))
+        coarse = self.blocks(coarse)
+
+        middle = middle + self.image_middle(image_embeddings)
+        middle = middle + F.interpolate(self.up_middle(coarse), scale_factor=2.0, mode="nearest")
+        middle = F.relu(self.middle_norm(middle))
+        middle = middle + F.relu(self.middle(middle))
+
+        fine = fine + self.image_fine(image_embeddings)
+        fine = fine + F.interpolate(
+            self.up_fine(middle), scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        fine = F.relu(fine)
+        fine = fine + F.relu(self.fine(fine))
+
+        logits = self.masks(fine) + self.prior(painted, paint, has)
+        return logits, self.quality(logits, fine, coarse)
+
+    def _paint(self, point_coords: Tensor, point_labels: Tensor) -> _Paint:
+        coords = (point_coords.unsqueeze(1) + 0.5) / self.image_size  # (B, 1, N, 2)
+        labels = point_labels.view(point_labels.shape[0], 1, -1, 1)
+        x, y = coords[..., :1], coords[..., 1:]
+        across, down = self.columns - x, self.columns - y
+        chosen = (labels == self.box.corners).to(coords.dtype)
+        edge_x, ratio_x, half_x = self.box(x, chosen, self.columns)
+        edge_y, ratio_y, half_y = self.box(y, chosen, self.rows)
+        present = (labels == BOX_TOP_LEFT).to(coords.dtype).sum(2, keepdim=True).clamp(max=1.0)
+        edges = torch.minimum(edge_x, edge_y) * present
+        small = (6.0 - (half_x + half_y) * (0.5 * self.grid)) * 0.25
+        return _Paint(
+            clicks=self.clicks(across, down, labels),
+            priors=self.priors(across, down, labels),
+            edges=edges,
+            sharp=edges.clamp(-1.0, 1.0),
+            radius=(ratio_x + ratio_y).clamp(max=4.0) * present,
+            present=present,
+            small=small.clamp(0.0, 1.0) * present,
+        )
+
+    def _match(self, embeddings: Tensor, paint: _Paint, earlier: Tensor) -> Tensor:
+        keys = self.image_keys(embeddings)
+        side = keys.shape[-1]
+        keys = keys.view(1, self.heads, self.head_dim, side * side)
+        keys = keys * torch.rsqrt((keys * keys).sum(2, keepdim=True) + 1e-3)
+        known = (torch.sigmoid(earlier) - 0.5).clamp(min=0.0)
+        inside = (1.0 - paint.radius).clamp(0.0, 1.0) * paint.present
+        ring = (paint.radius - 1.5).clamp(0.0, 1.0)  # a radius of 0 where there is no box
+        weights = self.prompt_pool(torch.cat([paint.clicks, known, inside, ring], 1))
+        weights = weights.view(-1, 1, POOLED_PROMPTS, side * side)
+        weights = weights / (weights.sum(3, keepdim=True) + 1e-3)
+        pooled = weights @ keys.transpose(2, 3)  # (B, heads, prompts, head_dim)
+        return (pooled @ keys).view(-1, self.heads * POOLED_PROMPTS, side, side)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Paint:
+    """What a prompt paints; planes are (B, channels, G, G), the last two (B, 1, 1, 1).
+
+    Attributes:
+        clicks, priors: blobs.
+        edges: cells to the box's edge, cut at 8; 0 without a box, like all that follow.
+        sharp: the same cut at 1.
+        radius: squared distance from the box's centre in half sides, cut at 4.
+        present: 1 where there is a box.
+        small: how few cells the box has, 0 to 1.
+    """
+
+    clicks: Tensor
+    priors: Tensor
+    edges: Tensor
+    sharp: Tensor
+    radius: Tensor
+    present: Tensor
+    small: Tensor
+
+
+class _Prior(nn.Module):
+    """Logits that the painting alone would give."""
+
+    def __init__(self, decoder: PaintedDecoder) -> None:
+        super().__init__()
+        box, seen = torch.zeros(4, _PAINTED, 1, 1), torch.zeros(4, _PAINTED, 1, 1)
+        box[:, _EDGES, 0, 0] = decoder.box_weight.detach() / _CELLS_CUT
+        box[:, _SHARP, 0, 0] = decoder.edge_weight.detach()
+        seen[:, 0, 0, 0] = decoder.touch_weight.detach()
+        seen[:, len(CLICK_SIGMAS), 0, 0] = -decoder.touch_weight.detach()
+        seen[:, _EARLIER, 0, 0] = decoder.mask_weight.detach()
+        self.from_box, self.from_seen = _convolution(box), _convolution(seen)
+        for name in ("small_weight", "radius_weight", "click_weight", "click_bias"):
+            _constant(self, name, getattr(decoder, name).detach().view(1, -1, 1, 1))
+        self.small_weight: Tensor
+        self.radius_weight: Tensor
+        self.click_weight: Tensor
+        self.click_bias: Tensor
+
+    def forward(self, painted: Tensor, paint: _Paint, has: Tensor) -> Tensor:
+        """Map painted planes to (B, 4, G, G)."""
+        from_click = paint.priors * self.click_weight + self.click_bias
+        radius = (0.75 - paint.radius).clamp(min=-1.0) * paint.present
+        from_box = (
+            self.from_box(painted)
+            + paint.sharp * (paint.small * self.small_weight)
+            + radius * self.radius_weight
+        )
+        start = from_box + (1.0 - paint.present) * from_click
+        seen: Tensor = self.from_seen(painted)
+        return (1.0 - has) * start + seen
+
+
+class _Quality(nn.Module):
+    """Each mask's IoU; the first product of the plain module's features, part by part.
+
+    Sums over positions are scaled by the root of their number before and after, because their whole
+    number at once leaves fp16's normal range on either side.
+    """
+
+    def __init__(self, decoder: PaintedDecoder) -> None:
+        super().__init__()
+        first, _, last = decoder.quality
+        assert isinstance(first, nn.Linear)
+        config = decoder.config
+        widths = [config.fine, config.coarse, 1, 1, 1, 4]
+        parts = first.weight.detach().split(widths, dim=1)
+        self.under, self.below = _product(parts[0]), _product(parts[1])
+        for name, part in zip(("root", "sure", "surer"), parts[2:5], strict=True):
+            _constant(self, f"{name}_weight", part.reshape(1, 1, 1, -1))
+        _constant(self, "code", (parts[5].t() + first.bias.detach()).view(1, 1, 4, -1))
+        self.root_weight: Tensor
+        self.sure_weight: Tensor
+        self.surer_weight: Tensor
+        self.code: Tensor
+        self.last = last
+
+    def forward(self, logits: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Map (B, 4, G, G) logits and the features under them to (B, 4)."""
+        chance = torch.sigmoid(logits)
+        below = self._sums(F.avg_pool2d(chance, _POOL), coarse)
+        cells = fine.shape[2] * fine.shape[3]
+        chance = chance.view(-1, 1, 4, cells)
+        area = chance.mean(3, keepdim=True)  # (B, 1, 4, 1)
+        scale = 1.0 / (area + 1e-4)
+        sure = (chance * chance).mean(3, keepdim=True) * scale
+        under = self._sums(chance, fine)
+        hidden = self.under(under * (scale * cells**-0.5)) + self.code
+        hidden = hidden + self.below(below * (scale * (_POOL * cells**-0.5)))
+        hidden = hidden + torch.sqrt(area) * self.root_weight + sure * self.sure_weight
+        hidden = hidden + (sure * sure) * self.surer_weight
+        return torch.sigmoid(self.last(F.relu(hidden))).view(-1, 4)
+
+    @staticmethod
+    def _sums(chance: Tensor, features: Tensor) -> Tensor:
+        """Features under each mask, over the root of the number of positions; (B, 1, 4, C)."""
+        cells = features.shape[2] * features.shape[3]
+        rows = features.view(-1, 1, features.shape[1], cells)
+        return (chance.view(-1, 1, 4, cells) * cells**-0.5) @ rows.transpose(2, 3)
+
+
+def _constant(module: nn.Module, name: str, value: Tensor) -> None:
+    module.register_buffer(name, value.detach().clone(), persistent=False)
+
+
+def _convolution(weight: Tensor, *, stride: int = 1) -> nn.Conv2d:
+    out_channels, channels, kernel, _ = weight.shape
+    conv = nn.Conv2d(channels, out_channels, kernel, stride=stride, bias=False)
+    conv.requires_grad_(requires_grad=False)
+    conv.weight.copy_(weight)
+    return conv
+
+
+def _product(weight: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.requires_grad_(requires_grad=False)
+    linear.weight.copy_(weight)
+    return linear
+
+
+def _scaled_inputs(conv: nn.Conv2d) -> nn.Conv2d:
+    """The first convolution for planes that were not scaled; factors are powers of two."""
+    assert conv.bias is not None
+    own = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
+    own.requires_grad_(requires_grad=False)
+    own.weight.copy_(conv.weight.detach())
+    own.bias.copy_(conv.bias.detach())  # type: ignore[union-attr]
+    for channel, divisor in ((_EDGES, _CELLS_CUT), (_RADIUS, 4.0), (_EARLIER, 4.0)):
+        own.weight[:, channel] /= divisor
+    return own
+
+
+def _prompt_pool() -> nn.Conv2d:
+    """Picks the planes that appearance is pooled under, and averages them over embedding cells.
+
+    Inputs are the four click planes, the earlier mask, the inside of the box and the ring around
+    it; outputs the near foreground clicks with the earlier mask, the background clicks, and the two
+    of the box.
+    """
+    weight = torch.zeros(POOLED_PROMPTS, 7, _POOL, _POOL)
+    for out, channel in ((0, 0), (0, 4), (1, len(CLICK_SIGMAS)), (2, 5), (3, 6)):
+        weight[out, channel] = _POOL**-2
+    return _convolution(weight, stride=_POOL)

@@ -22,7 +22,7 @@ Examples:
 @click.command("models", epilog=EPILOG)
 @output.standard_options
 def models(out: output.Output) -> None:
-    """List what `samedge export --model` takes: input, size, licence, and whether it is here.
+    """List what `samedge export --model` takes: input, size, licence, source, hash.
 
     A model that is not here is downloaded into the user's cache when it is first exported.
     """
@@ -35,13 +35,17 @@ def models(out: output.Output) -> None:
         table.add_row(
             entry.name,
             str(entry.image_size),
-            _millions(entry.parameters),
+            _millions(_parameters(entry)),
             f"{_size_bytes(entry) / 1e6:.0f} MB",
             entry.licence,
             "yes" if entry.is_present else "no",
             entry.summary,
         )
-    out.result({"models": [_document(entry) for entry in entries]}, table)
+    sources = output.table("Model", "Weights from", "SHA-256")
+    for entry in entries:
+        sources.add_row(entry.name, entry.address or "this package", _sha256(entry))
+    documents = [_document(entry) for entry in entries]
+    out.result({"models": documents}, table, "", sources)
 
 
 def _millions(parameters: int | None) -> str:
@@ -53,9 +57,26 @@ def _size_bytes(entry: ModelEntry) -> int:
     return entry.path.stat().st_size if entry.size_bytes is None else entry.size_bytes
 
 
+def _parameters(entry: ModelEntry) -> int | None:
+    """Parameters of a model; an embedded one's are counted in its file."""
+    if not entry.is_embedded:
+        return entry.parameters
+    from samedge.models.zoo import parameters_in
+
+    return parameters_in(entry.path)
+
+
+def _sha256(entry: ModelEntry) -> str:
+    from samedge.manifest import file_hash
+
+    return entry.sha256 or file_hash(entry.path)
+
+
 def _document(entry: ModelEntry) -> dict[str, Any]:
     return {
         **dataclasses.asdict(entry),
+        "parameters": _parameters(entry),
+        "sha256": _sha256(entry),
         "size_bytes": _size_bytes(entry),
         "is_embedded": entry.is_embedded,
         "is_present": entry.is_present,

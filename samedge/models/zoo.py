@@ -6,6 +6,7 @@ Importable without torch, so that a device install can list what a workstation c
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,6 +165,21 @@ def model_entry(name: str) -> ModelEntry:
     if entry is None or (entry.is_embedded and not entry.is_present):
         raise UnknownNameError("model", name, [entry.name for entry in models()])
     return entry
+
+
+def parameters_in(path: Path) -> int:
+    """Parameters in a safetensors file; a batch norm's statistics are none.
+
+    Reads the header alone: eight bytes with its length, then JSON.
+    """
+    with path.open("rb") as file:
+        header = msgspec.json.decode(file.read(int.from_bytes(file.read(8), "little")))
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    return sum(
+        math.prod(tensor["shape"])
+        for name, tensor in header.items()
+        if name != "__metadata__" and not name.endswith(statistics)
+    )
 
 
 def fetch(entry: ModelEntry, *, progress: Callable[[int, int | None], None] | None = None) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samedge import doctor, runtimes
+from samedge.manifest import file_hash
 from samedge.models import zoo
 from samedge.runtimes.base import Probe
 from samedge.targets import TARGETS
@@ -35,7 +36,16 @@ def test_models() -> None:
     assert rows["sam-vit-b"]["licence"] == "Apache-2.0"
     assert rows["sam-vit-b"]["size_bytes"] == 375_042_383
     assert len(rows["sam-vit-b"]["sha256"]) == 64
-    assert "sam-vit-b" in invoke("models").stdout
+    assert rows["samedge-nano"]["sha256"] == file_hash(zoo.MODELS["samedge-nano"].path)
+    text = invoke("models").stdout
+    for entry in (zoo.MODELS["sam-vit-b"], zoo.MODELS["mobile-sam"]):
+        assert all(part in text for part in (entry.name, entry.address, entry.sha256) if part)
+
+
+def test_parameters_of_the_embedded_model_are_those_that_torch_counts() -> None:
+    (row,) = (r for r in document("models")["models"] if r["name"] == "samedge-nano")
+    parameters = zoo.load_model("samedge-nano").parameters()
+    assert row["parameters"] == sum(tensor.numel() for tensor in parameters)
 
 
 def test_inspect(toy_bundle: Path) -> None:

@@ -27,6 +27,7 @@ _AXES = ("batch", "points")
 _SCRIPT_HEAD = """#!/bin/sh
 # Builds and times an engine on the device, with TensorRT 10 or 11.
 cd "$(dirname "$0")" || exit 1
+PATH="$PATH:/usr/src/tensorrt/bin" # where JetPack puts trtexec
 """
 
 

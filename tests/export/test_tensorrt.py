@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,7 @@ def test_trtexec_commands_are_in_the_bundle(bundle: ExportResult) -> None:
     decoder = (folder / "decoder.trtexec.sh").read_text()
     assert encoder.startswith("#!/bin/sh\n")
     assert "--stronglyTyped" in encoder
+    assert subprocess.run(["sh", "-n", folder / "decoder.trtexec.sh"], check=False).returncode == 0
     assert "Shapes" not in encoder
     assert "--minShapes=point_coords:1x4x2,point_labels:1x4," in decoder
     assert "--maxShapes=point_coords:16x12x2,point_labels:16x12,mask_input:16x1x32x32" in decoder

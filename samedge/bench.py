@@ -26,7 +26,7 @@ import numpy as np
 from samedge import power
 from samedge._cache import VARIABLE as CACHE_VARIABLE
 from samedge.bench_process import Contestant, WorkerProcess
-from samedge.bundle import embedded_path
+from samedge.bundle import bundle_path
 from samedge.disturbance import Watch
 from samedge.environment import environment
 from samedge.errors import DatasetError, UnknownNameError
@@ -236,8 +236,7 @@ def _open(worker: WorkerProcess, plan: Plan) -> dict[str, Any]:
 def _cold_start(run: _Run, plan: Plan) -> None:
     """Start once with an empty cache of samedge's and the bundle's files out of memory."""
     with tempfile.TemporaryDirectory() as empty:
-        name = run.contestant.bundle
-        _evict(embedded_path() if name is None else Path(name))
+        _evict(bundle_path(run.contestant.bundle))
         with WorkerProcess(run.contestant, {CACHE_VARIABLE: empty}) as worker:
             reply = _open(worker, plan)
             worker.close()

@@ -163,6 +163,21 @@ def embedded_path(name: str = "samedge-nano") -> Path:
     )
 
 
+def bundle_path(name: str | None) -> Path:
+    """Where a bundle lies that is named by its path or, as ``samedge-nano``, by an embedded model.
+
+    Args:
+        name: a path goes before a model's name; ``None`` is the embedded model.
+
+    Raises:
+        BundleError: this installation carries no such model.
+    """
+    if name is None:
+        return embedded_path()
+    path = Path(name)
+    return path if path.exists() or not name.startswith("samedge-") else embedded_path(name)
+
+
 def _all_files(manifest: Manifest) -> list[str]:
     files = [name for record in manifest.artifacts for name in record.files]
     return files + [CANARY_NAME] * (manifest.canary_sha256 is not None)

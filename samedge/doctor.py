@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 
 from samedge import runtimes
+from samedge.environment import environment
 from samedge.errors import InferenceError
+from samedge.known_problems import Facts, Problem, find_problems
 from samedge.runtimes.base import Backend, Probe, Session
 
 SELFTEST = Path(__file__).parent / "data" / "selftest"
@@ -94,6 +96,24 @@ def examine(names: Sequence[str] | None = None, *, isolated: bool = True) -> lis
         return [examine_backend(name) for name in chosen]
     with ThreadPoolExecutor(max_workers=4) as pool:
         return list(pool.map(_examine_in_subprocess, chosen))
+
+
+def known_problems(reports: Sequence[BackendReport]) -> list[Problem]:
+    """Known-bad combinations of what is installed here and what the backends found.
+
+    Args:
+        reports: from ``examine``.
+    """
+    machine = environment()
+    return find_problems(
+        Facts(
+            versions=machine.packages,
+            devices={report.name: report.devices for report in reports if report.available},
+            tensorrt=machine.tensorrt,
+            jetpack=machine.jetpack,
+            cuda_driver=machine.cuda_driver,
+        )
+    )
 
 
 def examine_backend(name: str) -> BackendReport:

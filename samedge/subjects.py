@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from samedge import baselines
+from samedge import baselines, runtimes
+from samedge.bundle import Bundle, bundle_path, embedded_path
 from samedge.evaluate import Candidate
-from samedge.predictor import Predictor, load_default
+from samedge.predictor import Predictor, best_backend
 from samedge.records import Subject
 
 MEASURED_ROLES = ("encoder", "decoder")
@@ -25,8 +26,8 @@ def open_predictor(
     """Open a bundle with both graphs loaded.
 
     Args:
-        bundle: its path; ``None`` is the embedded model.
-        backend: ``None`` is the bundle's own.
+        bundle: its path, or an embedded model's name; ``None`` is the embedded model.
+        backend: ``None`` is the bundle's own, or for an embedded model the best one here.
         device: the backend's own device string; ``None`` is the bundle's.
         threads: processor threads; ``None`` leaves it to the backend.
 
@@ -36,13 +37,31 @@ def open_predictor(
     Raises:
         BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
     """
-    if bundle is None:
-        predictor = load_default(backend=backend, device=device, threads=threads)
-    else:
-        predictor = Predictor.from_bundle(bundle, backend=backend, device=device, threads=threads)
+    path = bundle_path(bundle)
+    if backend is None and path == embedded_path():
+        backend = best_backend(Bundle.open(path))
+    predictor = Predictor.from_bundle(path, backend=backend, device=device, threads=threads)
     predictor.load()
     described = msgspec.to_builtins(subject(predictor, name=bundle))
     return predictor, {**described, "artifact_bytes": artifact_bytes(predictor)}
+
+
+def runs_on(bundle: str | None, backend: str | None) -> bool:
+    """Whether a backend opens a bundle's format, so that the two can be measured together.
+
+    Args:
+        bundle: as for ``open_predictor``.
+        backend: ``None`` is the bundle's own, which always does.
+
+    Raises:
+        BundleError: the bundle is missing.
+        UnknownNameError: there is no backend of such a name.
+    """
+    if backend is None:
+        return True
+    formats = runtimes.get(backend).formats
+    found = Bundle.open(bundle_path(bundle), verify=False)
+    return all(found.artifact(role).format in formats for role in MEASURED_ROLES)
 
 
 def subject(predictor: Predictor, *, name: str | None = None) -> Subject:

@@ -35,6 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "hardware",
             "images",
             "jetson",
+            "known_problems",
             "latency",
             "manifest",
             "mask_files",

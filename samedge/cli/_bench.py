@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   samedge bench
-  samedge bench --bundle out/cpu --bundle out/intel --effort strict -o latency.json
+  samedge bench --bundle samedge-nano --bundle out/intel --effort strict -o latency.json
   samedge bench --bundle out/cpu --backend onnxruntime --backend torch --threads 2
   samedge bench --bundle out/cpu --deadline 33ms
   samedge bench --bundle out/cpu --prompt-rate 1,4,16 --sustained 10
@@ -35,7 +35,8 @@ Examples:
     "bundles",
     multiple=True,
     metavar="DIR",
-    help="A bundle; again for more. [default: embedded model]",
+    help="A bundle, or an embedded model's name such as samedge-nano; again for more. "
+    "[default: embedded model]",
 )
 @click.option(
     "--backend",
@@ -124,7 +125,7 @@ def bench(
         deadline_ms=deadline,
         deadline_count=min_count or library.Plan.deadline_count,
     )
-    contestants = _contestants(bundles, backends, devices)
+    contestants = _contestants(out, bundles, backends, devices)
     with out.progress("Measuring") as advance:
         record = library.bench(contestants, plan, on_step=lambda note: advance(note=note))
     record = msgspec.structs.replace(record, command=output.command_line())
@@ -143,17 +144,28 @@ def _effort(effort: Effort, *, min_time: float | None, min_count: int | None) ->
 
 
 def _contestants(
-    bundles: Sequence[str], backends: Sequence[str], devices: Sequence[str]
+    out: output.Output, bundles: Sequence[str], backends: Sequence[str], devices: Sequence[str]
 ) -> list[Contestant]:
-    """Every bundle on every backend and device."""
-    from samedge.bench_process import Contestant
+    """Every bundle on every device of every backend that opens its format.
 
-    return [
-        Contestant(bundle, backend, device)
-        for bundle in dict.fromkeys(bundles) or (None,)
-        for backend in dict.fromkeys(backends) or (None,)
-        for device in dict.fromkeys(devices) or (None,)
-    ]
+    A bundle that none of the backends opens stays in the list: its error says what to do.
+    """
+    from samedge.bench_process import Contestant
+    from samedge.subjects import runs_on
+
+    chosen = []
+    for bundle in dict.fromkeys(bundles) or (None,):
+        wished = tuple(dict.fromkeys(backends)) or (None,)
+        fitting = [backend for backend in wished if runs_on(bundle, backend)] or wished
+        for backend in wished:
+            if backend not in fitting:
+                out.note(f"left out: backend {backend} does not open the format of {bundle}")
+        chosen += [
+            Contestant(bundle, backend, device)
+            for backend in fitting
+            for device in dict.fromkeys(devices) or (None,)
+        ]
+    return chosen
 
 
 def _table(rows: Sequence[StageRow]) -> Table:

@@ -27,20 +27,23 @@ Examples:
 )
 @output.standard_options
 def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
-    """Look for every backend and device and run a real small graph on each.
+    """Look for every backend and device, run a real small graph on each, and warn of what is known.
 
+    The warnings are combinations of versions and devices that are known to go wrong.
     Exit code 0 says that the report is complete, not that every backend is here.
     """
     from samedge import jetson
-    from samedge.doctor import examine
+    from samedge.doctor import examine, known_problems
 
     out.note("Running a small graph on every backend ...")
     reports = examine(backends or None)
     missing = [report for report in reports if not report.available or _failures(report)]
     state = jetson.jetson_state()
     board = [] if state is None else ["\n    ".join(jetson.lines(state))]
-    document = {"backends": reports, "jetson": state}
-    out.result(document, _table(reports), *board, *map(_remedy, missing))
+    problems = known_problems(reports)
+    document = {"backends": reports, "warnings": problems, "jetson": state}
+    warned = [f"warning: {found.message}\n    fix: {found.fix}" for found in problems]
+    out.result(document, _table(reports), *board, *map(_remedy, missing), *warned)
 
 
 def _table(reports: list[BackendReport]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,11 +21,13 @@ from samedge.errors import (
     TensorMismatchError,
     UnknownNameError,
 )
+from samedge.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport
 from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
 from samedge.runtimes.tensorrt.flavours import flavour_named
+from samedge.types import Masks, Prompt
 from tests.toys import tensorrt as toys
 
 BACKEND = runtimes.get("tensorrt")
@@ -225,6 +228,47 @@ def test_an_embedding_outlives_its_session(
     with BACKEND.open(write(tmp_path, toys.DECODER)) as decoder:
         result = decoder.run({"image_embeddings": embedding, "points": points})
     assert result["low_res_masks"][0, 0] == pytest.approx(float(embedding.sum()))
+
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+PROMPTS = [Prompt(box=[8, 8, 40, 30]), Prompt(points=[[20, 20], [30, 10]], labels=[1, 0])]
+
+
+@pytest.fixture
+def expected(toy_bundle: Path) -> list[Masks]:
+    """What ONNX Runtime makes of the toy bundle; needed before the stand-ins hide it."""
+    with Predictor.from_bundle(toy_bundle, backend="onnxruntime") as predictor:
+        return predictor.decode_batch(predictor.encode(PICTURE), PROMPTS)
+
+
+def test_a_whole_bundle_and_its_embedding_on_the_gpu(
+    expected: list[Masks],
+    toy_bundle: Path,
+    tmp_path: Path,
+    trt: toys.TensorRt,
+    cuda: toys.CudaRuntime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
+        assert job.engine is not None
+        Path(job.engine).write_text(json.dumps(toys.engine_of(job.onnx, job.profiles)))
+        return BuildReport(version="10.3.0", bytes=1)
+
+    monkeypatch.setattr(engines, "build", build)
+    folder = shutil.copytree(toy_bundle, tmp_path / "bundle")
+    with Predictor.from_bundle(folder, backend="tensorrt") as predictor:
+        embedding = predictor.encode(PICTURE)
+        cuda.calls.clear()
+        found = predictor.decode_batch(embedding, PROMPTS)
+        decodes = cuda.calls.count("cudaStreamSynchronize")
+        assert cuda.calls.count("cudaMemcpyAsync:3") == 1  # the embedding, once for all prompts
+        assert cuda.calls.count("cudaMemcpyAsync:1") == 4 * decodes
+        assert predictor.active_backend().name == "tensorrt"
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(ours.masks, theirs.masks)
+    del embedding
+    gc.collect()
+    assert cuda.live() == {}
 
 
 @pytest.mark.parametrize(

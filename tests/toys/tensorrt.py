@@ -2,7 +2,7 @@
 
 Work on a stream waits until the stream is synchronised, as on a GPU, so that a missing wait shows.
 Memory that was freed is gone: using it fails the test. Engines are JSON; what one computes is a
-function of ``COMPUTE``.
+function of ``COMPUTE``, or an ONNX file that ONNX Runtime runs.
 """
 
 from __future__ import annotations
@@ -59,6 +59,47 @@ DECODER: Spec = {
     "outputs": {"low_res_masks": ["float32", [-1, 1]]},
     "profiles": [{"image_embeddings": [[1, 2, 2]] * 3, "points": [[1, 3]] * 3}],
 }
+
+
+def engine_of(path: str, profiles: list[dict[str, tuple[int, int, int]]]) -> Spec:
+    """An engine that computes an ONNX file, with the profiles that a build asks for.
+
+    Args:
+        path: of the file.
+        profiles: sizes by the names of axes; axes that no profile names go from 1 to 16.
+    """
+    import onnx
+
+    graph = onnx.load(path).graph
+    edges: list[Spec] = [{}, {}]
+    names: dict[str, list[str]] = {}
+    for side, tensors in zip(edges, (graph.input, graph.output), strict=True):
+        for tensor in tensors:
+            kind = tensor.type.tensor_type
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+            axes = [axis.dim_param for axis in kind.shape.dim]
+            sizes = [-1 if axis.dim_param else axis.dim_value for axis in kind.shape.dim]
+            side[tensor.name], names[tensor.name] = [dtype, sizes], axes
+
+    def shapes(name: str, ranges: dict[str, tuple[int, int, int]]) -> list[list[int]]:
+        size = edges[0][name][1]
+        found = [
+            ranges.get(axis, (1, 4, 16)) if axis else (length,) * 3
+            for axis, length in zip(names[name], size, strict=True)
+        ]
+        return [list(column) for column in zip(*found, strict=True)]
+
+    wanted = [{name: shapes(name, ranges) for name in edges[0]} for ranges in profiles or [{}]]
+    return {"onnx": path, "inputs": edges[0], "outputs": edges[1], "profiles": wanted}
+
+
+def computed(spec: Spec, inputs: dict[str, Any]) -> dict[str, Any]:
+    if "onnx" not in spec:
+        return COMPUTE[spec["compute"]](inputs)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(spec["onnx"], providers=["CPUExecutionProvider"])
+    return dict(zip(spec["outputs"], session.run(list(spec["outputs"]), inputs), strict=True))
 
 
 class CudaRuntime(types.ModuleType):
@@ -279,7 +320,8 @@ class Context:
     def get_tensor_shape(self, name: str) -> Shape:
         if name in self.shapes:
             return self.shapes[name]
-        batch = next((s[0] for n, s in self.shapes.items() if n == "points"), 1)
+        declared = self.engine.spec["inputs"]
+        batch = next((s[0] for n, s in self.shapes.items() if declared[n][1][0] == -1), 1)
         return tuple(batch if size == -1 else size for size in self.engine.get_tensor_shape(name))
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -305,7 +347,7 @@ class Context:
         inputs = {
             name: self._array(name, shapes[name]).copy() for name in self.engine.spec["inputs"]
         }
-        for name, value in COMPUTE[self.engine.spec["compute"]](inputs).items():
+        for name, value in computed(self.engine.spec, inputs).items():
             self._array(name, shapes[name])[...] = value
 
     def _array(self, name: str, shape: Shape) -> Any:

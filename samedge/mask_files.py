@@ -27,11 +27,30 @@ SUFFIXES = {"png": ".png", "overlay": ".png", "coco": ".json", "npz": ".npz"}
 
 _FORMATS = {".json": "coco", ".npz": "npz", ".jpg": "overlay", ".jpeg": "overlay"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_ENDINGS = {"png": (".png",), "overlay": _PICTURES, "coco": (".json",), "npz": (".npz",)}
 
 
 def format_from_path(path: Path) -> str:
     """Format that a file name asks for: ``.json`` COCO, ``.npz``, ``.jpg`` an overlay; else png."""
     return _FORMATS.get(path.suffix.lower(), "png")
+
+
+def check_ending(path: Path, file_format: str) -> None:
+    """Whether a file's ending fits what is written into it, asked before there is any work.
+
+    Raises:
+        ImageError: it does not.
+        UnknownNameError: there is no such format.
+    """
+    if file_format not in _ENDINGS:
+        raise UnknownNameError("format", file_format, SUFFIXES)
+    if path.suffix.lower() not in _ENDINGS[file_format]:
+        fitting = [name for name, endings in _ENDINGS.items() if path.suffix.lower() in endings]
+        other = f", or name --format {fitting[0]}" if fitting else ""
+        raise ImageError(
+            f"{path} cannot be written: {file_format} results go to "
+            f"{', '.join(_ENDINGS[file_format])}. Change the file's ending{other}."
+        )
 
 
 def mask_records(prompts: Sequence[Prompt], results: Sequence[Masks]) -> list[dict[str, Any]]:
@@ -131,8 +150,7 @@ def write_masks(
         return [save_picture(path, draw_masks(image, masks, prompts=prompts))]
     if file_format == "npz":
         return [_save_arrays(path, masks, results)]
-    if file_format != "png":
-        raise UnknownNameError("format", file_format, SUFFIXES)
+    check_ending(path, file_format)
     if len(masks) == 1:
         return [save_picture(path, masks[0].astype(np.uint8) * 255)]
     return [
@@ -161,11 +179,7 @@ def save_picture(path: Path, pixels: Array) -> Path:
     Raises:
         ImageError: the file's ending is no format for it.
     """
-    if path.suffix.lower() not in _PICTURES or (pixels.ndim == 2 and path.suffix.lower() != ".png"):
-        raise ImageError(
-            f"{path} cannot be written: masks go to .png, overlays to {', '.join(_PICTURES)}. "
-            "Change the file's ending, or name the --format."
-        )
+    check_ending(path, "png" if pixels.ndim == 2 else "overlay")
     part = _part(path)
     Image.fromarray(pixels).save(part)
     part.replace(path)

@@ -14,6 +14,7 @@ from samedge.errors import ImageError, PromptError
 from samedge.images import load_image
 from samedge.mask_files import (
     SUFFIXES,
+    check_ending,
     coco_document,
     format_from_path,
     mask_records,
@@ -113,7 +114,8 @@ class Destination:
         images: how many images there will be.
 
     Raises:
-        ImageError: one file name for the pictures of several images.
+        ImageError: one file name for the pictures of several images, or a file whose ending does
+            not fit the format.
     """
 
     def __init__(self, path: Path | None, file_format: str | None, *, images: int = 1) -> None:
@@ -128,6 +130,8 @@ class Destination:
                 f"{path} is one file for the {self.file_format} results of {images} images: "
                 "name a folder, or write --format coco."
             )
+        if not self._is_folder:
+            check_ending(self._path, self.file_format)
 
     def write(self, result: Segmentation) -> list[Path]:
         """Write one image's results and return the files; COCO is kept until ``close``."""

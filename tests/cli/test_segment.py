@@ -222,7 +222,6 @@ def test_usage_errors(toy_bundle: Path, photo: Path, options: list[str], words: 
         (["--point", "1,1", "--backend", "onxruntime"], "Did you mean 'onnxruntime'?"),
         (["--point", "1,1", "--device", "cuda:7"], "cuda:7"),
         (["--point", "1,1", "--mask", "absent.png"], "absent.png"),
-        (["--point", "1,1", "-o", "mask.xyz"], "masks go to .png"),
     ],
 )
 def test_errors_are_one_line(toy_bundle: Path, photo: Path, options: list[str], words: str) -> None:
@@ -240,6 +239,23 @@ def test_missing_and_broken_images_are_named(toy_bundle: Path, tmp_path: Path) -
         result = invoke("segment", path, "--bundle", toy_bundle, "--point", "1,1")
         assert result.exit_code == 1
         assert str(path) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-o", "mask.xyz"], "png results go to .png. Change the file's ending."),
+        (["-o", "mask.webp"], "results go to .png. Change the file's ending, or name --format ov"),
+        (["-o", "masks.png", "--format", "coco"], "coco results go to .json"),
+        (["-o", "masks.json", "--format", "overlay"], "or name --format coco"),
+    ],
+)
+def test_an_ending_that_does_not_fit_is_refused_before_any_work(
+    photo: Path, options: list[str], words: str
+) -> None:
+    result = invoke("segment", photo, "--bundle", "absent", "--point", "1,1", *options)
+    assert result.exit_code == 1
+    assert words in result.stderr
 
 
 def test_one_file_for_several_images_is_refused_before_any_work(photo: Path) -> None:

@@ -102,7 +102,9 @@ class TensorRtBackend(Backend):
             workspace_bytes=settings["workspace_mb"] * 10**6 or None,
         )
         try:
-            engine = engine_for(model, wish, may_build=settings["build"], on_progress=_log_progress)
+            engine = engine_for(
+                model, wish, may_build=settings["build"], on_progress=_LoggedProgress(model)
+            )
             native = _deserialized(flavour, engine.content, model)
         except InferenceError as error:
             raise InferenceError(f"{model} cannot be opened on {chosen!r}: {error}") from error
@@ -156,8 +158,25 @@ def _deserialized(flavour: Flavour, content: bytes, model: Path) -> Native:
     return Native(trt, listener, runtime, engine)
 
 
-def _log_progress(progress: Progress) -> None:
-    logger.debug("%s: %d of %d", progress.phase, progress.step, progress.steps)
+class _LoggedProgress:
+    """Says once that a build has begun, so that its silence is no riddle, and its steps to a log.
+
+    Args:
+        model: whose engine is built.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self._model, self._is_known = model, False
+
+    def __call__(self, progress: Progress) -> None:
+        if not self._is_known:
+            self._is_known = True
+            logger.warning(
+                "Building the engine of %s for this GPU. That takes minutes, once; `samedge build` "
+                "does it beforehand.",
+                self._model.name,
+            )
+        logger.debug("%s: %d of %d", progress.phase, progress.step, progress.steps)
 
 
 BACKEND = TensorRtBackend()

@@ -24,7 +24,7 @@ from samedge.errors import (
 from samedge.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
-from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport
+from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, Progress
 from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
 from samedge.runtimes.tensorrt.flavours import flavour_named
 from samedge.types import Masks, Prompt
@@ -423,6 +423,22 @@ def test_a_read_only_bundle_keeps_its_engines_in_the_cache(
     BACKEND.open(toy).close()
     assert len(jobs) == 1
     assert not list(toy.parent.glob("*.engine"))
+
+
+def test_the_first_use_says_that_it_builds(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = engines.build
+
+    def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
+        for step in range(3):
+            on_progress(Progress(phase="Tactics", step=step, steps=3))
+        return silent(job, on_progress=on_progress)
+
+    monkeypatch.setattr(engines, "build", build)
+    for _ in range(2):
+        BACKEND.open(toy).close()
+    assert caplog.text.count("Building the engine of toy.onnx") == 1
 
 
 def test_two_processes_build_one_engine(toy: Path, jobs: list[BuildJob]) -> None:

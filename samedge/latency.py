@@ -24,6 +24,7 @@ MOST_VARIATION = 0.025
 """Coefficient of variation above which a row is worth a warning."""
 
 _HISTOGRAM_BINS = 40
+_FEWEST_FOR_FENCES = 4
 _LATE_SHARE = 0.01  # what the 99th percentile allows
 _CONFIDENCE = 0.99
 
@@ -96,7 +97,7 @@ def stage_row(
         min_ms=_rounded(min(values, default=None)),
         max_ms=_rounded(max(values, default=None)),
         cov=_rounded(samples.variation()),
-        outliers=metrics.count_outliers(values),
+        outliers=metrics.count_outliers(values) if len(values) >= _FEWEST_FOR_FENCES else None,
         cold_ms=_rounded(samples.cold_ms),
         block_p50_ms=[round(float(np.median(block)), 4) for block in samples.blocks],
         histogram_ms=_histogram(values),

@@ -199,7 +199,8 @@ class StageRow(Subject, frozen=True, kw_only=True):
             ``end_to_end`` (one image and one prompt to one mask).
         n: samples; all of them count in every figure.
         cov: coefficient of variation.
-        outliers: samples outside of Tukey's fences, counted and kept.
+        outliers: samples outside of Tukey's fences, counted and kept; ``None`` with fewer than
+            four samples.
         cold_ms: for ``load`` and ``first``: one start with nothing cached; the other samples are
             starts with the operating system's and the backend's caches filled.
         block_p50_ms: medians of the blocks, in the order of measurement; block i of one subject
@@ -219,7 +220,7 @@ class StageRow(Subject, frozen=True, kw_only=True):
     peak_rss_bytes: int | None
     artifact_bytes: int | None
     max_ms: float | None = None
-    outliers: int = 0
+    outliers: int | None = None
     cold_ms: float | None = None
     block_p50_ms: list[float] = []
     histogram_ms: list[tuple[float, float, int]] = []

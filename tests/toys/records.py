@@ -217,7 +217,14 @@ def export_record() -> ExportRecord:
     return ExportRecord(
         bundle={"path": "out/intel-int8", "id": "intelint8"},
         artifacts=[
-            {"role": role, "path": f"{role}.xml", "bytes": size, "precision": "int8"}
+            {
+                "role": role,
+                "path": f"{role}.xml",
+                "bytes": size,
+                "sha256": "0123456789abcdef" * 4,
+                "format": "openvino",
+                "precision": "int8",
+            }
             for role, size in (("encoder", 9_000_000), ("decoder", 6_000_000))
         ],
         parity={

@@ -59,6 +59,7 @@ def _summary(manifest: Manifest) -> Table:
         "prompts": _buckets(manifest),
         "parity": _parity(manifest),
         "accuracy": _accuracy(manifest),
+        **_tried(manifest),
         "gate": manifest.gate,
         "made": f"{manifest.created} by samedge {manifest.samedge_version}",
         "with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
@@ -91,9 +92,23 @@ def _parity(manifest: Manifest) -> str:
 
 
 def _accuracy(manifest: Manifest) -> str:
-    if not manifest.accuracy:
+    """What was lost and gained against fp32."""
+    found = manifest.accuracy or {}
+    if "rows" not in found:
         return "not measured"
-    return ", ".join(f"{name} {value}" for name, value in manifest.accuracy.items())
+    drops = ", ".join(
+        f"{row['prompt']} {row['miou']:.4f} (fp32 {row['miou_fp32']:.4f})" for row in found["rows"]
+    )
+    parts = ((stage, found.get(f"{stage}_ratio")) for stage in ("encode", "decode", "size"))
+    ratios = ", ".join(f"{stage} {ratio:.2f}" for stage, ratio in parts if ratio is not None)
+    return f"mIoU {drops}; against fp32: {ratios}; truth: {found['truth']} of {found['images']}"
+
+
+def _tried(manifest: Manifest) -> dict[str, str]:
+    """The precisions that ``auto`` chose from; nothing where the precision was named."""
+    choices = (manifest.accuracy or {}).get("choices", [])
+    text = "; ".join(f"{choice['precision']}: {choice['verdict']}" for choice in choices)
+    return {"auto": text} if choices else {}
 
 
 def _artifacts(manifest: Manifest) -> Table:

@@ -14,6 +14,7 @@ from samedge.models import zoo
 from samedge.runtimes.base import Probe
 from samedge.targets import TARGETS
 from tests.cli.conftest import invoke
+from tests.toys.bundle import write_bundle
 
 
 def document(*arguments: object) -> Any:
@@ -55,6 +56,26 @@ def test_inspect(toy_bundle: Path) -> None:
     text = invoke("inspect", toy_bundle).stdout
     for part in (manifest["id"], "toy", "Apache-2.0", "encoder.onnx", "not measured"):
         assert part in text
+
+
+def test_inspect_tells_what_a_precision_lost_and_why_it_was_chosen(tmp_path: Path) -> None:
+    row = {"prompt": "box", "n": 9, "miou_fp32": 0.71, "miou": 0.705, "drop": 0.005}
+    accuracy = {
+        "truth": "annotations",
+        "images": 4,
+        "rows": [row],
+        "encode_ratio": 0.5,
+        "decode_ratio": None,
+        "size_ratio": 0.26,
+        "choices": [
+            {"precision": "int8", "verdict": "chosen"},
+            {"precision": "fp32", "verdict": "slower than the chosen one"},
+        ],
+    }
+    write_bundle(tmp_path / "b", accuracy=accuracy)
+    text = invoke("inspect", tmp_path / "b").stdout
+    assert "mIoU box 0.7050 (fp32 0.7100); against fp32: encode 0.50, size 0.26" in text
+    assert "int8: chosen; fp32: slower than the chosen one" in text
 
 
 def test_inspect_of_nothing(tmp_path: Path) -> None:

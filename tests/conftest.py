@@ -31,9 +31,9 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _audible_loggers() -> None:
-    """Undo what a library or an earlier test did to our loggers, so that tests can read them."""
-    logging.disable(logging.NOTSET)
+def _audible_loggers(caplog: pytest.LogCaptureFixture) -> None:
+    """Undo what a library or an earlier test did to logging, so that tests can read our records."""
+    caplog.set_level(logging.WARNING)  # of the root logger, which some libraries silence
     for name, logger in logging.root.manager.loggerDict.items():
         if name.split(".")[0] == "samedge" and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True

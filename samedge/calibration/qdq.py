@@ -112,13 +112,20 @@ class _Reader:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice that the library writes to the root logger and as warnings."""
+    """Without the advice that the library writes to the root logger and as warnings.
+
+    A filter of the root logger sees only what is written to that logger itself: the records of
+    all others go on as before.
+    """
     root = logging.getLogger()
-    before: Any = root.level
-    root.setLevel(logging.ERROR)
+    root.addFilter(_is_no_advice)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(before)
+        root.removeFilter(_is_no_advice)
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

@@ -14,7 +14,6 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from samedge.calibration.base import Converted, FeedSource, Quantizer, unchanged
 from samedge.calibration.bias import correct_biases

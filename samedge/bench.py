@@ -121,9 +121,14 @@ def find_images(folder: Path = PHOTOS) -> tuple[Path, ...]:
 
 @dataclasses.dataclass
 class _Run:
-    """What has been measured of one contestant so far."""
+    """What has been measured of one contestant so far.
+
+    Attributes:
+        cache: samedge's cache for its processes: empty at the cold start, filled by it afterwards.
+    """
 
     contestant: Contestant
+    cache: Path
     stages: dict[str, Samples] = dataclasses.field(
         default_factory=lambda: {stage: Samples() for stage in STAGES}
     )
@@ -132,6 +137,10 @@ class _Run:
     peak_rss_bytes: int | None = None
     frequencies: list[float] = dataclasses.field(default_factory=list)
     throttled: set[str] = dataclasses.field(default_factory=set)
+
+    def process(self) -> WorkerProcess:
+        """A fresh process for the contestant."""
+        return WorkerProcess(self.contestant, {CACHE_VARIABLE: os.fspath(self.cache)})
 
     def opened(self, reply: dict[str, Any]) -> None:
         """Take in a start."""
@@ -193,16 +202,18 @@ def bench(
     """
     began = time.perf_counter()
     watch = Watch()
-    runs = [_Run(contestant) for contestant in contestants]
-    for run in runs:
-        _cold_start(run, plan)
-        on_step(f"cold start of {run.subject.bundle} on {run.subject.backend}")
-    for launch in range(plan.effort.launches):
-        _launch(runs, plan, launch=launch, on_step=on_step)
-    rates = list(_prompt_rate(runs, plan, on_step=on_step))
-    sustained = [row for run in runs for row in _sustained(run, plan, on_step=on_step)]
+    with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
+        runs = [_Run(one, Path(folder, str(index))) for index, one in enumerate(contestants)]
+        for run in runs:
+            _cold_start(run, plan)
+            on_step(f"cold start of {run.subject.bundle} on {run.subject.backend}")
+        for launch in range(plan.effort.launches):
+            _launch(runs, plan, launch=launch, on_step=on_step)
+        rates = list(_prompt_rate(runs, plan, on_step=on_step))
+        sustained = [row for run in runs for row in _sustained(run, plan, on_step=on_step)]
     rows = [row for run in runs for row in run.rows()]
     frequencies = max((run.frequencies for run in runs), key=len, default=[])
+    throttled = {what for run in runs for what in run.throttled}
     return BenchRecord(
         environment=environment(threads=plan.threads),
         results=rows,
@@ -214,10 +225,7 @@ def bench(
             for run in runs
             if plan.deadline_ms is not None
         ],
-        warnings=[
-            *watch.warnings(frequencies, throttled=set().union(*(r.throttled for r in runs))),
-            *_variation_warnings(rows),
-        ],
+        warnings=[*watch.warnings(frequencies, throttled=throttled), *_variation_warnings(rows)],
         workload=_workload(plan),
         seconds=round(time.perf_counter() - began, 3),
     )
@@ -234,12 +242,12 @@ def _open(worker: WorkerProcess, plan: Plan) -> dict[str, Any]:
 
 
 def _cold_start(run: _Run, plan: Plan) -> None:
-    """Start once with an empty cache of samedge's and the bundle's files out of memory."""
-    with tempfile.TemporaryDirectory() as empty:
-        _evict(bundle_path(run.contestant.bundle))
-        with WorkerProcess(run.contestant, {CACHE_VARIABLE: empty}) as worker:
-            reply = _open(worker, plan)
-            worker.close()
+    """Start once with samedge's cache empty and the bundle's files out of memory."""
+    run.cache.mkdir()
+    _evict(bundle_path(run.contestant.bundle))
+    with run.process() as worker:
+        reply = _open(worker, plan)
+        worker.close()
     run.opened(reply)
     for stage in START_STAGES:
         run.stages[stage].cold_ms = reply[stage]
@@ -261,7 +269,7 @@ def _workers(runs: Sequence[_Run]) -> Iterator[list[tuple[_Run, WorkerProcess]]]
     with contextlib.ExitStack() as stack:
         pairs = []
         for run in runs:
-            worker = stack.enter_context(WorkerProcess(run.contestant))
+            worker = stack.enter_context(run.process())
             pairs.append((run, worker))
         yield pairs
 
@@ -354,7 +362,7 @@ def _prompt_rate(runs: Sequence[_Run], plan: Plan, *, on_step: Report) -> Iterat
 def _sustained(run: _Run, plan: Plan, *, on_step: Report) -> Iterator[SustainedRow]:
     if not plan.sustained_s:
         return
-    with WorkerProcess(run.contestant) as worker:
+    with run.process() as worker:
         _open(worker, plan)
         series = worker.sustain(plan.images[0], _points(), seconds=plan.sustained_s)
         worker.close()

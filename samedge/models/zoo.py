@@ -90,11 +90,11 @@ def _meta(
     )
 
 
-def _embedded(size: str, *, image_size: int, summary: str) -> ModelEntry:
+def _embedded(size: str, *, encoder: str, image_size: int, summary: str) -> ModelEntry:
     return ModelEntry(
         name=f"samedge-{size}",
         summary=summary,
-        encoder="timm",
+        encoder=encoder,
         image_size=image_size,
         parameters=None,
         licence="Apache-2.0",
@@ -106,8 +106,10 @@ def _embedded(size: str, *, image_size: int, summary: str) -> ModelEntry:
 
 # The six hexadecimal digits in Meta's file names are the start of an MD5, not of this SHA-256.
 _ENTRIES = (
-    _embedded("nano", image_size=512, summary="Embedded; for any device"),
-    _embedded("pico", image_size=512, summary="Embedded; for the smallest devices"),
+    _embedded("nano", encoder="timm", image_size=512, summary="Embedded; for any device"),
+    _embedded(
+        "pico", encoder="proxyless", image_size=512, summary="Embedded; for the smallest devices"
+    ),
     ModelEntry(
         name="mobile-sam",
         summary="MobileSAM, TinyViT-5M",

@@ -165,11 +165,10 @@ def do_limits(arguments: argparse.Namespace, notes: Notes) -> None:
     notes.write("limits", json.loads(done.stdout.splitlines()[-1]))
 
 
-def do_sizes(_arguments: argparse.Namespace, notes: Notes) -> None:
-    found = {}
-    for name in sizes.REQUIREMENTS:
-        found[name] = sizes.installed(name)
-        print(f"{name}: {found[name]['bytes']}", flush=True)
+def do_sizes(arguments: argparse.Namespace, notes: Notes) -> None:
+    found = sizes.measured(arguments.work)
+    for name, row in found.items():
+        print(f"{name}: {row['bytes']} bytes", flush=True)
     notes.write("sizes", found)
 
 

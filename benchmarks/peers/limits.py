@@ -43,19 +43,18 @@ def main() -> None:
 
 
 def product(precision: str) -> Callable[[], Any]:
-    """A square matrix product, compiled; int8 is uint8 x int8, as a quantized layer has it."""
+    """A square matrix product, compiled; in int8 its input is quantized first, as in a layer."""
     random = np.random.default_rng(0)
+    feed = random.uniform(-1, 1, (SIDE, SIDE)).astype(np.float32)
+    left = ops.parameter([SIDE, SIDE], np.float32)
     if precision == "int8":
-        left = ops.parameter([SIDE, SIDE], np.uint8)
-        scaled = ops.multiply(ops.convert(left, np.float32), np.float32(0.01))
+        low, high = np.float32(-1.28), np.float32(1.27)
+        scaled = ops.fake_quantize(left, low, high, low, high, 256)
         weights = ops.constant(random.integers(-127, 128, (SIDE, SIDE), np.int8))
         right = ops.multiply(ops.convert(weights, np.float32), np.float32(0.01))
-        feed = random.integers(0, 256, (SIDE, SIDE), np.uint8)
     else:
-        left = ops.parameter([SIDE, SIDE], np.float32)
         scaled = left
         right = ops.constant(random.standard_normal((SIDE, SIDE), np.float32))
-        feed = random.standard_normal((SIDE, SIDE), np.float32)
     model = openvino.Model([ops.matmul(scaled, right, False, True)], [left], precision)
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
     request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()

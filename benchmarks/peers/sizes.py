@@ -1,13 +1,14 @@
-"""What each contender takes on the disk: its runtime requirements, installed into an empty folder.
+"""What each contender takes on the disk: its runtime requirements, without the model's files.
 
-Without the model's files, which stand beside each contestant. ``pip install --target`` of what each
-peer's own instructions ask for; CUDA libraries that torch brings to Linux are counted apart, since
-a processor has no use for them.
+Ours, and the leanest set by hand, are installed by pip into an empty folder and removed again. The
+peers' sets are several gigabytes of torch; they are added up in the environments that this
+comparison has made, from what pip recorded of each distribution that they require. Bytes that only
+a GPU has a use for, which torch brings to Linux by default, are counted apart.
 """
 
 from __future__ import annotations
 
-import shutil
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,38 +16,66 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-REQUIREMENTS: dict[str, list[str]] = {
+HERE = Path(__file__).parent
+INSTALLED: dict[str, list[str]] = {
     "samedge[onnxruntime]": [f"{REPOSITORY}[onnxruntime]"],
     "samedge[openvino]": [f"{REPOSITORY}[openvino]"],
     "onnxruntime, numpy and pillow (by hand)": ["onnxruntime", "numpy", "pillow"],
-    "segment-anything with torch": ["segment-anything==1.0", "torch<2.15", "torchvision"],
-    "samexporter[runtime-cpu]": ["samexporter[runtime-cpu]==0.5.0"],
-    "optimum-intel[openvino]": ["optimum-intel[openvino]==2.2.0"],
 }
-_CUDA = ("nvidia", "nvidia_*", "cuda", "cuda_*", "triton", "triton-*", "torch/lib/libtorch_cuda*")
+ADDED_UP: dict[str, tuple[str, list[str]]] = {
+    "segment-anything with torch": ("env-peers", ["segment-anything", "torch", "torchvision"]),
+    "samexporter[runtime-cpu]": ("env-peers", ["samexporter[runtime-cpu]"]),
+    "optimum-intel[openvino]": ("env-optimum", ["optimum-intel[openvino]"]),
+}
 
 
-def installed(name: str) -> dict[str, Any]:
-    """Bytes of one set of requirements; what was installed is removed again."""
+def measured(work: Path) -> dict[str, dict[str, Any]]:
+    """Bytes of every set; ``None`` with the reason where it could not be told."""
+    found = {name: installed(items) for name, items in INSTALLED.items()}
+    for name, (environment, items) in ADDED_UP.items():
+        found[name] = added_up(work / environment / "bin/python", items)
+    return found
+
+
+def installed(items: list[str]) -> dict[str, Any]:
+    """Install into an empty folder and count."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-compile"]
-        done = subprocess.run(
-            [*command, "--target", scratch, *REQUIREMENTS[name]], capture_output=True, text=True
+        wheels, folder = Path(scratch, "wheels"), Path(scratch, "installed")
+        reason = _pip("wheel", "-w", str(wheels), *items) or _pip(
+            *("install", "--no-index", "--no-compile", "--find-links", str(wheels)),
+            *("--target", str(folder), *(str(path) for path in wheels.iterdir())),
         )
-        if done.returncode:
-            return {"bytes": None, "reason": done.stderr.strip().splitlines()[-1][-300:]}
-        folder = Path(scratch)
-        cuda = sum(bytes_of(path) for pattern in _CUDA for path in folder.glob(pattern))
-        total = bytes_of(folder)
-        parts = sorted(((bytes_of(p), p.name) for p in folder.iterdir()), reverse=True)[:8]
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    return {
-        "requirements": [item.replace(str(REPOSITORY), "samedge") for item in REQUIREMENTS[name]],
-        "bytes": total,
-        "without_cuda_bytes": total - cuda,
-        "largest": {part: size for size, part in parts},
-    }
+        if reason:
+            return {"bytes": None, "reason": reason}
+        parts = {path.name: bytes_of(path) for path in folder.iterdir()}
+        download = bytes_of(wheels)
+    total = sum(parts.values())
+    return {"bytes": total, "without_cuda_bytes": total, "download_bytes": download} | _top(parts)
+
+
+def added_up(python: Path, items: list[str]) -> dict[str, Any]:
+    """Add up the distributions that an environment has for these requirements."""
+    command = [str(python), str(HERE / "closure.py"), *items]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"bytes": None, "reason": done.stderr.strip().splitlines()[-1][-300:]}
+    parts = json.loads(done.stdout)
+    total = sum(size for size, _ in parts.values())
+    cuda = sum(size for _, size in parts.values())
+    sizes = {name: size for name, (size, _) in parts.items()}
+    return {"bytes": total, "without_cuda_bytes": total - cuda} | _top(sizes)
+
+
+def _top(parts: dict[str, int]) -> dict[str, Any]:
+    ordered = sorted(parts.items(), key=lambda item: -item[1])
+    return {"largest": dict(ordered[:8])}
+
+
+def _pip(*arguments: str) -> str | None:
+    """Run pip; the last line of what it says where it fails."""
+    command = [sys.executable, "-m", "pip", arguments[0], "-q", *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stderr.strip().splitlines()[-1][-300:] if done.returncode else None
 
 
 def bytes_of(path: Path) -> int:

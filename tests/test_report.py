@@ -13,8 +13,9 @@ import pytest
 
 from samedge import records
 from samedge.errors import DatasetError
-from samedge.records import Comparison, EvalRecord, Subject
+from samedge.records import Comparison, Environment, EvalRecord, Subject
 from samedge.report import html_page, load_overview, markdown_text, tidy_csv
+from samedge.report.examples import example_rows
 from samedge.report.overview import Overview, claim, compare_records, subject_label
 from samedge.report.text import comparison_tables, summary_header, summary_row
 from tests.toys import records as toys
@@ -69,6 +70,48 @@ class TestOverview:
         assert len(joined.entries) == 6
         names = [entry.name for entry in joined.entries]
         assert len(set(zip(names, (e.machine for e in joined.entries), strict=True))) == 6
+
+    def test_other_images_are_another_column(self, tmp_path: Path) -> None:
+        """Accuracy on two datasets must not be compared down one column."""
+        first = toys.eval_record(tmp_path)
+        dataset = msgspec.structs.replace(first.dataset, path="other/instances.json", images=20)
+        second = msgspec.structs.replace(first, dataset=dataset, examples=[])
+        joined = compare_records([("a", first), ("b", second), ("c", toys.bench_record())])
+        assert {"box on instances", "box on other"} <= set(joined.prompts)
+        assert len(joined.entries[0].accuracy) == 6
+        fewer = msgspec.structs.replace(first.dataset, instances=99)
+        part = msgspec.structs.replace(first, dataset=fewer)
+        limited = compare_records([("a", first), ("b", part)])
+        assert {"box on instances, 1282 instances", "box on instances, 99 instances"} <= set(
+            limited.prompts
+        )
+        again = compare_records([("a", first), ("b", first)])
+        assert again.prompts == ("box", "center", "clicks:3")
+
+    def test_accuracy_measured_on_the_same_machine_goes_first(self, tmp_path: Path) -> None:
+        here = toys.eval_record(tmp_path)
+        here = msgspec.structs.replace(here, environment=toys.other_machine())
+        rows = [msgspec.structs.replace(row, miou=0.1) for row in here.results]
+        elsewhere = msgspec.structs.replace(here, results=rows, environment=None)
+        latency = toys.bench_record(environment=toys.other_machine())
+        joined = compare_records([("a", here), ("b", elsewhere), ("c", latency)])
+        assert joined.entries[0].miou("box") == pytest.approx(0.72)
+
+    @pytest.mark.parametrize(
+        ("fields", "name"),
+        [
+            ({"cpu": "Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz"}, "Intel Core i7-8700"),
+            ({"cpu": "AMD EPYC 9R14 96-Core Processor"}, "AMD EPYC 9R14"),
+            (
+                {"board": "NVIDIA Jetson Orin NX Engineering Reference Developer Kit Super"},
+                "NVIDIA Jetson Orin NX Super",
+            ),
+            ({}, "unknown machine"),
+        ],
+    )
+    def test_machines_have_short_names(self, fields: dict[str, str], name: str) -> None:
+        record = toys.bench_record(environment=Environment(**fields))
+        assert [m.name for m in compare_records([("a", record)]).machines] == [name]
 
     def test_names_without_a_model(self) -> None:
         assert subject_label(Subject(bundle="out/x", backend="b")) == "x b"
@@ -151,6 +194,28 @@ class TestText:
             len(re.findall(r"(?<!\\)\|", line)) for line in text.split("\n\n")[1].splitlines()
         }
         assert len(widths) == 1
+        assert "| image_encoder.stages.2.blocks.1 | fp32 | measured | 0.02000 |" in text
+        assert "# export.json\nsamedge export --target intel" in text
+
+    def test_pairs_without_a_ratio_are_left_out(self) -> None:
+        record = toys.bench_record()
+        bare = [msgspec.structs.replace(c, speedup=None, ci95=None) for c in record.comparisons]
+        record = msgspec.structs.replace(record, comparisons=bare)
+        assert comparison_tables(compare_records([("a", record)])) == []
+
+    def test_what_an_export_lost_and_tried(self) -> None:
+        drops = [{"prompt": "box", "drop": 0.001}, {"prompt": "center", "drop": 0.004}]
+        choice = {"precision": "int8", "total_ratio": 0.4, "size_ratio": 0.3, "drop": 0.004}
+        record = msgspec.structs.replace(
+            toys.export_record(),
+            plan=[],
+            accuracy={"rows": drops},
+            choices=[{**choice, "verdict": "chosen"}],
+        )
+        text = markdown_text(compare_records([("a", record)]))
+        assert "| yes | 0.0040 |" in text
+        assert "| int8 | 0.400 | 0.300 | 0.004 | chosen | out/intel-int8 |" in text
+        assert "| all | int8 | no plan was needed |" in text
 
     def test_csv_holds_every_figure(self, overview: Overview) -> None:
         lines = list(csv.DictReader(io.StringIO(tidy_csv(overview))))
@@ -249,6 +314,35 @@ class TestPage:
         assert markdown_text(chosen).startswith("# samedge report")
         assert tidy_csv(chosen)
 
+    def test_masks_of_other_evaluations_stand_beside(self, tmp_path: Path) -> None:
+        """One instance, segmented on two machines: in one row, once a subject."""
+        first = toys.eval_record(tmp_path)
+        example, kept = first.examples[0], first.examples[0].masks[:2]
+        left = msgspec.structs.replace(
+            first, examples=[msgspec.structs.replace(example, masks=kept)]
+        )
+        instance = msgspec.to_builtins(example.masks[2]) | {
+            "prompt": example.prompt,
+            "image": example.image,
+            "annotation_id": example.annotation_id,
+        }
+        right = msgspec.structs.replace(first, examples=[], instances=[instance])
+        (row,) = example_rows(compare_records([("a", left), ("b", right)]), photos=False)
+        assert [picture.label for picture in row.pictures] == [
+            "ground truth",
+            "samedge-nano fp32 onnxruntime",
+            "samedge-nano bf16 openvino",
+            "samedge-nano int8 openvino",
+        ]
+
+    def test_a_long_name_leaves_the_axes_alone(self) -> None:
+        """A name wider than the figure is cut; it once pushed the axes together."""
+        environment = Environment(board="A board with a name " * 8)
+        records_ = [("a", toys.bench_record()), ("b", toys.bench_record(environment=environment))]
+        page = html_page(compare_records(records_))
+        drawn = re.findall(r"<text[^>]*>(?:<tspan[^>]*>)?([^<]+)", page)
+        assert max(map(len, drawn)) <= 70
+
     def test_photos_can_be_left_out_or_missing(self, files: list[Path]) -> None:
         chosen = load_overview([path for path in files if path.name == "accuracy.json"])
         with_photos = html_page(chosen)
@@ -279,22 +373,43 @@ PROBE = """<script>const root = document.documentElement;
 addEventListener("load", () => parent.postMessage(
   "overflow " + (root.scrollWidth - root.clientWidth) +
   " figures " + [...document.querySelectorAll("svg")].filter(s => s.clientHeight > 80).length +
-  " pictures " + [...document.images].filter(i => i.naturalWidth > 0).length, "*"))</script>"""
+  " pictures " + [...document.images].filter(i => i.naturalWidth > 0).length +
+  " paper " + getComputedStyle(document.body).backgroundColor, "*"))</script>"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser(page: str, tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "theme", "paper"),
+    [(390, "dark", "rgb(18, 23, 28)"), (1280, "light", "rgb(255, 255, 255)")],
+)
+def test_in_a_browser(page: str, tmp_path: Path, width: int, theme: str, paper: str) -> None:
     """No console message, nothing wider than the screen, every figure and picture drawn."""
     (tmp_path / "page.html").write_text(page.replace("</body>", f"{PROBE}</body>"))
     (tmp_path / "frame.html").write_text(FRAME.format(width=width))
     arguments = [
-        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-        *("--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=1400,1000"),
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+        *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+        *("--disable-sync", "--enable-logging=stderr", "--v=0", "--dump-dom"),
+        *("--virtual-time-budget=5000", "--window-size=1400,1000"),
+        *([] if theme == "light" else ["--blink-settings=preferredColorScheme=0"]),
         f"--user-data-dir={tmp_path / 'profile'}",
         (tmp_path / "frame.html").as_uri(),
     ]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     assert console == []
-    assert "overflow 0 figures 9 pictures 15" in done.stdout
+    assert f"overflow 0 figures 9 pictures 15 paper {paper}" in done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+def test_the_browser_test_would_notice(tmp_path: Path) -> None:
+    """A page with an error in it does leave a line on the console."""
+    (tmp_path / "bad.html").write_text("<script>missing()</script>")
+    arguments = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+        *("--disable-background-networking", "--enable-logging=stderr", "--v=0", "--dump-dom"),
+        f"--user-data-dir={tmp_path / 'profile'}",
+        (tmp_path / "bad.html").as_uri(),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line]

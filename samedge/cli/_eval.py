@@ -140,7 +140,12 @@ def _record(evaluation: Evaluation, *, instances: bool) -> EvalRecord:
     rows: list[dict[str, Any]] | None = None
     if instances:
         rows = [
-            {"bundle": row.bundle, "backend": row.backend, "prompt": row.prompt}
+            {
+                "bundle": row.bundle,
+                "backend": row.backend,
+                "device": row.device,
+                "prompt": row.prompt,
+            }
             | msgspec.to_builtins(score)
             for row, scores in zip(evaluation.results, evaluation.instances, strict=True)
             for score in scores

@@ -14,7 +14,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from samedge.report.overview import Overview
 
@@ -22,6 +22,7 @@ INK, AXIS, GRID = "#010101", "#020202", "#030303"
 COLORS = ("#0a84c6", "#e08a00", "#00996b", "#c75f9b", "#d2491b", "#7a6ff0", "#5b8c9e", "#9a8a00")
 WIDTH_IN = 4.5
 ROW_IN = 0.42
+_LONGEST = 62
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -87,6 +88,8 @@ def log_axis(axes: Any, axis: str, *, base: float = 10) -> None:
     """A logarithmic axis with plain numbers."""
     getattr(axes, f"set_{axis}scale")("log", base=base)
     ticks = getattr(axes, f"{axis}axis")
+    if base == 10:
+        ticks.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ticks.set_minor_formatter(NullFormatter())
 
@@ -96,13 +99,18 @@ def bars_height(count: int) -> float:
     return 1.15 + ROW_IN * max(count, 1)
 
 
+def fitted(label: str, length: int = _LONGEST) -> str:
+    """A name that fits the figure's width; the tables have it whole."""
+    return label if len(label) <= length else f"{label[: length - 1].rstrip()}…"
+
+
 def label_bars(axes: Any, labels: Sequence[str], *, rise: float = 9.5) -> None:
     """Write the names above their bars: on a phone there is no room beside them."""
     axes.set_yticks([])
     axes.grid(axis="y", visible=False)
     for index, label in enumerate(labels):
-        axes.annotate(
-            label,
+        written = axes.annotate(
+            "\n".join(map(fitted, label.split("\n"))),
             (0, index),
             xytext=(2, rise),
             textcoords="offset points",
@@ -111,7 +119,8 @@ def label_bars(axes: Any, labels: Sequence[str], *, rise: float = 9.5) -> None:
             ha="left",
             fontsize=9,
         )
-    axes.set_ylim(len(labels) - 0.5, -0.9)
+        written.set_in_layout(False)  # a long name must not push the axes together
+    axes.set_ylim(len(labels) - 0.5, -0.75)
     if axes.get_xscale() == "linear":
         axes.locator_params(axis="x", nbins=6)
     axes.spines["left"].set_visible(False)

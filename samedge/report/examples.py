@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -14,8 +16,8 @@ from samedge import metrics
 from samedge.errors import SamedgeError
 from samedge.images import load_image
 from samedge.overlay import draw_masks
-from samedge.records import EvalRecord, Example, Subject
-from samedge.report.overview import Overview
+from samedge.records import EvalRecord, Example, ExampleMask, Subject
+from samedge.report.overview import Overview, dataset_key
 from samedge.rle import mask_from_rle
 from samedge.types import Array
 
@@ -49,35 +51,75 @@ class ExampleRow:
 
 
 def example_rows(overview: Overview, *, photos: bool) -> list[ExampleRow]:
-    """Draw the examples of every evaluation.
+    """Draw the examples of every evaluation, with the other evaluations' masks beside them.
+
+    An evaluation made elsewhere has a mask of the same instance where it is one of its examples,
+    or where it was recorded with ``--instances``.
 
     Args:
         overview: what the report shows.
         photos: draw on the photographs, where they still lie where they were evaluated.
     """
-    return [
-        _row(overview, record, example, photos=photos)
-        for _, record in overview.evaluations
-        for example in record.examples
-    ]
+    others = _all_masks(overview)
+    several = len(overview.evaluations) > 1
+    drawn = []
+    for source, record in overview.evaluations:
+        for example in record.examples:
+            masks = _joined(example.masks, others.get(_key(record, example), ()))
+            row = _row(overview, record, example, masks, photos=photos)
+            title = f"{row.title} ({source})" if several else row.title
+            drawn.append(dataclasses.replace(row, title=title))
+    return drawn
 
 
-def _row(overview: Overview, record: EvalRecord, example: Example, *, photos: bool) -> ExampleRow:
+Key = tuple[object, ...]
+
+
+def _key(record: EvalRecord, example: Example) -> Key:
+    """The same instance under the same prompts, whoever segmented it."""
+    return dataset_key(record.dataset), example.prompt, example.image, example.annotation_id
+
+
+def _all_masks(overview: Overview) -> dict[Key, list[ExampleMask]]:
+    found: dict[Key, list[ExampleMask]] = {}
+    for _, record in overview.evaluations:
+        for example in record.examples:
+            found.setdefault(_key(record, example), []).extend(example.masks)
+        for one in record.instances or ():
+            key = dataset_key(record.dataset), one["prompt"], one["image"], one["annotation_id"]
+            mask = msgspec.convert({"device": None, **one}, ExampleMask)
+            found.setdefault(key, []).append(mask)
+    return found
+
+
+def _joined(own: Sequence[ExampleMask], others: Sequence[ExampleMask]) -> list[ExampleMask]:
+    """One mask a subject, its own record's first."""
+    found: dict[tuple[str, str, str | None], ExampleMask] = {}
+    for mask in (*own, *others):
+        found.setdefault((mask.bundle, mask.backend, mask.device), mask)
+    return list(found.values())
+
+
+def _row(
+    overview: Overview,
+    record: EvalRecord,
+    example: Example,
+    found: Sequence[ExampleMask],
+    *,
+    photos: bool,
+) -> ExampleRow:
     truth = mask_from_rle(example.truth)
     image = _photo(record, example) if photos else None
     if image is None or image.shape[:2] != truth.shape:
         image = np.full((*truth.shape, 3), _GREY, np.uint8)
-    masks = [mask_from_rle(mask.rle) for mask in example.masks]
     window = _window(truth)
-    cuts = [_draw(image, mask, window) for mask in (truth, *masks)]
     labels = [
-        overview.name(Subject(bundle=m.bundle, backend=m.backend, device=m.device))
-        for m in example.masks
+        overview.name(Subject(bundle=m.bundle, backend=m.backend, device=m.device)) for m in found
     ]
-    pictures = [Picture("ground truth", None, cuts[0])]
+    pictures = [Picture("ground truth", None, _draw(image, truth, window))]
     pictures += [
-        Picture(label, mask.iou, cut)
-        for label, mask, cut in zip(labels, example.masks, cuts[1:], strict=True)
+        Picture(label, mask.iou, _draw(image, mask_from_rle(mask.rle), window))
+        for label, mask in zip(labels, found, strict=True)
     ]
     title = f"{example.rank.capitalize()} of {example.prompt}: {Path(example.image).name}"
     return ExampleRow(title, tuple(pictures))

@@ -15,11 +15,16 @@ from samedge.report.drawing import (
     bars_height,
     canvas,
     colors,
+    fitted,
     label_bars,
     log_axis,
     svg_text,
 )
 from samedge.report.overview import RUN_STAGES, Overview
+from samedge.report.text import export_name
+
+LEGEND = 54
+"""Characters of a name that fit beside its marker."""
 
 _SCREEN_LOG_RATIO = 12
 _WIDEST_SPREAD = 3.0
@@ -69,7 +74,7 @@ def _scatter(overview: Overview) -> tuple[str, str, Figure] | None:
                 markersize=8,
                 capsize=3,
                 color=shade[entry.label],
-                label=entry.label,
+                label=fitted(entry.label, LEGEND),
             )
         xs = [x for _, x, _ in shown]
         if max(xs) > _SCREEN_LOG_RATIO * min(xs):
@@ -190,7 +195,7 @@ def _curves(
                 marker="o" if len(xs) <= _MOST_MARKERS else None,
                 markersize=4,
                 color=shade.get(label),
-                label=label,
+                label=fitted(label, LEGEND),
             )
         if log:
             log_axis(axes, "x", base=2)
@@ -270,7 +275,7 @@ def _module(step: dict[str, Any]) -> str:
 
 
 def _precisions(overview: Overview) -> tuple[str, str, Figure] | None:
-    plans = [(_export_name(record), _plan_of(record)) for _, record in overview.exports]
+    plans = [(export_name(record), _plan_of(record)) for _, record in overview.exports]
     plans = [(name, plan) for name, plan in plans if plan]
     if not plans:
         return None
@@ -287,16 +292,17 @@ def _precisions(overview: Overview) -> tuple[str, str, Figure] | None:
     return "Precision plan", "How many modules run in which precision.", drawn
 
 
-def _export_name(record: ExportRecord) -> str:
-    return str(record.bundle.get("path") or record.bundle.get("id") or "bundle")
-
-
 _MOST_MODULES = 20
 
 
 def _sensitivity(overview: Overview) -> tuple[str, str, Figure] | None:
+    several = sum(bool(_plan_of(record)) for _, record in overview.exports) > 1
     steps = [
-        (_module(step), float(step["drop"]), str(step.get("precision", "")))
+        (
+            f"{export_name(record)}: {_module(step)}" if several else _module(step),
+            float(step["drop"]),
+            str(step.get("precision", "")),
+        )
         for _, record in overview.exports
         for step in [*record.sensitivity, *record.plan]
         if _module(step) and isinstance(step.get("drop"), int | float)
@@ -307,6 +313,6 @@ def _sensitivity(overview: Overview) -> tuple[str, str, Figure] | None:
     with canvas(bars_height(len(worst)) + 0.16 * len(worst)) as (drawn, axes):
         axes.barh(range(len(worst)), [drop for _, drop, _ in worst], height=0.4, color=COLORS[4])
         label_bars(axes, [f"{name} ({precision})" for name, _, precision in worst])
-        axes.set_xlabel("measured drop when this module alone is reduced")
+        axes.set_xlabel("drop in mask IoU when this module alone is quantized")
     caption = f"The {len(worst)} most sensitive modules."
     return "Sensitivity", caption, drawn

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
+
+import msgspec
 
 from samedge.records import (
     BenchRecord,
     Comparison,
+    DatasetRecord,
     Environment,
     EvalRecord,
     EvalRow,
@@ -111,17 +116,19 @@ def compare_records(records: Sequence[tuple[str, Record]]) -> Overview:
     """Join records by what they measured.
 
     Accuracy joins latency when bundle id and backend are the same, or, for what has no id, the
-    bundle's name. Figures of different files are never put on one line.
+    bundle's name; where it was measured on several machines, the latency's own goes first. Figures
+    of different files are never put on one line, nor are those on different images in one column.
 
     Args:
         records: each with the name of its file.
     """
-    evaluations = tuple((n, r) for n, r in records if isinstance(r, EvalRecord))
+    evaluations = _told_apart([(n, r) for n, r in records if isinstance(r, EvalRecord)])
     benches = tuple((n, r) for n, r in records if isinstance(r, BenchRecord))
     exports = tuple((n, r) for n, r in records if isinstance(r, ExportRecord))
     machines = _machines(benches)
-    rows = [row for _, record in evaluations for row in record.results]
-    entries = list(_bench_entries(benches, machines, rows))
+    scored = [(_evaluated_on(r), row) for _, r in evaluations for row in r.results]
+    rows = [row for _, row in scored]
+    entries = list(_bench_entries(benches, machines, scored))
     entries += _eval_only_entries(rows, entries)
     return Overview(
         entries=tuple(_with_labels(entries, many_machines=len(machines) > 1)),
@@ -131,6 +138,50 @@ def compare_records(records: Sequence[tuple[str, Record]]) -> Overview:
         exports=exports,
         prompts=tuple(dict.fromkeys(row.prompt for row in rows)),
     )
+
+
+def _told_apart(
+    evaluations: Sequence[tuple[str, EvalRecord]],
+) -> tuple[tuple[str, EvalRecord], ...]:
+    """Evaluations whose prompts name what they were measured on, where that differs."""
+    names = {
+        dataset_key(record.dataset): _dataset_name(record.dataset) for _, record in evaluations
+    }
+    if len(names) < 2:
+        return tuple(evaluations)
+    counts = Counter(names.values())
+    shown = {
+        key: name if counts[name] == 1 else f"{name}, {key[2]} instances"
+        for key, name in names.items()
+    }
+    return tuple(
+        (source, _with_suffix(record, f" on {shown[dataset_key(record.dataset)]}"))
+        for source, record in evaluations
+    )
+
+
+def dataset_key(dataset: DatasetRecord) -> tuple[str, int, int]:
+    """Tells data apart, also where the same file lies in different places on different machines."""
+    return PurePath(dataset.path).name, dataset.images, dataset.instances
+
+
+def _dataset_name(dataset: DatasetRecord) -> str:
+    path = PurePath(dataset.path)
+    return path.parent.name if path.stem == "instances" and path.parent.name else path.stem
+
+
+def _with_suffix(record: EvalRecord, suffix: str) -> EvalRecord:
+    replace = msgspec.structs.replace
+    return replace(
+        record,
+        results=[replace(row, prompt=row.prompt + suffix) for row in record.results],
+        examples=[replace(one, prompt=one.prompt + suffix) for one in record.examples],
+        instances=[{**one, "prompt": one["prompt"] + suffix} for one in record.instances or ()],
+    )
+
+
+def _evaluated_on(record: EvalRecord) -> str | None:
+    return None if record.environment is None else _machine_name(record.environment)
 
 
 def subject_label(subject: Subject) -> str:
@@ -156,18 +207,33 @@ def _machines(benches: Iterable[tuple[str, BenchRecord]]) -> tuple[Machine, ...]
     found: dict[str, tuple[Environment, list[str]]] = {}
     for source, record in benches:
         env = record.environment
-        gpus = ", ".join(gpu.name for gpu in env.gpus or ())
-        name = env.board or " + ".join(filter(None, (env.cpu, gpus))) or "unknown machine"
+        name = _machine_name(env)
         if name in found and found[name][0].os != env.os:
             name = f"{name} ({env.os})"
         found.setdefault(name, (env, []))[1].append(source)
     return tuple(Machine(name, env, tuple(sources)) for name, (env, sources) in found.items())
 
 
+_NOISE = re.compile(
+    r"\((?:R|TM)\)|\b\d+-Core\b|\bProcessor\b|\bCPU @ [\d.]+ ?GHz"
+    r"|\b(?:Engineering )?(?:Reference )?Developer Kit\b",
+    re.IGNORECASE,
+)
+
+
+def _machine_name(env: Environment) -> str:
+    """A board's or a processor's and GPU's name, without what says nothing about it."""
+    gpus = ", ".join(gpu.name for gpu in env.gpus or ())
+    cpu, board = (
+        " ".join(_NOISE.sub(" ", name or "").split()) or name for name in (env.cpu, env.board)
+    )
+    return board or " + ".join(filter(None, (cpu, gpus))) or "unknown machine"
+
+
 def _bench_entries(
     benches: Sequence[tuple[str, BenchRecord]],
     machines: Sequence[Machine],
-    rows: Sequence[EvalRow],
+    scored: Sequence[tuple[str | None, EvalRow]],
 ) -> Iterable[Entry]:
     for source, record in benches:
         machine = next(m.name for m in machines if source in m.sources)
@@ -176,7 +242,8 @@ def _bench_entries(
             by_key.setdefault(stage_row.key, {})[stage_row.stage] = stage_row
         for stages in by_key.values():
             subject = next(iter(stages.values()))
-            accuracy = {row.prompt: row for row in rows if _same(row, subject)}
+            here_last = sorted(scored, key=lambda pair: pair[0] == machine)
+            accuracy = {row.prompt: row for _, row in here_last if _same(row, subject)}
             yield Entry("", "", subject, machine, accuracy, stages)
 
 

@@ -26,6 +26,7 @@ def render(overview: Overview, *, photos: bool) -> str:
         lstrip_blocks=True,
     )
     deadlines = text.deadline_table(overview)
+    exports = (text.export_table(overview), text.choices_table(overview))
     now = datetime.datetime.now(datetime.timezone.utc)
     return environment.get_template("page.html.j2").render(
         style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
@@ -39,7 +40,8 @@ def render(overview: Overview, *, photos: bool) -> str:
         warnings=text.warnings(overview),
         figures=figures(overview),
         examples=example_rows(overview, photos=photos),
-        exports=text.export_table(overview),
+        exports=[table for table in exports if table],
+        plan=text.plan_table(overview),
         machines=text.machine_facts(overview),
         commands=text.commands(overview),
     )
@@ -53,7 +55,7 @@ def headline(overview: Overview) -> list[tuple[str, str, str]]:
     if fastest:
         found.append(("lowest end to end p50", f"{text.latency(fastest[0])} ms", fastest[1]))
     for prompt in overview.prompts[:2]:
-        scored = [(entry.miou(prompt), entry.label) for entry in overview.entries]
+        scored = [(entry.miou(prompt), entry.name) for entry in overview.entries]
         best = max(((iou, name) for iou, name in scored if iou is not None), default=None)
         if best:
             found.append((f"highest {prompt} mIoU", f"{best[0]:.3f}", best[1]))

@@ -7,7 +7,7 @@ import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 
-from samedge.records import BenchRecord, Comparison, Subject
+from samedge.records import BenchRecord, Comparison, ExportRecord, Subject
 from samedge.report.overview import Entry, Overview
 
 SUBJECT_COLUMNS = (
@@ -89,7 +89,11 @@ def comparison_tables(overview: Overview) -> list[Table]:
         for pair in record.comparisons:
             key = labels[tuple(pair.first)], labels[tuple(pair.second)]
             pairs.setdefault(key, {})[pair.stage] = pair
-        rows = [_pair_row(names, found, stages) for names, found in pairs.items()]
+        rows = [
+            _pair_row(names, found, stages)
+            for names, found in pairs.items()
+            if any(pair.speedup is not None for pair in found.values())
+        ]
         if rows:
             machine = overview.machine_of(source)
             tables.append(
@@ -156,17 +160,71 @@ def export_table(overview: Overview) -> Table | None:
         )
         rows.append(
             [
-                str(record.bundle.get("path") or record.bundle.get("id") or "bundle"),
+                export_name(record),
                 ", ".join(artifacts) or "–",
                 *(figure(parity.get(key), 4) for key in _PARITY_KEYS),
                 _VERDICTS.get(str(parity.get("passed")), "–"),
+                figure(_largest_drop(record), 4),
             ]
         )
     if not rows:
         return None
     header = ["bundle", "artifacts", "mask IoU", "5th percentile", "lowest cosine", "passed"]
-    caption = "Parity: the exported graphs' masks and embeddings against the torch reference."
+    header.append("largest mIoU drop")
+    caption = (
+        "Parity: the exported graphs' masks and embeddings against the torch reference. The drop "
+        "is that of the worst kind of prompt against the same model in fp32."
+    )
     return Table("Exports", caption, header, rows)
+
+
+def _largest_drop(record: ExportRecord) -> float | None:
+    rows = (record.accuracy or {}).get("rows") or ()
+    return max((row["drop"] for row in rows if row.get("drop") is not None), default=None)
+
+
+def export_name(record: ExportRecord) -> str:
+    """What an exported bundle is called in a report."""
+    return str(record.bundle.get("path") or record.bundle.get("id") or "bundle")
+
+
+def plan_table(overview: Overview) -> Table | None:
+    """Which modules run in which precision, and why; the most sensitive first."""
+    rows = []
+    for _, record in overview.exports:
+        steps = sorted(record.plan, key=lambda step: -(step.get("drop") or 0.0))
+        for step in steps:
+            module = step.get("module") or step.get("name") or "all others"
+            cells = [str(module), str(step.get("precision", "–")), str(step.get("reason") or "–")]
+            rows.append([*cells, figure(step.get("drop"), 5), export_name(record)])
+        if not steps:
+            kinds = dict.fromkeys(str(a.get("precision")) for a in record.artifacts)
+            rows.append(["all", ", ".join(kinds), "no plan was needed", "–", export_name(record)])
+    if not rows:
+        return None
+    caption = "The drop in mask IoU when this module alone is quantized, where it was measured."
+    return Table(
+        "Precision by module", caption, ["module", "precision", "reason", "drop", "of"], rows
+    )
+
+
+def choices_table(overview: Overview) -> Table | None:
+    """What ``--precision auto`` tried before it chose."""
+    rows = [
+        [
+            str(choice.get("precision")),
+            *(figure(choice.get(key), 3) for key in ("total_ratio", "size_ratio", "drop")),
+            str(choice.get("verdict") or "–"),
+            export_name(record),
+        ]
+        for _, record in overview.exports
+        for choice in record.choices
+    ]
+    if not rows:
+        return None
+    header = ["precision", "latency", "size", "drop", "verdict", "of"]
+    caption = "Latency and size as shares of fp32's; the drop in mIoU of the worst kind of prompt."
+    return Table("What auto tried", caption, header, rows)
 
 
 _VERDICTS = {"True": "yes", "False": "no"}
@@ -186,12 +244,10 @@ def warnings(overview: Overview) -> list[str]:
     ]
 
 
-def commands(overview: Overview) -> list[str]:
-    """The exact commands that made the records."""
-    found = [record.command for _, record in overview.evaluations]
-    found += [record.command for _, record in overview.benches]
-    found += [record.command for _, record in overview.exports]
-    return [command for command in found if command]
+def commands(overview: Overview) -> list[tuple[str, str]]:
+    """The exact commands that made the records, each with its record's file."""
+    records = (*overview.exports, *overview.evaluations, *overview.benches)
+    return [(source, record.command) for source, record in records if record.command]
 
 
 def machine_facts(overview: Overview) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -208,8 +264,12 @@ def _facts(env: object) -> Iterator[tuple[str, str]]:
             yield "memory", f"{value / 2**30:.1f} GiB"
         elif field == "gpus":
             yield "gpus", "; ".join(f"{g.name}, driver {g.driver or '–'}" for g in value)
+        elif field == "isa":
+            yield "instruction sets", ", ".join(value)
         elif isinstance(value, dict):
-            yield field, ", ".join(f"{key} {item}" for key, item in value.items())
+            known = {key: item for key, item in value.items() if item is not None}
+            if known:
+                yield field, ", ".join(f"{key} {item}" for key, item in known.items())
         elif isinstance(value, list):
             yield field, ", ".join(map(str, value))
         else:
@@ -221,7 +281,8 @@ def markdown(overview: Overview) -> str:
     header = summary_header(overview)
     rows = [summary_row(overview, entry) for entry in overview.entries]
     parts = ["# samedge report", _table(header, rows)]
-    extra = [table for table in (deadline_table(overview), export_table(overview)) if table]
+    makers = (deadline_table, export_table, choices_table, plan_table)
+    extra = [table for table in (make(overview) for make in makers) if table]
     for table in (*comparison_tables(overview), *extra):
         parts += [f"## {table.title}", table.caption, _table(table.header, table.rows)]
     if warnings(overview):
@@ -229,7 +290,8 @@ def markdown(overview: Overview) -> str:
     for name, facts in machine_facts(overview):
         parts.append(f"## {name}\n\n" + _table(["", ""], facts))
     if commands(overview):
-        parts.append("## Commands\n\n```\n" + "\n".join(commands(overview)) + "\n```")
+        lines = [f"# {source}\n{command}" for source, command in commands(overview)]
+        parts.append("## Commands\n\n```\n" + "\n".join(lines) + "\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -193,12 +193,16 @@ def _last_words(child: subprocess.CompletedProcess[str]) -> str:
     return f"crashed its process with {how}: {lines[-1] if lines else 'no message'}"
 
 
+_PACKAGE_OF = {"mil": "samedge[coreml,torch]", "null": "samedge"}
+"""What brings a backend whose extra has another name."""
+
+
 def _broken(name: str, what: str) -> BackendReport:
     return BackendReport(
         name=name,
         available=False,
         detail=f"The {name} backend {what}.",
-        fix=f"pip install --force-reinstall 'samedge[{name}]'",
+        fix=f"pip install --force-reinstall '{_PACKAGE_OF.get(name, f'samedge[{name}]')}'",
     )
 
 

@@ -113,7 +113,7 @@ class CoremlBackend(Backend):
                 available=False,
                 detail=f"Core ML runs on macOS only, and this is {system}; the mil backend reads "
                 "the same packages here.",
-                fix=f"on a Mac: {INSTALL}",
+                fix=f"{INSTALL}  # on a Mac",
             )
         spec = importlib.util.find_spec("coremltools")
         if spec is None:

@@ -6,7 +6,9 @@ has another type, fails here.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +19,7 @@ from msgspec import Meta, Struct
 from PIL import Image
 
 from samedge import bench as library
-from samedge import records
+from samedge import doctor, records, runtimes
 from samedge.bench import Effort
 from samedge.rle import mask_from_rle, rle_from_mask
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
@@ -305,6 +307,29 @@ def test_doctor() -> None:
     found = parsed(Doctor, "doctor", "--backend", "onnxruntime", "--backend", "tensorrt")
     assert [report.name for report in found.backends] == ["onnxruntime", "tensorrt"]
     assert found.backends[0].selftest.ok
+
+
+@pytest.mark.parametrize("name", runtimes.names())
+def test_the_fix_of_a_broken_backend_names_an_extra_that_exists(name: str) -> None:
+    fix = doctor._broken(name, "crashed").fix
+    wanted = re.search(r"samedge(?:\[(.*)\])?'$", fix)
+    assert wanted is not None
+    extras = importlib.metadata.metadata("samedge").get_all("Provides-Extra") or []
+    assert set((wanted.group(1) or "").split(",")) - {""} <= set(extras)
+
+
+def test_doctor_warns_in_words_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    versions = {"onnx": "1.20.1", "torch": "2.5.0"}
+    monkeypatch.setattr("samedge.environment.package_versions", lambda: versions)
+    found = parsed(Doctor, "doctor", "--backend", "onnxruntime")
+    assert [warned.name for warned in found.warnings] == [
+        "torch-weights-only",
+        "onnx-external-data",
+    ]
+    text = invoke("doctor", "--backend", "onnxruntime").stdout
+    assert "warning: onnx 1.20.1 reads files outside" in text
+    assert "    fix: pip install 'onnx>=1.21'" in text
 
 
 @pytest.mark.parametrize("command", ["models", "targets"])

@@ -1,7 +1,11 @@
 """INT8 for OpenVINO IR, by NNCF: weights a channel, ranges from the calibration set.
 
 A graph with attention is quantized with NNCF's transformer preset (SmoothQuant, and asymmetric
-ranges after it), a convolutional one with the mixed preset. Its fast bias correction is on.
+ranges after it), a convolutional one with the mixed preset. Its fast bias correction is on. Only
+products are quantized: residual additions, normalisations and Softmax stay float.
+
+What was written is then run: integer kernels have been seen to compute something else than the
+file says (:mod:`~samedge.calibration.kernels`), and a layer that does stays float.
 """
 
 from __future__ import annotations
@@ -9,16 +13,20 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from samedge.calibration.base import Converted, FeedSource, Quantizer
+from samedge.calibration.kernels import wrong_layer
 from samedge.calibration.modules import module_from_node
-from samedge.calibration.plan import PrecisionPlan
+from samedge.calibration.plan import PlanRow, PrecisionPlan
+from samedge.types import Precision
 
 _WEIGHTED = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
 _MAX_FEEDS = 300  # NNCF's default
+_SMALL_WEIGHTS = 4096  # elements; below it nothing is gained, and depthwise layers lose most
 
 
 class NncfQuantizer(Quantizer):
@@ -38,10 +46,21 @@ class NncfQuantizer(Quantizer):
         import openvino
 
         model = openvino.Core().read_model(source)
-        planned = tuple(module for module in _modules(model) if plan.is_quantized(module))
-        quantized = _quantized(model, plan, feeds) if planned else model
-        openvino.save_model(quantized, destination, compress_to_fp16=plan.rest != "fp32")
-        return Converted(destination, planned)
+        known, kept = _modules(model), dict[str, str]()
+        quantized, planned = model, tuple(name for name in known if plan.is_quantized(name))
+        while planned:
+            quantized = _quantized(openvino.Core().read_model(source), plan, feeds)
+            wrong = wrong_layer(quantized, next(iter(feeds())))
+            if wrong is None:
+                break
+            kept[wrong.module] = wrong.reason
+            plan = plan.with_rows([PlanRow(module=wrong.module, precision=plan.rest)])
+            quantized, planned = model, tuple(name for name in known if plan.is_quantized(name))
+        half = plan.rest != Precision.FP32.value
+        if half:
+            quantized = _with_small_weights(quantized, plan)
+        openvino.save_model(quantized, destination, compress_to_fp16=half)
+        return Converted(destination, planned, kept)
 
 
 def _modules(model: Any) -> tuple[str, ...]:
@@ -72,7 +91,10 @@ def _quantized(model: Any, plan: PrecisionPlan, feeds: FeedSource) -> Any:
         op.get_friendly_name()
         for op in model.get_ordered_ops()
         if op.get_type_name() not in ("Constant", "Parameter", "Result")
-        and not plan.is_quantized(module_from_node(op.get_friendly_name()))
+        and not (
+            op.get_type_name() in _WEIGHTED
+            and plan.is_quantized(module_from_node(op.get_friendly_name()))
+        )
     ]
     with _quiet():
         return nncf.quantize(
@@ -84,6 +106,35 @@ def _quantized(model: Any, plan: PrecisionPlan, feeds: FeedSource) -> Any:
             subset_size=_MAX_FEEDS,
             ignored_scope=nncf.IgnoredScope(names=kept, validate=False) if kept else None,
         )
+
+
+def _with_small_weights(model: Any, plan: PrecisionPlan) -> Any:
+    """The model with the large weights of its float layers stored in 8 bits, a scale a channel.
+
+    They compute in half precision as before; layers that the plan gives ``fp32`` stay as they are.
+    """
+    import nncf
+
+    kept = [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() in _WEIGHTED and _keeps_weights(op, plan)
+    ]
+    with _quiet():
+        small = nncf.compress_weights(
+            model,
+            mode=nncf.CompressWeightsMode.INT8_SYM,
+            ignored_scope=nncf.IgnoredScope(names=kept, validate=False) if kept else None,
+        )
+    if "nncf" in small.get_rt_info():
+        del small.get_rt_info()["nncf"]  # a long list of names that nothing reads
+    return small
+
+
+def _keeps_weights(op: Any, plan: PrecisionPlan) -> bool:
+    module = module_from_node(op.get_friendly_name())
+    size = math.prod(op.input_value(1).get_partial_shape().get_min_shape())
+    return size < _SMALL_WEIGHTS or plan.precision_of(module) is Precision.FP32
 
 
 def _stream(feeds: FeedSource) -> Any:

@@ -269,11 +269,19 @@ def _facts(env: object) -> Iterator[tuple[str, str]]:
         elif isinstance(value, dict):
             known = {key: item for key, item in value.items() if item is not None}
             if known:
-                yield field, ", ".join(f"{key} {item}" for key, item in known.items())
+                yield field, ", ".join(f"{key} {_plain(item)}" for key, item in known.items())
         elif isinstance(value, list):
             yield field, ", ".join(map(str, value))
         else:
-            yield field.replace("_", " "), str(value)
+            yield field.replace("_", " "), _plain(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {item}" for key, item in value.items()) + ")"
+    return str(value)
 
 
 def markdown(overview: Overview) -> str:

@@ -126,7 +126,13 @@ def other_machine() -> Environment:
         memory_bytes=2**34,
         os="Ubuntu 22.04",
         gpus=[GpuRecord(name="Orin", driver="540.4")],
-        power={"nvpmodel": "MAXN", "temperature_c": 51.2},
+        power={
+            "nvpmodel": "MAXN",
+            "temperature_c": 51.2,
+            "on_battery": False,
+            "rails_mw": {"VDD_IN": 4971},
+            "governor": None,
+        },
     )
 
 

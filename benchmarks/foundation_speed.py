@@ -1,9 +1,15 @@
 """Exported bundles against the official SAM ONNX decoder and the plainly exported encoder.
 
-One set of random MobileSAM weights, one process, every round runs every contender once, so that
-whatever else the machine does hits all alike; medians, and their ratios.
+One set of random MobileSAM weights, one process, every round runs every contender a few times, so
+that whatever else the machine does hits all alike; medians, and their ratios. Before each of them
+there is a pause: ONNX Runtime's threads go on spinning for tens of milliseconds after a run, on the
+very cores that the next contender needs.
 
-    python benchmarks/foundation_speed.py -o benchmarks/results/foundation_speed.json
+    python benchmarks/foundation_speed.py --graphs build/speed --export-only
+    python benchmarks/foundation_speed.py --graphs build/speed \\
+        -o benchmarks/results/foundation_speed.json
+
+The first line writes the graphs, which takes minutes; the second measures them, in about one.
 
 Contenders, one click on a 768x1024 photo:
 
@@ -41,8 +47,8 @@ from torch import nn
 
 from samedge import runtimes
 from samedge._version import __version__
+from samedge.bundle import Bundle
 from samedge.environment import environment
-from samedge.export.base import ExportResult
 from samedge.export.pipeline import export
 from samedge.export.sources import photo_paths
 from samedge.feeds import decoder_feeds
@@ -57,12 +63,15 @@ ORIGINAL = (768, 1024)
 PRECISIONS = {"cpu": "fp32", "intel": "bf16"}
 """The float defaults of both targets; quantized bundles have a benchmark of their own."""
 PHOTOS = 2
+PAUSE_S = 0.2
+REPEATS = 3
 BARS = {
     "cpu decoder": ("official decoder", 1.5),
     "intel decoder": ("official decoder", 3.0),
     "intel encoder": ("plain encoder", 1.5),
 }
 Call = Callable[[], Any]
+Times = dict[str, list[float]]
 
 
 def models() -> tuple[Sam, Any]:
@@ -104,8 +113,8 @@ def onnx_session(path: Path, threads: int) -> Any:
     )
 
 
-def official_decoder(theirs: Any, path: Path, threads: int) -> Any:
-    """Meta's ``export_onnx_model.py --return-single-mask``, opened as its notebook does."""
+def official_decoder(theirs: Any, path: Path) -> None:
+    """Meta's ``export_onnx_model.py --return-single-mask``."""
     from segment_anything.utils.onnx import SamOnnxModel
 
     inputs = {
@@ -124,14 +133,12 @@ def official_decoder(theirs: Any, path: Path, threads: int) -> Any:
         outputs=["masks", "iou_predictions", "low_res_masks"],
         axes={"point_coords": points, "point_labels": points},
     )
-    return onnx_session(path, threads)
 
 
-def plain_encoder(ours: Sam, path: Path, threads: int) -> Any:
+def plain_encoder(ours: Sam, path: Path) -> None:
     """The image encoder as it is, on normalised float input."""
     inputs = {"x": torch.randn(1, 3, 1024, 1024)}
     _plain_export(ours.image_encoder, inputs, path, outputs=["image_embeddings"], axes={})
-    return onnx_session(path, threads)
 
 
 def _plain_export(
@@ -158,7 +165,7 @@ def _plain_export(
 
 
 def decoder_contenders(
-    official: Any, results: dict[str, ExportResult], stack: list[Any], threads: int
+    official: Any, bundles: dict[str, Bundle], stack: list[Any], threads: int
 ) -> dict[str, Call]:
     """Every way to decode one click, on the same embedding and the same click."""
     prompt = Prompt(points=[[400.0, 300.0]])
@@ -168,10 +175,10 @@ def decoder_contenders(
     theirs = {**ours, "orig_im_size": np.array(ORIGINAL, np.float32)}
     calls: dict[str, Call] = {"official decoder": functools.partial(official.run, None, theirs)}
     image = np.random.default_rng(1).integers(0, 255, (*ORIGINAL, 3), np.uint8)
-    for name, result in results.items():
-        session = opened(result, "decoder", stack, threads)
+    for name, bundle in bundles.items():
+        session = opened(bundle, "decoder", stack, threads)
         calls[f"{name} decoder"] = functools.partial(session.run, ours)
-        predictor = Predictor.from_bundle(result.bundle.path, threads=threads or None)
+        predictor = Predictor.from_bundle(bundle.path, threads=threads or None)
         stack.append(predictor)
         encoded = predictor.encode(image)
         calls[f"{name} decoder + mask"] = functools.partial(predictor.decode, encoded, prompt)
@@ -179,7 +186,7 @@ def decoder_contenders(
 
 
 def encoder_contenders(
-    plain: Any, results: dict[str, ExportResult], stack: list[Any], threads: int
+    plain: Any, bundles: dict[str, Bundle], stack: list[Any], threads: int
 ) -> dict[str, Call]:
     """Every way to encode one padded picture."""
     image = np.random.default_rng(1).integers(0, 255, (*ORIGINAL, 3), np.uint8)
@@ -188,39 +195,41 @@ def encoder_contenders(
     calls: dict[str, Call] = {
         "plain encoder": functools.partial(plain.run, None, {"x": normalised})
     }
-    for name, result in results.items():
-        session = opened(result, "encoder", stack, threads)
+    for name, bundle in bundles.items():
+        session = opened(bundle, "encoder", stack, threads)
         calls[f"{name} encoder"] = functools.partial(session.run, {"image": pixels})
     return calls
 
 
-def opened(result: ExportResult, role: str, stack: list[Any], threads: int) -> Any:
+def opened(bundle: Bundle, role: str, stack: list[Any], threads: int) -> Any:
     """A graph of a bundle on the bundle's own backend, with the bundle's own options."""
-    manifest = result.bundle.manifest
+    manifest = bundle.manifest
     options = {**manifest.options, "threads": threads}
     session = runtimes.get(manifest.backend).open(
-        result.bundle.artifact_path(role), device=manifest.device, options=options
+        bundle.artifact_path(role), device=manifest.device, options=options
     )
     stack.append(session)
     return session
 
 
 def interleaved(
-    calls: dict[str, Call], rounds: int, *, warm_up: int, clock: Callable[[], float]
+    calls: dict[str, Call], rounds: int, *, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Milliseconds of every call in every round, in an order that rotates.
+    """Milliseconds of every call, ``REPEATS`` a round, in an order that rotates.
 
-    Each call runs twice and the second counts, so that caches hold its own weights.
+    The first call of each turn does not count, so that caches hold the contender's own weights, and
+    neither does the first round.
     """
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for index in range(warm_up + rounds):
+    for index in range(1 + rounds):
         shift = index % len(names)
         for name in names[shift:] + names[:shift]:
+            time.sleep(PAUSE_S)
             calls[name]()
-            start = clock()
-            calls[name]()
-            if index >= warm_up:
+            for _ in range(REPEATS if index else 0):
+                start = clock()
+                calls[name]()
                 times[name].append((clock() - start) * 1e3)
     return times
 
@@ -254,55 +263,74 @@ def verdicts(rows: dict[str, dict[str, float | int]]) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Export, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--decoder-rounds", type=int, default=60)
-    parser.add_argument("--encoder-rounds", type=int, default=12)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    arguments = parser.parse_args()
+def written(folder: Path, ours: Sam, theirs: Any) -> dict[str, Bundle]:
+    """Export every graph that ``folder`` lacks; samedge's bundles by target."""
+    photos = folder / "photos"
+    if not photos.is_dir():
+        some_photos(photos)
+        official_decoder(theirs, folder / "official.onnx")
+        plain_encoder(ours, folder / "plain.onnx")
+    for target, wish in PRECISIONS.items():
+        if not (folder / target).is_dir():
+            export(ours, target, precision=wish, output=folder / target, images=photos)
+    return {target: Bundle.open(folder / target) for target in PRECISIONS}
+
+
+def measured(folder: Path, bundles: dict[str, Bundle], arguments: argparse.Namespace) -> Times:
+    """Times of every contender."""
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
     threads = 1 if arguments.clock == "cpu" else 0
-    ours, theirs = models()
     stack: list[Any] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        load_before = os.getloadavg()
-        photos = some_photos(folder / "photos")
-        results = {
-            target: export(ours, target, precision=wish, output=folder / target, images=photos)
-            for target, wish in PRECISIONS.items()
-        }
-        official = official_decoder(theirs, folder / "official.onnx", threads)
-        plain = plain_encoder(ours, folder / "plain.onnx", threads)
-        decoders = decoder_contenders(official, results, stack, threads)
-        times = interleaved(decoders, arguments.decoder_rounds, warm_up=5, clock=clock)
-        encoders = encoder_contenders(plain, results, stack, threads)
-        times |= interleaved(encoders, arguments.encoder_rounds, warm_up=1, clock=clock)
-        for item in stack:
-            item.close()
+    official = onnx_session(folder / "official.onnx", threads)
+    decoders = decoder_contenders(official, bundles, stack, threads)
+    times = interleaved(decoders, arguments.decoder_rounds, clock=clock)
+    plain = onnx_session(folder / "plain.onnx", threads)
+    encoders = encoder_contenders(plain, bundles, stack, threads)
+    times |= interleaved(encoders, arguments.encoder_rounds, clock=clock)
+    for item in stack:
+        item.close()
+    return times
+
+
+def record(times: Times, bundles: dict[str, Bundle], load: tuple[float, float, float]) -> Any:
+    """The document: what was measured, on what, and how it stands against the bars."""
     rows = summary(times)
-    document = {
+    manifests = {name: bundle.manifest for name, bundle in bundles.items()}
+    return {
         "benchmark": "foundation_speed",
         "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "samedge_version": __version__,
         "environment": msgspec.to_builtins(environment()),
-        "clock": arguments.clock,
-        "threads": threads or "default",
-        "load_average": {"before": load_before, "after": os.getloadavg()},
-        "exports": {
-            name: {
-                "precision": result.bundle.manifest.precision,
-                "seconds": round(result.seconds, 1),
-                "parity": msgspec.to_builtins(result.parity),
-            }
-            for name, result in results.items()
+        "load_average": {"before": load, "after": os.getloadavg()},
+        "bundles": {
+            name: {"precision": m.precision, "parity": msgspec.to_builtins(m.parity)}
+            for name, m in manifests.items()
         },
         "results": rows,
         "bars": verdicts(rows),
     }
-    print(json.dumps({"results": rows, "bars": document["bars"]}, indent=1))
+
+
+def main() -> None:
+    """Export, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--graphs", type=Path, help="folder of the graphs, kept for the next time")
+    parser.add_argument("--export-only", action="store_true")
+    parser.add_argument("--decoder-rounds", type=int, default=20)
+    parser.add_argument("--encoder-rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder: Path = arguments.graphs or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        bundles = written(folder, *models())
+        if arguments.export_only:
+            return
+        load = os.getloadavg()
+        times = measured(folder, bundles, arguments)
+    document = {"clock": arguments.clock, **record(times, bundles, load)}
+    print(json.dumps({"results": document["results"], "bars": document["bars"]}, indent=1))
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")

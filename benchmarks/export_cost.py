@@ -1,0 +1,129 @@
+"""Seconds and peak memory of ``samedge export`` and ``samedge segment``, each in a fresh process.
+
+    python benchmarks/export_cost.py -o benchmarks/results/export_cost.json
+
+ViT-B has random weights in a checkpoint with the official names; what it costs to export does not
+depend on their values. It is exported in fp32; for the embedded model ``auto`` chooses. Peak memory
+is the largest resident set that the system saw, interpreter and libraries included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from samedge._version import __version__
+from samedge.environment import environment
+from samedge.models.keymaps import META
+from samedge.models.spec import ModelSpec
+
+PHOTO = Path(__file__).parents[1] / "samedge" / "data" / "photos" / "astronaut.jpg"
+LIMITS = {  # seconds, bytes
+    "export nano": (60.0, None),
+    "export vit-b": (300.0, 10e9),
+    "segment nano": (None, 500e6),
+}
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def vit_b(path: Path) -> None:
+    """SAM ViT-B with random weights under the official names."""
+    torch.manual_seed(0)
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in ModelSpec(encoder="vit", image_size=1024).build().state_dict().items():
+        sources = META.sources(name)
+        sizes = [1, len(tensor) - 1] if len(sources) == 2 else [1] * len(sources)
+        parts = tensor.split(sizes) if len(sources) > 1 else [tensor]
+        state |= {source: part.clone() for source, part in zip(sources, parts, strict=True)}
+    torch.save(state, path)
+
+
+def cost(limit: str, *arguments: str) -> dict[str, Any]:
+    """Run a command of samedge; what it cost, and whether it kept to its limits."""
+    command = [sys.executable, "-m", "samedge", *arguments, "--quiet"]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds, peak = time.perf_counter() - start, usage.ru_maxrss * MAXRSS_UNIT
+    most_seconds, most_bytes = LIMITS[limit]
+    kept = process.returncode == 0
+    kept &= most_seconds is None or seconds < most_seconds
+    kept &= most_bytes is None or peak < most_bytes
+    row = {
+        "limit": limit,
+        "command": " ".join(["samedge", *(Path(a).name if "/" in a else a for a in arguments)]),
+        "exit_code": process.returncode,
+        "seconds": round(seconds, 2),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_rss_bytes": peak,
+        "max_seconds": most_seconds,
+        "max_bytes": most_bytes,
+        "held": kept,
+    }
+    print(json.dumps(row))
+    return row
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Every case, the bundles of the first being used by the last."""
+    checkpoint = folder / "vit_b.pth"
+    vit_b(checkpoint)
+    found = []
+    for target in ("cpu", "intel"):
+        nano = str(folder / f"nano-{target}")
+        found.append(cost("export nano", "export", "--target", target, "-o", nano))
+        segment = ("segment", str(PHOTO), "--bundle", nano, "--box", "153,15,301,189")
+        picture = ("--format", "overlay", "-o", str(folder / "overlay.png"))
+        cost("segment nano", *segment, *picture)  # compiles, runs the canary, fills the caches
+        found.append(cost("segment nano", *segment, *picture))
+        found.append(
+            cost(
+                "export vit-b",
+                "export",
+                "--checkpoint",
+                str(checkpoint),
+                "--target",
+                target,
+                "--precision",
+                "fp32",
+                "-o",
+                str(folder / f"vit-b-{target}"),
+            )
+        )
+    return found
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measured = rows(Path(folder))
+    document = {
+        "benchmark": "export_cost",
+        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "samedge_version": __version__,
+        "environment": msgspec.to_builtins(environment()),
+        "results": measured,
+    }
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    sys.exit(not all(row["held"] for row in measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,11 +25,11 @@ import numpy as np
 
 from samedge import power
 from samedge._cache import VARIABLE as CACHE_VARIABLE
+from samedge.bench_plan import EFFORTS, PHOTOS, Effort, Plan, effort, find_images
 from samedge.bench_process import Contestant, WorkerProcess
 from samedge.bundle import bundle_path
 from samedge.disturbance import Watch
 from samedge.environment import environment
-from samedge.errors import DatasetError, UnknownNameError
 from samedge.latency import (
     MOST_VARIATION,
     STAGES,
@@ -39,84 +39,15 @@ from samedge.latency import (
     stage_row,
     verdict,
 )
-from samedge.metrics import PERCENTILE_MIN_COUNT
 from samedge.records import BenchRecord, RateRow, StageRow, Subject, SustainedRow, subject_fields
+
+__all__ = ["EFFORTS", "PHOTOS", "Effort", "Plan", "bench", "effort", "find_images"]
 
 BLOCK_SECONDS, BLOCK_COUNT = 0.5, 8
 RATE_SECONDS, RATE_COUNT = 1.0, 5
 SUSTAINED_WINDOW_SECONDS = 30.0
 SLICE_SECONDS = 5.0
 _POINTS = 8
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-PHOTOS = Path(__file__).parent / "data" / "photos"
-
-
-@dataclasses.dataclass(frozen=True)
-class Effort:
-    """When a measurement is enough: all three of these, for every subject.
-
-    Attributes:
-        seconds: of recorded blocks.
-        count: recorded samples.
-        launches: fresh processes.
-    """
-
-    seconds: float
-    count: int
-    launches: int
-
-
-EFFORTS = {
-    "quick": Effort(3.0, 64, 1),
-    "default": Effort(10.0, 200, 3),
-    "strict": Effort(60.0, 662, 5),
-}
-
-
-def effort(name: str) -> Effort:
-    """One of ``EFFORTS``.
-
-    Raises:
-        UnknownNameError: it has another name.
-    """
-    if name not in EFFORTS:
-        raise UnknownNameError("effort", name, EFFORTS)
-    return EFFORTS[name]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to measure beside the stages.
-
-    Attributes:
-        images: files that the blocks rotate over.
-        effort: when it is enough.
-        threads: for the backends; ``None`` leaves it to them.
-        prompts_per_frame: points of the prompt-rate curve; empty leaves it out.
-        sustained_s: length of the sustained run; 0 leaves it out.
-        deadline_ms: limit that the 99th percentile of ``end_to_end`` has to meet, if any.
-        deadline_count: samples to take for that verdict, unless it is certain with fewer.
-    """
-
-    images: tuple[Path, ...]
-    effort: Effort = EFFORTS["default"]
-    threads: int | None = None
-    prompts_per_frame: tuple[int, ...] = ()
-    sustained_s: float = 0.0
-    deadline_ms: float | None = None
-    deadline_count: int = PERCENTILE_MIN_COUNT[99]
-
-
-def find_images(folder: Path = PHOTOS) -> tuple[Path, ...]:
-    """The pictures in a folder, by name; samedge's own photos by default.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    found = tuple(sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES))
-    if not found:
-        raise DatasetError(f"{folder} holds no picture ({', '.join(PICTURES)}) to measure on.")
-    return found
 
 
 @dataclasses.dataclass

@@ -12,6 +12,7 @@ from PIL import Image
 from samedge import bench as library
 from samedge.bench import Effort
 from samedge.rle import mask_from_rle, rle_from_mask
+from samedge.subjects import runs_on
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
 
 
@@ -113,6 +114,7 @@ class TestBenchAndReport:
     def test_measures_and_reports(self, toy_bundle: Path, short: None, photo: Path) -> None:
         arguments = ["bench", "--bundle", toy_bundle, "--effort", "quick", "--threads", 1]
         arguments += ["--images", photo.parent, "--prompt-rate", "1,2", "--deadline", "30fps"]
+        arguments += ["--min-count", 10]
         result = invoke(*arguments, "--json", "-o", "latency.json")
         assert result.exit_code == 0
         document = json.loads(result.stdout)
@@ -143,11 +145,22 @@ class TestBenchAndReport:
         assert "# samedge report" in Path("r.md").read_text()
 
     def test_table_for_people(self, toy_bundle: Path, short: None) -> None:
-        result = invoke("bench", "--bundle", toy_bundle, "--effort", "quick", "--deadline", "9s")
+        arguments = ("--bundle", toy_bundle, "--effort", "quick", "--min-count", 10)
+        backends = ("--backend", "onnxruntime", "--backend", "torch")
+        result = invoke("bench", *arguments, *backends, "--deadline", "9s")
         assert result.exit_code == 0
+        assert f"left out: backend torch does not open the format of {toy_bundle}" in result.stderr
         assert "end_to_end" in result.stdout
         assert "peak memory" in result.stdout
         assert "within 9000 ms: cannot tell" in result.stdout
+
+    def test_an_embedded_model_has_a_name(self, toy_bundle: Path) -> None:
+        result = invoke("bench", "--bundle", "samedge-nanoo")
+        assert result.exit_code == 1
+        assert "carries no embedded model 'samedge-nanoo'" in result.stderr
+        assert runs_on("samedge-nano", "onnxruntime")
+        assert not runs_on("samedge-nano", "torch")
+        assert runs_on(None, None)
 
     def test_an_absent_backend_says_what_to_do(self, toy_bundle: Path) -> None:
         result = invoke("bench", "--bundle", toy_bundle, "--backend", "onnxrutime")

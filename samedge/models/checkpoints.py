@@ -7,7 +7,6 @@ Our own format is safetensors with a :class:`~samedge.models.spec.ModelSpec` in 
 from __future__ import annotations
 
 import math
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,13 +109,23 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # an unpickler meeting strange bytes raises whatever it likes
         raise CheckpointError(
-            f"{file} could not be read as plain weights: {reason} It is truncated, or it holds "
-            "more than tensors, which samedge never unpickles: save its state_dict() instead."
+            f"{file} could not be read as plain weights ({_reason(error)}). It is "
+            "truncated, or it holds more than tensors, which samedge never unpickles: save its state_dict() instead."
         ) from error
     return _flat(state, file)
+
+
+def _reason(error: Exception) -> str:
+    """What an unpickler says is wrong, in one line.
+
+    torch puts the advice to load the file unsafely before it, which is nothing to pass on.
+    """
+    parts = [part.strip() for part in str(error).split("\n\n") if part.strip()]
+    if len(parts) > 1 and parts[0].startswith("Weights only load failed"):
+        parts = parts[1:]
+    return parts[0].splitlines()[0].rstrip(".") if parts else type(error).__name__
 
 
 def _flat(state: object, file: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,9 +148,18 @@ class Attack:
 def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
     witness = tmp_path / "executed"
     torch.save({"weights": Attack(witness)}, tmp_path / "attack.pth")
-    with pytest.raises(CheckpointError, match="never unpickles"):
+    with pytest.raises(CheckpointError, match=r"GLOBAL \w+\.mkdir .* never unpickles") as caught:
         load_checkpoint(tmp_path / "attack.pth")
     assert not witness.exists()
+    assert "weights_only" not in str(caught.value)  # torch's advice to load it unsafely
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_files_of_anything_else(tmp_path: Path, seed: int) -> None:
+    """torch's unpickler answers random bytes with errors of many kinds."""
+    (tmp_path / "noise.pth").write_bytes(random.Random(seed).randbytes(500))
+    with pytest.raises(CheckpointError, match=r"noise\.pth could not be read as plain weights \("):
+        load_checkpoint(tmp_path / "noise.pth")
 
 
 def test_a_torch_with_known_holes_is_refused(

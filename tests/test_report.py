@@ -98,19 +98,22 @@ class TestOverview:
         assert joined.entries[0].miou("box") == pytest.approx(0.72)
 
     @pytest.mark.parametrize(
-        ("fields", "name"),
+        ("environment", "name"),
         [
-            ({"cpu": "Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz"}, "Intel Core i7-8700"),
-            ({"cpu": "AMD EPYC 9R14 96-Core Processor"}, "AMD EPYC 9R14"),
             (
-                {"board": "NVIDIA Jetson Orin NX Engineering Reference Developer Kit Super"},
-                "NVIDIA Jetson Orin NX Super",
+                Environment(cpu="Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz"),
+                "Intel Core i7-8700",
             ),
-            ({}, "unknown machine"),
+            (Environment(cpu="AMD EPYC 9R14 96-Core Processor"), "AMD EPYC 9R14"),
+            (
+                Environment(board="NVIDIA Jetson Orin NX Engineering Reference Developer Kit"),
+                "NVIDIA Jetson Orin NX",
+            ),
+            (Environment(), "unknown machine"),
         ],
     )
-    def test_machines_have_short_names(self, fields: dict[str, str], name: str) -> None:
-        record = toys.bench_record(environment=Environment(**fields))
+    def test_machines_have_short_names(self, environment: Environment, name: str) -> None:
+        record = toys.bench_record(environment=environment)
         assert [m.name for m in compare_records([("a", record)]).machines] == [name]
 
     def test_names_without_a_model(self) -> None:

@@ -246,8 +246,10 @@ def warnings(overview: Overview) -> list[str]:
 
 def commands(overview: Overview) -> list[tuple[str, str]]:
     """The exact commands that made the records, each with its record's file."""
-    records = (*overview.exports, *overview.evaluations, *overview.benches)
-    return [(source, record.command) for source, record in records if record.command]
+    found = [(source, record.command) for source, record in overview.exports]
+    found += [(source, record.command) for source, record in overview.evaluations]
+    found += [(source, record.command) for source, record in overview.benches]
+    return [(source, command) for source, command in found if command]
 
 
 def machine_facts(overview: Overview) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -243,7 +243,13 @@ def dataset(photo: Path) -> Path:
     """One box on the photo as ground truth."""
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[20:60, 30:80] = True
-    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 2000}
+    annotation: dict[str, Any] = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "iscrowd": 0,
+        "area": 2000,
+    }
     annotation |= {"bbox": [30, 20, 50, 40], "segmentation": rle_from_mask(mask)}
     image = {"id": 1, "file_name": photo.name, "height": HEIGHT, "width": WIDTH}
     categories = [{"id": 1, "name": "object"}]

@@ -12,7 +12,7 @@ from samedge.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.calibration.sensitivity import Search
+    from samedge.calibration.search import Mix, Search
 
 EPILOG = """\b
 Examples:
@@ -54,6 +54,13 @@ Examples:
     metavar="JSON",
     help="File for the plan, which `export --plan` takes.",
 )
+@click.option(
+    "--plot",
+    "plot_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="SVG",
+    help="File for the plot of what every part loses and gains.",
+)
 @output.standard_options
 def calibrate(
     out: output.Output,
@@ -63,6 +70,7 @@ def calibrate(
     max_drop: float,
     images: int,
     output_path: Path | None,
+    plot_path: Path | None,
 ) -> None:
     """Quantize each part of an fp32 bundle alone, measure its masks, and find a precision plan.
 
@@ -72,11 +80,14 @@ def calibrate(
 
     from samedge.bundle import Bundle
     from samedge.calibration.dataset import load_calibration
-    from samedge.calibration.sensitivity import find_plan
+    from samedge.calibration.plot import save_plot
+    from samedge.calibration.search import find_plan
+    from samedge.calibration.sensitivity import groups_of
 
     bundle = Bundle.open(bundle_path)
     data = load_calibration(calibration)
-    with out.progress("Calibrating") as advance:
+    steps = len(groups_of(bundle)) + 1
+    with out.progress("Calibrating", total=steps) as advance:
         search = find_plan(
             bundle,
             data,
@@ -87,26 +98,43 @@ def calibrate(
     if output_path is not None:
         search.plan.save(output_path)
         out.note(f"wrote {output_path}")
+    if plot_path is not None:
+        save_plot(search, plot_path)
+        out.note(f"wrote {plot_path}")
     document = {"bundle": {"path": str(bundle_path), "id": bundle.id}, "images": len(data.images)}
-    out.result({**document, **msgspec.to_builtins(search)}, _table(search), _footer(search))
+    tables = _table(search), "", _mixes(search.mixes), _footer(search)
+    out.result({**document, **msgspec.to_builtins(search)}, *tables)
 
 
 def _table(search: Search) -> Table:
-    table = output.table("Part", "Graph", "Drop alone", "IoU with fp32", "Precision")
+    kinds = list(search.drops[0].drops) if search.drops else []
+    heads = [f"Drop, {kind}" for kind in kinds]
+    table = output.table("Part", "Graph", *heads, "IoU with fp32", "Latency", "Precision", "Why")
     for found in search.drops:
-        precision = search.plan.precision_of(found.group).value
-        figures = f"{found.drop:+.4f}", f"{found.mask_iou:.4f}"
-        table.add_row(found.group, found.role, *figures, precision)
+        row = next(row for row in search.plan.modules if row.module == found.group)
+        drops = (f"{found.drops[kind]:+.4f}" for kind in kinds)
+        ratio = "" if found.latency_ratio is None else f"{found.latency_ratio:.2f}"
+        figures = *drops, f"{found.mask_iou:.4f}", ratio
+        table.add_row(found.group, found.role, *figures, row.precision, row.reason)
+    return table
+
+
+def _mixes(mixes: list[Mix]) -> Table:
+    table = output.table("Parts in INT8", "Drop", "Latency, of float", "Verdict")
+    for mix in mixes:
+        ratio = "" if mix.float_ratio is None else f"{mix.float_ratio:.2f}"
+        table.add_row(str(len(mix.groups)), f"{mix.accuracy.drop:+.4f}", ratio, mix.verdict)
     return table
 
 
 def _footer(search: Search) -> str:
     accuracy = search.accuracy
-    assert accuracy.total_ratio is not None  # it was timed here
+    if accuracy.total_ratio is None:
+        return f"together: {accuracy.drop:+.4f} mean IoU; latency: the platform is not here"
     slower = "" if accuracy.total_ratio < 1.0 else "; slower than fp32 here: keep fp32"
     return (
-        f"together: {accuracy.drop:+.4f} mean IoU, {accuracy.total_ratio:.2f} of the latency"
-        f"{slower}"
+        f"together: {accuracy.drop:+.4f} mean IoU, {accuracy.total_ratio:.2f} of fp32's latency, "
+        f"{accuracy.size_ratio:.2f} of its size{slower}"
     )
 
 

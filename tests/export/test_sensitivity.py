@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from samedge.calibration import accuracy as gate
-from samedge.calibration import base, sensitivity
+from samedge.calibration import base, search, sensitivity
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import CalibrationSet, load_calibration
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
-from samedge.calibration.sensitivity import find_plan, quantized_predictor, quantizer_for
+from samedge.calibration.search import find_plan
+from samedge.calibration.trial import quantized_predictor, quantizer_for
 from samedge.cli import cli
 from samedge.errors import CalibrationError
 from samedge.export.base import ExportResult
@@ -36,6 +37,7 @@ class Bench:
 
     plans: list[PrecisionPlan] = dataclasses.field(default_factory=list)
     stop_after: int | None = None
+    slower: frozenset[str] = frozenset()
     excess: float = 0.0  # by how much the whole is worse than the sum of its parts
 
     @contextmanager
@@ -64,7 +66,17 @@ class Bench:
         )
         return "annotations", 3, [row]
 
-    def compare(self, _: Any, plan: Any, *__: Any, max_drop: float) -> Accuracy:
+    def latencies(self, _: Any, plan: Any, *__: Any, **___: Any) -> tuple[float, float, float]:
+        """0.9 to the power of the groups in INT8, and 1.3 for each that is slower."""
+        names = [row.module for row in plan.modules if row.precision == "int8"]
+        slow = sum(name in self.slower for name in names)
+        ratio = 0.9 ** (len(names) - slow) * 1.3**slow
+        return ratio, ratio, ratio
+
+    def compare(self, _: Any, plan: Any, *__: Any, max_drop: float, timed: bool) -> Accuracy:
+        assert timed
+        if not isinstance(plan, PrecisionPlan):  # the float bundle
+            plan = PrecisionPlan(default="fp32")
         _truth, images, rows = self.rows(None, plan)
         return Accuracy(
             truth="annotations",
@@ -85,7 +97,10 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
     monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sensitivity, "quantized_predictor", made.quantized)
     monkeypatch.setattr(sensitivity, "mask_rows", made.rows)
-    monkeypatch.setattr(sensitivity, "compare", made.compare)
+    monkeypatch.setattr(sensitivity, "latency_ratios", made.latencies)
+    monkeypatch.setattr(search, "quantized_predictor", made.quantized)
+    monkeypatch.setattr(search, "latency_ratios", made.latencies)
+    monkeypatch.setattr(search, "compare", made.compare)
     return made
 
 
@@ -102,23 +117,23 @@ def fp32(exported: Callable[[str], ExportResult]) -> ExportResult:
 def test_the_sensitive_part_stays_float(
     bench: Bench, data: CalibrationSet, fp32: ExportResult
 ) -> None:
-    search = find_plan(fp32.bundle, data)
-    assert search.drops[0].group == WORST
-    assert search.drops[0].drop == pytest.approx(0.1)
-    assert not search.plan.is_quantized(WORST)
-    assert search.plan.is_quantized("image_encoder.mix")
-    assert {found.role for found in search.drops} == {"encoder", "decoder"}
-    assert search.accuracy.passed
+    found = find_plan(fp32.bundle, data)
+    assert found.drops[0].group == WORST
+    assert found.drops[0].drop == pytest.approx(0.1)
+    assert not found.plan.is_quantized(WORST)
+    assert found.plan.is_quantized("image_encoder.mix")
+    assert {part.role for part in found.drops} == {"encoder", "decoder"}
+    assert found.accuracy.passed
 
 
 def test_parts_that_fit_alone_but_not_together_go_back(
     bench: Bench, data: CalibrationSet, fp32: ExportResult
 ) -> None:
     bench.excess = 0.02
-    search = find_plan(fp32.bundle, data)
-    quantized = [row for row in search.plan.modules if row.precision == "int8"]
+    found = find_plan(fp32.bundle, data)
+    quantized = [row for row in found.plan.modules if row.precision == "int8"]
     assert len(quantized) == 2
-    assert search.accuracy.passed
+    assert found.accuracy.passed
 
 
 def test_no_part_fits(bench: Bench, data: CalibrationSet, fp32: ExportResult) -> None:
@@ -135,11 +150,11 @@ def test_an_interrupted_search_goes_on(
     with pytest.raises(KeyboardInterrupt):
         find_plan(fp32.bundle, data)
     bench.stop_after = None
-    search = find_plan(fp32.bundle, data)
+    found = find_plan(fp32.bundle, data)
     alone = [plan.modules[0].module for plan in bench.plans if len(plan.modules) == 1]
-    assert sorted(alone) == sorted(found.group for found in search.drops)  # none twice
+    assert sorted(alone) == sorted(part.group for part in found.drops)  # none twice
     before = len(bench.plans)
-    assert find_plan(fp32.bundle, data) == search
+    assert find_plan(fp32.bundle, data) == found
     assert len(bench.plans) == before + 1  # the whole alone is measured again
 
 
@@ -179,3 +194,60 @@ def test_the_command_writes_the_plan(bench: Bench, fp32: ExportResult, tmp_path:
     assert document["schema"] == "samedge.calibrate/1"
     assert document["drops"][0]["group"] == WORST
     assert load_plan(plan).precision_of(WORST).value == "fp32"
+
+
+def test_a_part_that_is_slower_in_int8_stays_float(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    bench.slower = frozenset({"image_encoder.mix"})
+    found = find_plan(fp32.bundle, data)
+    assert not found.plan.is_quantized("image_encoder.mix")
+    row = next(row for row in found.plan.modules if row.module == "image_encoder.mix")
+    assert row.reason == "slower in INT8: 1.30 of the latency"
+    assert [mix.verdict for mix in found.mixes] == ["slower than the chosen one", "chosen"]
+
+
+def test_int8_that_is_never_faster_is_not_used(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    bench.slower = frozenset(group for group, _ in sensitivity.groups_of(fp32.bundle))
+    found = find_plan(fp32.bundle, data)
+    assert {row.precision for row in found.plan.modules} == {"fp32"}
+    assert found.mixes[0].verdict.startswith("not faster than float")
+    assert found.mixes[-1].groups == []
+    assert found.mixes[-1].verdict == "chosen"
+
+
+def test_drops_are_told_by_kind_of_prompt(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    worst = find_plan(fp32.bundle, data).drops[0]
+    assert worst.drops == {"box": pytest.approx(0.1)}
+    assert worst.latency_ratio == pytest.approx(0.9)
+
+
+def test_the_plan_comes_back_edited(bench: Bench, fp32: ExportResult, tmp_path: Path) -> None:
+    """Written by the command, changed by hand, and read again."""
+    path = tmp_path / "plan.json"
+    assert (
+        CliRunner().invoke(cli, ["calibrate", str(fp32.bundle.path), "-o", str(path)]).exit_code
+        == 0
+    )
+    text = json.loads(path.read_text())
+    for row in text["modules"]:
+        if row["module"] == WORST:
+            row.update(precision="int8", reason="by hand")
+    path.write_text(json.dumps(text))
+    plan = load_plan(path)
+    assert plan.is_quantized(WORST)
+    assert next(row.reason for row in plan.modules if row.module == WORST) == "by hand"
+
+
+def test_the_command_draws_the_plot(bench: Bench, fp32: ExportResult, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "plot.svg"
+    result = CliRunner().invoke(cli, ["calibrate", str(fp32.bundle.path), "--plot", str(path)])
+    assert result.exit_code == 0, result.output
+    assert WORST in path.read_text()
+    assert "slower" not in result.stdout
+    assert "0.90" in result.stdout

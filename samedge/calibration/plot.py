@@ -1,0 +1,61 @@
+"""The sensitivities as a picture: what every part of a model loses in INT8, and what it gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samedge.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from samedge.calibration.search import Search
+
+_ROW_IN = 0.24
+_INT8, _FLOAT = "#0a84c6", "#e08a00"
+
+
+def save_plot(search: Search, path: Path) -> None:
+    """Draw the drop of every part, the worst on top, and beside it its latency.
+
+    Args:
+        search: from :func:`samedge.calibration.search.find_plan`.
+        path: an ``.svg``, ``.png`` or ``.pdf`` file.
+
+    Raises:
+        BackendUnavailableError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "A plot needs matplotlib: pip install 'samedge[report]'"
+        ) from error
+    height = 1.4 + _ROW_IN * len(search.drops)
+    drawn = Figure(figsize=(9, height), layout="constrained")
+    left, right = drawn.subplots(1, 2, sharey=True, width_ratios=(2, 1))
+    names = [found.group for found in search.drops]
+    kept = [search.plan.is_quantized(name) for name in names]
+    shades = [_INT8 if quantized else _FLOAT for quantized in kept]
+    left.barh(names, [found.drop for found in search.drops], color=shades)
+    left.axvline(search.accuracy.max_drop, color="black", linewidth=0.8, linestyle="--")
+    left.set_xlabel("mean IoU lost by this part alone (dashed: the budget of all)")
+    _latencies(right, search)
+    left.invert_yaxis()
+    drawn.legend(handles=_legend(), loc="outside upper right", ncols=2, frameon=False)
+    with mpl.rc_context({"svg.fonttype": "none"}):  # names stay text
+        drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _latencies(axes: Any, search: Search) -> None:
+    for row, found in enumerate(search.drops):
+        if found.latency_ratio is not None:
+            axes.plot(found.latency_ratio, row, "o", color=_FLOAT if found.is_slower else _INT8)
+    axes.axvline(1.0, color="black", linewidth=0.8, linestyle="--")
+    axes.set_xlabel("latency of its graph / float")
+
+
+def _legend() -> list[Any]:
+    from matplotlib.patches import Patch
+
+    return [Patch(color=_INT8, label="INT8 in the plan"), Patch(color=_FLOAT, label="float")]

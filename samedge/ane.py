@@ -116,11 +116,20 @@ def lint_package(path: Path, *, function: str | None = None) -> AneReport:
         BackendUnavailableError: coremltools, whose file format is read, is not installed.
     """
     package = read_package(path)
-    return lint(package.functions[package.function_name(function)])
+    name = package.function_name(function)
+    varying = [f for f in package.inputs[name] if any(isinstance(n, str) for n in f.shape)]
+    enumerated = bool(varying) and all(feature.allowed_shapes for feature in varying)
+    return lint(package.functions[name], enumerated=enumerated)
 
 
-def lint(function: Function) -> AneReport:
-    """Lint a function of a program."""
+def lint(function: Function, *, enumerated: bool = False) -> AneReport:
+    """Lint a function of a program.
+
+    Args:
+        function: the function.
+        enumerated: its inputs list every shape that they take, all of which run on the Neural
+            Engine, so that an axis that varies is no finding.
+    """
     types = function.types()
     operations = [op for op in function.compute() if op.kind != "cast"]
     constants = function.constants()
@@ -130,6 +139,7 @@ def lint(function: Function) -> AneReport:
         dataclasses.replace(finding, share=work[id(op)] / total)
         for op in operations
         for finding in _findings(op, types)
+        if not (enumerated and finding.rule == "flexible")
     ]
     layout = [op for op in operations if op.kind in LAYOUT_KINDS]
     order = ("error", "warning", "note")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,8 @@ class BundleWriter:
         inputs: Sequence[TensorRecord],
         outputs: Sequence[TensorRecord],
         extra_files: Iterable[str] = (),
+        options: Mapping[str, Any] | None = None,
+        device: str | None = None,
     ) -> ArtifactRecord:
         """Describe a graph that lies in :attr:`folder`.
 
@@ -80,6 +82,8 @@ class BundleWriter:
             inputs: specs of the graph's inputs.
             outputs: specs of the graph's outputs.
             extra_files: files that belong to it, such as the ``.bin`` beside an ``.xml``.
+            options: given to ``Backend.open`` beside the bundle's.
+            device: where this file alone runs; ``None``: on the bundle's device.
 
         Raises:
             BundleError: a file is missing.
@@ -95,6 +99,8 @@ class BundleWriter:
             inputs=list(inputs),
             outputs=list(outputs),
             files=files,
+            options=dict(options or {}),
+            device=device,
         )
 
     def commit(self, manifest: Manifest, *, canary: Canary | None = None) -> Bundle:

@@ -39,6 +39,8 @@ class ArtifactRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     inputs: list[TensorRecord]
     outputs: list[TensorRecord]
     files: dict[str, str]
+    options: dict[str, Any] = {}  # given to Backend.open beside the bundle's
+    device: str | None = None  # where this file alone runs; None: on the bundle's device
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -28,6 +28,7 @@ from samedge.errors import (
     OptionError,
 )
 from samedge.feeds import Bucket, decoder_feeds, fitting_bucket, token_count
+from samedge.opening import open_graph
 from samedge.runtimes.base import Backend, Session
 from samedge.runtimes.options import required_probe
 from samedge.transforms import (
@@ -288,9 +289,8 @@ class Predictor:
                 raise InferenceError("The predictor is closed: open the bundle again.")
             if role not in self._sessions:
                 start = time.perf_counter()
-                path = self.bundle.artifact_path(role)
-                self._sessions[role] = self._backend.open(
-                    path, device=self._device, options=self._options
+                self._sessions[role] = open_graph(
+                    self.bundle, role, self._backend, device=self._device, options=self._options
                 )
                 self._add_load_time(start)
             return self._sessions[role]

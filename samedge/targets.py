@@ -143,7 +143,10 @@ _ROWS = (
         backend="coreml",
         device="all",
         format="coreml",
-        precisions=(Precision.FP16, Precision.FP32, Precision.W8, Precision.W6, Precision.W4),
+        precisions=(
+            *(Precision.FP16, Precision.FP32, Precision.INT8, Precision.W8, Precision.P8),
+            *(Precision.W6, Precision.W4, Precision.P4),
+        ),
         default_precision=Precision.FP16,
         prompt_buckets=((1, 11),),  # with SAM's five output tokens, 16 in the attention
         notes=(

@@ -33,6 +33,12 @@ class Precision(str, enum.Enum):
     W8 = "w8"
     W6 = "w6"
     W4 = "w4"
+    P8 = "p8"
+    P4 = "p4"
+
+
+WEIGHTS_ONLY = (Precision.W8, Precision.P8, Precision.W6, Precision.W4, Precision.P4)
+"""Precisions of the stored weights alone; what computes stays in float."""
 
 
 def _numbers(values: npt.ArrayLike, name: str) -> Array:

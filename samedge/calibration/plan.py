@@ -27,7 +27,7 @@ class PlanRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     Attributes:
         module: dotted path, such as ``image_encoder.backbone.blocks.0``.
-        precision: ``int8``, ``fp16``, ``bf16`` or ``fp32``.
+        precision: ``int8``, ``fp16``, ``bf16`` or ``fp32``, or one of the stored weights alone.
         reason: why, for people.
         drop: mean mask IoU lost when this module alone is quantized; ``None``: not measured.
     """
@@ -59,6 +59,11 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if not fitting:
             return Precision(self.default)
         return Precision(max(fitting, key=lambda row: len(row.module)).precision)
+
+    @property
+    def precisions(self) -> set[Precision]:
+        """Every precision that the plan gives to a module."""
+        return {Precision(p) for p in (self.default, *(row.precision for row in self.modules))}
 
     def is_quantized(self, module: str) -> bool:
         """Whether a module's products run on integers; never those that belong to no module."""
@@ -146,7 +151,7 @@ def default_plan(rest: Precision) -> PrecisionPlan:
 def _check(plan: PrecisionPlan, file: Path) -> None:
     if plan.schema != SCHEMA:
         raise CalibrationError(f"{file} has schema {plan.schema!r}, expected {SCHEMA!r}.")
-    known = [p.value for p in (*FLOATS, Precision.INT8)]
+    known = [p.value for p in Precision if p is not Precision.AUTO]
     named = [(plan.default, "default"), *((row.precision, row.module) for row in plan.modules)]
     for precision, where in named:
         if precision not in known:

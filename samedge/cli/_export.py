@@ -91,6 +91,18 @@ DEFAULT_MODEL = "samedge-nano"
     help="Also write a decoder that other tools read: meta.",
 )
 @click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of the platform's format, such as prompts=apart for apple; docs/apple.md has the list.",
+)
+@click.option(
+    "--minimum-os",
+    metavar="OS",
+    help="Oldest system that opens Core ML packages: iOS17, macOS15, ... [default: iOS17]",
+)
+@click.option(
     "--record",
     "record_path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -112,6 +124,8 @@ def export(
     max_drop: float | None,
     no_gate: bool,
     dialects: tuple[str, ...],
+    options: tuple[str, ...],
+    minimum_os: str | None,
     record_path: Path | None,
 ) -> None:
     """Export a model for a platform and prove that what was written still is that model.
@@ -139,6 +153,7 @@ def export(
             calibration=calibration,
             plan=None if plan_path is None else load_plan(plan_path),
             dialects=dialects,
+            options=_options(options, minimum_os),
             progress=advance,
         )
     record = msgspec.structs.replace(result.record(), command=output.command_line())
@@ -147,6 +162,16 @@ def export(
         out.note(f"wrote {record_path}")
     tables = [_artifacts(result), "", _parity(result), *_gained(result), _footer(result)]
     out.result(records.fields(record), *tables)
+
+
+def _options(pairs: tuple[str, ...], minimum_os: str | None) -> dict[str, str]:
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--option {pair!r} has no value: write NAME=VALUE.")
+        options[name] = value
+    return options if minimum_os is None else {**options, "minimum-os": minimum_os}
 
 
 def _artifacts(result: ExportResult) -> Table:

@@ -138,9 +138,12 @@ def _neural_engine(bundle: Bundle) -> dict[str, AneReport]:
     from samedge.ane import lint_package
     from samedge.errors import BackendUnavailableError
 
-    graphs = [a.role for a in bundle.manifest.artifacts if a.format == "coreml"]
+    graphs = [a for a in bundle.manifest.artifacts if a.format == "coreml"]
     try:
-        return {role: lint_package(bundle.artifact_path(role)) for role in graphs}
+        return {
+            a.role: lint_package(bundle.artifact_path(a.role), function=a.options.get("function"))
+            for a in graphs
+        }
     except BackendUnavailableError:
         return {}
 

@@ -1,30 +1,37 @@
 """Core ML packages: ML Programs in fp16 for iPhone, iPad and Mac, made and checked on any machine.
 
 The decoder has fixed shapes, because the Neural Engine wants them; shorter prompts are padded with
-label -1, which is exact. The files open on iOS 17 and macOS 14, with 4-bit weights on iOS 18.
+label -1, which is exact. The files open on iOS 17 and macOS 14, and with some options on iOS 18.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from samedge import runtimes
 from samedge._version import __version__
+from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
-from samedge.export.coreml.compression import compress
-from samedge.export.coreml.conversion import MinimumOs, convert
-from samedge.export.coreml.planar import PlanarDecoderGraph
+from samedge.export.coreml.compression import COMPRESSED, Seen, activation_ranges, compress
+from samedge.export.coreml.conversion import convert
+from samedge.export.coreml.merging import merged
+from samedge.export.coreml.options import HELP, Layout, read_layout
+from samedge.export.coreml.planar import PlanarDecoderGraph, PointlessDecoderGraph, PointsGraph
 from samedge.export.graphs import EncoderGraph, Graph, folded
 from samedge.export.onnx_graph import metadata
-from samedge.feeds import Bucket
+from samedge.export.quantization import feeds_of, plan_of
 from samedge.targets import Target
 from samedge.types import Precision
 
-_COMPRESSED = (Precision.W8, Precision.W6, Precision.W4)
+_CALIBRATION_FEEDS = 32
 _DEBUG_FILE = "executorch_debug_handle_mapping.json"
 _DESCRIPTIONS = {
     "image": "RGB picture, longest side resized to the input size, padded right and bottom with "
@@ -37,35 +44,50 @@ _DESCRIPTIONS = {
     "low_res_masks": "Logits of four masks at a quarter of the input size; above 0 is inside.",
     "iou_predictions": "The model's own estimate of each mask's IoU.",
 }
+_MADE = "Made of points and labels by the prompts package; give it to the decoder."
 
 
 class CoremlExporter(Exporter):
     """One ``.mlpackage`` a graph."""
 
     name = "coreml"
-    precisions = (Precision.FP16, Precision.FP32, *_COMPRESSED)
+    precisions = (Precision.FP16, Precision.FP32, *COMPRESSED)
     packages = ("torch", "coremltools")
+    max_buckets = 8
+    tries_precisions = False  # nothing here can time a Neural Engine
+    option_help = HELP
 
     def check_backend(self, target: Target) -> str:
         """Core ML itself on a Mac; elsewhere the reader of its files."""
         native = runtimes.get(target.backend)
         return native.name if native.probe().available else "mil"
 
-    def graphs(self, request: ExportRequest) -> Iterator[Graph]:
-        """The encoder, and the decoder as the Neural Engine wants it."""
-        yield EncoderGraph(request.model)
-        yield PlanarDecoderGraph(request.model, bucket=self._bucket(request))
+    def prepared(self, request: ExportRequest) -> ExportRequest:
+        """With the sizes of prompts that the options name."""
+        self._check(request)
+        return dataclasses.replace(request, buckets=_layout(request).buckets)
 
-    def _bucket(self, request: ExportRequest) -> Bucket:
-        if not request.buckets:
-            raise ExportError(
-                "Core ML decoders have fixed shapes, and no prompt bucket was given: "
-                "leave the target's own, or give one such as (1, 11)."
-            )
-        return request.buckets[0]
+    def graphs(self, request: ExportRequest) -> Iterator[Graph]:
+        """The encoder, and the decoder as the Neural Engine wants it, in one piece or two."""
+        layout = _layout(request)
+        bucket = layout.buckets[-1]
+        yield EncoderGraph(request.model)
+        if layout.is_apart:
+            yield PointsGraph(request.model, bucket=bucket)
+            yield PointlessDecoderGraph(request.model, bucket=bucket)
+        else:
+            yield PlanarDecoderGraph(request.model, bucket=bucket)
+
+    def export(self, request: ExportRequest, folder: Path) -> tuple[ExportedGraph, ...]:
+        """As of ``Exporter.export``; with the option ``package=one`` all graphs in one file."""
+        exported = super().export(request, folder)
+        return merged(exported, folder) if _layout(request).is_one else exported
 
     def _check(self, request: ExportRequest) -> None:
         super()._check(request)
+        _layout(request)
+        if request.precision is Precision.FP32 and request.plan is not None:
+            raise ExportError("fp32 packages are not compressed: leave out the plan, or take fp16.")
         if request.dialects:
             raise ExportError(
                 f"Format {self.name!r} has no decoder in dialect {', '.join(request.dialects)}: "
@@ -73,18 +95,48 @@ class CoremlExporter(Exporter):
             )
 
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
-        precision = request.precision
-        minimum_os: MinimumOs = "iOS18" if precision is Precision.W4 else "iOS17"
-        half = precision is not Precision.FP32
+        layout, plan = _layout(request), _plan(request)
+        is_points = isinstance(graph, PointsGraph)
+        half = request.precision is not Precision.FP32 and not is_points
+        sizes = layout.buckets if isinstance(graph, PlanarDecoderGraph) else ()
         with folded(graph):
-            model = convert(graph, half=half, minimum_os=minimum_os).model
-        if precision in _COMPRESSED:
-            model = compress(model, precision)
+            conversion = convert(graph, half=half, minimum_os=layout.minimum_os, sizes=sizes)
+        model = conversion.model
+        if half and plan.precisions & set(COMPRESSED):
+            module_of = conversion.module_of
+            seen = functools.partial(self._seen, model, graph, request)
+            model = compress(model, plan, module_of=module_of, seen=seen)
         _describe(model, graph, request)
         path = folder / f"{graph.role}.mlpackage"
         model.save(str(path))
         (path / _DEBUG_FILE).unlink(missing_ok=True)
-        return ExportedGraph(graph=graph, path=path.name, format=self.name, precision=precision)
+        return ExportedGraph(
+            graph=graph,
+            path=path.name,
+            format=self.name,
+            precision=request.precision if half else Precision.FP32,
+            device="cpu" if is_points else None,
+        )
+
+    @staticmethod
+    def _seen(model: Any, graph: Graph, request: ExportRequest) -> Seen:
+        """What the activations are on the calibration set, in the uncompressed package."""
+        request.progress(note=f"calibrating the {graph.role}")
+        with tempfile.TemporaryDirectory(prefix="samedge-coreml-") as folder:
+            path = Path(folder) / "float.mlpackage"
+            model.save(str(path))
+            feeds = itertools.islice(feeds_of(graph, request), _CALIBRATION_FEEDS)
+            return activation_ranges(path, feeds)
+
+
+def _plan(request: ExportRequest) -> PrecisionPlan:
+    if request.precision is Precision.FP32:
+        return PrecisionPlan(default=Precision.FP32.value)
+    return plan_of(request)
+
+
+def _layout(request: ExportRequest) -> Layout:
+    return read_layout(request.options, request.buckets, _plan(request))
 
 
 def _describe(model: Any, graph: Graph, request: ExportRequest) -> None:
@@ -107,9 +159,9 @@ def _describe(model: Any, graph: Graph, request: ExportRequest) -> None:
     for key, value in facts.items():
         model.user_defined_metadata[f"samedge.{key}"] = value
     for name in graph.example():
-        model.input_description[name] = _DESCRIPTIONS[name]
+        model.input_description[name] = _DESCRIPTIONS.get(name, _MADE)
     for name in graph.output_names:
-        model.output_description[name] = _DESCRIPTIONS[name]
+        model.output_description[name] = _DESCRIPTIONS.get(name, _MADE)
 
 
 EXPORTER = CoremlExporter()

@@ -16,14 +16,14 @@ from samedge.bundle import Bundle
 from samedge.calibration.accuracy import Accuracy
 from samedge.calibration.dataset import CalibrationSet
 from samedge.calibration.plan import PrecisionPlan
-from samedge.errors import ExportError, SamedgeError
+from samedge.errors import ExportError, SamedgeError, UnknownNameError
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph
 from samedge.feeds import Bucket
 from samedge.manifest import ModelRecord, ParityRecord
 from samedge.models.sam import PromptableModel
 from samedge.records import ExportRecord
 from samedge.targets import Target
-from samedge.types import Precision
+from samedge.types import WEIGHTS_ONLY, Precision
 
 META_DIALECT = "meta"
 DIALECTS = (META_DIALECT,)
@@ -55,6 +55,7 @@ class ExportRequest:
         images: photos to measure on.
         calibration: images that quantizers see; ``None`` takes those that come with samedge.
         plan: precisions by module; ``None`` takes the precision's default plan.
+        options: of the exporter, by name.
         progress: hears of every step.
     """
 
@@ -67,7 +68,15 @@ class ExportRequest:
     images: tuple[Path, ...] = ()
     calibration: CalibrationSet | None = None
     plan: PrecisionPlan | None = None
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     progress: Progress = no_progress
+
+    def backend_options(self) -> dict[str, Any]:
+        """What the target's backend is given: with a plan of INT8, to compute the rest as it says."""
+        if self.plan is None or self.precision is not Precision.INT8:
+            return self.target.backend_options(self.precision)
+        options = self.target.backend_options(self.precision)
+        return options | self.target.backend_options(Precision(self.plan.rest))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,8 @@ class ExportedGraph:
         format: name of the file's format.
         precision: what it computes in.
         extra_files: files that belong to it, such as the ``.bin`` beside an ``.xml``.
+        options: given to ``Backend.open`` for this file alone.
+        device: where this file alone runs; ``None``: on the target's device.
     """
 
     graph: Graph
@@ -87,6 +98,8 @@ class ExportedGraph:
     format: str
     precision: Precision
     extra_files: tuple[str, ...] = ()
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    device: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +153,9 @@ class Exporter(ABC):
         artifact_format: what backends call the files; ``None``: as the exporter is called.
         packages: distributions whose versions shape the files.
         max_buckets: fixed shapes that one decoder file can hold.
+        tries_precisions: whether ``auto`` compares the target's default with fp32 and others;
+            otherwise it is taken, and only held against the budget.
+        option_help: what a request may set, by name, each with its values and their meaning.
         check_device: where the files are checked; ``None``: on the target's own device.
         check_options: given to ``Backend.open`` beside the target's while the files are checked,
             before they are in their place.
@@ -150,6 +166,8 @@ class Exporter(ABC):
     artifact_format: ClassVar[str | None] = None
     packages: ClassVar[tuple[str, ...]] = ("torch",)
     max_buckets: ClassVar[int] = 1
+    tries_precisions: ClassVar[bool] = True
+    option_help: ClassVar[Mapping[str, str]] = {}
     check_device: ClassVar[str | None] = None
     check_options: ClassVar[Mapping[str, Any]] = {}
 
@@ -181,6 +199,15 @@ class Exporter(ABC):
             written.append(exported)
         return tuple(written)
 
+    def prepared(self, request: ExportRequest) -> ExportRequest:
+        """The request with what its options change of it.
+
+        Raises:
+            UnknownNameError: an unknown option or value.
+            ExportError: options that do not go together.
+        """
+        return request
+
     def check_backend(self, target: Target) -> str:
         """Name of the backend that the files are checked with on this machine.
 
@@ -190,7 +217,7 @@ class Exporter(ABC):
 
     def options(self, request: ExportRequest) -> dict[str, Any]:
         """What the bundle passes to ``Backend.open`` on the device: the target's own."""
-        return request.target.backend_options(request.precision)
+        return request.backend_options()
 
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that shape the files."""
@@ -217,6 +244,15 @@ class Exporter(ABC):
             raise ExportError(
                 f"{len(request.buckets)} prompt buckets were asked for, and a decoder in format "
                 f"{self.name!r} holds at most {self.max_buckets}: give the largest alone, or none."
+            )
+
+        for name in request.options:
+            if name not in self.option_help:
+                raise UnknownNameError(f"option of format {self.name}", name, self.option_help)
+        planned = set() if request.plan is None else request.plan.precisions
+        for precision in sorted(planned & set(WEIGHTS_ONLY) - set(self.precisions)):
+            raise ExportError(
+                f"The plan wants {precision.value!r}, which format {self.name!r} does not store."
             )
 
     @abstractmethod

@@ -32,7 +32,7 @@ from samedge.errors import (
 )
 from samedge.export import base, choice, parity
 from samedge.export.base import DIALECTS, ExportedGraph, ExportRequest, ExportResult, Progress
-from samedge.export.quantization import plan_of
+from samedge.export.quantization import check_plan, plan_of
 from samedge.export.sources import opened_model, photo_paths, read_photos, spread
 from samedge.feeds import Bucket, fitting_bucket
 from samedge.manifest import (
@@ -44,6 +44,7 @@ from samedge.manifest import (
     bundle_id,
 )
 from samedge.models.sam import PromptableModel
+from samedge.opening import open_graph
 from samedge.predictor import Predictor
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
@@ -67,6 +68,7 @@ def export(
     plan: PrecisionPlan | None = None,
     dialects: Sequence[str] = (),
     buckets: Sequence[Bucket] | None = None,
+    options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Export a model for a platform into a bundle, and prove that it still is that model.
@@ -92,6 +94,7 @@ def export(
         plan: precisions by module; ``None`` takes the precision's default plan.
         dialects: further decoders, such as ``"meta"``.
         buckets: fixed ``(B, N)`` of the decoder; ``None`` takes the target's, ``()`` means none.
+        options: of the format, by name; see :attr:`samedge.export.base.Exporter.option_help`.
         progress: hears of every step.
 
     Returns:
@@ -127,12 +130,16 @@ def export(
         images=photos,
         calibration=data,
         plan=plan,
+        options=dict(options or {}),
         progress=report,
     )
+    check_plan(request)
+    request = base.get(platform_row.format).prepared(request)
     rules = _Rules(max_drop, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
     with _float_reference(request, always=is_free and data is not None) as reference:
-        if is_free and reference is not None:
+        tries = base.get(platform_row.format).tries_precisions
+        if is_free and tries and reference is not None:
             result = _fastest(request, Path(output), rules, reference)
         else:
             result = _written(request, Path(output), rules, reference)
@@ -159,8 +166,7 @@ class _Rules:
 def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Predictor | None]:
     """The same model in fp32, opened; ``None`` where nothing is compared with it.
 
-    For a platform without fp32 it is ONNX Runtime's. Where files are checked by an interpreter
-    instead of the platform's own backend, accuracy is left to ``samedge eval`` on the device.
+    For a platform without fp32 it is ONNX Runtime's.
     """
     if request.precision is Precision.FP32 and not always:
         yield None
@@ -169,12 +175,9 @@ def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Predic
     if Precision.FP32 not in set(row.precisions) & set(base.get(row.format).precisions):
         row = target_named("cpu")
     plain = dataclasses.replace(
-        request, target=row, precision=Precision.FP32, dialects=(), plan=None
+        request, target=row, precision=Precision.FP32, dialects=(), plan=None, options={}
     )
     exporter = base.get(row.format)
-    if exporter.check_backend(row) not in (row.backend, "onnxruntime"):
-        yield None
-        return
     with tempfile.TemporaryDirectory() as scratch, BundleWriter(Path(scratch, "fp32")) as writer:
         request.progress(note="fp32 for comparison")
         staged = _staged(plain, exporter, writer)
@@ -266,6 +269,11 @@ def _written(
     )
 
 
+def _timed(request: ExportRequest) -> bool:
+    """Whether latency can tell precisions apart; without it one candidate needs no trial."""
+    return _is_platform(base.get(request.target.format), request.target)
+
+
 def _accuracy(
     request: ExportRequest, reference: Predictor | None, candidate: Predictor, rules: _Rules
 ) -> Accuracy | None:
@@ -278,7 +286,7 @@ def _accuracy(
             candidate,
             request.calibration or load_calibration(),
             max_drop=rules.accuracy,
-            timed=_is_platform(base.get(request.target.format), request.target),
+            timed=_timed(request),
             on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
         )
     except CalibrationError as error:
@@ -294,7 +302,7 @@ def _checking(
     backend = runtimes.get(exporter.check_backend(target))
     if not _is_platform(exporter, target):
         return backend, exporter.check_device, dict(exporter.check_options)
-    options = {**target.backend_options(request.precision), **exporter.check_options}
+    options = {**request.backend_options(), **exporter.check_options}
     return backend, target.device, options
 
 
@@ -313,6 +321,8 @@ def _artifact(writer: BundleWriter, exported: ExportedGraph) -> ArtifactRecord:
         inputs=exported.graph.input_records(),
         outputs=exported.graph.output_records(),
         extra_files=exported.extra_files,
+        options=exported.options,
+        device=exported.device,
     )
 
 
@@ -378,8 +388,8 @@ def _canary(
     size = request.model.image_size
     canary = record_canary(reference.encoder, reference.decoder, input_size=size)
     with (
-        backend.open(staged.artifact_path("encoder"), device=device, options=options) as encoder,
-        backend.open(staged.artifact_path("decoder"), device=device, options=options) as decoder,
+        open_graph(staged, "encoder", backend, device=device, options=options) as encoder,
+        open_graph(staged, "decoder", backend, device=device, options=options) as decoder,
     ):
         check_canary(
             canary,

@@ -6,13 +6,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from samedge.calibration import base as quantizers
 from samedge.calibration.base import Converted
 from samedge.calibration.dataset import FEW_IMAGES, load_calibration
-from samedge.calibration.plan import PrecisionPlan, default_plan
+from samedge.calibration.plan import PrecisionPlan, check_modules, default_plan, load_plan
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
 from samedge.export.parity import Reference
+from samedge.models.zoo import WEIGHTS
 from samedge.types import Array, Precision
 
 logger = logging.getLogger(__name__)
@@ -46,14 +49,41 @@ def quantized(
     )
 
 
+def check_plan(request: ExportRequest) -> None:
+    """Refuse a plan that speaks of modules which the model does not have.
+
+    Raises:
+        CalibrationError: names the module, and the nearest one.
+    """
+    if request.plan is not None:
+        graphs = EncoderGraph(request.model), DecoderGraph(request.model)
+        check_modules(request.plan, (name for graph in graphs for name, _ in graph.named_modules()))
+
+
 def plan_of(request: ExportRequest) -> PrecisionPlan:
-    """The request's plan, or the default one of its precision."""
+    """The request's plan, or the default one of its precision.
+
+    An embedded model comes with a plan, which says what of it must not be quantized.
+    """
     if request.plan is not None:
         return request.plan
+    plan = _usual_plan(request)
+    own = WEIGHTS / f"{request.source.name}.plan.json"
+    if request.precision is not Precision.INT8 or not own.is_file():
+        return plan
+    return plan.with_rows(
+        msgspec.structs.replace(row, precision=plan.rest) for row in load_plan(own).modules
+    )
+
+
+def _usual_plan(request: ExportRequest) -> PrecisionPlan:
     if request.precision in (Precision.FP16, Precision.BF16):
         precision = request.precision.value
         return PrecisionPlan(default=precision, rest=precision)
-    if request.target.format == "tensorrt":  # tensor cores multiply nothing wider at full speed
+    if request.precision not in (Precision.FP32, Precision.INT8):  # weights alone, of all modules
+        return PrecisionPlan(default=request.precision.value, rest=Precision.FP16.value)
+    # Tensor cores and the Neural Engine multiply nothing wider at full speed.
+    if request.target.format in ("tensorrt", "coreml"):
         return default_plan(Precision.FP16)
     options = request.target.backend_options(request.precision)
     computes_bf16 = options.get("inference_precision") == Precision.BF16.value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,31 @@ class MilSession(Session):
             spec.name: results[spec.name].numpy().astype(spec.dtype, copy=False)
             for spec in self.outputs
         }
+
+    def observe(
+        self, feeds: Mapping[str, Array], watcher: Callable[[str, Tensor], None]
+    ) -> dict[str, Array]:
+        """Run once and show every tensor with floats, the inputs first, to ``watcher``.
+
+        Args:
+            feeds: one array an input.
+            watcher: called with a tensor's name in the program and its values.
+
+        Returns:
+            The outputs, as of ``run``.
+
+        Raises:
+            TensorMismatchError: the feeds do not fit.
+            InferenceError: an operation failed.
+        """
+        self._check(feeds)
+        tensors = self._tensors(feeds)
+        for name, tensor in tensors.items():
+            watcher(name, tensor)
+        results = self._ready().run(
+            tensors, observe=lambda op, _, result: watcher(op.outputs[0][0], result)
+        )
+        return {name: value.numpy() for name, value in results.items()}
 
     def overflow_report(self, feeds: Mapping[str, Array]) -> tuple[OverflowRisk, ...]:
         """Run once and say how near each operation comes to the largest fp16 number.

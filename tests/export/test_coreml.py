@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from samedge.ane import lint_package
+from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import BackendUnavailableError, ExportError
 from samedge.export._coreml import EXPORTER
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.coreml.attributes import check_attributes
 from samedge.export.coreml.compression import compress
-from samedge.export.coreml.conversion import MinimumOs, convert
+from samedge.export.coreml.conversion import convert
+from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, folded
 from samedge.export.pipeline import export
 from samedge.models.sam import PaintedSam, Sam
@@ -123,8 +125,10 @@ def half_encoders(painted: PaintedSam) -> dict[str, Any]:
     [
         (Precision.FP16, 50, 0.62),
         (Precision.W8, 30, 0.4),
+        (Precision.P8, 30, 0.4),
         (Precision.W6, 15, 0.35),
         (Precision.W4, 8, 0.3),
+        (Precision.P4, 5, 0.3),
     ],
 )
 def test_precisions(
@@ -138,7 +142,7 @@ def test_precisions(
 ) -> None:
     model = half_encoders["iOS18" if precision is Precision.W4 else "iOS17"]
     path = tmp_path / "encoder.mlpackage"
-    (model if precision is Precision.FP16 else compress(model, precision)).save(str(path))
+    (model if precision is Precision.FP16 else compress(model, all_in(precision))).save(str(path))
     image = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8)
     with torch.inference_mode():
         expected = EncoderGraph(painted)(image).numpy()
@@ -151,9 +155,13 @@ def test_precisions(
     assert share < largest_share
 
 
-def test_unknown_compression_is_refused(half_encoders: dict[str, Any]) -> None:
-    with pytest.raises(ExportError, match="'bf16'"):
-        compress(half_encoders["iOS17"], Precision.BF16)
+def all_in(precision: Precision) -> PrecisionPlan:
+    return PrecisionPlan(default=precision.value, rest="fp16")
+
+
+def test_int8_without_ranges_is_refused(half_encoders: dict[str, Any]) -> None:
+    with pytest.raises(ExportError, match="calibration set"):
+        compress(half_encoders["iOS17"], all_in(Precision.INT8))
 
 
 def weight_bytes(package: Path) -> int:

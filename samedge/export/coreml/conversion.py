@@ -15,9 +15,9 @@ import dataclasses
 import math
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +26,15 @@ from torch import Tensor, nn
 from samedge.errors import ExportError
 from samedge.export.coreml.attributes import check_attributes, gelu_modes
 from samedge.export.coreml.library import coremltools, quiet
+from samedge.export.coreml.modules import module_lookup, module_names
+from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import Graph
+from samedge.feeds import Bucket
 from samedge.runtimes.mil.package import read_package
-
-MinimumOs = Literal["iOS16", "iOS17", "iOS18"]
-"""Oldest system that opens the package: iOS 16 goes with macOS 13, 17 with 14, 18 with 15."""
 
 IMAGE = "image"
 COORDINATES = "point_coords"
+_POINTS = (COORDINATES, "point_labels")
 _TERMINAL = ("sin", "cos", "exp", "clip")
 _COORDINATE_ARITHMETIC = frozenset(
     {
@@ -44,6 +45,7 @@ _COORDINATE_ARITHMETIC = frozenset(
     }
 )
 _SMALL = 1 << 16
+_MANY_POINTS = 32  # for an axis that varies
 
 
 def _tanh_gelu(x: Tensor, *, approximate: str = "none") -> Any:
@@ -80,13 +82,17 @@ class Conversion:
     Attributes:
         model: coremltools' ``MLModel``, not loaded.
         exported: torch's program as it was converted.
+        module_of: from the name of a weight or an operation to its module; empty: not known.
     """
 
     model: Any
     exported: Any
+    module_of: Callable[[str], str]
 
 
-def _trace(graph: Graph) -> tuple[Any, collections.Counter[str], dict[str, Tensor]]:
+def _trace(
+    graph: Graph, sizes: Sequence[Bucket]
+) -> tuple[Any, collections.Counter[str], dict[str, Tensor]]:
     """Torch's program for the converter, the GELU modes it must keep, and its example inputs."""
     example = {
         name: tensor.float().permute(0, 3, 1, 2).contiguous() if name == IMAGE else tensor
@@ -94,18 +100,36 @@ def _trace(graph: Graph) -> tuple[Any, collections.Counter[str], dict[str, Tenso
     }
     module: nn.Module = _FromPlanes(graph) if IMAGE in example else graph
     with torch.no_grad():
-        program = torch.export.export(module.eval(), tuple(example.values()))
+        program = torch.export.export(
+            module.eval(), tuple(example.values()), dynamic_shapes=_dynamic(example, sizes)
+        )
         modes = gelu_modes(program)
         return program.run_decompositions(_lowerings()), modes, example
 
 
-def _inputs(library: Any, example: dict[str, Tensor]) -> list[Any]:
-    return [
-        library.ImageType(name=name, shape=tuple(tensor.shape), color_layout="RGB")
-        if name == IMAGE
-        else library.TensorType(name=name, shape=tuple(tensor.shape), dtype=np.float32)
-        for name, tensor in example.items()
-    ]
+def _dynamic(
+    example: dict[str, Tensor], sizes: Sequence[Bucket]
+) -> tuple[dict[int, Any], ...] | None:
+    """The axis of points varies where a decoder takes several sizes."""
+    if len(sizes) < 2:
+        return None
+    counts = [count for _, count in sizes]
+    points = torch.export.Dim("points", min=min(counts), max=max(counts))
+    return tuple({1: points} if name in _POINTS else {} for name in example)
+
+
+def _inputs(library: Any, example: dict[str, Tensor], sizes: Sequence[Bucket]) -> list[Any]:
+    found = []
+    for name, tensor in example.items():
+        shape: Any = tuple(tensor.shape)
+        if name == IMAGE:
+            found.append(library.ImageType(name=name, shape=shape, color_layout="RGB"))
+            continue
+        if name in _POINTS and len(sizes) > 1:
+            every = [(batch, count, *shape[2:]) for batch, count in sizes]
+            shape = library.EnumeratedShapes(shapes=every, default=shape)
+        found.append(library.TensorType(name=name, shape=shape, dtype=np.float32))
+    return found
 
 
 class _HalfPrecision:
@@ -146,16 +170,23 @@ class _HalfPrecision:
 
 def _elements(operation: Any) -> int:
     shape = operation.outputs[0].shape or ()
-    return math.prod(int(n) if isinstance(n, int | np.integer) else _SMALL for n in shape)
+    return math.prod(int(n) if isinstance(n, int | np.integer) else _MANY_POINTS for n in shape)
 
 
-def convert(graph: Graph, *, half: bool, minimum_os: MinimumOs = "iOS17") -> Conversion:
+def convert(
+    graph: Graph,
+    *,
+    half: bool,
+    minimum_os: MinimumOs = "iOS17",
+    sizes: Sequence[Bucket] = (),
+) -> Conversion:
     """Convert a graph to an ML Program and check what no comparison of numbers would notice.
 
     Args:
         graph: fixed shapes; a decoder graph has a bucket.
         half: compute in fp16 (but for coordinates) instead of fp32.
         minimum_os: the oldest system that must open the package.
+        sizes: every ``(B, N)`` that a decoder takes, where there are several.
 
     Raises:
         ExportError: coremltools cannot convert it, or changed an attribute.
@@ -163,9 +194,10 @@ def convert(graph: Graph, *, half: bool, minimum_os: MinimumOs = "iOS17") -> Con
     """
     library = coremltools()
     with quiet():
-        exported, modes, example = _trace(graph)
+        exported, modes, example = _trace(graph, sizes)
         try:
-            model = _convert(library, exported, example, graph, half=half, minimum_os=minimum_os)
+            inputs = _inputs(library, example, sizes)
+            model = _convert(library, exported, inputs, graph, half=half, minimum_os=minimum_os)
         except Exception as error:
             traceback.clear_frames(error.__traceback__)  # they hold a folder of weights
             raise ExportError(
@@ -173,13 +205,13 @@ def convert(graph: Graph, *, half: bool, minimum_os: MinimumOs = "iOS17") -> Con
                 "another encoder, until coremltools learns this operator."
             ) from error
         _check_saved(model, exported, modes)
-    return Conversion(model, exported)
+    return Conversion(model, exported, module_lookup(module_names(exported)))
 
 
 def _convert(
     library: Any,
     exported: Any,
-    example: dict[str, Tensor],
+    inputs: list[Any],
     graph: Graph,
     *,
     half: bool,
@@ -190,7 +222,7 @@ def _convert(
         precision = library.transform.FP16ComputePrecision(op_selector=_HalfPrecision())
     return library.convert(
         exported,
-        inputs=_inputs(library, example),
+        inputs=inputs,
         outputs=[library.TensorType(name=name, dtype=np.float32) for name in graph.output_names],
         minimum_deployment_target=getattr(library.target, minimum_os),
         compute_precision=precision,

@@ -1,4 +1,4 @@
-"""The embedded models' decoder as the Neural Engine wants it: the same numbers, four axes throughout.
+"""The embedded models' decoder as the Neural Engine wants it: the same numbers in four axes.
 
 The plain module takes planes apart and puts them together again, which costs the Neural Engine a
 copy each time: a quarter of its operations only moved data. Here every tensor has four axes from
@@ -34,32 +34,40 @@ _SHARED = (
 )
 
 
-class _Blobs(nn.Module):
-    """Sums of Gaussians at the points, one plane a width, cut at 1.
+class _Profiles(nn.Module):
+    """Gaussians at the points along each axis, one plane a width.
 
     Args:
-        grid: side G of the planes.
         labels: what a point must be to count, by plane.
         sigmas: standard deviation as a fraction of the image, by plane.
     """
 
-    def __init__(self, grid: int, labels: Sequence[int], sigmas: Sequence[float]) -> None:
+    def __init__(self, labels: Sequence[int], sigmas: Sequence[float]) -> None:
         super().__init__()
         _constant(self, "label", torch.tensor(labels, dtype=torch.float32).view(1, -1, 1, 1))
         _constant(self, "scale", (0.5**0.5 / torch.tensor(sigmas)).view(1, -1, 1, 1))
         self.label: Tensor
         self.scale: Tensor
-        self.grid = grid
 
-    def forward(self, across: Tensor, down: Tensor, labels: Tensor) -> Tensor:
-        """Map (B, 1, N, G) distances to the grid and (B, 1, N, 1) labels to (B, K, G, G)."""
+    def forward(self, across: Tensor, down: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, 1, N, G) distances and (B, 1, N, 1) labels to two (B, K, N, G).
+
+        The second is 0 for the points that do not count.
+        """
         counts = (labels == self.label).to(across.dtype)
-        weighted = self._profile(down) * counts
-        return (weighted.transpose(2, 3) @ self._profile(across)).clamp(max=1.0)
+        return self._profile(across), self._profile(down) * counts
 
     def _profile(self, distance: Tensor) -> Tensor:
         cut = (distance * self.scale).clamp(-8.0, 8.0)
         return torch.exp(-(cut * cut))
+
+
+def _blobs(across: Tensor, down: Tensor) -> Tensor:
+    """Sums of Gaussians, cut at 1: (B, K, N, G) profiles to (B, K, G, G).
+
+    A Gaussian is the product of its profiles, so the sum over points is one product of matrices.
+    """
+    return (down.transpose(2, 3) @ across).clamp(max=1.0)
 
 
 class _Box(nn.Module):
@@ -99,6 +107,54 @@ class _Box(nn.Module):
         return inside.clamp(-_CELLS_CUT, _CELLS_CUT), ratio * ratio, half
 
 
+class PaintedPoints(nn.Module):
+    """All arithmetic on coordinates: points and boxes to profiles along each axis.
+
+    Args:
+        image_size: side S of the input, in pixels.
+        centres: (G,) centres of the cells, as fractions of the image.
+    """
+
+    output_names = (
+        *("click_across", "click_down", "prior_across", "prior_down"),
+        *("edge_across", "edge_down", "ratio_across", "ratio_down", "box_present", "box_small"),
+    )
+
+    def __init__(self, image_size: int, centres: Tensor) -> None:
+        super().__init__()
+        self.image_size, self.grid = image_size, image_size // 4
+        clicks = [FOREGROUND, FOREGROUND, BACKGROUND, BACKGROUND]
+        self.clicks = _Profiles(clicks, CLICK_SIGMAS * 2)
+        self.priors = _Profiles([FOREGROUND] * len(PRIOR_SIGMAS), PRIOR_SIGMAS)
+        self.box = _Box(image_size)
+        _constant(self, "columns", centres.view(1, 1, 1, -1))
+        _constant(self, "rows", centres.view(1, 1, -1, 1))
+        self.columns: Tensor
+        self.rows: Tensor
+
+    def forward(self, point_coords: Tensor, point_labels: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, N, 2) points and (B, N) labels to the tensors of ``output_names``."""
+        coords = (point_coords.unsqueeze(1) + 0.5) / self.image_size  # (B, 1, N, 2)
+        labels = point_labels.view(point_labels.shape[0], 1, -1, 1)
+        x, y = coords[..., :1], coords[..., 1:]
+        across, down = self.columns - x, self.columns - y
+        chosen = (labels == self.box.corners).to(coords.dtype)
+        edge_x, ratio_x, half_x = self.box(x, chosen, self.columns)
+        edge_y, ratio_y, half_y = self.box(y, chosen, self.rows)
+        present = (labels == BOX_TOP_LEFT).to(coords.dtype).sum(2, keepdim=True).clamp(max=1.0)
+        small = (6.0 - (half_x + half_y) * (0.5 * self.grid)) * 0.25
+        small = small.clamp(0.0, 1.0) * present
+        blobs = (*self.clicks(across, down, labels), *self.priors(across, down, labels))
+        return *blobs, edge_x, edge_y, ratio_x, ratio_y, present, small
+
+    def output_shapes(self, batch: int, count: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the outputs for N points, in order."""
+        side = self.grid
+        clicks, priors = (batch, 4, count, side), (batch, len(PRIOR_SIGMAS), count, side)
+        row, column, flag = (batch, 1, 1, side), (batch, 1, side, 1), (batch, 1, 1, 1)
+        return clicks, clicks, priors, priors, row, column, row, column, flag, flag
+
+
 class PlanarPaintedDecoder(nn.Module):
     """A painted decoder, equal to ``PaintedDecoder`` up to rounding, for one image.
 
@@ -110,16 +166,8 @@ class PlanarPaintedDecoder(nn.Module):
         super().__init__()
         self.image_size, self.grid = decoder.image_size, decoder.image_size // 4
         self.heads, self.head_dim = decoder.config.heads, decoder.config.head_dim
-        clicks = [FOREGROUND, FOREGROUND, BACKGROUND, BACKGROUND]
-        self.clicks = _Blobs(self.grid, clicks, CLICK_SIGMAS * 2)
-        self.priors = _Blobs(self.grid, [FOREGROUND] * len(PRIOR_SIGMAS), PRIOR_SIGMAS)
-        self.box = _Box(self.image_size)
-        centres = decoder.painter.centres.detach().clone()
-        _constant(self, "columns", centres.view(1, 1, 1, -1))
-        _constant(self, "rows", centres.view(1, 1, -1, 1))
+        self.prompts = PaintedPoints(self.image_size, decoder.painter.centres.detach())
         _constant(self, "plane", torch.ones(1, 1, self.grid, self.grid))
-        self.columns: Tensor
-        self.rows: Tensor
         self.plane: Tensor
         for name in _SHARED:
             self.add_module(name, getattr(decoder, name))
@@ -137,9 +185,16 @@ class PlanarPaintedDecoder(nn.Module):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """As of ``PaintedDecoder``, for (1, C, S/16, S/16) embeddings."""
+        points = self.prompts(point_coords, point_labels)
+        return self.decode(image_embeddings, mask_input, has_mask_input, *points)
+
+    def decode(
+        self, image_embeddings: Tensor, mask_input: Tensor, has_mask_input: Tensor, *points: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same from the outputs of ``prompts``."""
         has = has_mask_input.view(-1, 1, 1, 1)
         earlier = mask_input.clamp(-8.0, 8.0) * has
-        paint = self._paint(point_coords, point_labels)
+        paint = _paint(*points)
         flags = [self.plane * paint.present, earlier, self.plane * has]
         painted = torch.cat([paint.clicks, paint.edges, paint.sharp, paint.radius, *flags], 1)
 
@@ -163,27 +218,6 @@ class PlanarPaintedDecoder(nn.Module):
 
         logits = self.masks(fine) + self.prior(painted, paint, has)
         return logits, self.quality(logits, fine, coarse)
-
-    def _paint(self, point_coords: Tensor, point_labels: Tensor) -> _Paint:
-        coords = (point_coords.unsqueeze(1) + 0.5) / self.image_size  # (B, 1, N, 2)
-        labels = point_labels.view(point_labels.shape[0], 1, -1, 1)
-        x, y = coords[..., :1], coords[..., 1:]
-        across, down = self.columns - x, self.columns - y
-        chosen = (labels == self.box.corners).to(coords.dtype)
-        edge_x, ratio_x, half_x = self.box(x, chosen, self.columns)
-        edge_y, ratio_y, half_y = self.box(y, chosen, self.rows)
-        present = (labels == BOX_TOP_LEFT).to(coords.dtype).sum(2, keepdim=True).clamp(max=1.0)
-        edges = torch.minimum(edge_x, edge_y) * present
-        small = (6.0 - (half_x + half_y) * (0.5 * self.grid)) * 0.25
-        return _Paint(
-            clicks=self.clicks(across, down, labels),
-            priors=self.priors(across, down, labels),
-            edges=edges,
-            sharp=edges.clamp(-1.0, 1.0),
-            radius=(ratio_x + ratio_y).clamp(max=4.0) * present,
-            present=present,
-            small=small.clamp(0.0, 1.0) * present,
-        )
 
     def _match(self, embeddings: Tensor, paint: _Paint, earlier: Tensor) -> Tensor:
         keys = self.image_keys(embeddings)
@@ -220,6 +254,30 @@ class _Paint:
     radius: Tensor
     present: Tensor
     small: Tensor
+
+
+def _paint(  # the outputs of PaintedPoints, in order
+    click_across: Tensor,
+    click_down: Tensor,
+    prior_across: Tensor,
+    prior_down: Tensor,
+    edge_across: Tensor,
+    edge_down: Tensor,
+    ratio_across: Tensor,
+    ratio_down: Tensor,
+    present: Tensor,
+    small: Tensor,
+) -> _Paint:
+    edges = torch.minimum(edge_across, edge_down) * present
+    return _Paint(
+        clicks=_blobs(click_across, click_down),
+        priors=_blobs(prior_across, prior_down),
+        edges=edges,
+        sharp=edges.clamp(-1.0, 1.0),
+        radius=(ratio_across + ratio_down).clamp(max=4.0) * present,
+        present=present,
+        small=small,
+    )
 
 
 class _Prior(nn.Module):

@@ -23,6 +23,7 @@ from samedge.models.sam import Sam
 from samedge.types import BACKGROUND, BOX_TOP_LEFT, PADDING
 
 _LABELS = 4
+_MOST_POINTS = 256
 
 
 class PlanarSamDecoder(nn.Module):
@@ -38,7 +39,7 @@ class PlanarSamDecoder(nn.Module):
         super().__init__()
         decoder, prompts = model.mask_decoder, model.prompt_encoder
         self.side, self.num_masks = model.image_size // 16, decoder.num_masks
-        self.prompts = _Prompts(prompts)
+        self.prompts = SamPoints(prompts)
         self.mask_downscaling = prompts.mask_downscaling
         self.no_mask = prompts.no_mask_embedding
         self.grid = prompts.grid
@@ -60,11 +61,16 @@ class PlanarSamDecoder(nn.Module):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """As ``Sam.decode``, for (1, C, S/16, S/16) embeddings."""
+        points = self.prompts(point_coords, point_labels)
+        return self.decode(image_embeddings, mask_input, has_mask_input, *points)
+
+    def decode(
+        self, image_embeddings: Tensor, mask_input: Tensor, has_mask_input: Tensor, *points: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same from the outputs of ``prompts``."""
         image = image_embeddings + self._dense(mask_input, has_mask_input)
         channels, cells = image.shape[1], self.side * self.side
-        image = image.view(-1, 1, channels, cells)
-        prompts, bias = self.prompts(point_coords, point_labels)
-        tokens, image = self._transform(prompts, bias, image)
+        tokens, image = self._transform(*points, image.view(-1, 1, channels, cells))
         grid = image.view(-1, channels, self.side, self.side)
         return self._masks(tokens, self.upscaling(grid)), self._quality(tokens)
 
@@ -103,13 +109,14 @@ def _layers(layers: nn.ModuleList) -> list[TwoWayLayer]:
     return [layer for layer in layers if isinstance(layer, TwoWayLayer)]
 
 
-class _Prompts(nn.Module):
+class SamPoints(nn.Module):
     """Points to tokens and to what keeps padding out of the attention.
 
     A cosine is a sine a quarter turn on, and a label's embedding is a product with its one-hot
     code, so that nothing is concatenated.
     """
 
+    output_names = ("prompt_tokens", "prompt_bias")
     turns: Tensor
     phase: Tensor
     kinds: Tensor
@@ -137,12 +144,18 @@ class _Prompts(nn.Module):
         inside = (labels >= 0).to(position.dtype)
         return inside * position + code @ self.embeddings, _token_bias(labels)
 
+    def output_shapes(self, batch: int, count: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the outputs for N points, in order."""
+        return (batch, 1, count, self.turns.shape[1]), (batch, 1, count, 1)
+
 
 def _token_bias(labels: Tensor) -> Tensor:
     """As ``prompt_encoder.token_bias``, for (B, 1, N, 1) labels."""
     padding = (labels == PADDING).to(labels.dtype)
-    earlier = torch.tril(torch.ones(labels.shape[2], labels.shape[2]), diagonal=-1)
-    repeated = (earlier @ padding).clamp(max=1.0)
+    # How many came before, as a sum over a window that reaches back to the first, whatever N is.
+    window = nn.functional.pad(padding, (0, 0, _MOST_POINTS - 1, 0))
+    before = nn.functional.conv2d(window, torch.ones(1, 1, _MOST_POINTS, 1)) - padding
+    repeated = before.clamp(0.0, 1.0)
     largest = labels.amax(dim=2, keepdim=True)
     without = (largest >= BOX_TOP_LEFT).to(labels.dtype) + (largest < BACKGROUND).to(labels.dtype)
     surplus = (repeated + without).clamp(max=1.0) * padding
@@ -177,16 +190,15 @@ class _ImageReadsTokens(HeadProjections):
 
     def forward(self, image: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Attend from (B, 1, C, P) positions to (B, 1, T, C) tokens; (B, 1, C, P)."""
-        count, channels = keys.shape[2:]
+        batch, channels, positions = image.shape[0], image.shape[2], image.shape[3]
         projected = keys @ self.k_weight + self.k_bias  # (B, H, T, d)
         offset = (projected * self.q_bias).sum(3, keepdim=True) + bias
         scores = (projected @ self.q_weight.transpose(1, 2)) @ image + offset  # (B, H, T, P)
         # A head's weights sum to one, so each value may carry a head's share of the output's bias.
         carried = (values @ self.v_weight + self.v_bias) @ self.out_weight
         carried = carried + self.out_bias / self.heads
-        rows = self.heads * count
-        attention = torch.softmax(scores, dim=2).view(-1, 1, rows, image.shape[3])
-        return carried.view(-1, 1, rows, channels).transpose(2, 3) @ attention
+        attention = torch.softmax(scores, dim=2).reshape(batch, 1, -1, positions)
+        return carried.reshape(batch, 1, -1, channels).transpose(2, 3) @ attention
 
 
 class _RowNorm(nn.Module):

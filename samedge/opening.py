@@ -1,0 +1,60 @@
+"""Opening a bundle's graphs, each with what its file needs beside the bundle's options.
+
+Where a bundle keeps the arithmetic on points in a graph of its own, the two decode as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from samedge.bundle import Bundle
+from samedge.runtimes.base import Backend, Session
+from samedge.runtimes.chained import ChainedSession
+
+PROMPTS = "prompts"
+"""Role of a graph that makes some of the decoder's inputs from points and labels."""
+
+
+def open_graph(
+    bundle: Bundle,
+    role: str,
+    backend: Backend,
+    *,
+    device: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Session:
+    """Open the graph with a role.
+
+    Args:
+        bundle: where it lies.
+        role: ``encoder`` or ``decoder``; a decoder comes with the ``prompts`` graph before it.
+        backend: what opens it.
+        device: the backend's own string; a file that names its own device keeps to that.
+        options: for the backend, beside the file's own.
+
+    Raises:
+        BundleError: the bundle has none, or its files changed.
+        InferenceError: the backend cannot open it.
+    """
+    session = _open(bundle, role, backend, device, options)
+    has_prompts = any(record.role == PROMPTS for record in bundle.manifest.artifacts)
+    if role != "decoder" or not has_prompts:
+        return session
+    try:
+        return ChainedSession(_open(bundle, PROMPTS, backend, device, options), session)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _open(
+    bundle: Bundle,
+    role: str,
+    backend: Backend,
+    device: str | None,
+    options: Mapping[str, Any] | None,
+) -> Session:
+    record = bundle.artifact(role)
+    own = {**(options or {}), **record.options}
+    return backend.open(bundle.artifact_path(role), device=record.device or device, options=own)

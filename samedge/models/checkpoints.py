@@ -28,6 +28,8 @@ _SAFE_TORCH = (2, 10)
 """First release without the known holes of ``weights_only`` (CVE-2025-32434, CVE-2026-24747)."""
 
 _NAMED_AT_MOST = 12
+_STRIDE = 32
+"""Of the coarsest stage of any encoder here."""
 
 
 def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> PromptableModel:
@@ -37,7 +39,8 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> Promp
         path: official ``.pth`` or ``.pt``, a safetensors file of Hugging Face's ``SamModel`` (or
             its folder), or one written by :func:`save_checkpoint`.
         image_size: side of the input to build for. ``None`` takes the checkpoint's own. SAM's ViT
-            carries tables of positions for one size and takes no other.
+            carries tables of positions for one size and takes no other; others take multiples of
+            32.
 
     Returns:
         The model in evaluation mode, fp32, on the CPU; its ``requires_grad`` is off.
@@ -112,7 +115,8 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # an unpickler meeting strange bytes raises whatever it likes
         raise CheckpointError(
             f"{file} could not be read as plain weights ({_reason(error)}). It is "
-            "truncated, or it holds more than tensors, which samedge never unpickles: save its state_dict() instead."
+            "truncated, or it holds more than tensors, which samedge never unpickles: save its "
+            "state_dict() instead."
         ) from error
     return _flat(state, file)
 
@@ -236,6 +240,12 @@ def _resized(spec: ModelSpec, image_size: int) -> ModelSpec:
         raise CheckpointError(
             f"This ViT was trained at {spec.image_size} px and holds tables of positions for that "
             f"size, not for {image_size} px: leave the input size out, or take another model."
+        )
+    if image_size < _STRIDE or image_size % _STRIDE:
+        nearest = max(round(image_size / _STRIDE), 1) * _STRIDE
+        raise CheckpointError(
+            f"The input size is {image_size} px, expected a multiple of {_STRIDE}, by which "
+            f"encoders reduce it: take {nearest}."
         )
     return msgspec.structs.replace(spec, image_size=image_size)
 

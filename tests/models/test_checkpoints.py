@@ -18,6 +18,7 @@ from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.keymaps import DIALECTS, MOBILE_SAM
 from samedge.models.sam import PaintedSam, Sam
 from samedge.models.spec import ModelSpec
+from samedge.models.zoo import load_model
 
 TINY = {"widths": [8, 16, 20, 32], "depths": [1, 1, 2, 1], "heads": [1, 2, 2, 4]}
 DECODER = {"embed_dim": 32, "mlp_dim": 48}
@@ -59,6 +60,28 @@ def test_mobile_sam_at_another_size(tmp_path: Path) -> None:
     _, state = mobile_sam_state()
     torch.save(state, tmp_path / "mobile_sam.pt")
     assert load_checkpoint(tmp_path / "mobile_sam.pt", image_size=128).image_size == 128
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(100, 96), (0, 32), (-64, 32), (1000, 992)])
+def test_a_size_that_does_not_divide_is_refused(tmp_path: Path, size: int, nearest: int) -> None:
+    _, state = mobile_sam_state()
+    torch.save(state, tmp_path / "mobile_sam.pt")
+    with pytest.raises(CheckpointError, match=f"is {size} px, .* multiple of 32.* take {nearest}"):
+        load_checkpoint(tmp_path / "mobile_sam.pt", image_size=size)
+
+
+@pytest.mark.parametrize("size", [96, 160, 224])
+def test_every_multiple_of_the_stride_works(tmp_path: Path, size: int) -> None:
+    _, state = mobile_sam_state()
+    torch.save(state, tmp_path / "mobile_sam.pt")
+    models = (
+        load_checkpoint(tmp_path / "mobile_sam.pt", image_size=size),
+        load_model("samedge-nano", image_size=size),
+    )
+    for model in models:
+        with torch.inference_mode():
+            embedding = model.encode(torch.zeros(1, size, size, 3, dtype=torch.uint8))
+        assert embedding.shape[2:] == (size // 16, size // 16)
 
 
 def test_a_vit_refuses_another_size(meta_file: Path) -> None:

@@ -65,7 +65,7 @@ DEFAULT_MODEL = "samedge-nano"
     "--input-size",
     type=click.IntRange(64, 4096),
     metavar="S",
-    help="Side of the square input, pixels. [default: the model's own]",
+    help="Side of the square input, pixels, a multiple of 32. [default: the model's own]",
 )
 @click.option(
     "-o",

@@ -6,6 +6,7 @@ find may crash the interpreter when it is imported, and must not take the report
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -111,7 +112,11 @@ def known_problems(reports: Sequence[BackendReport]) -> list[Problem]:
             devices={report.name: report.devices for report in reports if report.available},
             tensorrt=machine.tensorrt,
             jetpack=machine.jetpack,
+            tensorrt_imports=importlib.util.find_spec("tensorrt") is not None,
             cuda_driver=machine.cuda_driver,
+            capabilities=[
+                gpu.compute_capability for gpu in machine.gpus or () if gpu.compute_capability
+            ],
         )
     )
 

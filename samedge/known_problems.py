@@ -24,14 +24,18 @@ class Facts:
         devices: the devices that each available backend found.
         tensorrt: version of TensorRT, from pip or from the system.
         jetpack: release of JetPack, or ``L4T`` and the release that it is built on.
+        tensorrt_imports: whether Python finds TensorRT's module.
         cuda_driver: the newest CUDA that the driver runs.
+        capabilities: compute capabilities of the NVIDIA GPUs.
     """
 
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     devices: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     tensorrt: str | None = None
     jetpack: str | None = None
+    tensorrt_imports: bool = True
     cuda_driver: str | None = None
+    capabilities: Sequence[str] = ()
 
     def version(self, package: str) -> Version | None:
         """An installed package's version, ``None`` where it is not installed."""
@@ -166,6 +170,36 @@ def _jetpack_major(release: str | None) -> int | None:
     return _JETPACK_OF_L4T.get(version[0]) if "L4T" in (release or "") else version[0]
 
 
+def _tensorrt_out_of_sight(facts: Facts) -> Problem | None:
+    # JetPack installs TensorRT's module for the system's own Python alone.
+    if facts.jetpack is None or facts.tensorrt is None or facts.tensorrt_imports:
+        return None
+    return Problem(
+        name="tensorrt-venv",
+        message=f"JetPack's TensorRT {facts.tensorrt} is here, and this Python does not find it: "
+        "its module belongs to the system's Python, and a virtual environment shuts that out.",
+        fix="/usr/bin/python3 -m venv --system-site-packages .venv && "
+        ".venv/bin/pip install 'samedge[tensorrt]'",
+    )
+
+
+_RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+def _tensorrt_rtx_and_gpu(facts: Facts) -> Problem | None:
+    # The compute capabilities that tensorrt_rtx 1.7 offers to build for.
+    others = sorted(set(facts.capabilities) - set(_RTX_CAPABILITIES))
+    if "tensorrt-rtx" not in facts.versions or facts.tensorrt is not None or not others:
+        return None
+    return Problem(
+        name="tensorrt-rtx-gpu",
+        message=f"TensorRT for RTX {facts.versions['tensorrt-rtx']} has no kernels for compute "
+        f"capability {', '.join(others)}, only for {', '.join(_RTX_CAPABILITIES)}: data-centre "
+        "and Jetson GPUs need TensorRT itself.",
+        fix="pip install tensorrt",
+    )
+
+
 def _cuda_python_and_driver(facts: Facts) -> Problem | None:
     # cuda.bindings' support policy: a release works within its own major version of CUDA.
     bindings = facts.version("cuda-bindings") or facts.version("cuda-python")
@@ -213,6 +247,8 @@ RULES: tuple[Callable[[Facts], Problem | None], ...] = (
     _coremltools_and_numpy,
     _packages_that_overwrite_one_another,
     _tensorrt_and_jetpack,
+    _tensorrt_out_of_sight,
+    _tensorrt_rtx_and_gpu,
     _cuda_python_and_driver,
     _openvino_half_precision,
     _onnxruntime_on_a_mac,

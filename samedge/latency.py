@@ -184,7 +184,7 @@ def verdict(subject: Subject, values: Sequence[float], *, deadline_ms: float) ->
         deadline_ms=deadline_ms,
         met=met,
         p99_ms=_rounded(p99),
-        late=round(late / len(values), 6) if values else 0.0,
+        late=round(late / len(values), 6) if values else None,
         n=len(values),
         why=why,
         **subject_fields(subject),

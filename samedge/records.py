@@ -282,9 +282,21 @@ class Verdict(Subject, frozen=True, kw_only=True):
     deadline_ms: float
     met: bool | None
     p99_ms: float | None
-    late: float
+    late: float | None
     n: int
     why: str
+
+
+class ResidencyRow(Subject, frozen=True, kw_only=True):
+    """Where the library plans to execute one graph, where it says so.
+
+    Attributes:
+        role: ``encoder`` or ``decoder``.
+        shares: of the estimated cost, by engine such as ``ne``, ``gpu``, ``cpu``.
+    """
+
+    role: str
+    shares: dict[str, float]
 
 
 class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,6 +308,7 @@ class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
     prompt_rate: list[RateRow] = []
     sustained: list[SustainedRow] = []
     deadline: list[Verdict] = []
+    residency: list[ResidencyRow] = []
     warnings: list[str] = []
     workload: dict[str, Any] = {}
     command: str | None = None

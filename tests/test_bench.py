@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samedge import _system, bench_worker, environment, latency, power
+from samedge import _system, bench_worker, disturbance, environment, latency, power
 from samedge import bench as bench_module
 from samedge.bench import EFFORTS, Effort, Plan, bench, effort, find_images
 from samedge.bench_process import Contestant
@@ -58,6 +58,8 @@ def make(bundle, *, backend, device, threads):
         os.abort()
     subject = {"bundle": bundle, "backend": backend, "device": "cpu", "artifact_bytes": 123,
                "input_size": 512 if backend == "slow" else 1024}
+    if backend == "slow":
+        subject["residency"] = {"encoder": {"ne": 0.75, "cpu": 0.25}}
     return _opened(4.0 if backend == "slow" else 2.0), subject
 """
 
@@ -143,6 +145,10 @@ class TestBench:
         rates = {(r.backend, r.prompts_per_frame): r.frames_per_s for r in record.prompt_rate}
         assert rates["fast", 1] > rates["fast", 8]
         assert set(rates) == {(b, n) for b in ("fast", "slow") for n in (1, 8)}
+
+    def test_where_the_library_runs_what(self, record: BenchRecord) -> None:
+        (row,) = record.residency
+        assert (row.backend, row.role, row.shares) == ("slow", "encoder", {"ne": 0.75, "cpu": 0.25})
 
     def test_sustained_run(self, record: BenchRecord) -> None:
         assert [row.backend for row in record.sustained] == ["fast", "slow"]
@@ -299,6 +305,7 @@ class TestLatency:
         found = verdict(Subject(bundle="b", backend="x"), values, deadline_ms=33)
         assert found.met is met
         assert why in found.why
+        assert (found.late is None) == (not values)  # not measured is null, never 0
 
 
 def _write(root: Path, files: dict[str, str]) -> None:
@@ -493,6 +500,12 @@ class TestDisturbance:
         assert times is not None
         assert (times.busy, times.stolen, times.total) == (3.0, 1.0, 10.0)
         assert processor_times(root=tmp_path / "none") is None
+
+    def test_psutil_tells_where_there_is_no_proc(self) -> None:
+        pytest.importorskip("psutil")
+        times = disturbance._times_from_psutil()
+        assert times is not None
+        assert 0 < times.busy < times.total
 
     def test_a_busy_machine_is_reported(self, tmp_path: Path) -> None:
         self._stat(tmp_path, 1000, 1000)

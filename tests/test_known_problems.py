@@ -16,6 +16,8 @@ BAD = {
     "onnxruntime-twice": Facts(versions={"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}),
     "cv2-twice": Facts(versions={"opencv-python": "4.14", "opencv-python-headless": "4.14"}),
     "tensorrt-jetpack": Facts(tensorrt="11.4.1", jetpack="6.2-b77"),
+    "tensorrt-venv": Facts(tensorrt="10.3.0", jetpack="6.2", tensorrt_imports=False),
+    "tensorrt-rtx-gpu": Facts(versions={"tensorrt-rtx": "1.7.1"}, capabilities=["8.9", "9.0"]),
     "cuda-python-driver": Facts(versions={"cuda-bindings": "13.5.0"}, cuda_driver="12.6"),
     "openvino-f16": Facts(devices={"openvino": ("CPU", "GPU.0")}),
     "onnxruntime-coreml": Facts(devices={"onnxruntime": ("cpu", "coreml")}),
@@ -28,6 +30,8 @@ GOOD = {
     "onnxruntime-twice": Facts(versions={"onnxruntime-gpu": "1.31.1"}),
     "cv2-twice": Facts(versions={"opencv-python-headless": "4.14"}),
     "tensorrt-jetpack": Facts(tensorrt="11.4.1", jetpack="7.2.2"),
+    "tensorrt-venv": Facts(tensorrt="10.3.0", jetpack="6.2"),
+    "tensorrt-rtx-gpu": Facts(versions={"tensorrt-rtx": "1.7.1"}, capabilities=["8.9"]),
     "cuda-python-driver": Facts(versions={"cuda-bindings": "12.9.9"}, cuda_driver="12.6"),
     "openvino-f16": Facts(devices={"openvino": ("CPU",)}),
     "onnxruntime-coreml": Facts(devices={"onnxruntime": ("cuda:0", "cpu")}),
@@ -85,6 +89,7 @@ def test_the_rules_speak_of_packages_that_are_looked_up() -> None:
     assert named <= set(environment.PACKAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # these libraries warn of one another's age
 def test_coremltools_still_fails_here_with_this_numpy() -> None:
     """The combination is not hearsay; when it works one day, the rule has to go."""

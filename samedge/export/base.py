@@ -72,7 +72,7 @@ class ExportRequest:
     progress: Progress = no_progress
 
     def backend_options(self) -> dict[str, Any]:
-        """What the target's backend is given: with a plan of INT8, to compute the rest as it says."""
+        """What the backend is given: with a plan of INT8, to compute the rest as that says."""
         if self.plan is None or self.precision is not Precision.INT8:
             return self.target.backend_options(self.precision)
         options = self.target.backend_options(self.precision)

@@ -9,13 +9,17 @@ import msgspec
 import pytest
 
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
+from samedge.calibration.dataset import load_calibration
 from samedge.calibration.plan import PlanRow, PrecisionPlan
-from samedge.errors import GateError
+from samedge.errors import CalibrationError, GateError
 from samedge.export import choice, parity, pipeline
-from samedge.export.base import ExportResult
+from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
+from samedge.export.quantization import plan_of
 from samedge.export.sources import photo_paths
+from samedge.manifest import ModelRecord
 from samedge.models.sam import PaintedSam
+from samedge.targets import target
 from samedge.types import Precision
 
 pytest.importorskip("onnxruntime")
@@ -90,6 +94,40 @@ def test_a_plan_of_ones_own_is_followed(
     precisions = {a.role: a.precision for a in result.bundle.manifest.artifacts}
     assert precisions == {"encoder": "fp32", "decoder": "int8"}
     assert result.bundle.manifest.plan[-1]["reason"] == "by hand"
+
+
+def test_the_rest_computes_as_the_plan_says(
+    painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy())
+    plan = PrecisionPlan(modules=[PlanRow(module="decoder", precision="fp32")], rest="fp32")
+    result = export(painted, "intel", precision="int8", plan=plan, output=tmp_path / "int8")
+    assert result.bundle.manifest.options["inference_precision"] == "f32"
+
+
+def test_a_plan_for_another_model_is_refused(painted: PaintedSam, tmp_path: Path) -> None:
+    plan = PrecisionPlan(modules=[PlanRow(module="image_encoder.block", precision="fp32")])
+    with pytest.raises(CalibrationError, match=r"names module 'image_encoder\.block'"):
+        export(painted, "cpu", precision="int8", plan=plan, output=tmp_path / "int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_embedded_model_brings_its_plan(painted: PaintedSam) -> None:
+    data = load_calibration()
+    source = ModelRecord(name="samedge-nano", licence="", origin="")
+    request = ExportRequest(
+        model=painted,
+        source=source,
+        target=target("intel"),
+        precision=Precision.INT8,
+        calibration=data,
+    )
+    plan = plan_of(request)
+    assert plan.precision_of("image_encoder.backbone.conv_stem") is Precision.BF16
+    assert plan.is_quantized("image_encoder.backbone.blocks.3.0.conv_pw")
+    other = dataclasses.replace(request, source=msgspec.structs.replace(source, name="mine"))
+    assert plan_of(other).is_quantized("image_encoder.backbone.conv_stem")
 
 
 def test_past_the_budget_there_is_no_bundle(

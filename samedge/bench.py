@@ -39,7 +39,15 @@ from samedge.latency import (
     stage_row,
     verdict,
 )
-from samedge.records import BenchRecord, RateRow, StageRow, Subject, SustainedRow, subject_fields
+from samedge.records import (
+    BenchRecord,
+    RateRow,
+    ResidencyRow,
+    StageRow,
+    Subject,
+    SustainedRow,
+    subject_fields,
+)
 
 __all__ = ["EFFORTS", "PHOTOS", "Effort", "Plan", "bench", "effort", "find_images"]
 
@@ -65,6 +73,7 @@ class _Run:
     )
     subject: Subject = dataclasses.field(default_factory=lambda: Subject(bundle="", backend=""))
     artifact_bytes: int | None = None
+    residency: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     peak_rss_bytes: int | None = None
     frequencies: list[float] = dataclasses.field(default_factory=list)
     throttled: set[str] = dataclasses.field(default_factory=set)
@@ -77,6 +86,7 @@ class _Run:
         """Take in a start."""
         described = dict(reply["subject"])
         self.artifact_bytes = described.pop("artifact_bytes", None)
+        self.residency = described.pop("residency", {})
         self.subject = msgspec.convert(described, Subject)
 
     def started(self, reply: dict[str, Any]) -> None:
@@ -155,6 +165,11 @@ def bench(
             verdict(run.subject, run.stages["end_to_end"].values, deadline_ms=plan.deadline_ms)
             for run in runs
             if plan.deadline_ms is not None
+        ],
+        residency=[
+            ResidencyRow(role=role, shares=shares, **subject_fields(run.subject))
+            for run in runs
+            for role, shares in run.residency.items()
         ],
         warnings=[*watch.warnings(frequencies, throttled=throttled), *_variation_warnings(rows)],
         workload=_workload(plan),

@@ -265,6 +265,19 @@ class Predictor:
         """What really executes a graph; opens it if need be."""
         return ActiveBackend(self._backend.name, self._probe.version, self._session(role).device)
 
+    def residency(self) -> dict[str, dict[str, float]]:
+        """Where the library plans to execute each graph, by role; empty where it does not say."""
+        found = {}
+        for role in ("encoder", "decoder"):
+            try:
+                shares = self._session(role).residency()
+            except InferenceError as error:
+                logger.warning("Where the %s runs is not known: %s", role, error)
+                continue
+            if shares:
+                found[role] = shares
+        return found
+
     def close(self) -> None:
         """Release both graphs. Calling it again does nothing."""
         with self._lock:

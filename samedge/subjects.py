@@ -32,7 +32,8 @@ def open_predictor(
         threads: processor threads; ``None`` leaves it to the backend.
 
     Returns:
-        The predictor, and the fields of its ``records.Subject`` with ``artifact_bytes``.
+        The predictor, and the fields of its ``records.Subject`` with ``artifact_bytes`` and
+        ``residency``.
 
     Raises:
         BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
@@ -43,7 +44,8 @@ def open_predictor(
     predictor = Predictor.from_bundle(path, backend=backend, device=device, threads=threads)
     predictor.load()
     described = msgspec.to_builtins(subject(predictor, name=bundle))
-    return predictor, {**described, "artifact_bytes": artifact_bytes(predictor)}
+    facts = {"artifact_bytes": artifact_bytes(predictor), "residency": predictor.residency()}
+    return predictor, {**described, **facts}
 
 
 def runs_on(bundle: str | None, backend: str | None) -> bool:
@@ -89,7 +91,8 @@ def subject(predictor: Predictor, *, name: str | None = None) -> Subject:
 
 def artifact_bytes(predictor: Predictor) -> int:
     """Bytes of the encoder's and the decoder's files."""
-    return sum(predictor.bundle.artifact(role).bytes for role in MEASURED_ROLES)
+    records = [predictor.bundle.artifact(role) for role in MEASURED_ROLES]
+    return sum({record.path: record.bytes for record in records}.values())  # may share a file
 
 
 def open_candidate(

@@ -303,6 +303,6 @@ def _row(name: str, scores: Sequence[tuple[float, float, float]]) -> AccuracyRow
 
 
 def _bytes(predictor: Predictor) -> int:
-    return sum(
-        record.bytes for record in predictor.manifest.artifacts if record.role != "meta_decoder"
-    )
+    records = predictor.manifest.artifacts
+    own = {record.path: record.bytes for record in records if record.role != "meta_decoder"}
+    return sum(own.values())  # graphs may share a file

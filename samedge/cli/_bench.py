@@ -199,6 +199,9 @@ def _remarks(record: BenchRecord) -> list[str]:
             )
             peak = row.peak_rss_bytes / 1e6
             lines.append(f"{row.bundle} on {row.backend}: peak memory {peak:.0f} MB{size}")
+    for where in record.residency:
+        shares = ", ".join(f"{share:.0%} {engine}" for engine, share in where.shares.items())
+        lines.append(f"{where.bundle} on {where.backend}: {where.role} {shares}")
     said = (claim(pair, label_of={}) for pair in record.comparisons)
     lines += [sentence for sentence in said if sentence]
     for rate in record.prompt_rate:

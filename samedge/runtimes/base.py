@@ -121,6 +121,18 @@ class Session(ABC):
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Execute checked feeds."""
 
+    def residency(self) -> dict[str, float]:
+        """Where the library plans to execute the graph: share of the estimated cost by engine.
+
+        Returns:
+            Shares that sum to 1, by engine such as ``ne``, ``gpu``, ``cpu``; empty where the
+            library does not say, as most do not.
+
+        Raises:
+            InferenceError: the library would say, and failed.
+        """
+        return {}
+
     def close(self) -> None:
         """Release the device memory. Calling it again does nothing."""
 

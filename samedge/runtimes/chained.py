@@ -29,6 +29,10 @@ class ChainedSession(Session):
         made = self._first.run({spec.name: feeds[spec.name] for spec in self._first.inputs})
         return self._second.run({**made, **{name: feeds[name] for name in self._rest}})
 
+    def residency(self) -> dict[str, float]:
+        """Of the second, which is where the work is."""
+        return self._second.residency()
+
     def close(self) -> None:
         """Close both. Calling it again does nothing."""
         self._first.close()

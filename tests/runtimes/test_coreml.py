@@ -110,7 +110,7 @@ def test_elsewhere_it_says_why_not(monkeypatch: pytest.MonkeyPatch, toy: Path) -
     probe = BACKEND.probe()
     assert not probe.available
     assert "the mil backend" in probe.detail
-    with pytest.raises(BackendUnavailableError, match="pip install .*# on a Mac"):
+    with pytest.raises(BackendUnavailableError, match=r"pip install .*# on a Mac"):
         BACKEND.open(toy)
 
 

@@ -38,12 +38,15 @@ def turn(
     work: Path,
     *,
     counts: dict[str, int],
+    clock: str = "wall",
     cold: bool = False,
     embedding: Path | None = None,
 ) -> dict[str, Any]:
     """One fresh process; ``{"error": ...}`` where it failed.
 
     Args:
+        counts: repetitions of each stage after the first mask.
+        clock: ``wall``, or ``cpu`` for the processor time of the process on one thread.
         cold: with an empty cache of samedge's compiled graphs, as at the very first start.
         embedding: where to write the image embedding, for the check that all compute the same.
     """
@@ -51,7 +54,8 @@ def turn(
         plan = {
             "module": contestant.module,
             "files": str(work / "files" / contestant.files),
-            "options": contestant.options,
+            "options": {**contestant.options, "threads": 1 if clock == "cpu" else None},
+            "clock": clock,
             "photo": str(work / "photo.jpg"),
             "points": points(),
             "counts": counts,
@@ -59,6 +63,7 @@ def turn(
         }
         cache = Path(scratch, "cache") if cold else work / "cache"
         variables = {**os.environ, "SAMEDGE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+        variables |= {"OMP_NUM_THREADS": "1"} if clock == "cpu" else {}
         path = Path(scratch, "plan.json")
         command = [str(python_of(contestant, work)), str(HERE / "worker.py"), str(path)]
         path.write_text(json.dumps({**plan, "started": time.monotonic()}))
@@ -85,25 +90,33 @@ def present(contestants: Sequence[Contestant], work: Path) -> list[Contestant]:
     return [row for row in contestants if (work / "files" / row.files).exists()]
 
 
-def block(
+def warm(contestants: Sequence[Contestant], work: Path, *, clock: str) -> None:
+    """One turn of each of ours: graphs are compiled and canaries run once for all rounds."""
+    for row in contestants:
+        if row.is_ours:
+            turn(row, work, counts={}, clock=clock)
+
+
+def one_round(
     contestants: Sequence[Contestant],
     work: Path,
     *,
-    rounds: int,
+    index: int,
     counts: dict[str, int],
+    clock: str,
     cold_too: bool,
 ) -> list[dict[str, Any]]:
-    """Rounds in which each contestant has one turn, the first one of each round another."""
+    """One turn of each contestant, beginning with another one in each round."""
     found = []
-    for index in range(rounds):
-        shift = (index * len(contestants)) // max(rounds, 1)
-        for row in [*contestants[shift:], *contestants[:shift]]:
-            result = turn(row, work, counts=counts)
-            found.append({"round": index, "name": row.name, **result})
-            if cold_too and row.is_ours and "error" not in result:
-                first = turn(row, work, counts={}, cold=True)
-                found[-1]["first_mask_cold_ms"] = first.get("first_mask_ms")
-            print(f"round {index + 1}: {row.name}: {brief(result)}", flush=True)
+    shift = (index * 3) % len(contestants)
+    for row in [*contestants[shift:], *contestants[:shift]]:
+        result = turn(row, work, counts=counts, clock=clock)
+        if cold_too and row.is_ours and "error" not in result:
+            first = turn(row, work, counts={}, clock=clock, cold=True)
+            result["first_mask_cold_ms"] = first.get("first_mask_ms")
+            result["peak_rss_cold_bytes"] = first.get("peak_rss_bytes")
+        found.append({"name": row.name, **result})
+        print(f"round {index + 1}: {row.name}: {brief(result)}", flush=True)
     return found
 
 

@@ -19,7 +19,14 @@ LISTS = (
     "decode16_graph_ms",
     "everything_ms",
 )
-SINGLE = ("first_mask_ms", "first_mask_cold_ms", "import_ms", "open_ms", "peak_rss_bytes")
+SINGLE = (
+    "first_mask_ms",
+    "first_mask_cold_ms",
+    "import_ms",
+    "open_ms",
+    "peak_rss_bytes",
+    "peak_rss_cold_bytes",
+)
 FAMILY_BARS = (
     ("encoder_ms", 3.0),
     ("decode_ms", 4.0),
@@ -111,9 +118,9 @@ def _ratio(
     best = _fastest(ours, medians)
     rival = _fastest(peers, medians)
     row: dict[str, Any] = {"bar": f"{title}: at least {bar:g}x", "ours": best, "peer": rival}
-    if best is None or rival is None:
+    shared = sorted(medians[best].keys() & medians[rival].keys()) if best and rival else []
+    if best is None or rival is None or not shared:
         return {**row, "ratio": None, "ci95": None, "held": None}
-    shared = sorted(medians[best].keys() & medians[rival].keys())
     theirs = [medians[rival][key] for key in shared]
     own = [medians[best][key] for key in shared]
     interval = bootstrap_ratio(theirs, own)
@@ -152,18 +159,16 @@ def _turns_of(turns: Turns, contestant: Contestant) -> list[Mapping[str, Any]]:
     return [turn for turn in turns if turn["name"] == contestant.name]
 
 
-def _by_round(turns: Turns, name: str, stage: str) -> dict[tuple[Any, Any], float]:
+def _by_round(turns: Turns, name: str, stage: str) -> dict[str, float]:
     """Median of a stage in every round."""
     return {
-        (turn["block"], turn["round"]): statistics.median(values)
+        turn["round"]: statistics.median(values)
         for turn in turns
         if turn["name"] == name and (values := values_of([turn], stage))
     }
 
 
-def _fastest(
-    names: Sequence[str], medians: Mapping[str, Mapping[tuple[Any, Any], float]]
-) -> str | None:
+def _fastest(names: Sequence[str], medians: Mapping[str, Mapping[str, float]]) -> str | None:
     measured = [name for name in names if medians[name]]
     return min(measured, key=lambda name: statistics.median(medians[name].values()), default=None)
 

@@ -27,6 +27,8 @@ def main() -> None:
 
 def turn(plan: dict[str, Any]) -> dict[str, Any]:
     """First mask, its cost, then every stage again and again."""
+    if plan["clock"] == "cpu":
+        time.perf_counter = time.process_time  # for samedge's and the contenders' own timing, too
     imported = time.perf_counter()
     module = importlib.import_module(f"contenders.{plan['module']}")
     opening = time.perf_counter()
@@ -36,15 +38,21 @@ def turn(plan: dict[str, Any]) -> dict[str, Any]:
     points = [tuple(point) for point in plan["points"]]
     embedding, _ = model.encode(image)
     model.decode(embedding, points[:1])
-    # The monotonic clock is the system's: the driver's reading and this one can be subtracted.
-    first_mask_ms = (time.monotonic() - plan["started"]) * 1e3
     result = {
-        "first_mask_ms": first_mask_ms,
+        "first_mask_ms": since_start(plan) * 1e3,
         "import_ms": (opening - imported) * 1e3,
         "open_ms": (opened - opening) * 1e3,
         "peak_rss_bytes": peak_bytes(),
     }
     return result | stages(model, image, points, plan["counts"]) | checked(model, image, plan)
+
+
+def since_start(plan: dict[str, Any]) -> float:
+    """Seconds since this process began."""
+    if plan["clock"] == "cpu":
+        return time.process_time()
+    # The monotonic clock is the system's: the driver's reading and this one can be subtracted.
+    return float(time.monotonic() - plan["started"])
 
 
 def photo(path: str) -> Any:

@@ -19,8 +19,8 @@ STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
 class Contender:
-    def __init__(self, encoder: Path, decoder: Path) -> None:
-        self._encoder, self._decoder = _session(encoder), _session(decoder)
+    def __init__(self, encoder: Path, decoder: Path, threads: int | None) -> None:
+        self._encoder, self._decoder = _session(encoder, threads), _session(decoder, threads)
         self._input = self._encoder.get_inputs()[0].name
 
     def encode(self, image: Any) -> tuple[Any, float]:
@@ -67,9 +67,13 @@ class Contender:
         return embedding[0]
 
 
-def _session(path: Path) -> Any:
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def _session(path: Path, threads: int | None) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads or 0
+    return onnxruntime.InferenceSession(
+        str(path), sess_options=settings, providers=["CPUExecutionProvider"]
+    )
 
 
 def open_model(files: Path, options: dict[str, Any]) -> Contender:
-    return Contender(files / options["encoder"], files / options["decoder"])
+    return Contender(files / options["encoder"], files / options["decoder"], options["threads"])

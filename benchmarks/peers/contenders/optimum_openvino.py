@@ -60,6 +60,8 @@ class Contender:
         return np.asarray(embedding[0].image_embeddings)
 
 
-def open_model(files: Path, _options: dict[str, Any]) -> Contender:
+def open_model(files: Path, options: dict[str, Any]) -> Contender:
     torch.set_grad_enabled(False)
-    return Contender(OVSamModel.from_pretrained(files), SamProcessor.from_pretrained(files))
+    limits = {"INFERENCE_NUM_THREADS": options["threads"]} if options["threads"] else {}
+    model = OVSamModel.from_pretrained(files, ov_config=limits)
+    return Contender(model, SamProcessor.from_pretrained(files))

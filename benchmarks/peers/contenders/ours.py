@@ -31,5 +31,5 @@ class Contender:
         return embedding.data
 
 
-def open_model(files: Path, _options: dict[str, Any]) -> Contender:
-    return Contender(Predictor.from_bundle(files))
+def open_model(files: Path, options: dict[str, Any]) -> Contender:
+    return Contender(Predictor.from_bundle(files, threads=options["threads"]))

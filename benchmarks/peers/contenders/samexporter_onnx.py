@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 from samexporter.sam_onnx import SegmentAnythingONNX
 
 
@@ -56,5 +58,11 @@ class Contender:
 
 
 def open_model(files: Path, options: dict[str, Any]) -> Contender:
+    if options["threads"]:
+        limited = onnxruntime.SessionOptions()
+        limited.intra_op_num_threads = options["threads"]
+        onnxruntime.InferenceSession = functools.partial(
+            onnxruntime.InferenceSession, sess_options=limited
+        )
     encoder, decoder = (files / options[role] for role in ("encoder", "decoder"))
     return Contender(SegmentAnythingONNX(str(encoder), str(decoder)))

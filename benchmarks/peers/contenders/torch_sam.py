@@ -53,6 +53,8 @@ class Contender:
 
 def open_model(files: Path, options: dict[str, Any]) -> Contender:
     torch.set_grad_enabled(False)
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
     if options["family"] == "vit-b":
         return Contender(sam_model_registry["vit_b"](checkpoint=files).eval())
     from samexporter.mobile_encoder.setup_mobile_sam import setup_model

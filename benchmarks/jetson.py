@@ -196,16 +196,19 @@ def report(args: argparse.Namespace) -> None:
     ]
     ratio = encoders["int8"] / encoders["fp32"]
     within = [row for row in rows if row["precision"] in LOST_AT_MOST]
+    share = min(share_of(args.work, precision) for precision in encoders)
     record = {
         "schema": "samedge.benchmarks.jetson/1",
         "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "environment": msgspec.to_builtins(environment()),
+        "share_of_images": share,
         "accuracy": rows,
         "int8_encoder_over_fp32": ratio,
         "compiled": graphs,
         "roofline": roofline(args.work),
         "bars": {
-            "accuracy": all(r["lost"] <= LOST_AT_MOST[r["precision"]] for r in within),
+            "accuracy": share == 1
+            and all(r["lost"] <= LOST_AT_MOST[r["precision"]] for r in within),
             "int8_encoder_bytes": ratio <= INT8_ENCODER_AT_MOST,
             "compiled": {(g["model"], g["precision"], g["role"], g["capability"]) for g in graphs}
             >= {
@@ -261,6 +264,12 @@ def scores_of(work: Path, precision: str) -> Mapping[tuple[str, int], tuple[floa
         for image, annotation, area, iou in json.loads(path.read_text())["scores"]:
             found[image, annotation] = (area, iou)
     return dict(sorted(found.items()))
+
+
+def share_of(work: Path, precision: str) -> float:
+    """Share of the dataset's images that was measured: 1 when every slice is there."""
+    slices = [path.stem.split(".")[-1] for path in work.glob(f"accuracy.{precision}.*.json")]
+    return min(1.0, round(sum(1 / int(part.split("of")[1]) for part in slices), 9))
 
 
 def roofline(work: Path) -> list[dict[str, Any]]:

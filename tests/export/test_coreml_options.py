@@ -77,10 +77,10 @@ def test_decoder_of_several_sizes(
     assert not [f for f in lint_package(path).findings if f.rule == "flexible"]
     random = np.random.default_rng(0)
     with BACKEND.open(path) as session:
-        shapes = {spec.name: spec.shape for spec in session.inputs}
         feeds = {
-            name: random.normal(size=shapes[name]).astype(np.float32)
-            for name in ("image_embeddings", "mask_input")
+            spec.name: random.normal(size=[int(n) for n in spec.shape]).astype(np.float32)
+            for spec in session.inputs
+            if spec.name in ("image_embeddings", "mask_input")
         }
         feeds["has_mask_input"] = np.zeros(1, np.float32)
         coords = random.uniform(0, 128, (1, 11, 2)).astype(np.float32)

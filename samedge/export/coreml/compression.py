@@ -199,7 +199,8 @@ def activation_ranges(path: Path, feeds: Iterable[Mapping[str, Array]]) -> Seen:
         low[name] = min(low.get(name, math.inf), float(values.min()))
         high[name] = max(high.get(name, -math.inf), float(values.max()))
 
-    with BACKEND.open(path) as session:
+    session = BACKEND.open(path)
+    with session:
         for feed in feeds:
             session.observe(feed, observe)
     return Seen(function, {name: (low[name], high[name]) for name in low})

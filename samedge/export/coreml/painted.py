@@ -28,11 +28,6 @@ _POOL = 4
 _EDGES, _SHARP, _RADIUS, _EARLIER, _PAINTED = 4, 5, 6, 8, 10
 """Places of the painted planes; the clicks come first."""
 
-_SHARED = (
-    *("image_coarse", "image_middle", "image_fine", "image_keys", "paint_middle", "paint_coarse"),
-    *("match", "blocks", "up_middle", "middle", "middle_norm", "up_fine", "fine", "masks"),
-)
-
 
 class _Profiles(nn.Module):
     """Gaussians at the points along each axis, one plane a width.
@@ -169,8 +164,13 @@ class PlanarPaintedDecoder(nn.Module):
         self.prompts = PaintedPoints(self.image_size, decoder.painter.centres.detach())
         _constant(self, "plane", torch.ones(1, 1, self.grid, self.grid))
         self.plane: Tensor
-        for name in _SHARED:
-            self.add_module(name, getattr(decoder, name))
+        self.image_coarse, self.image_middle = decoder.image_coarse, decoder.image_middle
+        self.image_fine, self.image_keys = decoder.image_fine, decoder.image_keys
+        self.paint_middle, self.paint_coarse = decoder.paint_middle, decoder.paint_coarse
+        self.match, self.blocks = decoder.match, decoder.blocks
+        self.up_middle, self.middle = decoder.up_middle, decoder.middle
+        self.middle_norm, self.up_fine = decoder.middle_norm, decoder.up_fine
+        self.fine, self.masks = decoder.fine, decoder.masks
         self.paint_fine = _scaled_inputs(decoder.paint_fine)
         self.prompt_pool = _prompt_pool()
         self.prior = _Prior(decoder)
@@ -231,7 +231,8 @@ class PlanarPaintedDecoder(nn.Module):
         weights = weights.view(-1, 1, POOLED_PROMPTS, side * side)
         weights = weights / (weights.sum(3, keepdim=True) + 1e-3)
         pooled = weights @ keys.transpose(2, 3)  # (B, heads, prompts, head_dim)
-        return (pooled @ keys).view(-1, self.heads * POOLED_PROMPTS, side, side)
+        similar: Tensor = pooled @ keys
+        return similar.view(-1, self.heads * POOLED_PROMPTS, side, side)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +311,8 @@ class _Prior(nn.Module):
         )
         start = from_box + (1.0 - paint.present) * from_click
         seen: Tensor = self.from_seen(painted)
-        return (1.0 - has) * start + seen
+        logits: Tensor = (1.0 - has) * start + seen
+        return logits
 
 
 class _Quality(nn.Module):
@@ -326,7 +328,7 @@ class _Quality(nn.Module):
         assert isinstance(first, nn.Linear)
         config = decoder.config
         widths = [config.fine, config.coarse, 1, 1, 1, 4]
-        parts = first.weight.detach().split(widths, dim=1)
+        parts = torch.split(first.weight.detach(), widths, dim=1)
         self.under, self.below = _product(parts[0]), _product(parts[1])
         for name, part in zip(("root", "sure", "surer"), parts[2:5], strict=True):
             _constant(self, f"{name}_weight", part.reshape(1, 1, 1, -1))
@@ -351,14 +353,16 @@ class _Quality(nn.Module):
         hidden = hidden + self.below(below * (scale * (_POOL * cells**-0.5)))
         hidden = hidden + torch.sqrt(area) * self.root_weight + sure * self.sure_weight
         hidden = hidden + (sure * sure) * self.surer_weight
-        return torch.sigmoid(self.last(F.relu(hidden))).view(-1, 4)
+        quality: Tensor = self.last(F.relu(hidden))
+        return torch.sigmoid(quality).view(-1, 4)
 
     @staticmethod
     def _sums(chance: Tensor, features: Tensor) -> Tensor:
         """Features under each mask, over the root of the number of positions; (B, 1, 4, C)."""
         cells = features.shape[2] * features.shape[3]
         rows = features.view(-1, 1, features.shape[1], cells)
-        return (chance.view(-1, 1, 4, cells) * cells**-0.5) @ rows.transpose(2, 3)
+        sums: Tensor = (chance.view(-1, 1, 4, cells) * cells**-0.5) @ rows.transpose(2, 3)
+        return sums
 
 
 def _constant(module: nn.Module, name: str, value: Tensor) -> None:

@@ -70,7 +70,7 @@ class PlanarSamDecoder(nn.Module):
         """The same from the outputs of ``prompts``."""
         image = image_embeddings + self._dense(mask_input, has_mask_input)
         channels, cells = image.shape[1], self.side * self.side
-        tokens, image = self._transform(*points, image.view(-1, 1, channels, cells))
+        tokens, image = self._transform(image.view(-1, 1, channels, cells), *points)
         grid = image.view(-1, channels, self.side, self.side)
         return self._masks(tokens, self.upscaling(grid)), self._quality(tokens)
 
@@ -79,7 +79,7 @@ class PlanarSamDecoder(nn.Module):
         dense: Tensor = self.mask_downscaling(mask_input)
         return has * dense + (1.0 - has) * self.no_mask[:, :, None, None]
 
-    def _transform(self, prompts: Tensor, bias: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _transform(self, image: Tensor, prompts: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         batch = prompts.shape[0]
         tokens = token_pe = torch.cat([self.output_tokens.expand(batch, -1, -1, -1), prompts], 2)
         unmasked = torch.zeros(batch, 1, 1 + self.num_masks, 1)
@@ -97,7 +97,7 @@ class PlanarSamDecoder(nn.Module):
         weights = self.hypernetworks(tokens[:, 0, 1 : 1 + self.num_masks].unsqueeze(2))
         channels, height, width = upscaled.shape[1:]
         rows = upscaled.view(-1, 1, channels, height * width)
-        logits = weights.view(-1, 1, self.num_masks, channels) @ rows
+        logits: Tensor = weights.view(-1, 1, self.num_masks, channels) @ rows
         return logits.view(-1, self.num_masks, height, width)
 
     def _quality(self, tokens: Tensor) -> Tensor:
@@ -267,8 +267,8 @@ class _Side(nn.Module):
         self.depth = len(mlps[0].layers)
         for index in range(self.depth):
             layers = [mlp.layers[index] for mlp in mlps]
-            weight = torch.stack([layer.weight.detach().t() for layer in layers])  # type: ignore[operator, union-attr]
-            bias = torch.stack([layer.bias.detach() for layer in layers])  # type: ignore[operator, union-attr]
+            weight = torch.stack([layer.weight.detach().t() for layer in layers])  # type: ignore[operator]
+            bias = torch.stack([layer.bias.detach() for layer in layers])  # type: ignore[operator]
             self.register_buffer(f"weight{index}", weight)
             self.register_buffer(f"bias{index}", bias.unsqueeze(1))
 

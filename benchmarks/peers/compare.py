@@ -48,7 +48,7 @@ from samedge.environment import environment
 
 STEPS = ("prepare", "check", "rounds", "everything", "limits", "sizes", "document")
 COUNTS = {
-    "mobile-sam": {"encode": 2, "decode": 8, "decode16": 1},
+    "mobile-sam": {"encode": 2, "decode": 6, "decode16": 1},
     "vit-b": {"encode": 1, "decode": 4, "decode16": 1},
 }
 ROUNDS = {

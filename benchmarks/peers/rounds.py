@@ -87,7 +87,13 @@ def python_of(contestant: Contestant, work: Path) -> Path:
 
 def present(contestants: Sequence[Contestant], work: Path) -> list[Contestant]:
     """Those whose files were prepared."""
-    return [row for row in contestants if (work / "files" / row.files).exists()]
+    return [row for row in contestants if all(path.exists() for path in _needed(row, work))]
+
+
+def _needed(row: Contestant, work: Path) -> list[Path]:
+    folder = work / "files" / row.files
+    names = [value for key, value in row.options.items() if key in ("encoder", "decoder")]
+    return [folder, *(folder / name for name in names)]
 
 
 def warm(contestants: Sequence[Contestant], work: Path, *, clock: str) -> None:

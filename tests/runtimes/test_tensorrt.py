@@ -25,6 +25,7 @@ from samedge.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, Progress
+from samedge.runtimes.tensorrt.cache import keep_engine
 from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
 from samedge.runtimes.tensorrt.flavours import flavour_named
 from samedge.types import Masks, Prompt
@@ -428,7 +429,7 @@ def test_a_read_only_bundle_keeps_its_engines_in_the_cache(
 def test_the_first_use_says_that_it_builds(
     toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    silent = engines.build
+    silent = vars(engines)["build"]
 
     def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
         for step in range(3):
@@ -447,7 +448,7 @@ def test_two_processes_build_one_engine(toy: Path, jobs: list[BuildJob]) -> None
     key = wish.key(toy)
     with ThreadPoolExecutor(1) as pool, engines._alone(toy, key):
         second = pool.submit(engine_for, toy, wish)
-        engines.keep_engine(toy, key, b"the first's")
+        keep_engine(toy, key, b"the first's")
     assert second.result().content == b"the first's"
     assert not jobs
 

@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -429,7 +430,7 @@ def test_a_read_only_bundle_keeps_its_engines_in_the_cache(
 def test_the_first_use_says_that_it_builds(
     toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    silent = vars(engines)["build"]
+    silent: Callable[..., BuildReport] = vars(engines)["build"]
 
     def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
         for step in range(3):

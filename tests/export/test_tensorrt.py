@@ -108,8 +108,8 @@ def test_precisions_are_explicit(written: Written, kind: str) -> None:
             quantized = precision is Precision.INT8 and role == "encoder"
             assert (TYPES.INT8 in stored) == quantized
             assert ("QuantizeLinear" in operators(model)) == quantized
-    decoders = [written(kind, p) / "decoder.onnx" for p in (Precision.FP16, Precision.INT8)]
-    assert decoders[0].read_bytes() == decoders[1].read_bytes()
+    half, mixed = (onnx.load(written(kind, p) / "decoder.onnx").graph for p in PRECISIONS[1:])
+    assert half == mixed
     plain = onnx.load(written(kind, Precision.FP32) / "encoder.onnx")
     assert {t.data_type for t in plain.graph.initializer} <= {TYPES.FLOAT, TYPES.INT64}
 

@@ -1,88 +1,206 @@
 """INT8 against fp32 on annotated images: mIoU, IoU between the masks, latency in turns, and size.
 
-    python benchmarks/quantization.py --checkpoint samedge-nano.safetensors \\
-        --calibration train/coco --dataset eval/coco -o benchmarks/results/quantization.json
+    W="--checkpoint samedge/models/weights/samedge-nano.safetensors --calibration train/coco \\
+       --dataset eval/coco/instances.json --work build/quantization"
+    python benchmarks/quantization.py export $W      # four bundles: intel and cpu, fp32 and int8
+    python benchmarks/quantization.py accuracy $W --slice 0/4    # ... to 3/4
+    python benchmarks/quantization.py latency $W     # on an otherwise idle machine
+    python benchmarks/quantization.py record $W -o benchmarks/results/quantization.json
 
 Bundles are exported without their gates, so that what fails is measured too. Calibration and
-evaluation images are different ones. For each target the INT8 encoder is timed in turns with its
-own fp32, and the `intel` one also with fp32 on ONNX Runtime.
+evaluation images are different ones. Encoders are timed in turns in one process: the `intel` INT8
+one beside its own fp32 and beside fp32 on ONNX Runtime. Each step keeps what it found in the work
+folder, so that it can be cut into short pieces and go on after an interruption.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from samedge import environment
-from samedge.calibration.accuracy import compare, latency_ratios
-from samedge.calibration.dataset import CalibrationSet, load_calibration
-from samedge.calibration.plan import load_plan
+from samedge import environment, metrics
+from samedge.bundle import Bundle
 from samedge.export import export
+from samedge.ground_truth import load_ground_truth
+from samedge.images import load_image
 from samedge.manifest import file_hash
 from samedge.predictor import Predictor
+from samedge.protocols import answers, parse_protocols
+from samedge.types import Prompt
 
 TARGETS = ("intel", "cpu")
+PRECISIONS = ("fp32", "int8")
+PROTOCOLS = "box,center,clicks:3"
+TIMED = ("cpu-fp32", "intel-fp32", "intel-int8", "cpu-int8")
+RESAMPLES = 1000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("export", "accuracy", "latency", "record"))
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--plan", type=Path)
-    parser.add_argument("--max-images", type=int, default=150)
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--slice", default="0/1", help="this part of the images of so many parts")
+    parser.add_argument("--rounds", type=int, default=40, help="timings of each bundle")
+    parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        record = measured(args, Path(scratch))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record, indent=2) + "\n")
+    args.work.mkdir(parents=True, exist_ok=True)
+    {"export": bundles, "accuracy": accuracy, "latency": latency, "record": record}[args.step](args)
 
 
-def measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    plan = None if args.plan is None else load_plan(args.plan)
-    data = load_calibration(args.dataset, limit=args.max_images)
-    bundles = {}
+def bundles(args: argparse.Namespace) -> None:
+    """Export what is not there yet, with the time that it takes."""
     for target in TARGETS:
-        for precision in ("fp32", "int8"):
+        for precision in PRECISIONS:
             name = f"{target}-{precision}"
-            result = export(
-                args.checkpoint,
-                target,
-                precision=precision,
-                output=folder / name,
-                calibration=args.calibration,
-                plan=plan if precision == "int8" else None,
-                gate=False,
-            )
-            bundles[name] = result.bundle.path
-            print(name, result.parity, flush=True)
-    rows = {target: row(bundles, target, data, args.max_images) for target in TARGETS}
-    with opened(bundles["cpu-fp32"]) as slow, opened(bundles["intel-int8"]) as fast:
-        ratios = latency_ratios(slow, fast, next(data.pictures()))
-    return {
+            if not (args.work / name).exists():
+                start = time.perf_counter()
+                export(
+                    args.checkpoint,
+                    target,
+                    precision=precision,
+                    output=args.work / name,
+                    calibration=args.calibration,
+                    gate=False,
+                )
+                print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def accuracy(args: argparse.Namespace) -> None:
+    """IoUs of one slice of the images: truth and fp32, truth and INT8, fp32 and INT8."""
+    index, count = map(int, args.slice.split("/"))
+    truth = load_ground_truth(args.dataset, args.dataset.parent / "images")
+    protocols = parse_protocols(PROTOCOLS)
+    for target in TARGETS:
+        file = args.work / f"accuracy-{target}-{index}-{count}.json"
+        if file.exists():
+            continue
+        found: list[tuple[int, str, float, float, float]] = []
+        with ExitStack() as stack:
+            pair = [stack.enter_context(opened(args, f"{target}-{p}")) for p in PRECISIONS]
+            for image in range(index, len(truth.images), count):
+                found += [(image, *row) for row in compared(pair, truth.images[image], protocols)]
+        file.write_text(json.dumps(found))
+        print(file.name, len(found), flush=True)
+
+
+def compared(
+    pair: list[Predictor], image: Any, protocols: Any
+) -> Iterator[tuple[str, float, float, float]]:
+    picture, instances = image.pixels(), list(image.instances())
+    sides = []
+    for predictor in pair:
+        embedding = predictor.encode(picture)
+
+        def decode(
+            prompts: Any, *, multimask: bool = False, p: Any = predictor, e: Any = embedding
+        ) -> Any:
+            return p.decode_batch(e, prompts, multimask=multimask)
+
+        sides.append([(n, a.mask, a.ious[-1]) for n, a in answers(decode, instances, protocols)])
+    for (name, expected, plain), (_, mask, low) in zip(*sides, strict=True):
+        yield name, float(plain), float(low), metrics.mask_iou(expected, mask)
+
+
+def latency(args: argparse.Namespace) -> None:
+    """Median latencies of encoder and of one click, all bundles in turns."""
+    picture = load_image(sorted((args.dataset.parent / "images").iterdir())[0])
+    prompt = Prompt(points=[[picture.shape[1] / 2, picture.shape[0] / 2]])
+    times: dict[str, dict[str, list[float]]] = {n: {"encode": [], "decode": []} for n in TIMED}
+    with ExitStack() as stack:
+        predictors = {n: stack.enter_context(opened(args, n)) for n in TIMED}
+        for turn in range(args.rounds + 2):
+            for name, predictor in predictors.items():
+                embedding = predictor.encode(picture)
+                decoded = predictor.decode(embedding, prompt)
+                if turn >= 2:
+                    times[name]["encode"].append(embedding.timing_ms["encode"])
+                    times[name]["decode"].append(decoded.timing_ms["decode"])
+    medians = {n: {k: float(np.median(v)) for k, v in t.items()} for n, t in times.items()}
+    least = {n: {k: float(np.min(v)) for k, v in t.items()} for n, t in times.items()}
+    load = os.getloadavg()[0]  # far above the cores: figures of a busy machine
+    figures = {"rounds": args.rounds, "load_average": load, "median_ms": medians, "min_ms": least}
+    (args.work / "latency.json").write_text(json.dumps(figures))
+    print(json.dumps(figures), flush=True)
+
+
+def record(args: argparse.Namespace) -> None:
+    """Everything that was measured, in one document."""
+    timed = args.work / "latency.json"
+    document = {
         "checkpoint": {"name": args.checkpoint.name, "sha256": file_hash(args.checkpoint)},
         "environment": msgspec.to_builtins(environment.environment()),
-        "targets": rows,
-        "intel_int8_over_onnxruntime_fp32": {"encode": ratios[0], "decode": ratios[1]},
+        "targets": {target: summary(args, target) for target in TARGETS},
+        "latency": json.loads(timed.read_text()) if timed.exists() else None,
+    }
+    text = json.dumps(document, indent=2)
+    print(text)
+    if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(text + "\n")
+
+
+def summary(args: argparse.Namespace, target: str) -> dict[str, Any]:
+    files = sorted(args.work.glob(f"accuracy-{target}-*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text())]
+    sizes = {p: size(Bundle.open(args.work / f"{target}-{p}")) for p in PRECISIONS}
+    small = Bundle.open(args.work / f"{target}-int8").manifest
+    return {
+        "prompts": [
+            prompt_row(name, rows)
+            for name in PROTOCOLS.split(",")
+            if any(row[1] == name for row in rows)
+        ],
+        "bytes": sizes,
+        "size_ratio": sizes["int8"] / sizes["fp32"],
+        "plan": small.plan,
     }
 
 
-def row(bundles: dict[str, Path], target: str, data: CalibrationSet, most: int) -> dict[str, Any]:
-    with opened(bundles[f"{target}-fp32"]) as plain, opened(bundles[f"{target}-int8"]) as small:
-        found = compare(plain, small, data, max_images=most)
-    document: dict[str, Any] = msgspec.to_builtins(found)
-    print(target, json.dumps(document), flush=True)
-    return document
+def prompt_row(name: str, rows: list[list[Any]]) -> dict[str, Any]:
+    images = np.asarray([row[0] for row in rows if row[1] == name])
+    plain, low, between = np.asarray([row[2:] for row in rows if row[1] == name]).T
+    return {
+        "prompt": name,
+        "n": len(plain),
+        "images": len(set(images.tolist())),
+        "miou_fp32": float(plain.mean()),
+        "miou_int8": float(low.mean()),
+        "drop": float(plain.mean() - low.mean()),
+        "drop_ci95": interval(images, plain - low),
+        "mask_iou_mean": float(between.mean()),
+        "mask_iou_p05": float(np.percentile(between, 5)),
+    }
 
 
-def opened(path: Path) -> Predictor:
-    return Predictor.from_bundle(path)
+def interval(images: Any, drops: Any) -> list[float]:
+    """95% bootstrap over images."""
+    random = np.random.default_rng(0)
+    names = np.unique(images)
+    sums = np.asarray([drops[images == name].sum() for name in names])
+    counts = np.asarray([(images == name).sum() for name in names])
+    picks = random.integers(0, len(names), (RESAMPLES, len(names)))
+    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    return [float(np.percentile(means, q)) for q in (2.5, 97.5)]
+
+
+def size(bundle: Bundle) -> int:
+    return sum(record.bytes for record in bundle.manifest.artifacts)
+
+
+def opened(args: argparse.Namespace, name: str) -> Predictor:
+    return Predictor.from_bundle(args.work / name)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.export.quantization import quantized
 from samedge.types import Precision
+
+_LARGE_MODEL = 50_000_000  # parameters
 
 
 class OnnxExporter(Exporter):
@@ -21,6 +25,13 @@ class OnnxExporter(Exporter):
     name = "onnx"
     precisions = (Precision.FP32, Precision.INT8, Precision.FP16, Precision.BF16)
     packages = ("torch", "onnx", "onnxslim")
+
+    def check_settings(self, request: ExportRequest) -> Mapping[str, Any]:
+        """Without an arena for a large model: its pools grow by powers of two, to many gigabytes,
+        beside the reference in torch. A small one is timed as it will run.
+        """
+        parameters = sum(tensor.numel() for tensor in request.model.parameters())
+        return {"memory_arena": False} if parameters > _LARGE_MODEL else {}
 
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         path = folder / f"{graph.role}.onnx"

@@ -215,6 +215,11 @@ class Exporter(ABC):
         """
         return target.backend
 
+    def check_settings(self, request: ExportRequest) -> Mapping[str, Any]:
+        """What is given to ``Backend.open`` for the check; ``check_options`` unless overridden."""
+        del request
+        return self.check_options
+
     def options(self, request: ExportRequest) -> dict[str, Any]:
         """What the bundle passes to ``Backend.open`` on the device: the target's own."""
         return request.backend_options()

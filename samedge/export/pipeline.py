@@ -301,8 +301,8 @@ def _checking(
     target = request.target
     backend = runtimes.get(exporter.check_backend(target))
     if not _is_platform(exporter, target):
-        return backend, exporter.check_device, dict(exporter.check_options)
-    options = {**request.backend_options(), **exporter.check_options}
+        return backend, exporter.check_device, dict(exporter.check_settings(request))
+    options = {**request.backend_options(), **exporter.check_settings(request)}
     return backend, target.device, options
 
 

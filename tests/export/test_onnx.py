@@ -175,3 +175,13 @@ def test_a_graph_that_no_exporter_can_write(request_for: Request, tmp_path: Path
 def test_a_precision_that_the_format_lacks(request_for: Request, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"'onnx'.*'w4'.*fp32"):
         base.get("onnx").export(request_for(precision=Precision.W4), tmp_path)
+
+
+def test_a_large_model_is_checked_without_pools_of_memory(
+    request_for: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one is timed as it will run."""
+    request = request_for()
+    assert base.get("onnx").check_settings(request) == {}
+    monkeypatch.setattr("samedge.export._onnx._LARGE_MODEL", 1)
+    assert base.get("onnx").check_settings(request) == {"memory_arena": False}

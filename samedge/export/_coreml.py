@@ -23,6 +23,7 @@ from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.coreml.compression import COMPRESSED, Seen, activation_ranges, compress
 from samedge.export.coreml.conversion import convert
 from samedge.export.coreml.merging import merged
+from samedge.export.coreml.names import with_short_constants
 from samedge.export.coreml.options import HELP, Layout, read_layout
 from samedge.export.coreml.planar import PlanarDecoderGraph, PointlessDecoderGraph, PointsGraph
 from samedge.export.graphs import EncoderGraph, Graph, folded
@@ -106,6 +107,7 @@ class CoremlExporter(Exporter):
             module_of = conversion.module_of
             seen = functools.partial(self._seen, model, graph, request)
             model = compress(model, plan, module_of=module_of, seen=seen)
+        model = with_short_constants(model)
         _describe(model, graph, request)
         path = folder / f"{graph.role}.mlpackage"
         model.save(str(path))

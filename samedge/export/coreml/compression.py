@@ -28,7 +28,7 @@ from samedge.types import WEIGHTS_ONLY, Array, Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
-SMALL_TENSOR = 2048
+SMALL_TENSOR = 1024
 """Weights with fewer elements stay as they are: they cost nothing and hold biases and norms."""
 
 BLOCK_SIZE = 32

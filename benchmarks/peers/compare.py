@@ -79,6 +79,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--match", default="")
     parser.add_argument("--rounds", type=int, help="instead of the family's own number")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--note", action="append", default=[], help="kept in the document")
     parser.add_argument("--forget", action="store_true")
     arguments = parser.parse_args()
     arguments.work = arguments.work.resolve()
@@ -203,6 +204,7 @@ def do_document(arguments: argparse.Namespace, notes: Notes) -> None:
         "samedge_version": __version__,
         "environment": msgspec.to_builtins(environment()),
         "packages": prepare.versions(arguments.work),
+        "notes": arguments.note,
         "clock": arguments.clock,
         "threads": 1 if arguments.clock == "cpu" else "default",
         "photo": {"width": 1920, "height": 1080, "format": "JPEG"},

@@ -113,7 +113,10 @@ def _ratio(
     peers: Sequence[str],
     bar: float,
 ) -> dict[str, Any]:
-    """The fastest of ours against the fastest of theirs, by medians over the rounds they share."""
+    """The fastest of ours against the fastest of theirs, by medians over the rounds they share.
+
+    With fewer than five rounds there is no interval, and no verdict either.
+    """
     medians = {name: _by_round(turns, name, stage) for name in (*ours, *peers)}
     best = _fastest(ours, medians)
     rival = _fastest(peers, medians)
@@ -132,7 +135,7 @@ def _ratio(
         "rounds": len(shared),
         "ratio": round(ratio, 2),
         "ci95": [round(interval[1], 2), round(interval[2], 2)] if interval else None,
-        "held": ratio >= bar,
+        "held": ratio >= bar and interval[1] > 1 if interval else None,
     }
 
 

@@ -11,6 +11,7 @@ from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.export.quantization import quantized
+from samedge.export.signs import make_unimodal
 from samedge.types import Precision
 
 _LARGE_MODEL = 50_000_000  # parameters
@@ -52,6 +53,8 @@ class OnnxExporter(Exporter):
 
 def _write_converted(graph: Graph, request: ExportRequest, path: Path) -> Precision:
     """Write a graph in a lower precision; the precision that it really has."""
+    if request.precision is Precision.INT8:
+        make_unimodal(graph, request)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         source = Path(scratch, "float.onnx")
         save_onnx(onnx_model(graph, request), source)

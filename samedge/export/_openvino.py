@@ -11,6 +11,7 @@ from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph
 from samedge.export.onnx_graph import metadata, onnx_model, save_onnx
 from samedge.export.quantization import plan_of, quantized
+from samedge.export.signs import make_unimodal
 from samedge.types import Precision
 
 
@@ -43,6 +44,8 @@ class OpenVinoExporter(Exporter):
         import openvino
 
         path = folder / f"{graph.role}.xml"
+        if request.precision is Precision.INT8:
+            make_unimodal(graph, request)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             source = Path(scratch, "graph.onnx")
             save_onnx(onnx_model(graph, request), source)

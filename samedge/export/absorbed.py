@@ -13,6 +13,7 @@ scores of a query alike and leaves the softmax as it is, so it is left out.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,13 @@ class HeadProjections(nn.Module):
 
     Args:
         attention: where the weights come from; it stays as it is.
+
+    Attributes:
+        narrow: ``q`` or ``k``: the projection whose result is a tensor of the graph. The other
+            one has been absorbed: its weight multiplies that tensor.
     """
+
+    narrow: ClassVar[str]
 
     q_weight: Tensor
     q_bias: Tensor
@@ -55,15 +62,31 @@ class HeadProjections(nn.Module):
         self.register_buffer(f"{name}_weight", weight.transpose(1, 2).contiguous())
         self.register_buffer(f"{name}_bias", bias)
 
+    def projected(self, tokens: Tensor) -> Tensor:
+        """(B, T, C) tokens to the (B, H, T, d) tensor that the absorbed projection multiplies."""
+        weight, bias = getattr(self, f"{self.narrow}_weight"), getattr(self, f"{self.narrow}_bias")
+        result: Tensor = tokens.unsqueeze(1) @ weight + bias
+        return result
+
+    def flip(self, signs: Tensor) -> None:
+        """Turn channels of queries and keys around, both: every score stays what it was.
+
+        Args:
+            signs: (H, d) of 1 and -1.
+        """
+        for name in ("q_weight", "q_bias", "k_weight", "k_bias"):
+            getattr(self, name).mul_(signs.unsqueeze(1))
+
 
 class TokensReadImage(HeadProjections):
     """Cross attention from few tokens to many positions."""
 
+    narrow = "q"
+
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend from (B, T, C) tokens to (B, P, C) positions; (B, T, C)."""
         batch, count, channels = tokens.shape
-        projected = tokens.unsqueeze(1) @ self.q_weight + self.q_bias  # (B, H, T, d)
-        queries = projected @ self.k_weight.transpose(1, 2)  # (B, H, T, C)
+        queries = self.projected(tokens) @ self.k_weight.transpose(1, 2)  # (B, H, T, C)
         queries = queries.reshape(batch, self.heads * count, channels)
         # Positions first: OpenVINO would fuse the usual order into one kernel that runs serially.
         attention = torch.softmax(keys @ queries.transpose(1, 2), dim=1)
@@ -74,6 +97,8 @@ class TokensReadImage(HeadProjections):
 
 class ImageReadsTokens(HeadProjections):
     """Cross attention from many positions to few tokens."""
+
+    narrow = "k"
 
     def forward(self, image: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Attend from (B, P, C) positions to (B, T, C) tokens; (B, P, C).
@@ -86,7 +111,7 @@ class ImageReadsTokens(HeadProjections):
         """
         batch, count, channels = keys.shape
         positions = image.shape[1]
-        projected = keys.unsqueeze(1) @ self.k_weight + self.k_bias  # (B, H, T, d)
+        projected = self.projected(keys)  # (B, H, T, d)
         queries = (projected @ self.q_weight.transpose(1, 2)).reshape(batch, -1, channels)
         offset = (projected * self.q_bias).sum(-1, keepdim=True) + bias[:, None, :, None]
         # A head's weights sum to one, so each value may carry a head's share of the output's bias.

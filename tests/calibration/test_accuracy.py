@@ -84,7 +84,8 @@ def test_a_bundle_loses_nothing_against_itself(toy_bundle: Path, data: Calibrati
         assert row.drop == 0.0
         assert row.mask_iou_mean == row.mask_iou_p05 == 1.0
     assert found.passed
-    assert 0.2 < found.total_ratio < 5
+    assert found.total_ratio is not None
+    assert found.total_ratio > 0
 
 
 class Shifted(Predictor):

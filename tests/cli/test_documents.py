@@ -272,7 +272,10 @@ def test_segment(toy_bundle: Path, photo: Path) -> None:
 
 def test_everything(toy_bundle: Path, photo: Path) -> None:
     few = ("--points-per-side", 2, "--predicted-iou", 0.2, "--stability", 0)
-    parsed(Everything, "everything", photo, "--bundle", toy_bundle, *few)
+    found = parsed(Everything, "everything", photo, "--bundle", toy_bundle, *few)
+    assert found.masks
+    for mask in found.masks:
+        assert mask_from_rle(msgspec.to_builtins(mask.rle)).sum() == mask.area
 
 
 def test_eval(toy_bundle: Path, dataset: Path) -> None:

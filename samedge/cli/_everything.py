@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli import output
+from samedge.cli.image_options import images_and_bundle
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,17 +30,7 @@ SUFFIXES = {"overlay": "_everything.png", "coco": "_everything.json", "sam": "_e
 
 
 @click.command("everything", epilog=EPILOG)
-@click.argument(
-    "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path)
-)
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="An exported bundle. [default: the embedded model]",
-)
-@click.option("--backend", metavar="B", help="Library that runs it. [default: the best one here]")
-@click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU.")
+@images_and_bundle
 @click.option(
     "--points-per-side", type=click.IntRange(1), default=32, show_default=True, metavar="N"
 )

@@ -9,7 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -191,21 +191,24 @@ def _fastest(
 ) -> ExportResult:
     """Try every precision that ``auto`` may take, and keep the fastest that passes."""
     rows: list[choice.Choice] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        tried: dict[Precision, ExportResult] = {}
+    passed: dict[Precision, _Checked] = {}
+    with ExitStack() as writers:  # what is not committed is gone at its end
         for precision in _candidates(request):
-            attempt = dataclasses.replace(request, precision=precision, dialects=())
+            attempt = dataclasses.replace(request, precision=precision)
+            writer = writers.enter_context(BundleWriter(output))
             try:
-                result = _written(attempt, Path(scratch, precision.value), rules, reference)
+                found = _checked(attempt, writer, rules, reference)
             except (GateError, BundleError) as error:
                 rows.append(choice.row(precision, None, str(error)))
                 continue
-            tried[precision] = result
-            rows.append(choice.row(precision, result.accuracy, choice.verdict(result.accuracy)))
+            passed[precision] = found
+            rows.append(choice.row(precision, found.accuracy, choice.verdict(found.accuracy)))
         chosen = choice.fastest(rows)
-    final = dataclasses.replace(request, precision=chosen)
-    table = choice.table(rows, chosen)
-    return _written(final, output, rules, reference, choices=table)
+        table = choice.table(rows, chosen)
+        if chosen in passed:
+            return passed[chosen].committed(table)
+    plain = dataclasses.replace(request, precision=chosen)
+    return _written(plain, output, rules, reference, choices=table)
 
 
 def _candidates(request: ExportRequest) -> list[Precision]:
@@ -242,30 +245,66 @@ def _written(
     *,
     choices: Sequence[dict[str, Any]] = (),
 ) -> ExportResult:
+    with BundleWriter(output) as writer:
+        return _checked(request, writer, rules, reference).committed(choices)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """A bundle that was written and measured, and is not yet in its place."""
+
+    request: ExportRequest
+    writer: BundleWriter
+    manifest: Manifest
+    canary: Canary
+    parity: ParityRecord
+    kinds: tuple[tuple[str, int, float, float], ...]
+    accuracy: Accuracy | None
+
+    def committed(self, choices: Sequence[dict[str, Any]]) -> ExportResult:
+        self.request.progress(note="writing the bundle")
+        manifest = self.manifest
+        if choices:
+            accuracy = {**(manifest.accuracy or {}), "choices": list(choices)}
+            manifest = msgspec.structs.replace(manifest, accuracy=accuracy)
+        return ExportResult(
+            bundle=self.writer.commit(manifest, canary=self.canary),
+            parity=self.parity,
+            kinds=self.kinds,
+            accuracy=self.accuracy,
+            choices=tuple(choices),
+        )
+
+
+def _checked(
+    request: ExportRequest, writer: BundleWriter, rules: _Rules, reference: Predictor | None
+) -> _Checked:
+    """Write a request's bundle and measure it.
+
+    Raises:
+        ParityError, GateError: it does not keep to the rules, and they are enforced.
+    """
     exporter = base.get(request.target.format)
     limits = rules.parity(request.precision)
-    with BundleWriter(output) as writer:
-        staged = _staged(request, exporter, writer)
-        backend, device, options = _checking(exporter, request)
-        with Predictor(staged, backend, device=device, options=options) as predictor:
-            measured = _measured(request, predictor)
-            if rules.enforced:
-                measured.check(limits)
-            accuracy = _accuracy(request, reference, predictor, rules)
-        if rules.enforced and accuracy is not None:
-            accuracy.check()
-        canary = _canary(request, staged, backend, device, options)
-        passed = _passes(measured, limits)
-        record = measured.record(limits, passed=passed)
-        request.progress(note="writing the bundle")
-        manifest = _with_figures(staged.manifest, record, accuracy, rules, choices)
-        bundle = writer.commit(manifest, canary=canary)
-    return ExportResult(
-        bundle=bundle,
+    staged = _staged(request, exporter, writer)
+    backend, device, options = _checking(exporter, request)
+    with Predictor(staged, backend, device=device, options=options) as predictor:
+        measured = _measured(request, predictor)
+        if rules.enforced:
+            measured.check(limits)
+        accuracy = _accuracy(request, reference, predictor, rules)
+    if rules.enforced and accuracy is not None:
+        accuracy.check()
+    canary = _canary(request, staged, backend, device, options)
+    record = measured.record(limits, passed=_passes(measured, limits))
+    return _Checked(
+        request=request,
+        writer=writer,
+        manifest=_with_figures(staged.manifest, record, accuracy, rules),
+        canary=canary,
         parity=record,
         kinds=measured.kinds(),
         accuracy=accuracy,
-        choices=tuple(choices),
     )
 
 
@@ -403,18 +442,11 @@ def _canary(
 
 
 def _with_figures(
-    manifest: Manifest,
-    record: ParityRecord,
-    accuracy: Accuracy | None,
-    rules: _Rules,
-    choices: Sequence[dict[str, Any]],
+    manifest: Manifest, record: ParityRecord, accuracy: Accuracy | None, rules: _Rules
 ) -> Manifest:
     changes: dict[str, Any] = {"parity": record}
-    if accuracy is not None or choices:
-        changes["accuracy"] = {
-            **({} if accuracy is None else msgspec.to_builtins(accuracy)),
-            **({"choices": list(choices)} if choices else {}),
-        }
+    if accuracy is not None:
+        changes["accuracy"] = msgspec.to_builtins(accuracy)
     if not rules.enforced:
         changes["gate"] = "skipped: --no-gate"
     return msgspec.structs.replace(manifest, **changes)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from samedge.bundle import Bundle
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import load_calibration
 from samedge.calibration.plan import PlanRow, PrecisionPlan
@@ -173,6 +175,26 @@ def test_auto_is_never_slower_or_worse_than_fp32(
     assert rows[chosen] == "chosen"
     assert result.bundle.manifest.accuracy is not None
     assert result.bundle.manifest.accuracy["choices"] == list(result.choices)
+
+
+def test_auto_keeps_the_files_that_it_measured(
+    painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chosen precision is not written a second time, and of the others nothing stays."""
+    pytest.importorskip("openvino")
+    written: list[str] = []
+    staged = pipeline._staged
+
+    def counted(request: ExportRequest, *rest: Any) -> Bundle:
+        written.append(request.precision.value)
+        return staged(request, *rest)
+
+    monkeypatch.setattr(pipeline, "_staged", counted)
+    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy(total_ratio=0.6))
+    result = export(painted, "intel", output=tmp_path / "auto")
+    assert written == ["fp32", "bf16"]  # fp32 to compare with
+    assert result.bundle.manifest.precision == "bf16"
+    assert [path.name for path in tmp_path.iterdir()] == ["auto"]
 
 
 def test_the_fastest_of_those_that_pass() -> None:

@@ -44,7 +44,7 @@ def largest_magnitudes(path: Path, feeds: Iterable[Mapping[str, Array]]) -> dict
 
     model = onnx.load(path)
     names = float_tensors(model)
-    _append_probes(model, names)
+    _insert_probes(model, names)
     largest = dict.fromkeys(names, 0.0)
     count = 0
     for values in _probed(model, names, feeds):
@@ -129,18 +129,27 @@ def float_tensors(model: Any) -> list[str]:
     ]
 
 
-def _append_probes(model: Any, names: Iterable[str]) -> None:
+def _insert_probes(model: Any, names: Iterable[str]) -> None:
+    """Make the largest magnitude of each tensor an output, computed right after the tensor.
+
+    Where the file has it decides how long the tensor lives (see :func:`_probed`).
+    """
     import onnx
 
+    wanted = set(names)
+    nodes = list(model.graph.node)
     del model.graph.output[:]
-    for name in names:
-        magnitude, probe = f"{name}{_PROBE}abs", f"{name}{_PROBE}"
-        model.graph.node.append(onnx.helper.make_node("Abs", [name], [magnitude]))
-        model.graph.node.append(
-            onnx.helper.make_node("ReduceMax", [magnitude], [probe], keepdims=0)
-        )
-        info = onnx.helper.make_tensor_value_info(probe, onnx.TensorProto.FLOAT, [])
-        model.graph.output.append(info)
+    del model.graph.node[:]
+    for node in nodes:
+        model.graph.node.append(node)
+        for name in wanted.intersection(node.output):
+            magnitude, probe = f"{name}{_PROBE}abs", f"{name}{_PROBE}"
+            model.graph.node.append(onnx.helper.make_node("Abs", [name], [magnitude]))
+            model.graph.node.append(
+                onnx.helper.make_node("ReduceMax", [magnitude], [probe], keepdims=0)
+            )
+            info = onnx.helper.make_tensor_value_info(probe, onnx.TensorProto.FLOAT, [])
+            model.graph.output.append(info)
 
 
 def _probed(
@@ -151,6 +160,9 @@ def _probed(
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # In the file's order. The default order may leave all probes for the end, and with them every
+    # activation of the graph in memory: 24 GB and more for SAM's ViT-B instead of 6.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "probed.onnx")
         large = model.ByteSize() > 2**31 - 2**20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,3 +176,36 @@ def test_only_half_precisions_are_cast(residual: Path, tmp_path: Path) -> None:
     plan = PrecisionPlan(rest=Precision.FP32.value)
     with pytest.raises(CalibrationError, match="'fp16' and 'bf16' only"):
         base.get("cast").quantize(residual, tmp_path / "x.onnx", plan=plan, feeds=graphs.feeds)
+
+
+_PEAK = """
+import resource, sys
+import numpy as np
+from samedge.calibration.ranges import largest_magnitudes
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+largest_magnitudes(sys.argv[1], [{"x": np.ones(2**22, np.float32)}])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is counted in kB on Linux")
+def test_the_probe_does_not_keep_every_activation(tmp_path: Path) -> None:
+    """ViT-B has more of them than a workstation has memory."""
+    info = helper.make_tensor_value_info
+    count, size = 48, 2**22
+    nodes = [
+        helper.make_node("Add", ["x" if i == 0 else f"t{i - 1}", "one"], [f"t{i}"])
+        for i in range(count)
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [info("x", onnx.TensorProto.FLOAT, [size])],
+        [info(f"t{count - 1}", onnx.TensorProto.FLOAT, [size])],
+        [onnx.numpy_helper.from_array(np.ones(1, np.float32), "one")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "c.onnx")
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "c.onnx")]
+    kilobytes = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert kilobytes * 1024 < count * size * 4 / 2  # all of them would be 805 MB

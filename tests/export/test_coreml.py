@@ -17,6 +17,7 @@ from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import BackendUnavailableError, ExportError
 from samedge.export._coreml import EXPORTER
 from samedge.export.base import ExportRequest, ExportResult
+from samedge.export.coreml import conversion as coreml_conversion
 from samedge.export.coreml.attributes import check_attributes
 from samedge.export.coreml.compression import compress
 from samedge.export.coreml.conversion import convert
@@ -284,6 +285,33 @@ def test_wrong_epsilon_is_caught(tmp_path: Path) -> None:
         check_attributes(
             function, convert(other, half=True).exported, wanted_modes=collections.Counter(EXACT=1)
         )
+
+
+class Reciprocal(Toy):
+    """What coremltools 9.0 writes as 1 / (x + 1e-4)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return 1.0 / (features * features + 1e-5)
+
+
+def test_a_reciprocal_has_no_epsilon_of_its_own(tmp_path: Path) -> None:
+    graph = Reciprocal()
+    path = saved(graph, tmp_path / "toy.mlpackage")
+    (features,) = graph.example().values()
+    features = features * 1e-3  # where 1e-4 would be most of the denominator
+    with BACKEND.open(path) as session:
+        (found,) = session.run({"features": features.numpy()}).values()
+    np.testing.assert_allclose(found, graph(features).numpy(), rtol=1e-5)
+
+
+def test_a_reciprocal_with_an_epsilon_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowerings = coreml_conversion._lowerings()
+    del lowerings[torch.ops.aten.reciprocal.default]
+    monkeypatch.setattr(coreml_conversion, "_lowerings", lambda: lowerings)
+    with pytest.raises(ExportError, match=r"inverse .* has epsilon 0\.0001"):
+        convert(Reciprocal(), half=False)
 
 
 def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:

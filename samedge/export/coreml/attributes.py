@@ -18,7 +18,7 @@ from samedge.errors import ExportError
 from samedge.runtimes.mil.program import Constant, Function, Operation, Reference
 
 _GELU_MODES = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}
-_NORMS = ("layer_norm", "batch_norm", "instance_norm")
+_WITH_EPSILON = ("layer_norm", "batch_norm", "instance_norm", "inverse")
 
 
 def gelu_modes(exported: Any) -> collections.Counter[str]:
@@ -62,11 +62,15 @@ def _is_scale_and_shift(function: Function, operation: Operation) -> bool:
 
 
 def _foreign_epsilons(function: Function, known: Iterable[float]) -> list[str]:
-    """Normalisations whose epsilon stands nowhere in torch's graph."""
+    """Operations whose epsilon stands nowhere in torch's graph.
+
+    MIL gives ``inverse`` an epsilon of 1e-4 if nobody names another, and torch's has none. Those of
+    ``rsqrt`` and ``log`` are too small to tell.
+    """
     rounded = {float(np.float16(value)) for value in known} | set(known)
     foreign = []
     for operation in function.operations:
-        if operation.kind in _NORMS and not _is_scale_and_shift(function, operation):
+        if operation.kind in _WITH_EPSILON and not _is_scale_and_shift(function, operation):
             epsilon = float(_constant(function, operation, "epsilon"))
             if not any(math.isclose(epsilon, value, rel_tol=1e-3) for value in rounded):
                 foreign.append(f"{operation.kind} {operation.name!r} has epsilon {epsilon:g}")

@@ -1,8 +1,9 @@
 """A graph to a Core ML ML Program.
 
 The route is ``torch.export``. Two things are done to torch's program first: operators that
-coremltools 9.0 cannot read are written with ones that it can, and a GELU with the tanh
-approximation, whose mode it drops, is spelled out, so that its own fusion finds it again.
+coremltools 9.0 cannot read are written with ones that it can, and what it changes is spelled out: a
+GELU with the tanh approximation, whose mode it drops (its own fusion finds it again), and a
+reciprocal, which it writes as 1 / (x + 0.0001), MIL's default for ``inverse``.
 
 An encoder takes its picture as Core ML's image type, which is what cameras and Vision hand over;
 backends show it under samedge's contract as (1, S, S, 3) uint8.
@@ -55,12 +56,17 @@ def _tanh_gelu(x: Tensor, *, approximate: str = "none") -> Any:
     return 0.5 * x * (1.0 + torch.tanh(inner))
 
 
+def _reciprocal(x: Tensor) -> Tensor:
+    return torch.ones_like(x) / x
+
+
 def _lowerings() -> dict[Any, Callable[..., Any]]:
     aten = torch.ops.aten
     return {
         aten.__or__.Tensor: torch.logical_or,
         aten.__and__.Tensor: torch.logical_and,
         aten.gelu.default: _tanh_gelu,
+        aten.reciprocal.default: _reciprocal,
     }
 
 

@@ -83,6 +83,7 @@ def _shifts(
     probe = _with_branches(model, layers)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # see _with_branches
     session = onnxruntime.InferenceSession(
         probe.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
     )
@@ -102,25 +103,27 @@ def _with_branches(model: Any, layers: list[tuple[Any, list[Any]]]) -> Any:
 
     graph = model.graph
     del graph.output[:]
-    present = {name for node in graph.node for name in node.output}
+    nodes = list(graph.node)
+    present = {name for node in nodes for name in node.output}
+    branches: dict[str, list[Any]] = {}
     for node, before in layers:
-        original = next(n for n in graph.node if n.name == node.name)
-        for needed in before:
-            if not present & set(needed.output):
-                graph.node.append(copy.deepcopy(needed))
-                present |= set(needed.output)
+        original = next(n for n in nodes if n.name == node.name)
+        needed = [copy.deepcopy(n) for n in before if not present & set(n.output)]
+        present.update(name for n in needed for name in n.output)
         branch = copy.deepcopy(node)
         branch.name, branch.output[0] = f"{node.name}{_SHIFT}branch", f"{node.name}{_SHIFT}output"
         difference = f"{node.name}{_SHIFT}difference"
-        graph.node.append(branch)
-        graph.node.append(
-            onnx.helper.make_node("Sub", [original.output[0], branch.output[0]], [difference])
-        )
-        graph.node.append(_channel_mean(model, difference, f"{node.name}{_SHIFT}"))
+        sub = onnx.helper.make_node("Sub", [original.output[0], branch.output[0]], [difference])
+        mean = _channel_mean(model, difference, f"{node.name}{_SHIFT}")
+        branches[node.name] = [*needed, branch, sub, mean]
         info = onnx.helper.make_tensor_value_info(
             f"{node.name}{_SHIFT}", onnx.TensorProto.FLOAT, None
         )
         graph.output.append(info)
+    del graph.node[:]
+    for node in nodes:  # each branch beside its layer, so that no activation waits for the end
+        graph.node.append(node)
+        graph.node.extend(branches.get(node.name, []))
     return model
 
 

@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from samedge.calibration.base import Converted, FeedSource, Quantizer, unchanged
 from samedge.calibration.bias import correct_biases
@@ -45,7 +46,9 @@ class QdqQuantizer(Quantizer):
     def _quantize(
         self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource
     ) -> Converted:
-        from onnxruntime import quantization
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
         with tempfile.TemporaryDirectory() as scratch, _quiet():
             prepared = _prepared(source, Path(scratch, "prepared.onnx"))
@@ -53,25 +56,25 @@ class QdqQuantizer(Quantizer):
             nodes = [name for name, module in found.items() if plan.is_quantized(module)]
             if not nodes:
                 return unchanged(source, destination)
-            quantization.quantize_static(
-                prepared,
-                destination,
-                _Reader(feeds()),
-                quant_format=quantization.QuantFormat.QDQ,
-                activation_type=(
-                    quantization.QuantType.QInt8 if self.signed else quantization.QuantType.QUInt8
-                ),
-                weight_type=quantization.QuantType.QInt8,
+            ranges = _ranges(prepared, Path(scratch, "augmented.onnx"), feeds())
+            quantizer = QDQQuantizer(
+                load_model_with_shape_infer(prepared),
                 per_channel=True,
-                op_types_to_quantize=sorted(_WEIGHTED),
+                reduce_range=False,
+                weight_qType=QuantType.QInt8,
+                activation_qType=QuantType.QInt8 if self.signed else QuantType.QUInt8,
+                tensors_range=ranges,
                 nodes_to_quantize=nodes,
-                calibrate_method=quantization.CalibrationMethod.MinMax,
+                nodes_to_exclude=[],
+                op_types_to_quantize=sorted(_WEIGHTED),
                 extra_options={
                     "ActivationSymmetric": self.signed,
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
                 },
             )
+            quantizer.quantize_model()
+            quantizer.model.save_model_to_file(destination)
             correct_biases(prepared, destination, feeds())
         return Converted(destination, tuple(dict.fromkeys(found[name] for name in nodes)))
 
@@ -95,6 +98,32 @@ def _prepared(source: Path, path: Path) -> Path:
 
     quant_pre_process(source, path, skip_symbolic_shape=True)
     return path
+
+
+def _ranges(path: Path, scratch: Path, feeds: Iterable[Mapping[str, Array]]) -> Any:
+    """Least and largest value of every activation beside a product.
+
+    ``quantize_static`` would run them in ONNX Runtime's default order, which may reduce every
+    activation at the end and hold them all until then: more than 22 GB for SAM's ViT-B.
+    """
+    import onnxruntime
+    from onnxruntime.quantization.calibrate import MinMaxCalibrater
+
+    class InOrder(MinMaxCalibrater):  # type: ignore[misc]  # no types
+        def create_inference_session(self) -> None:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+            self.infer_session = onnxruntime.InferenceSession(
+                self.augmented_model_path, options, providers=["CPUExecutionProvider"]
+            )
+
+    calibrater = InOrder(path, sorted(_WEIGHTED), augmented_model_path=str(scratch))
+    calibrater.augment_graph()
+    calibrater.create_inference_session()
+    calibrater.collect_data(_Reader(feeds))
+    return calibrater.compute_data()
 
 
 class _Reader:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samedge.errors import BundleError
 from samedge.feeds import Bucket
 from samedge.hardware import HARDWARE, Hardware
@@ -30,6 +32,11 @@ PEERS = (
 )
 """Latencies in ms that their authors published: NVIDIA-AI-IOT/nanosam, mit-han-lab/efficientvit."""
 
+_COUNTING = frozenset(
+    {"Constant", "Gather", "Slice", "Concat", "Cast", "Range", "Squeeze", "Unsqueeze"}
+    | {"Reshape", "Add", "Sub", "Mul", "Div"}
+)
+_FEW = 64  # elements of a constant that may be a shape
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"})
 
 
@@ -85,6 +92,7 @@ def graph_cost(path: Path, *, bucket: Bucket = (1, 4)) -> GraphCost:
         for axis in edge.type.tensor_type.shape.dim:
             if axis.dim_param in sizes:
                 axis.dim_value = sizes[axis.dim_param]
+    _fold_counts(model)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     types = {v.name: v.type.tensor_type for v in (*inferred.value_info, *inferred.input)}
     types |= {v.name: v.type.tensor_type for v in inferred.output}
@@ -105,6 +113,42 @@ def graph_cost(path: Path, *, bucket: Bucket = (1, 4)) -> GraphCost:
         for edge in edges
     )
     return GraphCost(operations=operations, bytes_moved=weights + crossing)
+
+
+def _fold_counts(model: Any) -> None:
+    """Make constants of what follows from shapes alone, such as a range over the points.
+
+    ONNX's shape inference tells the length of a Range from constants only.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        info.name: [axis.dim_value for axis in info.type.tensor_type.shape.dim]
+        for info in (*graph.value_info, *graph.input, *graph.output)
+    }
+    known: dict[str, Any] = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if math.prod(tensor.dims) <= _FEW and tensor.data_type != onnx.TensorProto.BFLOAT16
+    }
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    rest = []
+    for node in model.graph.node:
+        feeds = {name: known[name] for name in node.input if name in known}
+        if node.op_type == "Shape" and all(shapes.get(node.input[0], [0])):
+            feeds = {node.input[0]: np.zeros(shapes[node.input[0]], np.bool_)}
+        elif node.op_type not in _COUNTING or len(feeds) < len(node.input):
+            rest.append(node)
+            continue
+        (value,) = ReferenceEvaluator(node, opsets=versions).run(None, feeds)
+        known[node.output[0]] = value
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.asarray(value), node.output[0])
+        )
+    del model.graph.node[:]
+    model.graph.node.extend(rest)
 
 
 def bound(cost: GraphCost, target: str, hardware: Hardware) -> Bound:

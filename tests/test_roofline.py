@@ -136,3 +136,24 @@ def test_peaks_are_those_that_nvidia_publishes(
     module: str, precision: Precision, published: float
 ) -> None:
     assert HARDWARE[module].peaks[precision] == pytest.approx(published, rel=0.025)
+
+
+def test_a_length_that_follows_from_shapes_is_known(tmp_path: Path) -> None:
+    """SAM's decoder asks which of its points come before which, by a range over them."""
+    make = onnx.helper.make_node
+    nodes = [
+        make("Shape", ["x"], ["shape"], start=1, end=2),
+        make("Squeeze", ["shape", "first"], ["count"]),
+        make("Range", ["zero", "count", "one"], ["range"]),
+        make("Cast", ["range"], ["index"], to=FLOAT),
+        make("Unsqueeze", ["index", "last"], ["column"]),
+        node("MatMul", ["x", "column"]),
+    ]
+    constants = {
+        "first": np.array([0]),
+        "last": np.array([1]),
+        "zero": np.array(0),
+        "one": np.array(1),
+    }
+    path = save(tmp_path, nodes, constants, ["batch", "points"])
+    assert graph_cost(path, bucket=(3, 4)).operations == {Precision.FP32: 2 * 3 * 4}

@@ -20,7 +20,7 @@ from samedge.export import export
 from samedge.export.sources import photo_paths
 
 PHOTOS = 2
-MODELS = {"nano": "samedge-nano"}
+MODELS = {"nano": "samedge-nano", "pico": "samedge-pico"}
 
 
 def missing(work: Path, family: str) -> list[Path]:

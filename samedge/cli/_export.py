@@ -228,7 +228,7 @@ def _gained(result: ExportResult) -> list[Table | str]:
 
 def _footer(result: ExportResult) -> str:
     bundle, parity = result.bundle, result.parity
-    lines = []
+    lines = [f"note: {note}" for note in bundle.manifest.notes]
     if parity is not None:
         verdict = "passed" if parity.passed else "FAILED, and the gate was off"
         lines.append(

@@ -9,6 +9,7 @@ from typing import Any
 
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
+from samedge.export.islands import island_notes
 from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.export.quantization import quantized
 from samedge.export.signs import make_unimodal
@@ -48,6 +49,7 @@ class OnnxExporter(Exporter):
             format=self.name,
             precision=precision,
             extra_files=extra,
+            notes=island_notes(path),
         )
 
 

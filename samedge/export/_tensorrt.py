@@ -16,6 +16,7 @@ from typing import Any
 from samedge.export import tensorrt_rules
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph
+from samedge.export.islands import island_notes
 from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.export.tensorrt_graph import cast_bytes_first
 from samedge.export.tensorrt_precision import PRECISIONS, lower_precision
@@ -93,6 +94,7 @@ class TensorRtExporter(Exporter):
             format=self.artifact_format,
             precision=precision,
             extra_files=extra,
+            notes=island_notes(path),
         )
 
 

@@ -91,6 +91,7 @@ class ExportedGraph:
         extra_files: files that belong to it, such as the ``.bin`` beside an ``.xml``.
         options: given to ``Backend.open`` for this file alone.
         device: where this file alone runs; ``None``: on the target's device.
+        notes: what the manifest and the export's table say about it.
     """
 
     graph: Graph
@@ -100,6 +101,7 @@ class ExportedGraph:
     extra_files: tuple[str, ...] = ()
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     device: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -227,7 +227,8 @@ def _staged(request: ExportRequest, exporter: base.Exporter, writer: BundleWrite
     graphs = exporter.export(request, writer.folder)
     request.progress(note="hashing")
     records = [_artifact(writer, graph) for graph in graphs]
-    manifest = _manifest(request, records, exporter.versions())
+    remarks = [f"{graph.graph.role}: {note}" for graph in graphs for note in graph.notes]
+    manifest = _manifest(request, records, exporter.versions(), remarks)
     return Bundle(writer.destination, writer.folder, manifest)
 
 
@@ -366,7 +367,10 @@ def _artifact(writer: BundleWriter, exported: ExportedGraph) -> ArtifactRecord:
 
 
 def _manifest(
-    request: ExportRequest, records: list[ArtifactRecord], versions: dict[str, str]
+    request: ExportRequest,
+    records: list[ArtifactRecord],
+    versions: dict[str, str],
+    remarks: list[str],
 ) -> Manifest:
     now = datetime.datetime.now(datetime.timezone.utc)
     normalize = request.model.normalize
@@ -390,7 +394,7 @@ def _manifest(
         versions={"python": platform.python_version(), "samedge": __version__, **versions},
         options=base.get(request.target.format).options(request),
         plan=_plan_rows(request),
-        notes=list(request.target.notes),
+        notes=[*remarks, *request.target.notes],
     )
 
 

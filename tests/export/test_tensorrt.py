@@ -22,6 +22,7 @@ from samedge.cli._build import COMMAND
 from samedge.errors import BackendUnavailableError, ExportError
 from samedge.export import base, pipeline
 from samedge.export.base import ExportRequest, ExportResult
+from samedge.export.islands import fp32_islands
 from samedge.export.pipeline import export
 from samedge.export.sources import photo_paths
 from samedge.export.tensorrt_rules import violations
@@ -112,6 +113,18 @@ def test_precisions_are_explicit(written: Written, kind: str) -> None:
     assert half == mixed
     plain = onnx.load(written(kind, Precision.FP32) / "encoder.onnx")
     assert {t.data_type for t in plain.graph.initializer} <= {TYPES.FLOAT, TYPES.INT64}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_fp32_islands_are_counted_and_small(written: Written, kind: str) -> None:
+    folder = written(kind, Precision.FP16)
+    for role in ("encoder", "decoder"):
+        found = fp32_islands(folder / f"{role}.onnx")
+        assert found is not None
+        assert 0 < found.kept < found.operators
+        assert found.share is not None
+        assert found.share < 0.05
 
 
 @pytest.fixture

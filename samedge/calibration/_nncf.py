@@ -85,8 +85,7 @@ def _is_constant(node: Any) -> bool:
 
 
 def _quantized(model: Any, plan: PrecisionPlan, feeds: FeedSource) -> Any:
-    import nncf
-
+    nncf = _library()
     kept = [
         op.get_friendly_name()
         for op in model.get_ordered_ops()
@@ -113,8 +112,7 @@ def _with_small_weights(model: Any, plan: PrecisionPlan) -> Any:
 
     They compute in half precision as before; layers that the plan gives ``fp32`` stay as they are.
     """
-    import nncf
-
+    nncf = _library()
     kept = [
         op.get_friendly_name()
         for op in model.get_ordered_ops()
@@ -153,11 +151,18 @@ def _has_attention(model: Any) -> bool:
     )
 
 
+def _library() -> Any:
+    """NNCF, without the warning of torch's build tools, which it imports, of a CUDA without GPU."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    import nncf
+
+    return nncf
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without NNCF's log and progress bars."""
-    import nncf
-
+    nncf = _library()
     logger = logging.getLogger("nncf")
     before = logger.level
     nncf.set_log_level(logging.ERROR)

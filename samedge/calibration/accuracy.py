@@ -7,6 +7,7 @@ rather over- than underestimated.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,8 +19,8 @@ from samedge.calibration.dataset import CalibrationSet
 from samedge.errors import CalibrationError, GateError
 from samedge.ground_truth import Instance
 from samedge.predictor import Predictor
-from samedge.protocols import PromptProtocol, answers, parse_protocols
-from samedge.types import Array, ImageEmbedding, Prompt
+from samedge.protocols import answers, parse_protocols
+from samedge.types import Array, Prompt, Size
 
 MAX_DROP = 0.005
 """Default budget: mean IoU that a box prompt may lose; the other kinds may lose twice as much."""
@@ -112,90 +113,143 @@ def allowed_drop(prompt: str, max_drop: float) -> float:
     return max_drop if prompt == "box" else 2.0 * max_drop
 
 
+class Reference:
+    """An fp32 bundle and what it answers on a calibration set, asked once for all candidates.
+
+    Args:
+        predictor: the fp32 bundle, opened.
+        data: images, with annotations or without.
+        max_images: annotated or sampled images to look at.
+
+    Attributes:
+        predictor, data: as given.
+        truth: ``annotations``, or ``fp32 masks`` where there are none.
+    """
+
+    def __init__(self, predictor: Predictor, data: CalibrationSet, *, max_images: int = 32) -> None:
+        self.predictor, self.data, self._max_images = predictor, data, max_images
+        annotated = data.ground_truth(limit=max_images)
+        is_enough = annotated is not None and annotated.instance_count >= ENOUGH_INSTANCES
+        self._annotated = annotated if is_enough else None
+        self.truth = "annotations" if is_enough else "fp32 masks"
+        self._own: list[tuple[Array, list[Instance]]] | None = None
+        self._answers: list[list[_Answer]] = []
+
+    def scenes(self) -> Iterator[tuple[Array, list[Instance], list[_Answer]]]:
+        """Each picture with its objects and the answers to their prompts, in order of prompts."""
+        for index, (picture, instances) in enumerate(self._prompted()):
+            if index == len(self._answers):
+                self._answers.append(list(_answered(self.predictor, picture, instances)))
+            yield picture, instances, self._answers[index]
+
+    def _prompted(self) -> Iterable[tuple[Array, list[Instance]]]:
+        if self._annotated is not None:
+            return ((image.pixels(), list(image.instances())) for image in self._annotated.images)
+        if self._own is None:
+            self._own = list(_own_scenes(self.predictor, self.data, self._max_images))
+        return self._own
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Answer:
+    """A mask, a bit a pixel, and its IoU with the truth."""
+
+    prompt: str
+    bits: Array
+    size: Size
+    iou: float
+
+    @property
+    def mask(self) -> Array:
+        """(H, W) bool."""
+        pixels = self.size[0] * self.size[1]
+        return np.unpackbits(self.bits, count=pixels).view(bool).reshape(self.size)
+
+
+def _answered(
+    predictor: Predictor, picture: Array, instances: Sequence[Instance]
+) -> Iterator[_Answer]:
+    """A model's answers to every kind of prompt about the objects of a picture."""
+    embedding = predictor.encode(picture)
+
+    def decode(prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Any]:
+        return predictor.decode_batch(embedding, prompts, multimask=multimask)
+
+    for name, answer in answers(decode, instances, parse_protocols(PROTOCOLS)):
+        size = (picture.shape[0], picture.shape[1])
+        yield _Answer(name, np.packbits(answer.mask), size, answer.ious[-1])
+
+
 def compare(
-    reference: Predictor,
+    reference: Reference,
     candidate: Predictor,
-    data: CalibrationSet,
     *,
     max_drop: float = MAX_DROP,
-    max_images: int = 32,
     timed: bool = True,
     on_image: Callable[[str], None] = lambda _: None,
 ) -> Accuracy:
     """Measure what a bundle loses, and what it gains.
 
     Args:
-        reference: the fp32 bundle, opened.
+        reference: the fp32 bundle, with the images.
         candidate: the bundle in question, opened.
-        data: images, with annotations or without.
         max_drop: the budget.
-        max_images: annotated or sampled images to look at.
         timed: compare latencies too; off where another machine than the platform runs the files.
         on_image: called after each image with a remark.
 
     Raises:
         CalibrationError: there is nothing to compare on.
     """
-    truth, pictures, rows = mask_rows(
-        reference, candidate, data, max_images=max_images, on_image=on_image
-    )
+    pictures, rows = mask_rows(reference, candidate, on_image=on_image)
     encode_ratio, decode_ratio, total_ratio = (
-        latency_ratios(reference, candidate, next(data.pictures())) if timed else (None, None, None)
+        latency_ratios(reference.predictor, candidate, next(reference.data.pictures()))
+        if timed
+        else (None, None, None)
     )
     return Accuracy(
-        truth=truth,
+        truth=reference.truth,
         images=pictures,
         rows=rows,
         encode_ratio=encode_ratio,
         decode_ratio=decode_ratio,
         total_ratio=total_ratio,
-        size_ratio=_bytes(candidate) / _bytes(reference),
+        size_ratio=_bytes(candidate) / _bytes(reference.predictor),
         max_drop=max_drop,
         passed=all(row.drop <= allowed_drop(row.prompt, max_drop) for row in rows),
     )
 
 
 def mask_rows(
-    reference: Predictor,
+    reference: Reference,
     candidate: Predictor,
-    data: CalibrationSet,
     *,
-    max_images: int,
     on_image: Callable[[str], None] = lambda _: None,
-) -> tuple[str, int, list[AccuracyRow]]:
-    """The masks' part of :func:`compare`: what served as truth, how many images, and the rows.
+) -> tuple[int, list[AccuracyRow]]:
+    """The masks' part of :func:`compare`: how many images, and the rows.
 
     Args:
-        reference: the fp32 bundle, opened.
+        reference: the fp32 bundle, with the images.
         candidate: the bundle in question, opened.
-        data: images, with annotations or without.
-        max_images: annotated or sampled images to look at.
         on_image: called after each image with a remark.
 
     Raises:
         CalibrationError: there is nothing to compare on.
     """
-    truth, scenes = _scenes(reference, data, max_images)
-    protocols = parse_protocols(PROTOCOLS)
-    scores: dict[str, list[tuple[float, float, float]]] = {p.name: [] for p in protocols}
+    scores: dict[str, list[tuple[float, float, float]]] = {}
     pictures = 0
-    for picture, instances in scenes:
+    for picture, instances, expected in reference.scenes():
         pictures += 1
-        embeddings = reference.encode(picture), candidate.encode(picture)
-        pairs = zip(
-            _answered(reference, embeddings[0], instances, protocols),
-            _answered(candidate, embeddings[1], instances, protocols),
-            strict=True,
-        )
-        for (name, expected, expected_iou), (_, mask, iou) in pairs:
-            scores[name].append((expected_iou, iou, metrics.mask_iou(expected, mask)))
-        on_image(f"{data.source.name}: {pictures} images")
+        found = _answered(candidate, picture, instances)
+        for want, have in zip(expected, found, strict=True):
+            same = metrics.mask_iou(want.mask, have.mask)
+            scores.setdefault(want.prompt, []).append((want.iou, have.iou, same))
+        on_image(f"{reference.data.source.name}: {pictures} images")
     if not pictures:
         raise CalibrationError(
-            f"The fp32 model draws no usable mask on {data.source}: give images with annotations "
-            "(instances.json beside them)."
+            f"The fp32 model draws no usable mask on {reference.data.source}: give images with "
+            "annotations (instances.json beside them)."
         )
-    return truth, pictures, [_row(name, found) for name, found in scores.items()]
+    return pictures, [_row(name, found) for name, found in scores.items()]
 
 
 def latency_ratios(
@@ -224,15 +278,6 @@ def latency_ratios(
     encode, decode = (medians[:, 1] / medians[:, 0]).tolist()
     total = medians.sum(axis=0)
     return encode, decode, float(total[1] / total[0])
-
-
-def _scenes(
-    reference: Predictor, data: CalibrationSet, max_images: int
-) -> tuple[str, Iterable[tuple[Array, list[Instance]]]]:
-    truth = data.ground_truth(limit=max_images)
-    if truth is not None and truth.instance_count >= ENOUGH_INSTANCES:
-        return "annotations", ((i.pixels(), list(i.instances())) for i in truth.images)
-    return "fp32 masks", _own_scenes(reference, data, max_images)
 
 
 def _own_scenes(
@@ -272,21 +317,6 @@ def own_instances(reference: Predictor, picture: Array) -> list[Instance]:
         x0, y0, x1, y1 = map(float, box)
         found.append(Instance(len(found), float(mask.sum()), (x0, y0, x1, y1), mask))
     return found[:_AT_MOST]
-
-
-def _answered(
-    predictor: Predictor,
-    embedding: ImageEmbedding,
-    instances: Sequence[Instance],
-    protocols: Sequence[PromptProtocol],
-) -> Iterator[tuple[str, Array, float]]:
-    """Kind of prompt, mask and its IoU with the truth, for every instance and kind."""
-
-    def decode(prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Any]:
-        return predictor.decode_batch(embedding, prompts, multimask=multimask)
-
-    for name, answer in answers(decode, instances, protocols):
-        yield name, answer.mask, answer.ious[-1]
 
 
 def _row(name: str, scores: Sequence[tuple[float, float, float]]) -> AccuracyRow:

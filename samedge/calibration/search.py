@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import msgspec
 
 from samedge.bundle import Bundle
-from samedge.calibration.accuracy import MAX_DROP, Accuracy, compare, latency_ratios
+from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
 from samedge.calibration.dataset import CalibrationSet
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
-from samedge.calibration.trial import bench_for, quantized_predictor, quantizer_for
+from samedge.calibration.trial import RoleFeeds, bench_for, quantized_predictor, quantizer_for
 from samedge.errors import CalibrationError
 from samedge.predictor import Predictor
 from samedge.types import Precision
@@ -82,22 +82,22 @@ def find_plan(
     """
     quantizer_for(bundle)
     bench = bench_for(bundle)
-    with bench.open(bundle) as reference:
-        drops = sensitivities(reference, data, max_images=max_images, report=report)
-        with bench.open(bundle, int8=True) as plain:
-            trial = _Trial(reference, plain, data, max_drop, report)
-            mixes = _mixes(trial, drops)
-            inside = [mix for mix in mixes if mix.accuracy.passed]
-            if not inside:
-                raise CalibrationError(
-                    f"Not one group of {bundle.path} can be quantized within --max-drop "
-                    f"{max_drop:g}: the least sensitive, {drops[-1].group}, loses "
-                    f"{drops[-1].drop:.4f}. Raise the budget, or keep a float precision."
-                )
-            best = min(inside, key=lambda mix: mix.float_ratio or 0.0)
-            if best.float_ratio is not None and best.float_ratio >= 1.0:
-                best = trial.run([], floats=True)
-                mixes.append(best)
+    feeds = RoleFeeds(bundle, data)
+    drops = sensitivities(bundle, data, feeds, max_images=max_images, report=report)
+    with bench.open(bundle) as predictor, bench.open(bundle, int8=True) as plain:
+        trial = _Trial(Reference(predictor, data), plain, feeds, max_drop, report)
+        mixes = _mixes(trial, drops)
+        inside = [mix for mix in mixes if mix.accuracy.passed]
+        if not inside:
+            raise CalibrationError(
+                f"Not one group of {bundle.path} can be quantized within --max-drop "
+                f"{max_drop:g}: the least sensitive, {drops[-1].group}, loses "
+                f"{drops[-1].drop:.4f}. Raise the budget, or keep a float precision."
+            )
+        best = min(inside, key=lambda mix: mix.float_ratio or 0.0)
+        if best.float_ratio is not None and best.float_ratio >= 1.0:
+            best = trial.run([], floats=True)
+            mixes.append(best)
     plan = plan_from_drops(drops, best.groups, rest=bench.rest)
     return Search(plan=plan, drops=drops, accuracy=best.accuracy, mixes=_judged(mixes, best))
 
@@ -107,33 +107,34 @@ class _Trial:
 
     def __init__(
         self,
-        reference: Predictor,
+        reference: Reference,
         plain: Predictor,
-        data: CalibrationSet,
+        feeds: RoleFeeds,
         max_drop: float,
         report: Report,
     ) -> None:
-        self.reference, self.plain, self.data = reference, plain, data
+        self.reference, self.plain, self.feeds = reference, plain, feeds
         self.max_drop, self.report = max_drop, report
-        self.bench = bench_for(reference.bundle)
+        self.bundle = reference.predictor.bundle
+        self.bench = bench_for(self.bundle)
 
     def run(self, chosen: Sequence[GroupDrop], *, floats: bool = False) -> Mix:
         """Measure some groups together; ``floats``: the float bundle itself."""
         self.report(f"all of {len(chosen)} groups together")
         if floats:
             return Mix(groups=[], accuracy=self._compared(self.plain), float_ratio=1.0)
-        bundle = self.reference.bundle
+        bundle = self.bundle
         plan = plan_from_drops(chosen, [f.group for f in chosen], rest=self.bench.rest)
-        with quantized_predictor(bundle, plan, self.data, quantizer_for(bundle)) as candidate:
+        with quantized_predictor(bundle, plan, self.feeds, quantizer_for(bundle)) as candidate:
             accuracy, ratio = self._compared(candidate), None
             if self.bench.timed:
-                picture = next(self.data.pictures())
+                picture = next(self.reference.data.pictures())
                 ratio = latency_ratios(self.plain, candidate, picture)[2]
         return Mix(groups=[f.group for f in chosen], accuracy=accuracy, float_ratio=ratio)
 
     def _compared(self, candidate: Predictor) -> Accuracy:
         timed = self.bench.timed
-        return compare(self.reference, candidate, self.data, max_drop=self.max_drop, timed=timed)
+        return compare(self.reference, candidate, max_drop=self.max_drop, timed=timed)
 
 
 def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:

@@ -2,8 +2,8 @@
 
 Each group of modules (a stage, a layer) is quantized alone in a copy of an fp32 bundle. What the
 masks lose is measured with the bundle's own backend, in mask IoU over boxes, points and clicks, and
-not in error of tensors. Latency is measured against the same files in the float precision that INT8
-would replace, in turns.
+not in error of tensors. Both that and latency, in turns, are measured against the same files in the
+float precision that INT8 would replace.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ import numpy as np
 
 from samedge._cache import cache_folder
 from samedge.bundle import Bundle
-from samedge.calibration.accuracy import latency_ratios, mask_rows
+from samedge.calibration.accuracy import Reference, latency_ratios, mask_rows
 from samedge.calibration.dataset import CalibrationSet
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan
-from samedge.calibration.trial import ROLES, bench_for, quantized_predictor, quantizer_for
-from samedge.predictor import Predictor
+from samedge.calibration.trial import (
+    ROLES,
+    RoleFeeds,
+    bench_for,
+    quantized_predictor,
+    quantizer_for,
+)
 from samedge.types import Precision
 
 MAX_IMAGES = 8
 """Images that each group is measured on; the plan as a whole is measured on more."""
 
 _ROUNDS = 7
-_REVISION = 2  # raise it when the figures mean something else, so that no old one is taken
+_REVISION = 3  # raise it when the figures mean something else, so that no old one is taken
 
 Report = Callable[[str], None]
 """Hears of every group and attempt."""
@@ -43,7 +48,7 @@ class GroupDrop(msgspec.Struct, frozen=True, kw_only=True):
         group: dotted path.
         role: the graph that it is in.
         drop: mean IoU lost, over the kinds of prompts; negative where the masks got better.
-        mask_iou: mean IoU between its masks and fp32's.
+        mask_iou: mean IoU between its masks and those of the float precision.
         drops: the drop by kind of prompt: ``box``, ``center``, ``clicks:N``.
         latency_ratio: median latency of its graph over that of the float precision that INT8
             replaces; ``None``: the platform is not here.
@@ -75,49 +80,46 @@ def groups_of(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def sensitivities(
-    reference: Predictor, data: CalibrationSet, *, max_images: int, report: Report
+    bundle: Bundle, data: CalibrationSet, feeds: RoleFeeds, *, max_images: int, report: Report
 ) -> list[GroupDrop]:
     """What every group loses and gains when it is quantized alone, the worst first.
 
+    It is compared with the float precision that the rest of an INT8 bundle computes in, so that
+    what that precision loses itself is not counted once for every group.
+
     Args:
-        reference: the fp32 bundle, opened.
-        data: images to calibrate and to measure on.
+        bundle: the fp32 bundle.
+        data: images to measure on.
+        feeds: to calibrate with.
         max_images: images to measure on.
         report: called with each group before it is measured.
     """
-    bundle = reference.bundle
-    bench, file = bench_for(bundle), _file(reference, data, max_images)
+    file = _file(bundle, data, max_images)
     known = _remembered(file)
     with ExitStack() as stack:
-        plain: Predictor | None = None
+        plain: Reference | None = None
         for group, role in groups_of(bundle):
             report(group)
             if group in known:
                 continue
-            if plain is None and bench.timed:
-                plain = stack.enter_context(bench.open(bundle, int8=True))
-            known[group] = _measured(reference, plain, data, group, role, max_images)
+            if plain is None:
+                opened = stack.enter_context(bench_for(bundle).open(bundle, int8=True))
+                plain = Reference(opened, data, max_images=max_images)
+            known[group] = _measured(plain, feeds, group, role)
             _remember(file, known)
     return sorted(known.values(), key=lambda found: -found.drop)
 
 
-def _measured(
-    reference: Predictor,
-    plain: Predictor | None,
-    data: CalibrationSet,
-    group: str,
-    role: str,
-    max_images: int,
-) -> GroupDrop:
-    bundle = reference.bundle
-    row = PlanRow(module=group, precision=Precision.INT8.value)
-    rest = bench_for(bundle).rest.value
-    plan = PrecisionPlan(default=rest, rest=rest, modules=[row])
+def _measured(plain: Reference, feeds: RoleFeeds, group: str, role: str) -> GroupDrop:
+    bundle = plain.predictor.bundle
+    bench, row = bench_for(bundle), PlanRow(module=group, precision=Precision.INT8.value)
+    plan = PrecisionPlan(default=bench.rest.value, rest=bench.rest.value, modules=[row])
     ratio = None
-    with quantized_predictor(bundle, plan, data, quantizer_for(bundle)) as candidate:
-        _, _, rows = mask_rows(reference, candidate, data, max_images=max_images)
-        if plain is not None:
-            ratios = latency_ratios(plain, candidate, next(data.pictures()), rounds=_ROUNDS)
+    with quantized_predictor(bundle, plan, feeds, quantizer_for(bundle)) as candidate:
+        _, rows = mask_rows(plain, candidate)
+        if bench.timed:
+            picture = next(plain.data.pictures())
+            ratios = latency_ratios(plain.predictor, candidate, picture, rounds=_ROUNDS)
             ratio = ratios[ROLES.index(role)]
     return GroupDrop(
         group=group,
@@ -129,8 +131,7 @@ def _measured(
     )
 
 
-def _file(reference: Predictor, data: CalibrationSet, max_images: int) -> Path:
-    bundle = reference.bundle
+def _file(bundle: Bundle, data: CalibrationSet, max_images: int) -> Path:
     name = quantizer_for(bundle).name
     facts = f"{bundle.id}-{name}-{data.fingerprint}-{max_images}-{bench_for(bundle)}-{_REVISION}"
     return cache_folder("sensitivity") / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from samedge import runtimes
 from samedge.bundle import Bundle
 from samedge.calibration import base
 from samedge.calibration.base import FeedSource, Quantizer
-from samedge.calibration.dataset import CalibrationSet
+from samedge.calibration.dataset import CalibrationSet, Feeds
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import CalibrationError
 from samedge.manifest import ArtifactRecord
 from samedge.predictor import Predictor
+from samedge.runtimes.base import Session
 from samedge.targets import TARGETS
 from samedge.types import Precision
 
@@ -104,16 +105,52 @@ def quantizer_for(bundle: Bundle) -> Quantizer:
     return base.get(names[form])
 
 
+class RoleFeeds:
+    """Calibration feeds of an fp32 bundle's graphs, made once for any number of quantizations.
+
+    Args:
+        bundle: the fp32 bundle.
+        data: calibration images.
+    """
+
+    def __init__(self, bundle: Bundle, data: CalibrationSet) -> None:
+        self._bundle, self._data = bundle, data
+        self._made: dict[str, list[Feeds]] = {}
+
+    def source(self, role: str) -> FeedSource:
+        """The feeds of a graph, for a quantizer to read as often as it likes."""
+        return lambda: self._of(role)
+
+    def _of(self, role: str) -> list[Feeds]:
+        if role not in self._made:
+            size = self._bundle.manifest.input_size
+            if role == "encoder":
+                self._made[role] = list(self._data.encoder_feeds(size))
+            else:
+                with closing(self._encoder()) as encoder:
+                    run = encoder.run
+                    self._made[role] = list(
+                        self._data.decoder_feeds(size, lambda f: run(f)["image_embeddings"])
+                    )
+        return self._made[role]
+
+    def _encoder(self) -> Session:
+        bench = bench_for(self._bundle)
+        path = self._bundle.artifact_path("encoder")
+        backend = runtimes.get(bench.backend)
+        return backend.open(path, device=bench.device, options=bench.options)
+
+
 @contextmanager
 def quantized_predictor(
-    bundle: Bundle, plan: PrecisionPlan, data: CalibrationSet, quantizer: Quantizer
+    bundle: Bundle, plan: PrecisionPlan, feeds: RoleFeeds, quantizer: Quantizer
 ) -> Iterator[Predictor]:
     """A copy of an fp32 bundle, quantized as a plan wants it and opened.
 
     Args:
         bundle: the fp32 bundle; it stays as it is.
         plan: precisions by module.
-        data: calibration images.
+        feeds: of the bundle's graphs.
         quantizer: the one of the bundle's format.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -123,8 +160,7 @@ def quantized_predictor(
             source = bundle.artifact_path(role)
             if any(plan.is_quantized(module) for module in quantizer.modules(source)):
                 destination = folder / bundle.artifact(role).path
-                feeds = _feeds(bundle, role, data)
-                quantizer.quantize(source, destination, plan=plan, feeds=feeds)
+                quantizer.quantize(source, destination, plan=plan, feeds=feeds.source(role))
         records = [_resized(record, folder) for record in bundle.manifest.artifacts]
         manifest = msgspec.structs.replace(bundle.manifest, artifacts=records)
         with bench_for(bundle).open(Bundle(folder, folder, manifest), int8=True) as predictor:
@@ -134,14 +170,3 @@ def quantized_predictor(
 def _resized(record: ArtifactRecord, folder: Path) -> ArtifactRecord:
     size = sum((folder / name).stat().st_size for name in record.files)
     return msgspec.structs.replace(record, bytes=size)
-
-
-def _feeds(bundle: Bundle, role: str, data: CalibrationSet) -> FeedSource:
-    size = bundle.manifest.input_size
-    if role == "encoder":
-        return lambda: data.encoder_feeds(size)
-    bench = bench_for(bundle)
-    encoder = runtimes.get(bench.backend).open(
-        bundle.artifact_path("encoder"), device=bench.device, options=bench.options
-    )
-    return lambda: data.decoder_feeds(size, lambda feeds: encoder.run(feeds)["image_embeddings"])

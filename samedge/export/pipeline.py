@@ -19,7 +19,7 @@ from samedge import runtimes
 from samedge._version import __version__
 from samedge.bundle import Bundle
 from samedge.bundle_writer import BundleWriter
-from samedge.calibration.accuracy import MAX_DROP, Accuracy, compare
+from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare
 from samedge.calibration.dataset import PHOTOS, load_calibration
 from samedge.calibration.plan import PrecisionPlan
 from samedge.canary import Canary, check_canary, record_canary
@@ -163,8 +163,8 @@ class _Rules:
 
 
 @contextmanager
-def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Predictor | None]:
-    """The same model in fp32, opened; ``None`` where nothing is compared with it.
+def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Reference | None]:
+    """The same model in fp32, opened, and its masks; ``None`` where nothing is compared with it.
 
     For a platform without fp32 it is ONNX Runtime's.
     """
@@ -183,11 +183,11 @@ def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Predic
         staged = _staged(plain, exporter, writer)
         backend, device, options = _checking(exporter, plain)
         with Predictor(staged, backend, device=device, options=options) as predictor:
-            yield predictor
+            yield Reference(predictor, request.calibration or load_calibration())
 
 
 def _fastest(
-    request: ExportRequest, output: Path, rules: _Rules, reference: Predictor
+    request: ExportRequest, output: Path, rules: _Rules, reference: Reference
 ) -> ExportResult:
     """Try every precision that ``auto`` may take, and keep the fastest that passes."""
     rows: list[choice.Choice] = []
@@ -242,7 +242,7 @@ def _written(
     request: ExportRequest,
     output: Path,
     rules: _Rules,
-    reference: Predictor | None,
+    reference: Reference | None,
     *,
     choices: Sequence[dict[str, Any]] = (),
 ) -> ExportResult:
@@ -278,7 +278,7 @@ class _Checked:
 
 
 def _checked(
-    request: ExportRequest, writer: BundleWriter, rules: _Rules, reference: Predictor | None
+    request: ExportRequest, writer: BundleWriter, rules: _Rules, reference: Reference | None
 ) -> _Checked:
     """Write a request's bundle and measure it.
 
@@ -315,7 +315,7 @@ def _timed(request: ExportRequest) -> bool:
 
 
 def _accuracy(
-    request: ExportRequest, reference: Predictor | None, candidate: Predictor, rules: _Rules
+    request: ExportRequest, reference: Reference | None, candidate: Predictor, rules: _Rules
 ) -> Accuracy | None:
     """What a precision below fp32 loses; ``None`` where the model itself draws nothing."""
     if reference is None or request.precision is Precision.FP32:
@@ -324,7 +324,6 @@ def _accuracy(
         return compare(
             reference,
             candidate,
-            request.calibration or load_calibration(),
             max_drop=rules.accuracy,
             timed=_timed(request),
             on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samedge.calibration import accuracy
-from samedge.calibration.accuracy import Accuracy, AccuracyRow, allowed_drop, compare
+from samedge.calibration.accuracy import Accuracy, AccuracyRow, Reference, allowed_drop, compare
 from samedge.calibration.dataset import CalibrationSet, load_calibration
 from samedge.errors import CalibrationError, GateError
 from samedge.predictor import Predictor
@@ -74,7 +74,7 @@ def test_no_number_never_passes() -> None:
 
 def test_a_bundle_loses_nothing_against_itself(toy_bundle: Path, data: CalibrationSet) -> None:
     with Predictor.from_bundle(toy_bundle) as one, Predictor.from_bundle(toy_bundle) as other:
-        found = compare(one, other, data, max_images=3)
+        found = compare(Reference(one, data, max_images=3), other)
     assert found.truth == "fp32 masks"  # a dozen annotations are too few
     assert found.images == 3
     assert found.size_ratio == 1.0
@@ -103,7 +103,7 @@ class Shifted(Predictor):
 def test_masks_that_moved_are_refused(toy_bundle: Path, data: CalibrationSet) -> None:
     """The positive control of the gate."""
     with Predictor.from_bundle(toy_bundle) as sound, Shifted.from_bundle(toy_bundle) as broken:
-        found = compare(sound, broken, data, max_images=2)
+        found = compare(Reference(sound, data, max_images=2), broken)
     assert not found.passed
     assert found.drop > 0.05
     assert found.rows[0].mask_iou_mean < 0.95
@@ -128,4 +128,4 @@ def test_a_model_that_draws_nothing_cannot_be_compared(
         Predictor.from_bundle(toy_bundle) as one,
         pytest.raises(CalibrationError, match="no usable mask"),
     ):
-        compare(one, one, data, max_images=2)
+        compare(Reference(one, data, max_images=2), one)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from samedge.bundle import Bundle
 from samedge.calibration import accuracy as gate
-from samedge.calibration import base, search, sensitivity
+from samedge.calibration import base, search, sensitivity, trial
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import CalibrationSet, load_calibration
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.search import find_plan
-from samedge.calibration.trial import quantized_predictor, quantizer_for
+from samedge.calibration.trial import RoleFeeds, quantized_predictor, quantizer_for
 from samedge.cli import cli
 from samedge.errors import CalibrationError
 from samedge.export.base import ExportResult
@@ -53,7 +54,7 @@ class Bench:
             self.excess if len(quantized) > 2 else 0.0
         )
 
-    def rows(self, _: Any, plan: Any, *__: Any, **___: Any) -> tuple[str, int, list[AccuracyRow]]:
+    def rows(self, _: Any, plan: Any, *__: Any, **___: Any) -> tuple[int, list[AccuracyRow]]:
         lost = self.drop(plan)
         row = AccuracyRow(
             prompt="box",
@@ -64,7 +65,7 @@ class Bench:
             mask_iou_mean=1 - lost,
             mask_iou_p05=0.5,
         )
-        return "annotations", 3, [row]
+        return 3, [row]
 
     def latencies(self, _: Any, plan: Any, *__: Any, **___: Any) -> tuple[float, float, float]:
         """0.9 to the power of the groups in INT8, and 1.3 for each that is slower."""
@@ -77,7 +78,7 @@ class Bench:
         assert timed
         if not isinstance(plan, PrecisionPlan):  # the float bundle
             plan = PrecisionPlan(default="fp32")
-        _truth, images, rows = self.rows(None, plan)
+        images, rows = self.rows(None, plan)
         return Accuracy(
             truth="annotations",
             images=images,
@@ -166,12 +167,49 @@ def test_one_group_alone_is_quantized(data: CalibrationSet, fp32: ExportResult) 
     assert quantizer_for(fp32.bundle) is quantizer
     with (
         Predictor.from_bundle(fp32.bundle.path) as reference,
-        quantized_predictor(fp32.bundle, plan, data, quantizer) as candidate,
+        quantized_predictor(
+            fp32.bundle, plan, RoleFeeds(fp32.bundle, data), quantizer
+        ) as candidate,
     ):
         expected, measured = reference.encode(picture).data, candidate.encode(picture).data
     error = float(np.abs(expected - measured).mean() / np.abs(expected).mean())
     print(f"relative error {error:.4f}")
     assert 0 < error < 0.2
+
+
+def test_feeds_are_made_once(
+    data: CalibrationSet, fp32: ExportResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeds = RoleFeeds(fp32.bundle, data)
+    for role in ("encoder", "decoder"):
+        first = list(feeds.source(role)())
+        monkeypatch.setattr(CalibrationSet, "pictures", lambda _: iter(()))
+        again = list(feeds.source(role)())
+        monkeypatch.undo()
+        assert len(again) == len(first) > 0
+        assert all(one is other for one, other in zip(first, again, strict=True))
+
+
+def test_a_group_is_compared_with_the_float_that_int8_replaces(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the rest computes in bf16, what bf16 loses must not count once for every group."""
+    opened: list[bool] = []
+    plain = sensitivity.Reference
+    open_bundle = trial.Bench.open
+
+    def opening(self: trial.Bench, bundle: Bundle, *, int8: bool = False) -> Predictor:
+        opened.append(int8)
+        return open_bundle(self, bundle, int8=int8)
+
+    def reference(predictor: Predictor, *rest: Any, **options: Any) -> Any:
+        assert opened == [True]
+        return plain(predictor, *rest, **options)
+
+    monkeypatch.setattr(trial.Bench, "open", opening)
+    monkeypatch.setattr(sensitivity, "Reference", reference)
+    find_plan(fp32.bundle, data)
+    assert opened[0] is True
 
 
 def test_only_fp32_bundles_are_calibrated(fp32: ExportResult) -> None:

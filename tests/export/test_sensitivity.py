@@ -185,8 +185,10 @@ def test_feeds_are_made_once(
         first = list(feeds.source(role)())
         monkeypatch.setattr(CalibrationSet, "pictures", lambda _: iter(()))
         again = list(feeds.source(role)())
+        few = list(feeds.few().source(role)())
         monkeypatch.undo()
         assert len(again) == len(first) > 0
+        assert len(few) == (len(first) if role == "encoder" else -(-len(first) // 5))
         assert all(one is other for one, other in zip(first, again, strict=True))
 
 

@@ -1,0 +1,73 @@
+"""Do MobileSAM and SAM ViT-B convert to Core ML and stay what they were? With random weights.
+
+    python benchmarks/apple_parity.py tinyvit --precision fp16 -o results/apple_parity_tinyvit.json
+    python benchmarks/apple_parity.py vit --precision fp16 -o results/apple_parity_vit.json
+
+The parity gate is on: a model that does not pass it ends with an error. Weights at random answer
+nearly the same to every photo, and the gate compares what differs between photos; without biases,
+means and position tables the pictures shine through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import nn
+
+from samedge.environment import environment
+from samedge.export import export
+from samedge.export.sources import photo_paths
+from samedge.models.spec import ModelSpec
+
+PHOTOS = 2
+HIDDEN = ("bias", "running_mean")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("encoder", choices=("tinyvit", "vit"))
+    parser.add_argument("--precision", default="fp16")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    args = parser.parse_args()
+    model = random_model(args.encoder)
+    with tempfile.TemporaryDirectory() as name:
+        photos = Path(name, "photos")
+        photos.mkdir()
+        for path in photo_paths(None)[:PHOTOS]:
+            shutil.copy(path, photos)
+        bundle = Path(name, "bundle")
+        result = export(model, "apple", precision=args.precision, output=bundle, images=photos)
+    record = {
+        "schema": "samedge.benchmarks.apple-parity/1",
+        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "encoder": args.encoder,
+        "precision": args.precision,
+        "parity": msgspec.to_builtins(result.parity),
+        "bytes": {a.role: a.bytes for a in result.bundle.manifest.artifacts},
+        "seconds": round(result.seconds, 1),
+        "environment": msgspec.to_builtins(environment()),
+    }
+    args.output.write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(record["parity"]))
+
+
+def random_model(encoder: str) -> nn.Module:
+    torch.manual_seed(0)
+    model = ModelSpec(encoder=encoder, image_size=1024).build().eval()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.8 / max(parameter[0].numel(), 1) ** 0.5)
+        if name.endswith(HIDDEN) or "pos_embed" in name:
+            nn.init.zeros_(parameter)
+    return model.requires_grad_(requires_grad=False)
+
+
+if __name__ == "__main__":
+    main()

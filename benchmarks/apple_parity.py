@@ -1,11 +1,12 @@
 """Do MobileSAM and SAM ViT-B convert to Core ML and stay what they were? With random weights.
 
-    python benchmarks/apple_parity.py tinyvit --precision fp16 -o results/apple_parity_tinyvit.json
-    python benchmarks/apple_parity.py vit --precision fp16 -o results/apple_parity_vit.json
+    python benchmarks/apple_parity.py tinyvit -o benchmarks/results/apple_parity_tinyvit.json
+    python benchmarks/apple_parity.py vit -o benchmarks/results/apple_parity_vit.json
 
-The parity gate is on: a model that does not pass it ends with an error. Weights at random answer
-nearly the same to every photo, and the gate compares what differs between photos; without biases,
-means and position tables the pictures shine through.
+The fp32 packages must pass the parity gate, which shows that the conversion is right. Nets at
+random answer nearly the same to every photo, and the gate compares what differs between photos:
+without biases and position tables the pictures shine through. What fp16 loses is told by a trained
+model (``apple.py``); in these, rounding weighs more than in any net that was trained.
 """
 
 from __future__ import annotations
@@ -27,13 +28,11 @@ from samedge.export.sources import photo_paths
 from samedge.models.spec import ModelSpec
 
 PHOTOS = 2
-HIDDEN = ("bias", "running_mean")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("encoder", choices=("tinyvit", "vit"))
-    parser.add_argument("--precision", default="fp16")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
     model = random_model(args.encoder)
@@ -43,28 +42,25 @@ def main() -> None:
         for path in photo_paths(None)[:PHOTOS]:
             shutil.copy(path, photos)
         bundle = Path(name, "bundle")
-        result = export(model, "apple", precision=args.precision, output=bundle, images=photos)
+        result = export(model, "apple", precision="fp32", output=bundle, images=photos)
     record = {
         "schema": "samedge.benchmarks.apple-parity/1",
         "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "encoder": args.encoder,
-        "precision": args.precision,
         "parity": msgspec.to_builtins(result.parity),
         "bytes": {a.role: a.bytes for a in result.bundle.manifest.artifacts},
         "seconds": round(result.seconds, 1),
         "environment": msgspec.to_builtins(environment()),
     }
-    args.output.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record["parity"]))
+    args.output.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def random_model(encoder: str) -> nn.Module:
     torch.manual_seed(0)
     model = ModelSpec(encoder=encoder, image_size=1024).build().eval()
     for name, parameter in model.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.8 / max(parameter[0].numel(), 1) ** 0.5)
-        if name.endswith(HIDDEN) or "pos_embed" in name:
+        if name.endswith("bias") or "pos_embed" in name:
             nn.init.zeros_(parameter)
     return model.requires_grad_(requires_grad=False)
 

@@ -197,7 +197,7 @@ def test_a_group_is_compared_with_the_float_that_int8_replaces(
 ) -> None:
     """Where the rest computes in bf16, what bf16 loses must not count once for every group."""
     opened: list[bool] = []
-    plain = sensitivity.Reference
+    plain = gate.Reference
     open_bundle = trial.Bench.open
 
     def opening(self: trial.Bench, bundle: Bundle, *, int8: bool = False) -> Predictor:

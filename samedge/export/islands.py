@@ -48,6 +48,8 @@ def fp32_islands(path: Path) -> Islands | None:
     import onnx
 
     graph = onnx.load(path, load_external_data=False)
+    if not _casts_to_half(graph):
+        return None  # inputs are never half, so nothing else is
     kinds = _float_kinds(graph)
     results = [
         kinds[name]
@@ -72,15 +74,26 @@ def island_notes(path: Path) -> tuple[str, ...]:
     return () if found is None else (str(found),)
 
 
+def _casts_to_half(model: Any) -> bool:
+    return any(
+        attribute.name == "to" and attribute.i in _halves()
+        for node in model.graph.node
+        if node.op_type == "Cast"
+        for attribute in node.attribute
+    )
+
+
+def _halves() -> tuple[int, ...]:
+    import onnx
+
+    return onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+
+
 def _float_kinds(model: Any) -> dict[str, int]:
     """Element types of the float tensors, by name."""
     import onnx
 
-    floats = {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-    }
+    floats = {onnx.TensorProto.FLOAT, *_halves()}
     graph = onnx.shape_inference.infer_shapes(model).graph
     infos = (*graph.value_info, *graph.input, *graph.output)
     kinds = {info.name: int(info.type.tensor_type.elem_type) for info in infos}

@@ -1,23 +1,21 @@
-"""INT8 against fp32 on annotated images: mIoU, IoU between the masks, latency in turns, and size.
+"""INT8 against fp32 on annotated images: mIoU, IoU between the masks, and size.
 
     W="--checkpoint samedge/models/weights/samedge-nano.safetensors --calibration train/coco \\
        --dataset eval/coco/instances.json --work build/quantization"
     python benchmarks/quantization.py export $W      # four bundles: intel and cpu, fp32 and int8
     python benchmarks/quantization.py accuracy $W --slice 0/4    # ... to 3/4
-    python benchmarks/quantization.py latency $W     # on an otherwise idle machine
     python benchmarks/quantization.py record $W -o benchmarks/results/quantization.json
 
 Bundles are exported without their gates, so that what fails is measured too. Calibration and
-evaluation images are different ones. Encoders are timed in turns in one process: the `intel` INT8
-one beside its own fp32 and beside fp32 on ONNX Runtime. Each step keeps what it found in the work
-folder, so that it can be cut into short pieces and go on after an interruption.
+evaluation images are different ones. Each step keeps what it found in the work folder, so that it
+can be cut into short pieces and go on after an interruption. Latency is `samedge bench`'s, of the
+bundles in the work folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,39 +27,37 @@ import numpy as np
 
 from samedge import environment, metrics
 from samedge.bundle import Bundle
+from samedge.calibration.plan import load_plan
 from samedge.export import export
 from samedge.ground_truth import load_ground_truth
-from samedge.images import load_image
 from samedge.manifest import file_hash
 from samedge.predictor import Predictor
 from samedge.protocols import answers, parse_protocols
-from samedge.types import Prompt
 
-TARGETS = ("intel", "cpu")
 PRECISIONS = ("fp32", "int8")
 PROTOCOLS = "box,center,clicks:3"
-TIMED = ("cpu-fp32", "intel-fp32", "intel-int8", "cpu-int8")
 RESAMPLES = 1000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("export", "accuracy", "latency", "record"))
+    parser.add_argument("step", choices=("export", "accuracy", "record"))
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--plan", type=Path, help="precision plan of INT8, or the model's own")
+    parser.add_argument("--targets", nargs="+", default=["intel", "cpu"])
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--slice", default="0/1", help="this part of the images of so many parts")
-    parser.add_argument("--rounds", type=int, default=40, help="timings of each bundle")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    {"export": bundles, "accuracy": accuracy, "latency": latency, "record": record}[args.step](args)
+    {"export": bundles, "accuracy": accuracy, "record": record}[args.step](args)
 
 
 def bundles(args: argparse.Namespace) -> None:
     """Export what is not there yet, with the time that it takes."""
-    for target in TARGETS:
+    for target in args.targets:
         for precision in PRECISIONS:
             name = f"{target}-{precision}"
             if not (args.work / name).exists():
@@ -72,6 +68,7 @@ def bundles(args: argparse.Namespace) -> None:
                     precision=precision,
                     output=args.work / name,
                     calibration=args.calibration,
+                    plan=load_plan(args.plan) if args.plan and precision == "int8" else None,
                     gate=False,
                 )
                 print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
@@ -82,7 +79,7 @@ def accuracy(args: argparse.Namespace) -> None:
     index, count = map(int, args.slice.split("/"))
     truth = load_ground_truth(args.dataset, args.dataset.parent / "images")
     protocols = parse_protocols(PROTOCOLS)
-    for target in TARGETS:
+    for target in args.targets:
         file = args.work / f"accuracy-{target}-{index}-{count}.json"
         if file.exists():
             continue
@@ -113,36 +110,12 @@ def compared(
         yield name, float(plain), float(low), metrics.mask_iou(expected, mask)
 
 
-def latency(args: argparse.Namespace) -> None:
-    """Median latencies of encoder and of one click, all bundles in turns."""
-    picture = load_image(sorted((args.dataset.parent / "images").iterdir())[0])
-    prompt = Prompt(points=[[picture.shape[1] / 2, picture.shape[0] / 2]])
-    times: dict[str, dict[str, list[float]]] = {n: {"encode": [], "decode": []} for n in TIMED}
-    with ExitStack() as stack:
-        predictors = {n: stack.enter_context(opened(args, n)) for n in TIMED}
-        for turn in range(args.rounds + 2):
-            for name, predictor in predictors.items():
-                embedding = predictor.encode(picture)
-                decoded = predictor.decode(embedding, prompt)
-                if turn >= 2:
-                    times[name]["encode"].append(embedding.timing_ms["encode"])
-                    times[name]["decode"].append(decoded.timing_ms["decode"])
-    medians = {n: {k: float(np.median(v)) for k, v in t.items()} for n, t in times.items()}
-    least = {n: {k: float(np.min(v)) for k, v in t.items()} for n, t in times.items()}
-    load = os.getloadavg()[0]  # far above the cores: figures of a busy machine
-    figures = {"rounds": args.rounds, "load_average": load, "median_ms": medians, "min_ms": least}
-    (args.work / "latency.json").write_text(json.dumps(figures))
-    print(json.dumps(figures), flush=True)
-
-
 def record(args: argparse.Namespace) -> None:
     """Everything that was measured, in one document."""
-    timed = args.work / "latency.json"
     document = {
         "checkpoint": {"name": args.checkpoint.name, "sha256": file_hash(args.checkpoint)},
         "environment": msgspec.to_builtins(environment.environment()),
-        "targets": {target: summary(args, target) for target in TARGETS},
-        "latency": json.loads(timed.read_text()) if timed.exists() else None,
+        "targets": {target: summary(args, target) for target in args.targets},
     }
     text = json.dumps(document, indent=2)
     print(text)

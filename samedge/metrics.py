@@ -29,6 +29,23 @@ standard deviations), and the printed figure would be the luck of the run. The m
 """
 
 
+def embedding_cosines(wanted: Array, given: Array) -> tuple[float, ...]:
+    """Similarity of each photo's embeddings, what all photos of ``wanted`` share taken away.
+
+    Without that an embedding that is the same for every photo would pass for similar.
+
+    Args:
+        wanted: (P, ...) of the reference, at least two photos.
+        given: (P, ...), the same photos.
+    """
+    common = wanted.mean(axis=0, dtype=np.float64)
+    result = []
+    for want, have in zip(wanted, given, strict=True):
+        a, b = (want - common).ravel(), (have - common).ravel()
+        result.append(float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-30)))
+    return tuple(result)
+
+
 def mask_iou(first: Mask, second: Mask) -> float:
     """Intersection over union of two masks, in [0, 1].
 

@@ -1,28 +1,30 @@
-"""Fit the strength of a painted decoder's prior to completely annotated photos.
+"""Fit the strength of a painted decoder's prior to the photos that a recipe holds out.
 
     python tools/fit_prior.py runs/nano/last.safetensors --data DATA --output fit.safetensors
 
 Training draws photos, an evaluation counts instances, and a loss that is calibrated for pixels
 leaves doubtful ones out although IoU wants them in. Three numbers make up for it: what is added to
 the box prior's edge term, to the same for small boxes, and to the click prior's bias. They are
-swept on training photos, never on the evaluation's, and the best mean IoU is kept.
+swept on photos that were neither trained on nor belong to the evaluation, and the best mean IoU is
+kept. (Photos that were trained on many times would say that no prior is needed.)
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import torch
 
-from samedge.distill.augment import PLAIN
-from samedge.distill.coco import CocoFolder
-from samedge.distill.data import Mixture, Part, Sample
+from samedge.distill.data import Sample
 from samedge.distill.losses import mask_coverage, thresholded_iou, valid_coverage
 from samedge.distill.prompts import PromptConfig, first_prompts
+from samedge.distill.recipe import Recipe
+from samedge.distill.recipe_file import parse_recipe, recipe_text
+from samedge.distill.sources import validation_mixture
 from samedge.distill.stages import decode_rows, rows_of
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.sam import PaintedSam, PromptableModel
@@ -42,24 +44,15 @@ GRID = 256
 Kept = list[tuple[Sample, torch.Tensor]]
 
 
-def complete_photos(folder: Path) -> list[int]:
-    """Numbers of the photos whose every object is outlined."""
-    document = json.loads((folder / "instances.json").read_text())
-    with_masks = {annotation["image_id"] for annotation in document["annotations"]}
-    records = [record for record in document["images"] if record["id"] in with_masks]
-    return [i for i, record in enumerate(records) if record.get("fully_annotated")]
-
-
-def samples(folder: Path, *, image_size: int, limit: int) -> Iterator[Sample]:
-    """The photos as in deployment, with up to 16 of their masks."""
-    mixture = Mixture(
-        [Part(CocoFolder(folder))], image_size=image_size, masks_per_image=16, augment=PLAIN
-    )
-    wanted = set(complete_photos(folder)[:limit])
+def samples(recipe: Recipe, root: Path) -> Iterator[Sample]:
+    """The recipe's held-out photos as in deployment, with up to 16 of their masks."""
+    data = msgspec.structs.replace(recipe.data, masks=16)
+    mixture = validation_mixture(data, root, image_size=recipe.model.image_size)
+    if mixture is None:
+        raise click.UsageError("The recipe holds no photos out: set data.validation.")
     for index in range(len(mixture)):
-        if mixture.origin(index)[1] in wanted:
-            sample = mixture[index]
-            yield Sample(**{key: value[None] for key, value in sample.items()})  # type: ignore
+        sample = mixture[index]
+        yield Sample(**{key: value[None] for key, value in sample.items()})  # type: ignore
 
 
 @torch.no_grad()
@@ -93,16 +86,15 @@ def sweep(weight: torch.nn.Parameter, measure: Callable[[], float], *, name: str
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--folder", default="train/coco", show_default=True)
-@click.option("--limit", default=134, show_default=True, help="Most photos.")
+@click.option("--recipe", default="nano", show_default=True, help="Whose held-out photos.")
 @click.option("--output", type=click.Path(path_type=Path), required=True)
-def main(weights: Path, data: Path, *, folder: str, limit: int, output: Path) -> None:
+def main(weights: Path, data: Path, *, recipe: str, output: Path) -> None:
     """Fit the prior of WEIGHTS and write OUTPUT."""
     model = load_checkpoint(weights)
     if not isinstance(model, PaintedSam) or model.spec is None:
         raise click.UsageError(f"{weights} has no painted decoder.")
     with torch.no_grad():
-        photos = samples(data / folder, image_size=model.image_size, limit=limit)
+        photos = samples(parse_recipe(recipe_text(recipe)), data)
         kept = [(batch, model.encode(batch["image"])) for batch in photos]
     for name, prompts in (("edge_weight", BOX), ("small_weight", BOX), ("click_bias", POINT)):
         measure = functools.partial(score, model, kept, prompts)

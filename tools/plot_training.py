@@ -31,7 +31,7 @@ def main(output: Path, logs: tuple[Path, ...]) -> None:
         axes.axvline(start, color="0.8", linewidth=1)
     for key, label in curves.items():
         axes.plot(*zip(*points[key], strict=True), marker="o", markersize=3, label=label)
-    axes.set(xlabel="step of 8 photos", ylabel="mIoU on held-out photos", ylim=(0, 1))
+    axes.set(xlabel="step", ylabel="mIoU on held-out photos", ylim=(0, 1))
     axes.legend(frameon=False)
     figure.savefig(output)
 

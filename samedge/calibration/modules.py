@@ -24,6 +24,18 @@ def module_from_node(name: str) -> str:
     return ".".join(parts)
 
 
+def module_from_path(path: str) -> str:
+    """The same name from the path of a module in torch.
+
+    A decoder that is wrapped for export lies at ``decoder.decoder``, and its nodes do not say so.
+    """
+    parts: list[str] = []
+    for part in path.split("."):
+        if not parts or part != parts[-1] or part.isdigit():
+            parts.append(part)
+    return ".".join(parts)
+
+
 def group_from_module(module: str) -> str:
     """The part that is measured as one: a stage or a layer, up to the path's first number."""
     numbered = _NUMBERED.match(module)
@@ -41,3 +53,15 @@ def groups(nodes: Iterable[str]) -> dict[str, list[str]]:
 def is_within(module: str, ancestor: str) -> bool:
     """Whether a module is ``ancestor`` or below it; everything is below the empty path."""
     return not ancestor or module == ancestor or module.startswith(f"{ancestor}.")
+
+
+def may_mean(name: str, path: str) -> bool:
+    """Whether a name made from nodes can be that of the module at ``path`` in torch.
+
+    Nodes know the modules that were called: ``decoder.position`` is at ``decoder.prompts.position``
+    where ``prompts`` only lends a method.
+    """
+    wanted, parts = name.split("."), path.split(".")
+    rest = iter(parts)
+    ends_agree = (wanted[0], wanted[-1]) == (parts[0], parts[-1])
+    return ends_agree and all(part in rest for part in wanted)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from samedge.calibration.modules import is_within
+from samedge.calibration.modules import is_within, may_mean
 from samedge.errors import CalibrationError
 from samedge.types import Precision
 
@@ -114,14 +114,15 @@ def check_modules(plan: PrecisionPlan, known: Iterable[str]) -> None:
 
     Args:
         plan: as loaded.
-        known: paths of the model's modules.
+        known: paths of the model's modules in torch.
 
     Raises:
         CalibrationError: names the first row that speaks of nothing, and the nearest module.
     """
     paths = list(known)
     for row in plan.modules:
-        if not any(is_within(path, row.module) for path in paths):
+        here = (may_mean(row.module, path) or is_within(path, row.module) for path in paths)
+        if not any(here):
             near = difflib.get_close_matches(row.module, paths, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise CalibrationError(

@@ -1,27 +1,43 @@
 """From sensitivities to a precision plan: the fastest mix that stays inside the budget.
 
-Groups are quantized from the least sensitive upwards while the sum of the drops stays inside. Drops
-do not simply add up: so the whole is measured, and the most sensitive group goes back to float
-until it passes. Where groups were slower alone, the mix without them is measured too, and the
-faster of the two is taken: alone, a group pays for conversions at its edges that it may share with
-its neighbours in the whole. INT8 that is not faster than the float it replaces is not used at all.
+Drops do not simply add up, and small ones are noise: so all groups together are measured first.
+Where they lose too much, groups are taken from the least sensitive upwards while the sum of their
+drops stays inside; the whole is measured, and the most sensitive group goes back to float until it
+passes. A mix must also keep the embeddings near fp32's, or the export's parity gate would refuse
+it: the part of the encoder that moves the masks most goes back for that. Where groups were slower
+alone, the mix without them is measured too, and the faster of the two is taken: alone, a group pays
+for conversions at its edges that it may share with its neighbours in the whole. INT8 that is not
+faster than the float it replaces is not used at all.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from samedge.bundle import Bundle
-from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
+from samedge.calibration.accuracy import (
+    MAX_DROP,
+    MIN_COSINE,
+    Accuracy,
+    Reference,
+    compare,
+    latency_ratios,
+)
 from samedge.calibration.dataset import CalibrationSet
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
 from samedge.calibration.trial import RoleFeeds, bench_for, quantized_predictor, quantizer_for
 from samedge.errors import CalibrationError
+from samedge.metrics import embedding_cosines
 from samedge.predictor import Predictor
-from samedge.types import Precision
+from samedge.types import Array, Precision
+
+_PHOTOS = 8
+"""Whose embeddings are compared."""
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,13 +48,20 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: against fp32.
         float_ratio: median latency of encoder and decoder over the same in float, without INT8;
             ``None``: the platform is not here.
+        embedding_cosine: lowest likeness of a photo's embedding to fp32's.
         verdict: ``chosen``, or why it was not.
     """
 
     groups: list[str]
     accuracy: Accuracy
     float_ratio: float | None
+    embedding_cosine: float
     verdict: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the masks and the embeddings stay inside their budgets."""
+        return self.accuracy.passed and self.embedding_cosine >= MIN_COSINE
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +110,7 @@ def find_plan(
     with bench.open(bundle) as predictor, bench.open(bundle, int8=True) as plain:
         trial = _Trial(Reference(predictor, data), plain, feeds, max_drop, report)
         mixes = _mixes(trial, drops)
-        inside = [mix for mix in mixes if mix.accuracy.passed]
+        inside = [mix for mix in mixes if mix.passed]
         if not inside:
             raise CalibrationError(
                 f"Not one group of {bundle.path} can be quantized within --max-drop "
@@ -98,7 +121,7 @@ def find_plan(
         if best.float_ratio is not None and best.float_ratio >= 1.0:
             best = trial.run([], floats=True)
             mixes.append(best)
-    plan = plan_from_drops(drops, best.groups, rest=bench.rest)
+    plan = _explained(plan_from_drops(drops, best.groups, rest=bench.rest), drops, mixes)
     return Search(plan=plan, drops=drops, accuracy=best.accuracy, mixes=_judged(mixes, best))
 
 
@@ -117,39 +140,64 @@ class _Trial:
         self.max_drop, self.report = max_drop, report
         self.bundle = reference.predictor.bundle
         self.bench = bench_for(self.bundle)
+        self._photos = list(itertools.islice(reference.data.pictures(), _PHOTOS))
+        self._embeddings = _embedded(reference.predictor, self._photos)
 
     def run(self, chosen: Sequence[GroupDrop], *, floats: bool = False) -> Mix:
         """Measure some groups together; ``floats``: the float bundle itself."""
         self.report(f"all of {len(chosen)} groups together")
         if floats:
-            return Mix(groups=[], accuracy=self._compared(self.plain), float_ratio=1.0)
+            return self._mix([], self.plain, float_ratio=1.0)
         bundle = self.bundle
         plan = plan_from_drops(chosen, [f.group for f in chosen], rest=self.bench.rest)
         with quantized_predictor(bundle, plan, self.feeds, quantizer_for(bundle)) as candidate:
-            accuracy, ratio = self._compared(candidate), None
+            ratio = None
             if self.bench.timed:
-                picture = next(self.reference.data.pictures())
-                ratio = latency_ratios(self.plain, candidate, picture)[2]
-        return Mix(groups=[f.group for f in chosen], accuracy=accuracy, float_ratio=ratio)
+                ratio = latency_ratios(self.plain, candidate, self._photos[0])[2]
+            return self._mix(chosen, candidate, float_ratio=ratio)
 
-    def _compared(self, candidate: Predictor) -> Accuracy:
+    def _mix(
+        self, chosen: Sequence[GroupDrop], candidate: Predictor, *, float_ratio: float | None
+    ) -> Mix:
         timed = self.bench.timed
-        return compare(self.reference, candidate, max_drop=self.max_drop, timed=timed)
+        return Mix(
+            groups=[found.group for found in chosen],
+            accuracy=compare(self.reference, candidate, max_drop=self.max_drop, timed=timed),
+            float_ratio=float_ratio,
+            embedding_cosine=min(
+                embedding_cosines(self._embeddings, _embedded(candidate, self._photos))
+            ),
+        )
+
+
+def _embedded(predictor: Predictor, photos: Sequence[Array]) -> Array:
+    """(P, C, s, s) embeddings of photos."""
+    return np.stack([predictor.encode(photo).data for photo in photos])
 
 
 def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
-    """What fits the budget, down to what passes as a whole; and the same without slow groups."""
-    mixes = []
-    chosen = _within_budget(drops, trial.max_drop)
+    """All groups, then what fits, down to what passes; and the same without slow groups."""
+    mixes: list[Mix] = []
+    chosen = sorted(drops, key=lambda found: found.drop)
     while chosen:
         mixes.append(trial.run(chosen))
-        if mixes[-1].accuracy.passed:
+        if mixes[-1].passed:
             break
-        chosen = chosen[:-1]
+        chosen = _fewer(chosen, mixes[-1], max_drop=trial.max_drop)
     faster = [found for found in chosen if not found.is_slower]
     if faster and len(faster) < len(chosen):
         mixes.append(trial.run(faster))
     return mixes
+
+
+def _fewer(chosen: list[GroupDrop], failed: Mix, *, max_drop: float) -> list[GroupDrop]:
+    """What to try after a mix that did not pass, in rising order of the drops."""
+    if not failed.accuracy.passed:
+        fitting = _within_budget(chosen, max_drop)
+        return fitting if len(fitting) < len(chosen) else chosen[:-1]
+    encoder = [found for found in chosen if found.role == "encoder"]
+    worst = min(encoder or chosen, key=lambda found: found.mask_iou)
+    return [found for found in chosen if found is not worst]
 
 
 def plan_from_drops(
@@ -166,7 +214,6 @@ def plan_from_drops(
         PlanRow(
             module=found.group,
             precision=Precision.INT8.value if found.group in quantized else rest.value,
-            reason=_reason(found, is_quantized=found.group in quantized),
             drop=found.drop,
         )
         for found in drops
@@ -174,11 +221,27 @@ def plan_from_drops(
     return PrecisionPlan(default=rest.value, rest=rest.value, modules=rows)
 
 
-def _reason(found: GroupDrop, *, is_quantized: bool) -> str:
-    if is_quantized:
+def _explained(
+    plan: PrecisionPlan, drops: Sequence[GroupDrop], mixes: Sequence[Mix]
+) -> PrecisionPlan:
+    """The plan with a reason in every row."""
+    by_group = {found.group: found for found in drops}
+    return plan.with_rows(
+        msgspec.structs.replace(row, reason=_reason(row, by_group[row.module], mixes))
+        for row in plan.modules
+    )
+
+
+def _reason(row: PlanRow, found: GroupDrop, mixes: Sequence[Mix]) -> str:
+    if row.precision == Precision.INT8.value:
         return "fits the budget"
     if found.is_slower:
         return f"slower in INT8: {found.latency_ratio:.2f} of the latency"
+    having = [mix for mix in mixes if found.group in mix.groups]
+    if any(mix.passed for mix in having):
+        return "no mix with it is faster"
+    if any(mix.accuracy.passed for mix in having):
+        return "moves the embeddings too far"
     return "would exceed the budget"
 
 
@@ -192,15 +255,17 @@ def _judged(mixes: Sequence[Mix], best: Mix) -> list[Mix]:
 def _objection(mix: Mix) -> str:
     if not mix.accuracy.passed:
         return "loses more than the budget"
+    if not mix.passed:
+        return f"moves the embeddings too far: cosine {mix.embedding_cosine:.3f}"
     if mix.float_ratio is not None and mix.float_ratio >= 1.0:
         return f"not faster than float: {mix.float_ratio:.2f} of its latency"
     return "slower than the chosen one"
 
 
 def _within_budget(drops: Sequence[GroupDrop], max_drop: float) -> list[GroupDrop]:
-    """The least sensitive groups whose drops together fit, in rising order of their drop."""
+    """The first groups, in rising order of their drop, whose drops together fit."""
     total, chosen = 0.0, []
-    for found in sorted(drops, key=lambda found: found.drop):
+    for found in drops:
         total += max(found.drop, 0.0)
         if total > max_drop:
             break

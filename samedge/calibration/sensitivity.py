@@ -35,7 +35,7 @@ MAX_IMAGES = 8
 """Images that each group is measured on; the plan as a whole is measured on more."""
 
 _ROUNDS = 7
-_REVISION = 4  # raise it when the figures mean something else, so that no old one is taken
+_REVISION = 5  # raise it when the figures mean something else, so that no old one is taken
 
 Report = Callable[[str], None]
 """Hears of every group and attempt."""
@@ -84,8 +84,8 @@ def sensitivities(
 ) -> list[GroupDrop]:
     """What every group loses and gains when it is quantized alone, the worst first.
 
-    It is compared with the float precision that the rest of an INT8 bundle computes in, so that
-    what that precision loses itself is not counted once for every group.
+    It is compared with the same bundle without INT8, stored and computed as the rest of an INT8
+    bundle is, so that what that loses by itself is not counted once for every group.
 
     Args:
         bundle: the fp32 bundle.
@@ -103,21 +103,27 @@ def sensitivities(
             if group in known:
                 continue
             if plain is None:
-                opened = stack.enter_context(bench_for(bundle).open(bundle, int8=True))
-                plain = Reference(opened, data, max_images=max_images)
-            known[group] = _measured(plain, feeds, group, role)
+                opened = quantized_predictor(bundle, _plan(bundle), feeds, quantizer_for(bundle))
+                plain = Reference(stack.enter_context(opened), data, max_images=max_images)
+            known[group] = _measured(bundle, plain, feeds, group=group, role=role)
             _remember(file, known)
     return sorted(known.values(), key=lambda found: -found.drop)
 
 
-def _measured(plain: Reference, feeds: RoleFeeds, group: str, role: str) -> GroupDrop:
-    bundle = plain.predictor.bundle
-    bench, row = bench_for(bundle), PlanRow(module=group, precision=Precision.INT8.value)
-    plan = PrecisionPlan(default=bench.rest.value, rest=bench.rest.value, modules=[row])
-    ratio = None
-    with quantized_predictor(bundle, plan, feeds.few(), quantizer_for(bundle)) as candidate:
+def _plan(bundle: Bundle, *quantized: str) -> PrecisionPlan:
+    """INT8 for some groups and the float rest of an INT8 bundle for all others."""
+    rest = bench_for(bundle).rest.value
+    rows = [PlanRow(module=group, precision=Precision.INT8.value) for group in quantized]
+    return PrecisionPlan(default=rest, rest=rest, modules=rows)
+
+
+def _measured(
+    bundle: Bundle, plain: Reference, feeds: RoleFeeds, *, group: str, role: str
+) -> GroupDrop:
+    plan, quantizer, ratio = _plan(bundle, group), quantizer_for(bundle), None
+    with quantized_predictor(bundle, plan, feeds.few(), quantizer) as candidate:
         _, rows = mask_rows(plain, candidate)
-        if bench.timed:
+        if bench_for(bundle).timed:
             picture = next(plain.data.pictures())
             ratios = latency_ratios(plain.predictor, candidate, picture, rounds=_ROUNDS)
             ratio = ratios[ROLES.index(role)]

@@ -12,6 +12,8 @@ decoder's graph adds the half pixel), a box its outer edges, as COCO's do.
 from __future__ import annotations
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -29,6 +31,9 @@ from samedge.types import (
     PADDING,
     Array,
 )
+
+_THREADS = min(os.cpu_count() or 1, 8)
+"""Of the distance transforms."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +173,13 @@ def central_point(mask: Array) -> tuple[int, int]:
 
 
 def central_points(regions: Tensor) -> Tensor:
-    """``central_point`` of (R, H, W) regions; (R, 2) int64 xy pixel indices."""
+    """``central_point`` of (R, H, W) regions; (R, 2) int64 xy pixel indices.
+
+    OpenCV lets go of Python's lock, so that several cores share a GPU's large batches.
+    """
     arrays = regions.detach().to("cpu", torch.uint8).numpy()
-    points = np.array([central_point(a) for a in arrays], np.int64).reshape(-1, 2)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        points = np.array(list(pool.map(central_point, arrays)), np.int64).reshape(-1, 2)
     return torch.from_numpy(points).to(regions.device)
 
 

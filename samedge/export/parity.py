@@ -25,10 +25,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from samedge.calibration.accuracy import MIN_COSINE
 from samedge.errors import ExportError, ParityError
 from samedge.export.probes import Probe, feedback_probes, probes
 from samedge.feeds import decoder_feeds
 from samedge.manifest import ParityRecord
+from samedge.metrics import embedding_cosines
 from samedge.models.sam import PromptableModel
 from samedge.predictor import Predictor
 from samedge.transforms import LOW_RES_STRIDE, encoder_input_from_image, input_size_from_original
@@ -66,7 +68,9 @@ GATES: Mapping[Precision, Gate] = {
         mask_iou_mean=0.97, mask_iou_p05=0.9, embedding_cosine=0.99, logit_error=0.1
     ),
 }
-_QUANTIZED = Gate(mask_iou_mean=0.93, mask_iou_p05=0.75, embedding_cosine=0.95, logit_error=0.25)
+_QUANTIZED = Gate(
+    mask_iou_mean=0.93, mask_iou_p05=0.75, embedding_cosine=MIN_COSINE, logit_error=0.25
+)
 """For every other precision: whether a graph is the right one. How accurate it still is, is asked
 by the accuracy gate on ground truth."""
 
@@ -251,7 +255,7 @@ def measure(
             size,
             model.image_size,
         )
-    return Parity(len(photos), tuple(rows), _cosines(np.stack(wanted), np.stack(given)))
+    return Parity(len(photos), tuple(rows), embedding_cosines(np.stack(wanted), np.stack(given)))
 
 
 def _expectations(
@@ -295,13 +299,3 @@ def _iou(a: Array, b: Array) -> Array:
     both = np.count_nonzero(a & b, axis=(1, 2))
     either = np.count_nonzero(a | b, axis=(1, 2))
     return np.asarray(np.where(either == 0, 1.0, both / np.maximum(either, 1)))
-
-
-def _cosines(wanted: Array, given: Array) -> tuple[float, ...]:
-    """Similarity of each photo's embeddings, the reference's mean over the photos taken away."""
-    common = wanted.mean(axis=0, dtype=np.float64)
-    result = []
-    for want, have in zip(wanted, given, strict=True):
-        a, b = (want - common).ravel(), (have - common).ravel()
-        result.append(float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-30)))
-    return tuple(result)

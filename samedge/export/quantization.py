@@ -57,7 +57,7 @@ def check_plan(request: ExportRequest) -> None:
     """
     if request.plan is not None:
         graphs = EncoderGraph(request.model), DecoderGraph(request.model)
-        check_modules(request.plan, (name for graph in graphs for name, _ in graph.named_modules()))
+        check_modules(request.plan, (path for graph in graphs for path, _ in graph.named_modules()))
 
 
 def plan_of(request: ExportRequest) -> PrecisionPlan:

@@ -143,7 +143,7 @@ def _hump(axes: Any, row: StageRow, index: int, color: str) -> None:
     for low, high, count in row.histogram_ms:
         axes.bar(
             low / median,
-            -0.5 * count / tallest,
+            -0.42 * count / tallest,
             width=(high - low) / median,
             bottom=index + 0.3,
             align="edge",

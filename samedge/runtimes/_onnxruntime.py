@@ -20,7 +20,7 @@ from samedge.runtimes.options import checked_choice, checked_device, checked_opt
 _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # 0: one a core
     "graph_optimization": "all",
-    "spinning": True,  # idle threads wait busily: lower latency, but a core at full load
+    "spinning": True,  # within a run, idle threads wait busily: lower latency, busy cores
     "memory_arena": True,  # keep freed memory for the next run: faster, but a higher peak
 }
 _PROVIDERS = {  # best first
@@ -179,6 +179,8 @@ def _session_options(settings: Mapping[str, Any]) -> Any:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if settings["spinning"] else "0"
     )
+    # Else the encoder's threads go on waiting busily on the cores that the decoder's want.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.graph_optimization_level = checked_choice(
         "onnxruntime",
         "graph_optimization",

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from samedge.calibration.modules import group_from_module, groups, is_within, module_from_node
+from samedge.calibration.modules import (
+    group_from_module,
+    groups,
+    is_within,
+    may_mean,
+    module_from_node,
+    module_from_path,
+)
 from samedge.calibration.plan import (
     PlanRow,
     PrecisionPlan,
@@ -46,6 +53,16 @@ def test_groups_are_stages() -> None:
         "e.b.0": ["/e/b.0/b.0.0/Conv", "/e/b.0/b.0.1/Conv"],
         "e.b.10": ["/e/b.10/b.10.0/Conv"],
     }
+
+
+def test_a_node_leaves_out_what_is_not_called() -> None:
+    assert may_mean("decoder.fine", "decoder.decoder.fine")
+    assert may_mean("decoder.position", "decoder.prompts.position")
+    assert not may_mean("decoder.position", "decoder.prompts")
+    assert not may_mean("decoder.prompts.position", "decoder.position")
+    assert not may_mean("prompts.position", "decoder.prompts.position")
+    assert module_from_path("decoder.decoder.fine") == "decoder.fine"
+    assert module_from_path("encoder.blocks.0.0.conv") == "encoder.blocks.0.0.conv"
 
 
 def test_names_end_at_dots() -> None:

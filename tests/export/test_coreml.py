@@ -21,6 +21,7 @@ from samedge.export.coreml import conversion as coreml_conversion
 from samedge.export.coreml.attributes import check_attributes
 from samedge.export.coreml.compression import compress
 from samedge.export.coreml.conversion import convert
+from samedge.export.coreml.modules import module_names
 from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, folded
 from samedge.export.pipeline import export
@@ -337,3 +338,11 @@ def test_dynamic_decoder_and_other_dialects_are_refused(
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     convert(Toy(), half=True)
     assert capfd.readouterr() == ("", "")
+
+
+def test_names_are_those_of_the_plan(painted: PaintedSam) -> None:
+    graph = DecoderGraph(painted, bucket=(1, 2))
+    with folded(graph):
+        names = set(module_names(convert(graph, half=False).exported).values())
+    assert {"decoder.fine", "decoder.masks"} <= names
+    assert not any(name.startswith("decoder.decoder") for name in names)

@@ -12,15 +12,19 @@ import pytest
 from samedge.bundle import Bundle
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import load_calibration
-from samedge.calibration.plan import PlanRow, PrecisionPlan
+from samedge.calibration.modules import group_from_module
+from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
+from samedge.calibration.trial import quantizer_for
 from samedge.errors import CalibrationError, GateError
 from samedge.export import choice, parity, pipeline
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
-from samedge.export.quantization import plan_of
+from samedge.export.quantization import check_plan, plan_of
 from samedge.export.sources import photo_paths
 from samedge.manifest import ModelRecord
+from samedge.models.checkpoints import load_checkpoint
 from samedge.models.sam import PaintedSam
+from samedge.models.zoo import WEIGHTS
 from samedge.targets import target
 from samedge.types import Precision
 
@@ -115,6 +119,27 @@ def test_a_plan_for_another_model_is_refused(painted: PaintedSam, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["painted", "sam"])
+def test_the_parts_that_a_search_measures_can_be_named_in_a_plan(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    model = request.getfixturevalue(kind)
+    bundle = export(model, "cpu", precision="fp32", output=tmp_path / "fp32").bundle
+    quantizer = quantizer_for(bundle)
+    graphs = [bundle.artifact_path(role) for role in ("encoder", "decoder")]
+    parts = [{*map(group_from_module, quantizer.modules(path))} for path in graphs]
+    assert all(parts)
+    rows = [PlanRow(module=part, precision="fp32") for found in parts for part in sorted(found)]
+    found = ExportRequest(
+        model=model,
+        source=ModelRecord(name="tiny", licence="", origin=""),
+        target=target("cpu"),
+        precision=Precision.INT8,
+        plan=PrecisionPlan(modules=rows),
+    )
+    check_plan(found)
+
+
 def test_an_embedded_model_brings_its_plan(painted: PaintedSam) -> None:
     data = load_calibration()
     source = ModelRecord(name="samedge-nano", licence="", origin="")
@@ -130,6 +155,19 @@ def test_an_embedded_model_brings_its_plan(painted: PaintedSam) -> None:
     assert plan.is_quantized("image_encoder.backbone.blocks.3.0.conv_pw")
     other = dataclasses.replace(request, source=msgspec.structs.replace(source, name="mine"))
     assert plan_of(other).is_quantized("image_encoder.backbone.conv_stem")
+
+
+@pytest.mark.parametrize("file", sorted(WEIGHTS.glob("*.plan.json")), ids=lambda path: path.name)
+def test_embedded_plans_speak_of_their_models(file: Path) -> None:
+    name = file.name.removesuffix(".plan.json")
+    request = ExportRequest(
+        model=load_checkpoint(WEIGHTS / f"{name}.safetensors"),
+        source=ModelRecord(name=name, licence="", origin=""),
+        target=target("cpu"),
+        precision=Precision.INT8,
+        plan=load_plan(file),
+    )
+    check_plan(request)
 
 
 def test_past_the_budget_there_is_no_bundle(

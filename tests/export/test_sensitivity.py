@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from samedge.bundle import Bundle
 from samedge.calibration import accuracy as gate
-from samedge.calibration import base, search, sensitivity, trial
+from samedge.calibration import base, search, sensitivity
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import CalibrationSet, load_calibration
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
@@ -39,6 +38,7 @@ class Bench:
     plans: list[PrecisionPlan] = dataclasses.field(default_factory=list)
     stop_after: int | None = None
     slower: frozenset[str] = frozenset()
+    moving: frozenset[str] = frozenset()  # groups that turn embeddings into others
     excess: float = 0.0  # by how much the whole is worse than the sum of its parts
 
     @contextmanager
@@ -74,6 +74,11 @@ class Bench:
         ratio = 0.9 ** (len(names) - slow) * 1.3**slow
         return ratio, ratio, ratio
 
+    def embedded(self, plan: Any, _: Any) -> Any:
+        rows = plan.modules if isinstance(plan, PrecisionPlan) else []
+        moved = any(row.precision == "int8" and row.module in self.moving for row in rows)
+        return np.eye(2)[:, ::-1] if moved else np.eye(2)
+
     def compare(self, _: Any, plan: Any, *__: Any, max_drop: float, timed: bool) -> Accuracy:
         assert timed
         if not isinstance(plan, PrecisionPlan):  # the float bundle
@@ -102,6 +107,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
     monkeypatch.setattr(search, "quantized_predictor", made.quantized)
     monkeypatch.setattr(search, "latency_ratios", made.latencies)
     monkeypatch.setattr(search, "compare", made.compare)
+    monkeypatch.setattr(search, "_embedded", made.embedded)
     return made
 
 
@@ -137,6 +143,30 @@ def test_parts_that_fit_alone_but_not_together_go_back(
     assert found.accuracy.passed
 
 
+def test_all_parts_are_taken_where_their_drops_do_not_add_up(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bench, "drop", lambda _, plan: 0.004 if len(plan.modules) == 1 else 0.0)
+        found = find_plan(fp32.bundle, data)
+    assert {row.precision for row in found.plan.modules} == {"int8"}
+    assert len(found.mixes) == 1
+
+
+def test_a_part_that_moves_the_embeddings_goes_back(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    """Masks may stand it, but the export's parity gate would not."""
+    moving = "image_encoder.mix"  # loses more than any other part beside WORST
+    bench.moving = frozenset({moving})
+    found = find_plan(fp32.bundle, data)
+    row = next(row for row in found.plan.modules if row.module == moving)
+    assert (row.precision, row.reason) == ("fp32", "moves the embeddings too far")
+    verdicts = [mix.verdict for mix in found.mixes]
+    assert "moves the embeddings too far: cosine -1.000" in verdicts
+    assert verdicts[-1] == "chosen"
+
+
 def test_no_part_fits(bench: Bench, data: CalibrationSet, fp32: ExportResult) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Bench, "drop", lambda *_: 0.3)
@@ -156,7 +186,9 @@ def test_an_interrupted_search_goes_on(
     assert sorted(alone) == sorted(part.group for part in found.drops)  # none twice
     before = len(bench.plans)
     assert find_plan(fp32.bundle, data) == found
-    assert len(bench.plans) == before + 1  # the whole alone is measured again
+    wholes = bench.plans[before:]
+    assert all(len(plan.modules) > 1 for plan in wholes)  # they alone are measured again
+    assert len(wholes) == len(found.mixes) == 2
 
 
 def test_one_group_alone_is_quantized(data: CalibrationSet, fp32: ExportResult) -> None:
@@ -195,23 +227,19 @@ def test_feeds_are_made_once(
 def test_a_group_is_compared_with_the_float_that_int8_replaces(
     bench: Bench, data: CalibrationSet, fp32: ExportResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the rest computes in bf16, what bf16 loses must not count once for every group."""
-    opened: list[bool] = []
+    """What the float rest of an INT8 bundle loses by itself must not count once for every group."""
+    compared: list[PrecisionPlan] = []
     plain = gate.Reference
-    open_bundle = trial.Bench.open
 
-    def opening(self: trial.Bench, bundle: Bundle, *, int8: bool = False) -> Predictor:
-        opened.append(int8)
-        return open_bundle(self, bundle, int8=int8)
-
-    def reference(predictor: Predictor, *rest: Any, **options: Any) -> Any:
-        assert opened == [True]
+    def reference(predictor: Any, *rest: Any, **options: Any) -> Any:
+        compared.append(predictor)
         return plain(predictor, *rest, **options)
 
-    monkeypatch.setattr(trial.Bench, "open", opening)
     monkeypatch.setattr(sensitivity, "Reference", reference)
     find_plan(fp32.bundle, data)
-    assert opened[0] is True
+    (plan,) = compared
+    assert plan is bench.plans[0]
+    assert not plan.modules
 
 
 def test_only_fp32_bundles_are_calibrated(fp32: ExportResult) -> None:
@@ -244,7 +272,11 @@ def test_a_part_that_is_slower_in_int8_stays_float(
     assert not found.plan.is_quantized("image_encoder.mix")
     row = next(row for row in found.plan.modules if row.module == "image_encoder.mix")
     assert row.reason == "slower in INT8: 1.30 of the latency"
-    assert [mix.verdict for mix in found.mixes] == ["slower than the chosen one", "chosen"]
+    assert [mix.verdict for mix in found.mixes] == [
+        "loses more than the budget",
+        "slower than the chosen one",
+        "chosen",
+    ]
 
 
 def test_int8_that_is_never_faster_is_not_used(
@@ -253,7 +285,7 @@ def test_int8_that_is_never_faster_is_not_used(
     bench.slower = frozenset(group for group, _ in sensitivity.groups_of(fp32.bundle))
     found = find_plan(fp32.bundle, data)
     assert {row.precision for row in found.plan.modules} == {"fp32"}
-    assert found.mixes[0].verdict.startswith("not faster than float")
+    assert found.mixes[1].verdict.startswith("not faster than float")
     assert found.mixes[-1].groups == []
     assert found.mixes[-1].verdict == "chosen"
 

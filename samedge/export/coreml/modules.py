@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from samedge.calibration.modules import module_from_path
+
 _TYPE_SUFFIX = re.compile(r"(_(to|cast)_(fp16|fp32))+$")
 _WRAPPER = "wrapped."
 
@@ -53,7 +55,7 @@ def _folded_into(node: Any) -> Any:
 def _path(name: str) -> str:
     """``L['self'].wrapped.image_encoder`` or its plain form to ``image_encoder``."""
     plain = re.sub(r"^L\['self'\]\.?", "", name)
-    return plain.removeprefix(_WRAPPER)
+    return module_from_path(plain.removeprefix(_WRAPPER))
 
 
 def _module(tensor: str) -> str:

@@ -29,7 +29,10 @@ Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 FILE_NAME = "canary.npz"
 MIN_COSINE = 0.98
-"""Default limit. Sound bf16 and int8 graphs stay above it, wrong ones fall far below."""
+"""Default limit. Sound fp16 and bf16 graphs stay above it, wrong ones fall far below."""
+
+MIN_COSINE_QUANTIZED = 0.9
+"""The same where weights or activations have few bits, fitted to photos and not to drawings."""
 
 _SIZE = (48, 64)
 _MAX_SIDE = 32  # embeddings and logits are stored thinned out to at most so many rows and columns

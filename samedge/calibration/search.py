@@ -5,9 +5,9 @@ Where they lose too much, groups are taken from the least sensitive upwards whil
 drops stays inside; the whole is measured, and the most sensitive group goes back to float until it
 passes. A mix must also keep the embeddings near fp32's, or the export's parity gate would refuse
 it: the part of the encoder that moves the masks most goes back for that. Where groups were slower
-alone, the mix without them is measured too, and the faster of the two is taken: alone, a group pays
-for conversions at its edges that it may share with its neighbours in the whole. INT8 that is not
-faster than the float it replaces is not used at all.
+alone, the mix without them is measured too, and so is the encoder's part, and the fastest is taken:
+alone, a group pays for conversions at its edges that it may share with its neighbours in the whole.
+INT8 that is not faster than the float it replaces is not used at all.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _embedded(predictor: Predictor, photos: Sequence[Array]) -> Array:
 
 
 def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
-    """All groups, then what fits, down to what passes; and the same without slow groups."""
+    """All groups, then what fits, down to what passes; and parts of that which may be faster."""
     mixes: list[Mix] = []
     chosen = sorted(drops, key=lambda found: found.drop)
     while chosen:
@@ -184,9 +184,14 @@ def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
         if mixes[-1].passed:
             break
         chosen = _fewer(chosen, mixes[-1], max_drop=trial.max_drop)
-    faster = [found for found in chosen if not found.is_slower]
-    if faster and len(faster) < len(chosen):
-        mixes.append(trial.run(faster))
+    tried = [chosen]
+    for fewer in (
+        [found for found in chosen if not found.is_slower],
+        [found for found in chosen if found.role == "encoder"],
+    ):
+        if fewer and fewer not in tried:
+            mixes.append(trial.run(fewer))
+            tried.append(fewer)
     return mixes
 
 

@@ -21,8 +21,14 @@ from samedge.bundle import Bundle
 from samedge.bundle_writer import BundleWriter
 from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare
 from samedge.calibration.dataset import PHOTOS, load_calibration
-from samedge.calibration.plan import PrecisionPlan
-from samedge.canary import Canary, check_canary, record_canary
+from samedge.calibration.plan import FLOATS, PrecisionPlan
+from samedge.canary import (
+    MIN_COSINE,
+    MIN_COSINE_QUANTIZED,
+    Canary,
+    check_canary,
+    record_canary,
+)
 from samedge.errors import (
     BundleError,
     CalibrationError,
@@ -428,7 +434,12 @@ def _canary(
     request.progress(note="canary")
     reference = parity.Reference(request.model)
     size = request.model.image_size
-    canary = record_canary(reference.encoder, reference.decoder, input_size=size)
+    canary = record_canary(
+        reference.encoder,
+        reference.decoder,
+        input_size=size,
+        min_cosine=MIN_COSINE if request.precision in FLOATS else MIN_COSINE_QUANTIZED,
+    )
     with (
         open_graph(staged, "encoder", backend, device=device, options=options) as encoder,
         open_graph(staged, "decoder", backend, device=device, options=options) as decoder,

@@ -15,6 +15,7 @@ from samedge.calibration.dataset import load_calibration
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.trial import quantizer_for
+from samedge.canary import MIN_COSINE_QUANTIZED
 from samedge.errors import CalibrationError, GateError
 from samedge.export import choice, parity, pipeline
 from samedge.export.base import ExportRequest, ExportResult
@@ -81,6 +82,9 @@ def test_int8_is_written_where_the_plan_says(
     ]
     assert manifest.accuracy == msgspec.to_builtins(accuracy())
     assert manifest.gate == "passed"
+    canary = result.bundle.canary()
+    assert canary is not None
+    assert canary.min_cosine == MIN_COSINE_QUANTIZED
     record = result.record()
     assert record.accuracy is not None
     assert record.accuracy["rows"][0]["prompt"] == "box"

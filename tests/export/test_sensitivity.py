@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -150,7 +151,7 @@ def test_all_parts_are_taken_where_their_drops_do_not_add_up(
         patch.setattr(Bench, "drop", lambda _, plan: 0.004 if len(plan.modules) == 1 else 0.0)
         found = find_plan(fp32.bundle, data)
     assert {row.precision for row in found.plan.modules} == {"int8"}
-    assert len(found.mixes) == 1
+    assert found.mixes[0].verdict == "chosen"
 
 
 def test_a_part_that_moves_the_embeddings_goes_back(
@@ -182,13 +183,12 @@ def test_an_interrupted_search_goes_on(
         find_plan(fp32.bundle, data)
     bench.stop_after = None
     found = find_plan(fp32.bundle, data)
-    alone = [plan.modules[0].module for plan in bench.plans if len(plan.modules) == 1]
+    singles = itertools.takewhile(lambda plan: len(plan.modules) < 2, bench.plans)
+    alone = [plan.modules[0].module for plan in singles if plan.modules]
     assert sorted(alone) == sorted(part.group for part in found.drops)  # none twice
     before = len(bench.plans)
     assert find_plan(fp32.bundle, data) == found
-    wholes = bench.plans[before:]
-    assert all(len(plan.modules) > 1 for plan in wholes)  # they alone are measured again
-    assert len(wholes) == len(found.mixes) == 2
+    assert len(bench.plans) == before + len(found.mixes)  # the mixes alone are measured again
 
 
 def test_one_group_alone_is_quantized(data: CalibrationSet, fp32: ExportResult) -> None:
@@ -276,6 +276,7 @@ def test_a_part_that_is_slower_in_int8_stays_float(
         "loses more than the budget",
         "slower than the chosen one",
         "chosen",
+        "not faster than float: 1.30 of its latency",
     ]
 
 
@@ -321,5 +322,5 @@ def test_the_command_draws_the_plot(bench: Bench, fp32: ExportResult, tmp_path: 
     result = CliRunner().invoke(cli, ["calibrate", str(fp32.bundle.path), "--plot", str(path)])
     assert result.exit_code == 0, result.output
     assert WORST in path.read_text()
-    assert "slower" not in result.stdout
+    assert "slower in INT8" not in result.stdout
     assert "0.90" in result.stdout

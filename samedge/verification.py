@@ -106,12 +106,13 @@ def _parity(predictor: Predictor, checkpoint: Path | None) -> Check:
     weights, reason = _weights(predictor.manifest, checkpoint)
     if weights is None:
         return Check(name="parity", passed=None, detail=reason)
-    from samedge.export import parity
+    from samedge.calibration import parity
+    from samedge.export.reference import TorchReference
 
     manifest = predictor.manifest
     model = zoo.load_model(weights, image_size=manifest.input_size).eval()
     photos = [load_image(photo) for photo in sorted(PHOTOS.glob("*.jpg"))]
-    measured = parity.measure(model, predictor, photos)
+    measured = parity.measure(TorchReference(model), predictor, photos)
     limits = parity.gate(Precision(manifest.precision))
     try:
         measured.check(limits)

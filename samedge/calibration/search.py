@@ -3,41 +3,43 @@
 Drops do not simply add up, and small ones are noise: so all groups together are measured first.
 Where they lose too much, groups are taken from the least sensitive upwards while the sum of their
 drops stays inside; the whole is measured, and the most sensitive group goes back to float until it
-passes. A mix must also keep the embeddings near fp32's, or the export's parity gate would refuse
-it: the part of the encoder that moves the masks most goes back for that. Where groups were slower
-alone, the mix without them is measured too, and so is the encoder's part, and the fastest is taken:
-alone, a group pays for conversions at its edges that it may share with its neighbours in the whole.
-INT8 that is not faster than the float it replaces is not used at all.
+passes. A mix must also pass the parity that the export will ask, over every kind of prompt: where
+the embeddings move too far, the part of the encoder that moves the masks most goes back; where the
+masks do, the half of the decoder that moves them more. Where groups were slower alone, the mix
+without them is measured too, and so is the encoder's part, and the fastest is taken: alone, a group
+pays for conversions at its edges that it may share with its neighbours in the whole. INT8 that is
+not faster than the float it replaces is not used at all.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import closing
 
 import msgspec
-import numpy as np
 
 from samedge.bundle import Bundle
-from samedge.calibration.accuracy import (
-    MAX_DROP,
-    MIN_COSINE,
-    Accuracy,
-    Reference,
-    compare,
-    latency_ratios,
-)
+from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
 from samedge.calibration.dataset import CalibrationSet
+from samedge.calibration.parity import Parity, gate, measure
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
-from samedge.calibration.trial import RoleFeeds, bench_for, quantized_predictor, quantizer_for
-from samedge.errors import CalibrationError
-from samedge.metrics import embedding_cosines
+from samedge.calibration.trial import (
+    OpenedGraphs,
+    RoleFeeds,
+    bench_for,
+    quantized_predictor,
+    quantizer_for,
+)
+from samedge.errors import CalibrationError, ParityError
 from samedge.predictor import Predictor
-from samedge.types import Array, Precision
+from samedge.types import Precision
 
-_PHOTOS = 8
-"""Whose embeddings are compared."""
+_PHOTOS = 4
+"""On which parity is asked."""
+
+_EMBEDDINGS = "image_embeddings"
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,20 +50,20 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: against fp32.
         float_ratio: median latency of encoder and decoder over the same in float, without INT8;
             ``None``: the platform is not here.
-        embedding_cosine: lowest likeness of a photo's embedding to fp32's.
+        parity: empty where parity with fp32 holds, else what does not.
         verdict: ``chosen``, or why it was not.
     """
 
     groups: list[str]
     accuracy: Accuracy
     float_ratio: float | None
-    embedding_cosine: float
+    parity: str = ""
     verdict: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the masks and the embeddings stay inside their budgets."""
-        return self.accuracy.passed and self.embedding_cosine >= MIN_COSINE
+        """Whether accuracy stays inside the budget, and parity holds."""
+        return self.accuracy.passed and not self.parity
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +109,12 @@ def find_plan(
     bench = bench_for(bundle)
     feeds = RoleFeeds(bundle, data)
     drops = sensitivities(bundle, data, feeds, max_images=max_images, report=report)
-    with bench.open(bundle) as predictor, bench.open(bundle, int8=True) as plain:
-        trial = _Trial(Reference(predictor, data), plain, feeds, max_drop, report)
+    with (
+        bench.open(bundle) as predictor,
+        bench.open(bundle, int8=True) as plain,
+        closing(OpenedGraphs(bundle)) as graphs,
+    ):
+        trial = _Trial(Reference(predictor, data), plain, graphs, feeds, max_drop, report)
         mixes = _mixes(trial, drops)
         inside = [mix for mix in mixes if mix.passed]
         if not inside:
@@ -132,16 +138,16 @@ class _Trial:
         self,
         reference: Reference,
         plain: Predictor,
+        graphs: OpenedGraphs,
         feeds: RoleFeeds,
         max_drop: float,
         report: Report,
     ) -> None:
-        self.reference, self.plain, self.feeds = reference, plain, feeds
+        self.reference, self.plain, self.graphs, self.feeds = reference, plain, graphs, feeds
         self.max_drop, self.report = max_drop, report
         self.bundle = reference.predictor.bundle
         self.bench = bench_for(self.bundle)
         self._photos = list(itertools.islice(reference.data.pictures(), _PHOTOS))
-        self._embeddings = _embedded(reference.predictor, self._photos)
 
     def run(self, chosen: Sequence[GroupDrop], *, floats: bool = False) -> Mix:
         """Measure some groups together; ``floats``: the float bundle itself."""
@@ -164,15 +170,17 @@ class _Trial:
             groups=[found.group for found in chosen],
             accuracy=compare(self.reference, candidate, max_drop=self.max_drop, timed=timed),
             float_ratio=float_ratio,
-            embedding_cosine=min(
-                embedding_cosines(self._embeddings, _embedded(candidate, self._photos))
-            ),
+            parity=_problem(measure(self.graphs, candidate, self._photos)),
         )
 
 
-def _embedded(predictor: Predictor, photos: Sequence[Array]) -> Array:
-    """(P, C, s, s) embeddings of photos."""
-    return np.stack([predictor.encode(photo).data for photo in photos])
+def _problem(measured: Parity) -> str:
+    """What the gate of an INT8 export would say; empty where it passes."""
+    try:
+        measured.check(gate(Precision.INT8))
+    except ParityError as error:
+        return f"{error.tensor} {error.measured:.3f}, limit {error.threshold:.3f}"
+    return ""
 
 
 def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
@@ -200,9 +208,13 @@ def _fewer(chosen: list[GroupDrop], failed: Mix, *, max_drop: float) -> list[Gro
     if not failed.accuracy.passed:
         fitting = _within_budget(chosen, max_drop)
         return fitting if len(fitting) < len(chosen) else chosen[:-1]
-    encoder = [found for found in chosen if found.role == "encoder"]
-    worst = min(encoder or chosen, key=lambda found: found.mask_iou)
-    return [found for found in chosen if found is not worst]
+    decoder = [found for found in chosen if found.role == "decoder"]
+    if decoder and not failed.parity.startswith(_EMBEDDINGS):
+        worst = sorted(decoder, key=lambda found: found.mask_iou)[: (len(decoder) + 1) // 2]
+    else:
+        encoder = [found for found in chosen if found.role == "encoder"]
+        worst = [min(encoder or chosen, key=lambda found: found.mask_iou)]
+    return [found for found in chosen if found not in worst]
 
 
 def plan_from_drops(
@@ -246,7 +258,7 @@ def _reason(row: PlanRow, found: GroupDrop, mixes: Sequence[Mix]) -> str:
     if any(mix.passed for mix in having):
         return "no mix with it is faster"
     if any(mix.accuracy.passed for mix in having):
-        return "moves the embeddings too far"
+        return "parity fails with it"
     return "would exceed the budget"
 
 
@@ -261,7 +273,7 @@ def _objection(mix: Mix) -> str:
     if not mix.accuracy.passed:
         return "loses more than the budget"
     if not mix.passed:
-        return f"moves the embeddings too far: cosine {mix.embedding_cosine:.3f}"
+        return f"parity fails: {mix.parity}"
     if mix.float_ratio is not None and mix.float_ratio >= 1.0:
         return f"not faster than float: {mix.float_ratio:.2f} of its latency"
     return "slower than the chosen one"

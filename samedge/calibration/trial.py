@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from samedge.calibration.dataset import CalibrationSet, Feeds
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import CalibrationError
 from samedge.manifest import ArtifactRecord
+from samedge.opening import open_graph
 from samedge.predictor import Predictor
 from samedge.runtimes.base import Session
 from samedge.targets import TARGETS
-from samedge.types import Precision
+from samedge.types import Array, Precision
 
 ROLES = ("encoder", "decoder")
 _EVERY_FIFTH = 5  # has no divisor in common with the six prompts a picture
@@ -149,6 +150,36 @@ class RoleFeeds:
         path = self._bundle.artifact_path("encoder")
         backend = runtimes.get(bench.backend)
         return backend.open(path, device=bench.device, options=bench.options)
+
+
+class OpenedGraphs:
+    """The graphs of an fp32 bundle, as of :class:`~samedge.calibration.parity.ReferenceGraphs`.
+
+    Args:
+        bundle: the fp32 bundle.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.image_size = bundle.manifest.input_size
+        bench = bench_for(bundle)
+        backend = runtimes.get(bench.backend)
+        self._sessions = {
+            role: open_graph(bundle, role, backend, device=bench.device, options=bench.options)
+            for role in ROLES
+        }
+
+    def encoder(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """``image`` to ``image_embeddings``."""
+        return self._sessions["encoder"].run(feeds)
+
+    def decoder(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The decoder's five inputs to its two outputs."""
+        return self._sessions["decoder"].run(feeds)
+
+    def close(self) -> None:
+        """Release the graphs."""
+        for session in self._sessions.values():
+            session.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from samedge import runtimes
 from samedge._version import __version__
 from samedge.bundle import Bundle
 from samedge.bundle_writer import BundleWriter
+from samedge.calibration import parity
 from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare
 from samedge.calibration.dataset import PHOTOS, load_calibration
 from samedge.calibration.plan import FLOATS, PrecisionPlan
@@ -36,9 +37,10 @@ from samedge.errors import (
     GateError,
     UnknownNameError,
 )
-from samedge.export import base, choice, parity
+from samedge.export import base, choice
 from samedge.export.base import DIALECTS, ExportedGraph, ExportRequest, ExportResult, Progress
 from samedge.export.quantization import check_plan, plan_of
+from samedge.export.reference import TorchReference
 from samedge.export.sources import opened_model, photo_paths, read_photos, spread
 from samedge.feeds import Bucket, fitting_bucket
 from samedge.manifest import (
@@ -92,7 +94,7 @@ def export(
         gate: refuse a bundle whose masks drift from the model's; otherwise only record it.
         max_drop: mean IoU that a precision below fp32 may lose (box prompts; clicks twice that);
             for fp32 how far the mean mask IoU may fall below 1. ``None`` takes the limits of
-            :mod:`samedge.calibration.accuracy` and :mod:`samedge.export.parity`.
+            :mod:`samedge.calibration.accuracy` and :mod:`samedge.calibration.parity`.
         images: folder of photos to compare on; ``None`` takes the calibration set's, or those that
             come with samedge.
         calibration: folder or COCO file of images to calibrate and to measure accuracy on; ``None``
@@ -412,7 +414,9 @@ def _measured(request: ExportRequest, predictor: Predictor) -> parity.Parity:
     def on_photo(index: int) -> None:
         request.progress(note=f"parity, photo {index + 1} of {len(request.images)}")
 
-    return parity.measure(request.model, predictor, read_photos(request.images), on_photo=on_photo)
+    return parity.measure(
+        TorchReference(request.model), predictor, read_photos(request.images), on_photo=on_photo
+    )
 
 
 def _passes(measured: parity.Parity, limits: parity.Gate) -> bool:
@@ -432,7 +436,7 @@ def _canary(
 ) -> Canary:
     """Record the canary from the reference, and hold the files against it as a device will."""
     request.progress(note="canary")
-    reference = parity.Reference(request.model)
+    reference = TorchReference(request.model)
     size = request.model.image_size
     canary = record_canary(
         reference.encoder,

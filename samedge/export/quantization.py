@@ -14,7 +14,7 @@ from samedge.calibration.dataset import FEW_IMAGES, load_calibration
 from samedge.calibration.plan import PrecisionPlan, check_modules, default_plan, load_plan
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
-from samedge.export.parity import Reference
+from samedge.export.reference import TorchReference
 from samedge.models.zoo import WEIGHTS
 from samedge.types import Array, Precision
 
@@ -96,7 +96,7 @@ def feeds_of(graph: Graph, request: ExportRequest) -> Iterable[Mapping[str, Arra
     size = request.model.image_size
     if isinstance(graph, EncoderGraph):
         return data.encoder_feeds(size)
-    reference = Reference(request.model)
+    reference = TorchReference(request.model)
     bucket = graph.bucket if isinstance(graph, DecoderGraph) else None
     return data.decoder_feeds(
         size, lambda feeds: reference.encoder(feeds)["image_embeddings"], bucket=bucket

@@ -97,7 +97,7 @@ def test_the_bundle_segments(exported: tuple[Path, Any], photo: Path) -> None:
 def test_drift_is_exit_code_3_and_no_bundle(
     checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.export import parity
+    from samedge.calibration import parity
 
     monkeypatch.setattr(parity, "_iou", lambda a, b: a.any(axis=(1, 2)) * 0.5)
     bundle = tmp_path / "bundle"
@@ -129,7 +129,7 @@ def test_verify_measures_parity_again(exported: tuple[Path, Any], checkpoint: Pa
 def test_verify_past_the_gate_is_exit_code_3(
     exported: tuple[Path, Any], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.export import parity
+    from samedge.calibration import parity
 
     monkeypatch.setattr(parity, "_iou", lambda a, b: a.any(axis=(1, 2)) * 0.5)
     result = invoke("verify", exported[0], "--checkpoint", checkpoint)

@@ -13,13 +13,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from samedge import runtimes
+from samedge.calibration import parity
+from samedge.calibration.probes import probes
 from samedge.errors import ExportError, ParityError
-from samedge.export import parity
 from samedge.export._onnx import OnnxExporter
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
 from samedge.export.pipeline import export
-from samedge.export.probes import probes
+from samedge.export.reference import TorchReference
 from samedge.export.sources import photo_paths, read_photos
 from samedge.models.sam import Sam
 from samedge.predictor import Predictor
@@ -135,7 +136,7 @@ def test_a_broken_graph_is_caught(
     broken: Callable[[str], Predictor], sam: Sam, two_photos: Path, fault: str, precision: Precision
 ) -> None:
     photos = read_photos(photo_paths(two_photos))
-    measured = parity.measure(sam, broken(fault), photos)
+    measured = parity.measure(TorchReference(sam), broken(fault), photos)
     print(fault, measured.record(parity.gate(precision), passed=False))
     with pytest.raises(ParityError):
         measured.check(parity.gate(precision))
@@ -204,7 +205,7 @@ def test_real_photos_of_another_folder(
 ) -> None:
     photos = read_photos(photo_paths(shared_data / "fixtures" / "cats" / "images")[:2])
     with Predictor.from_bundle(exported("cpu").bundle.path, threads=1) as predictor:
-        measured = parity.measure(sam, predictor, photos)
+        measured = parity.measure(TorchReference(sam), predictor, photos)
     measured.check(parity.gate(Precision.FP32))
 
 
@@ -244,7 +245,7 @@ def test_one_photo_cannot_tell_a_blind_graph(
         Predictor.from_bundle(exported("cpu").bundle.path, threads=1) as predictor,
         pytest.raises(ExportError, match="at least 2"),
     ):
-        parity.measure(sam, predictor, read_photos(photo_paths(None)[:1]))
+        parity.measure(TorchReference(sam), predictor, read_photos(photo_paths(None)[:1]))
 
 
 def test_prompts_of_every_kind_lie_in_any_photo(

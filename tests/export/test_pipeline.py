@@ -118,7 +118,7 @@ def test_an_interrupt_leaves_what_was_there(
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("samedge.export.parity.measure", stop)
+    monkeypatch.setattr("samedge.calibration.parity.measure", stop)
     with pytest.raises(error):
         export(sam, "cpu", output=output)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -139,7 +139,7 @@ def test_a_native_failure_names_graph_and_format(
 def test_without_the_gate_it_is_recorded(
     sam: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.export import parity
+    from samedge.calibration import parity
 
     strict = parity.Gate(
         mask_iou_mean=1.1, mask_iou_p05=1.1, embedding_cosine=1.1, logit_error=-1.0

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from samedge.bundle import Bundle
+from samedge.calibration import parity
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import load_calibration
 from samedge.calibration.modules import group_from_module
@@ -17,7 +18,7 @@ from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.trial import quantizer_for
 from samedge.canary import MIN_COSINE_QUANTIZED
 from samedge.errors import CalibrationError, GateError
-from samedge.export import choice, parity, pipeline
+from samedge.export import choice, pipeline
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.export.quantization import check_plan, plan_of

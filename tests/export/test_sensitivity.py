@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from samedge.calibration import accuracy as gate
-from samedge.calibration import base, search, sensitivity
+from samedge.calibration import base, parity, search, sensitivity
 from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import CalibrationSet, load_calibration
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
@@ -40,6 +40,7 @@ class Bench:
     stop_after: int | None = None
     slower: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()  # groups that turn embeddings into others
+    redrawing: frozenset[str] = frozenset()  # groups that give one kind of prompt another mask
     excess: float = 0.0  # by how much the whole is worse than the sum of its parts
 
     @contextmanager
@@ -75,10 +76,13 @@ class Bench:
         ratio = 0.9 ** (len(names) - slow) * 1.3**slow
         return ratio, ratio, ratio
 
-    def embedded(self, plan: Any, _: Any) -> Any:
+    def parity(self, _: Any, plan: Any, photos: Any) -> parity.Parity:
+        assert len(photos) == 4
         rows = plan.modules if isinstance(plan, PrecisionPlan) else []
-        moved = any(row.precision == "int8" and row.module in self.moving for row in rows)
-        return np.eye(2)[:, ::-1] if moved else np.eye(2)
+        quantized = {row.module for row in rows if row.precision == "int8"}
+        worst = 0.5 if quantized & self.redrawing else 1.0
+        drawn = parity._Row("mask and point", np.full(4, worst), 0.0)
+        return parity.Parity(4, (drawn,), (0.5 if quantized & self.moving else 1.0,) * 4)
 
     def compare(self, _: Any, plan: Any, *__: Any, max_drop: float, timed: bool) -> Accuracy:
         assert timed
@@ -108,7 +112,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
     monkeypatch.setattr(search, "quantized_predictor", made.quantized)
     monkeypatch.setattr(search, "latency_ratios", made.latencies)
     monkeypatch.setattr(search, "compare", made.compare)
-    monkeypatch.setattr(search, "_embedded", made.embedded)
+    monkeypatch.setattr(search, "measure", made.parity)
     return made
 
 
@@ -162,10 +166,22 @@ def test_a_part_that_moves_the_embeddings_goes_back(
     bench.moving = frozenset({moving})
     found = find_plan(fp32.bundle, data)
     row = next(row for row in found.plan.modules if row.module == moving)
-    assert (row.precision, row.reason) == ("fp32", "moves the embeddings too far")
+    assert (row.precision, row.reason) == ("fp32", "parity fails with it")
     verdicts = [mix.verdict for mix in found.mixes]
-    assert "moves the embeddings too far: cosine -1.000" in verdicts
-    assert verdicts[-1] == "chosen"
+    assert "parity fails: image_embeddings (cosine) 0.500, limit 0.950" in verdicts
+    assert "chosen" in verdicts
+
+
+def test_a_decoder_that_fails_one_kind_of_prompt_goes_back(
+    bench: Bench, data: CalibrationSet, fp32: ExportResult
+) -> None:
+    """Boxes and clicks may stand it, and masks as prompts not."""
+    groups = sensitivity.groups_of(fp32.bundle)
+    bench.redrawing = frozenset(group for group, role in groups if role == "decoder")
+    found = find_plan(fp32.bundle, data)
+    assert not any(found.plan.is_quantized(group) for group in bench.redrawing)
+    assert found.plan.is_quantized("image_encoder.mix")
+    assert found.mixes[-1].verdict == "chosen"
 
 
 def test_no_part_fits(bench: Bench, data: CalibrationSet, fp32: ExportResult) -> None:

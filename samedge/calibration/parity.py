@@ -1,9 +1,11 @@
-"""The exported graphs against the torch reference, through the runtime that users will run.
+"""Files against their reference, through the runtime that users will run.
 
-Measured on photos, over every kind of prompt (:mod:`samedge.export.probes`). The candidate is a
-:class:`~samedge.predictor.Predictor` over the very files, decoding all prompts of a photo in one
-padded batch; the reference decodes each prompt alone in torch, so that what differs by batching
-shows too. All four masks of a prompt are compared, on the low-res grid, inside the photo.
+The reference is the model in torch when files are exported, and the fp32 bundle when a precision
+plan is looked for. Measured on photos, over every kind of prompt
+(:mod:`samedge.calibration.probes`). The candidate is a :class:`~samedge.predictor.Predictor` over
+the very files, decoding all prompts of a photo in one padded batch; the reference decodes each
+prompt alone, so that what differs by batching shows too. All four masks of a prompt are compared,
+on the low-res grid, inside the photo.
 
 Three figures are taken:
 
@@ -19,19 +21,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from samedge.calibration.accuracy import MIN_COSINE
+from samedge.calibration.probes import Probe, feedback_probes, probes
 from samedge.errors import ExportError, ParityError
-from samedge.export.probes import Probe, feedback_probes, probes
 from samedge.feeds import decoder_feeds
 from samedge.manifest import ParityRecord
 from samedge.metrics import embedding_cosines
-from samedge.models.sam import PromptableModel
 from samedge.predictor import Predictor
 from samedge.transforms import LOW_RES_STRIDE, encoder_input_from_image, input_size_from_original
 from samedge.types import Precision, Prompt
@@ -178,42 +178,35 @@ _ADVICE = (
 )
 
 
-class Reference:
-    """A model in torch, asked like an opened graph.
+class ReferenceGraphs(Protocol):
+    """What files are compared with, asked like opened graphs.
 
-    Args:
-        model: in evaluation mode.
+    Attributes:
+        image_size: side S of the encoder's input, pixels.
     """
 
-    def __init__(self, model: PromptableModel) -> None:
-        self.model = model
+    image_size: int
 
-    def encoder(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def encoder(self, feeds: Mapping[str, Array], /) -> Mapping[str, Array]:
         """``image`` to ``image_embeddings``."""
-        with torch.inference_mode():
-            return {"image_embeddings": self.model.encode(torch.from_numpy(feeds["image"])).numpy()}
+        ...
 
-    def decoder(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def decoder(self, feeds: Mapping[str, Array], /) -> Mapping[str, Array]:
         """The decoder's five inputs to its two outputs."""
-        names = ("point_coords", "point_labels", "mask_input", "has_mask_input")
-        with torch.inference_mode():
-            masks, quality = self.model.decode(
-                *(torch.from_numpy(feeds[name]) for name in ("image_embeddings", *names))
-            )
-        return {"low_res_masks": masks.numpy(), "iou_predictions": quality.numpy()}
+        ...
 
 
 def measure(
-    model: PromptableModel,
+    reference: ReferenceGraphs,
     candidate: Predictor,
     photos: Sequence[Array],
     *,
     on_photo: Callable[[int], None] = lambda _: None,
 ) -> Parity:
-    """Compare a bundle with the model that it was made of.
+    """Compare a bundle with what it was made of.
 
     Args:
-        model: the reference.
+        reference: the model, or the fp32 bundle.
         candidate: the bundle, opened.
         photos: (H, W, 3) uint8 RGB, at least two that differ.
         on_photo: called with the index of each photo before it is worked on.
@@ -226,26 +219,25 @@ def measure(
             f"Parity was to be measured on {len(photos)} photos, expected at least 2 that differ: "
             "a graph that is blind to its input cannot be told by one."
         )
-    reference = Reference(model)
     rows: list[_Row] = []
     wanted, given = [], []
     for index, photo in enumerate(photos):
         on_photo(index)
-        pixels = encoder_input_from_image(photo, model.image_size)
+        pixels = encoder_input_from_image(photo, reference.image_size)
         wanted.append(reference.encoder({"image": pixels})["image_embeddings"])
         embedding = candidate.encode(photo)
         given.append(np.asarray(embedding.data))
         size = (photo.shape[0], photo.shape[1])
 
         def expect(prompt: Prompt, size: tuple[int, int] = size, at: int = index) -> Array:
-            feeds = decoder_feeds([prompt], original_size=size, target_length=model.image_size)
+            feeds = decoder_feeds([prompt], original_size=size, target_length=reference.image_size)
             answer = reference.decoder({"image_embeddings": wanted[at], **feeds})
             return np.asarray(answer["low_res_masks"][0])
 
         asked, expected = _expectations(size, expect)
         # One batch pads the shorter prompts; each kind's first prompt is asked alone as well.
         logits, _ = candidate.decode_logits(embedding, [probe.prompt for probe in asked])
-        rows += _compared(asked, expected, logits, size, model.image_size)
+        rows += _compared(asked, expected, logits, size, reference.image_size)
         alone = _first_of_each_kind(asked)
         single = [candidate.decode_logits(embedding, [asked[i].prompt])[0][0] for i in alone]
         rows += _compared(
@@ -253,7 +245,7 @@ def measure(
             [expected[i] for i in alone],
             np.stack(single),
             size,
-            model.image_size,
+            reference.image_size,
         )
     return Parity(len(photos), tuple(rows), embedding_cosines(np.stack(wanted), np.stack(given)))
 

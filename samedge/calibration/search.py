@@ -103,7 +103,7 @@ def find_plan(
         report: hears of every step.
 
     Raises:
-        CalibrationError: the bundle cannot be quantized, or not one group fits the budget.
+        CalibrationError: the bundle cannot be quantized, or no mix fits the budget.
     """
     quantizer_for(bundle)
     bench = bench_for(bundle)
@@ -118,10 +118,11 @@ def find_plan(
         mixes = _mixes(trial, drops)
         inside = [mix for mix in mixes if mix.passed]
         if not inside:
+            last = min(mixes, key=lambda mix: len(mix.groups))
             raise CalibrationError(
-                f"Not one group of {bundle.path} can be quantized within --max-drop "
-                f"{max_drop:g}: the least sensitive, {drops[-1].group}, loses "
-                f"{drops[-1].drop:.4f}. Raise the budget, or keep a float precision."
+                f"No mix of {bundle.path} can be quantized within --max-drop {max_drop:g}: the "
+                f"smallest that was tried, {', '.join(last.groups[:3])}, {_objection(last)}. Raise "
+                "the budget, or keep a float precision."
             )
         best = min(inside, key=lambda mix: mix.float_ratio or 0.0)
         if best.float_ratio is not None and best.float_ratio >= 1.0:
@@ -258,7 +259,7 @@ def _reason(row: PlanRow, found: GroupDrop, mixes: Sequence[Mix]) -> str:
     if any(mix.passed for mix in having):
         return "no mix with it is faster"
     if any(mix.accuracy.passed for mix in having):
-        return "parity fails with it"
+        return "fails parity"
     return "would exceed the budget"
 
 
@@ -273,7 +274,7 @@ def _objection(mix: Mix) -> str:
     if not mix.accuracy.passed:
         return "loses more than the budget"
     if not mix.passed:
-        return f"parity fails: {mix.parity}"
+        return f"fails parity: {mix.parity}"
     if mix.float_ratio is not None and mix.float_ratio >= 1.0:
         return f"not faster than float: {mix.float_ratio:.2f} of its latency"
     return "slower than the chosen one"

@@ -86,7 +86,7 @@ def calibrate(
 
     bundle = Bundle.open(bundle_path)
     data = load_calibration(calibration)
-    steps = len(groups_of(bundle)) + 1
+    steps = len(groups_of(bundle)) + 3  # all together, without slow parts, the encoder's
     with out.progress("Calibrating", total=steps) as advance:
         search = find_plan(
             bundle,

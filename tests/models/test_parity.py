@@ -172,7 +172,7 @@ def test_these_weights_would_show_a_mistake(
     elif changed == "corner order":
         wrong["point_labels"][0, 1:] = torch.tensor([3.0, 2.0])
     elif changed == "point":
-        wrong["point_coords"][0, 0] += 0.5
+        wrong["point_coords"][0, 0] += 2
     else:
         wrong["has_mask_input"][:] = 0
     masks, _ = from_meta.decode(embedding, **right)

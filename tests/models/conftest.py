@@ -31,7 +31,7 @@ def fill(model: nn.Module, seed: int = 0) -> nn.Module:
                 buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
-            elif name.endswith(("gaussian", "gaussian_matrix")):  # of positions; else it differs in every run
+            elif name.endswith(("gaussian", "gaussian_matrix")):  # of positions: drawn, not zero
                 buffer.copy_(torch.randn(buffer.shape, generator=generator))
     return model.eval().requires_grad_(False)
 

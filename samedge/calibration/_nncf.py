@@ -50,7 +50,7 @@ class NncfQuantizer(Quantizer):
         quantized, planned = model, tuple(name for name in known if plan.is_quantized(name))
         while planned:
             quantized = _quantized(openvino.Core().read_model(source), plan, feeds)
-            wrong = wrong_layer(quantized, next(iter(feeds())))
+            wrong = wrong_layer(quantized, next(iter(feeds())), modules=planned)
             if wrong is None:
                 break
             kept[wrong.module] = wrong.reason

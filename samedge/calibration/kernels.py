@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,15 @@ class WrongLayer:
     reason: str
 
 
-def wrong_layer(model: Any, feeds: Mapping[str, Array]) -> WrongLayer | None:
+def wrong_layer(
+    model: Any, feeds: Mapping[str, Array], *, modules: Collection[str]
+) -> WrongLayer | None:
     """The first layer whose integer kernel gives other numbers than its rounding in float.
 
     Args:
         model: an OpenVINO model with FakeQuantize; it is not changed.
         feeds: one calibration sample.
+        modules: those that were quantized; the layers of others are not asked.
 
     Returns:
         ``None`` where all agree, or where the processor has no such choice.
@@ -57,7 +61,7 @@ def wrong_layer(model: Any, feeds: Mapping[str, Array]) -> WrongLayer | None:
         return None
     watched = model.clone()
     layers = [op for op in watched.get_ordered_ops() if op.get_type_name() in _LAYERS]
-    named = [op for op in layers if module_from_node(op.get_friendly_name())]
+    named = [op for op in layers if module_from_node(op.get_friendly_name()) in modules]
     count = len(watched.outputs)
     watched.add_outputs([op.output(0) for op in named])
     integer = _run(core, watched, feeds, _EXACT)[count:]
@@ -87,5 +91,8 @@ def _run(
 
 
 def _decibels(expected: Array, measured: Array) -> float:
+    """Signal to noise ratio; infinite where there is no noise, as for a layer of zeros."""
     error = float(np.square(expected - measured).mean())
-    return float(10 * np.log10(float(np.square(expected).mean()) / max(error, 1e-30) + 1e-30))
+    if not error:
+        return math.inf
+    return float(10 * np.log10(float(np.square(expected).mean()) / error + 1e-30))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samedge.calibration import base, kernels
-from samedge.calibration.plan import PrecisionPlan
+from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.types import Array
 from tests.calibration import graphs
 
@@ -55,3 +55,37 @@ def test_a_layer_with_a_wrong_kernel_stays_float(
     assert "integer kernel is wrong" in done.kept[BROKEN]
     assert BROKEN not in done.modules
     assert "encoder.neck" in done.modules
+
+
+def test_a_layer_that_was_never_quantized_is_not_blamed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its difference comes from elsewhere, and keeping it in float again would never end."""
+    sound = kernels._run
+
+    def drifting(core: Any, model: Any, feeds: Any, options: dict[str, str]) -> list[Array]:
+        results = sound(core, model, feeds, options)
+        if "LP_TRANSFORMS_MODE" not in options:
+            results[0] = -results[0]
+        return results
+
+    monkeypatch.setattr(kernels, "_run", drifting)
+    plan = PLAN.with_rows([PlanRow(module=BROKEN, precision="bf16")])
+    asked: list[set[str]] = []
+    search = kernels.wrong_layer
+
+    def watched(*args: Any, modules: Any) -> Any:
+        asked.append(set(modules))
+        return search(*args, modules=modules)
+
+    monkeypatch.setattr("samedge.calibration._nncf.wrong_layer", watched)
+    done = base.get("nncf").quantize(source, tmp_path / "q.xml", plan=plan, feeds=graphs.feeds)
+    assert done.kept == {}
+    assert BROKEN not in asked[0]
+    assert len(asked) == 1
+
+
+def test_layers_of_zeros_agree() -> None:
+    zeros = np.zeros(4)
+    assert kernels._decibels(zeros, zeros) == np.inf
+    assert kernels._decibels(np.ones(4), np.zeros(4)) == 0

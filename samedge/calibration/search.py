@@ -2,13 +2,13 @@
 
 Drops do not simply add up, and small ones are noise: so all groups together are measured first.
 Where they lose too much, groups are taken from the least sensitive upwards while the sum of their
-drops stays inside; the whole is measured, and the most sensitive group goes back to float until it
-passes. A mix must also pass the parity that the export will ask, over every kind of prompt: where
-the embeddings move too far, the part of the encoder that moves the masks most goes back; where the
-masks do, the half of the decoder that moves them more. Where groups were slower alone, the mix
-without them is measured too, and so is the encoder's part, and the fastest is taken: alone, a group
-pays for conversions at its edges that it may share with its neighbours in the whole. INT8 that is
-not faster than the float it replaces is not used at all.
+drops stays inside; the whole is measured, and the most sensitive groups go back to float until it
+passes, twice as many each time. A mix must also pass the parity that the export will ask, over
+every kind of prompt: where the embeddings move too far, the groups of the encoder that move the
+masks most go back; where the masks do, those of the decoder. Where groups were slower alone, the
+mix without them is measured too, and so is the encoder's part, and the fastest is taken: alone, a
+group pays for conversions at its edges that it may share with its neighbours in the whole. INT8
+that is not faster than the float it replaces is not used at all.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from samedge.calibration.parity import Parity, gate, measure
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
 from samedge.calibration.trial import (
+    ROLES,
     OpenedGraphs,
     RoleFeeds,
     bench_for,
@@ -188,11 +189,12 @@ def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
     """All groups, then what fits, down to what passes; and parts of that which may be faster."""
     mixes: list[Mix] = []
     chosen = sorted(drops, key=lambda found: found.drop)
+    steps = dict.fromkeys(("accuracy", *ROLES), 1)
     while chosen:
         mixes.append(trial.run(chosen))
         if mixes[-1].passed:
             break
-        chosen = _fewer(chosen, mixes[-1], max_drop=trial.max_drop)
+        chosen = _fewer(chosen, mixes[-1], max_drop=trial.max_drop, steps=steps)
     tried = [chosen]
     for fewer in (
         [found for found in chosen if not found.is_slower],
@@ -204,17 +206,29 @@ def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
     return mixes
 
 
-def _fewer(chosen: list[GroupDrop], failed: Mix, *, max_drop: float) -> list[GroupDrop]:
-    """What to try after a mix that did not pass, in rising order of the drops."""
+def _fewer(
+    chosen: list[GroupDrop], failed: Mix, *, max_drop: float, steps: dict[str, int]
+) -> list[GroupDrop]:
+    """What to try after a mix that did not pass, in rising order of the drops.
+
+    Args:
+        chosen: the groups of the mix.
+        failed: the mix.
+        max_drop: the budget.
+        steps: how many groups go back next, by what fails; doubled each time, so that a model
+            that stands little is known after a few mixes.
+    """
     if not failed.accuracy.passed:
         fitting = _within_budget(chosen, max_drop)
-        return fitting if len(fitting) < len(chosen) else chosen[:-1]
-    decoder = [found for found in chosen if found.role == "decoder"]
-    if decoder and not failed.parity.startswith(_EMBEDDINGS):
-        worst = sorted(decoder, key=lambda found: found.mask_iou)[: (len(decoder) + 1) // 2]
+        if len(fitting) < len(chosen):
+            return fitting
+        ranked, key = chosen[::-1], "accuracy"
     else:
-        encoder = [found for found in chosen if found.role == "encoder"]
-        worst = [min(encoder or chosen, key=lambda found: found.mask_iou)]
+        own = [found for found in chosen if found.role == "decoder"]
+        key = "decoder" if own and not failed.parity.startswith(_EMBEDDINGS) else "encoder"
+        own = [found for found in chosen if found.role == key] or chosen
+        ranked = sorted(own, key=lambda found: found.mask_iou)
+    worst, steps[key] = ranked[: steps[key]], 2 * steps[key]
     return [found for found in chosen if found not in worst]
 
 

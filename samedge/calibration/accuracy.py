@@ -25,9 +25,6 @@ from samedge.types import Array, Prompt, Size
 MAX_DROP = 0.005
 """Default budget: mean IoU that a box prompt may lose; the other kinds may lose twice as much."""
 
-MIN_COSINE = 0.95
-"""Likeness to fp32's that INT8 embeddings keep, as of ``metrics.embedding_cosines``."""
-
 PROTOCOLS = "box,center,clicks:3"
 ENOUGH_INSTANCES = 30
 """Annotations below this are too few to rank two models by: the fp32 masks are used instead."""

@@ -26,7 +26,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from samedge.calibration.accuracy import MIN_COSINE
 from samedge.calibration.probes import Probe, feedback_probes, probes
 from samedge.errors import ExportError, ParityError
 from samedge.feeds import decoder_feeds
@@ -68,9 +67,7 @@ GATES: Mapping[Precision, Gate] = {
         mask_iou_mean=0.97, mask_iou_p05=0.9, embedding_cosine=0.99, logit_error=0.1
     ),
 }
-_QUANTIZED = Gate(
-    mask_iou_mean=0.93, mask_iou_p05=0.75, embedding_cosine=MIN_COSINE, logit_error=0.25
-)
+_QUANTIZED = Gate(mask_iou_mean=0.93, mask_iou_p05=0.75, embedding_cosine=0.95, logit_error=0.25)
 """For every other precision: whether a graph is the right one. How accurate it still is, is asked
 by the accuracy gate on ground truth."""
 

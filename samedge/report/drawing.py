@@ -104,7 +104,7 @@ def fitted(label: str, length: int = _LONGEST) -> str:
     return label if len(label) <= length else f"{label[: length - 1].rstrip()}…"
 
 
-def label_bars(axes: Any, labels: Sequence[str], *, rise: float = 9.5) -> None:
+def label_bars(axes: Any, labels: Sequence[str], *, rise: float = 12) -> None:
     """Write the names above their bars: on a phone there is no room beside them."""
     axes.set_yticks([])
     axes.grid(axis="y", visible=False)

@@ -398,9 +398,9 @@ def load_default(
         BackendUnavailableError: no backend here opens it.
     """
     path = embedded_path()
-    return Predictor.from_bundle(
-        path, backend=backend or best_backend(Bundle.open(path)), device=device, threads=threads
-    )
+    if backend is None:
+        backend = best_backend(Bundle.open(path, verify=False))  # opening it verifies
+    return Predictor.from_bundle(path, backend=backend, device=device, threads=threads)
 
 
 def best_backend(bundle: Bundle) -> str:
@@ -410,12 +410,12 @@ def best_backend(bundle: Bundle) -> str:
         BackendUnavailableError: none is here; ends in the command that installs the bundle's own.
     """
     own = bundle.manifest.backend
-    here = runtimes.available(bundle.artifact("decoder").format)
-    if own in here:
+    probe = runtimes.get(own).probe()
+    if probe.available:  # then the other libraries are not even imported
         return own
+    here = runtimes.available(bundle.artifact("decoder").format)
     if here:
         return here[0]
-    probe = runtimes.get(own).probe()
     raise BackendUnavailableError(
         f"No backend here opens {bundle.path}: {probe.detail} Fix: {probe.fix}"
     )

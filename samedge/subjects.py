@@ -40,7 +40,7 @@ def open_predictor(
     """
     path = bundle_path(bundle)
     if backend is None and path == embedded_path():
-        backend = best_backend(Bundle.open(path))
+        backend = best_backend(Bundle.open(path, verify=False))
     predictor = Predictor.from_bundle(path, backend=backend, device=device, threads=threads)
     predictor.load()
     described = msgspec.to_builtins(subject(predictor, name=bundle))

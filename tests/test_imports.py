@@ -91,6 +91,13 @@ def test_importing_every_backend_loads_no_library() -> None:
     assert third_party_after(code) <= ALLOWED_BY_PREDICTOR
 
 
+def test_the_embedded_model_loads_no_other_backend() -> None:
+    pytest.importorskip("onnxruntime")
+    loaded = third_party_after("import samedge.predictor as p; p.load_default().load()")
+    assert "onnxruntime" in loaded
+    assert not loaded & {"openvino", "cuda", "torch"}
+
+
 def test_public_names_resolve() -> None:
     import samedge
 

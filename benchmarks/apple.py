@@ -28,8 +28,8 @@ from samedge.calibration.dataset import load_calibration
 from samedge.environment import environment
 from samedge.export import base
 from samedge.export.base import ExportRequest
-from samedge.export.pipeline import _staged
 from samedge.export.sources import opened_model
+from samedge.export.staging import staged
 from samedge.ground_truth import TruthImage, load_ground_truth
 from samedge.predictor import Predictor
 from samedge.protocols import answers, parse_protocols
@@ -89,8 +89,8 @@ def write_bundle(args: argparse.Namespace, name: str) -> None:
     )
     with BundleWriter(path) as writer:
         began = time.monotonic()
-        staged = _staged(request, base.get(row.format), writer)
-        writer.commit(staged.manifest)
+        bundle = staged(request, writer)
+        writer.commit(bundle.manifest)
     print(f"{name}: {time.monotonic() - began:.0f} s")
 
 

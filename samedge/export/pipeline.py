@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,48 +11,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from samedge import runtimes
-from samedge._version import __version__
-from samedge.bundle import Bundle
 from samedge.bundle_writer import BundleWriter
-from samedge.calibration import parity
-from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare
+from samedge.calibration.accuracy import Reference
 from samedge.calibration.dataset import PHOTOS, load_calibration
-from samedge.calibration.plan import FLOATS, PrecisionPlan
-from samedge.canary import (
-    MIN_COSINE,
-    MIN_COSINE_QUANTIZED,
-    Canary,
-    check_canary,
-    record_canary,
-)
+from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import (
     BundleError,
-    CalibrationError,
-    ExportError,
     GateError,
     UnknownNameError,
 )
-from samedge.export import base, choice
-from samedge.export.base import DIALECTS, ExportedGraph, ExportRequest, ExportResult, Progress
-from samedge.export.quantization import check_plan, plan_of
-from samedge.export.reference import TorchReference
-from samedge.export.sources import opened_model, photo_paths, read_photos, spread
-from samedge.feeds import Bucket, fitting_bucket
-from samedge.manifest import (
-    SCHEMA,
-    ArtifactRecord,
-    Manifest,
-    ParityRecord,
-    Preprocessing,
-    bundle_id,
-)
+from samedge.export import base, choice, staging
+from samedge.export.base import DIALECTS, ExportRequest, ExportResult, Progress
+from samedge.export.proof import Checked, Rules, checked
+from samedge.export.quantization import check_plan
+from samedge.export.sources import opened_model, photo_paths, spread
+from samedge.feeds import Bucket
 from samedge.models.sam import PromptableModel
-from samedge.opening import open_graph
 from samedge.predictor import Predictor
-from samedge.runtimes.base import Backend
 from samedge.targets import Target
 from samedge.targets import target as target_named
 from samedge.types import Precision
@@ -143,7 +116,7 @@ def export(
     )
     check_plan(request)
     request = base.get(platform_row.format).prepared(request)
-    rules = _Rules(max_drop, enforced=gate)
+    rules = Rules(max_drop, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
     with _float_reference(request, always=is_free and data is not None) as reference:
         tries = base.get(platform_row.format).tries_precisions
@@ -152,22 +125,6 @@ def export(
         else:
             result = _written(request, Path(output), rules, reference)
     return dataclasses.replace(result, seconds=time.perf_counter() - start)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rules:
-    """What a bundle must keep to, and whether it is refused otherwise."""
-
-    max_drop: float | None
-    enforced: bool
-
-    def parity(self, precision: Precision) -> parity.Gate:
-        own = self.max_drop if precision is Precision.FP32 else None
-        return parity.gate(precision, max_drop=own)
-
-    @property
-    def accuracy(self) -> float:
-        return MAX_DROP if self.max_drop is None else self.max_drop
 
 
 @contextmanager
@@ -185,27 +142,26 @@ def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Refere
     plain = dataclasses.replace(
         request, target=row, precision=Precision.FP32, dialects=(), plan=None, options={}
     )
-    exporter = base.get(row.format)
     with tempfile.TemporaryDirectory() as scratch, BundleWriter(Path(scratch, "fp32")) as writer:
         request.progress(note="fp32 for comparison")
-        staged = _staged(plain, exporter, writer)
-        backend, device, options = _checking(exporter, plain)
-        with Predictor(staged, backend, device=device, options=options) as predictor:
+        bundle = staging.staged(plain, writer)
+        backend, device, options = staging.checking(plain)
+        with Predictor(bundle, backend, device=device, options=options) as predictor:
             yield Reference(predictor, request.calibration or load_calibration())
 
 
 def _fastest(
-    request: ExportRequest, output: Path, rules: _Rules, reference: Reference
+    request: ExportRequest, output: Path, rules: Rules, reference: Reference
 ) -> ExportResult:
     """Try every precision that ``auto`` may take, and keep the fastest that passes."""
     rows: list[choice.Choice] = []
-    passed: dict[Precision, _Checked] = {}
+    passed: dict[Precision, Checked] = {}
     with ExitStack() as writers:  # what is not committed is gone at its end
         for precision in _candidates(request):
             attempt = dataclasses.replace(request, precision=precision)
             writer = writers.enter_context(BundleWriter(output))
             try:
-                found = _checked(attempt, writer, rules, reference)
+                found = checked(attempt, writer, rules, reference)
             except (GateError, BundleError) as error:
                 rows.append(choice.row(precision, None, str(error)))
                 continue
@@ -230,16 +186,6 @@ def _candidates(request: ExportRequest) -> list[Precision]:
     return [p for p in dict.fromkeys(wanted) if p is not Precision.FP32 and p in writable]
 
 
-def _staged(request: ExportRequest, exporter: base.Exporter, writer: BundleWriter) -> Bundle:
-    """Write a request's graphs into a bundle that is not yet in its place."""
-    graphs = exporter.export(request, writer.folder)
-    request.progress(note="hashing")
-    records = [_artifact(writer, graph) for graph in graphs]
-    remarks = [f"{graph.graph.role}: {note}" for graph in graphs for note in graph.notes]
-    manifest = _manifest(request, records, exporter.versions(), remarks)
-    return Bundle(writer.destination, writer.folder, manifest)
-
-
 def _check_dialects(dialects: Sequence[str]) -> None:
     for dialect in dialects:
         if dialect not in DIALECTS:
@@ -249,222 +195,10 @@ def _check_dialects(dialects: Sequence[str]) -> None:
 def _written(
     request: ExportRequest,
     output: Path,
-    rules: _Rules,
+    rules: Rules,
     reference: Reference | None,
     *,
     choices: Sequence[dict[str, Any]] = (),
 ) -> ExportResult:
     with BundleWriter(output) as writer:
-        return _checked(request, writer, rules, reference).committed(choices)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Checked:
-    """A bundle that was written and measured, and is not yet in its place."""
-
-    request: ExportRequest
-    writer: BundleWriter
-    manifest: Manifest
-    canary: Canary
-    parity: ParityRecord
-    kinds: tuple[tuple[str, int, float, float], ...]
-    accuracy: Accuracy | None
-
-    def committed(self, choices: Sequence[dict[str, Any]]) -> ExportResult:
-        self.request.progress(note="writing the bundle")
-        manifest = self.manifest
-        if choices:
-            accuracy = {**(manifest.accuracy or {}), "choices": list(choices)}
-            manifest = msgspec.structs.replace(manifest, accuracy=accuracy)
-        return ExportResult(
-            bundle=self.writer.commit(manifest, canary=self.canary),
-            parity=self.parity,
-            kinds=self.kinds,
-            accuracy=self.accuracy,
-            choices=tuple(choices),
-        )
-
-
-def _checked(
-    request: ExportRequest, writer: BundleWriter, rules: _Rules, reference: Reference | None
-) -> _Checked:
-    """Write a request's bundle and measure it.
-
-    Raises:
-        ParityError, GateError: it does not keep to the rules, and they are enforced.
-    """
-    exporter = base.get(request.target.format)
-    limits = rules.parity(request.precision)
-    staged = _staged(request, exporter, writer)
-    backend, device, options = _checking(exporter, request)
-    with Predictor(staged, backend, device=device, options=options) as predictor:
-        measured = _measured(request, predictor)
-        if rules.enforced:
-            measured.check(limits)
-        accuracy = _accuracy(request, reference, predictor, rules)
-    if rules.enforced and accuracy is not None:
-        accuracy.check()
-    canary = _canary(request, staged, backend, device, options)
-    record = measured.record(limits, passed=_passes(measured, limits))
-    return _Checked(
-        request=request,
-        writer=writer,
-        manifest=_with_figures(staged.manifest, record, accuracy, rules),
-        canary=canary,
-        parity=record,
-        kinds=measured.kinds(),
-        accuracy=accuracy,
-    )
-
-
-def _timed(request: ExportRequest) -> bool:
-    """Whether latency can tell precisions apart; without it one candidate needs no trial."""
-    return _is_platform(base.get(request.target.format), request.target)
-
-
-def _accuracy(
-    request: ExportRequest, reference: Reference | None, candidate: Predictor, rules: _Rules
-) -> Accuracy | None:
-    """What a precision below fp32 loses; ``None`` where the model itself draws nothing."""
-    if reference is None or request.precision is Precision.FP32:
-        return None
-    try:
-        return compare(
-            reference,
-            candidate,
-            max_drop=rules.accuracy,
-            timed=_timed(request),
-            on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
-        )
-    except CalibrationError as error:
-        logger.warning("The accuracy gate is left out: %s", error)
-        return None
-
-
-def _checking(
-    exporter: base.Exporter, request: ExportRequest
-) -> tuple[Backend, str | None, dict[str, Any]]:
-    """Backend, device and options that the files are checked with."""
-    target = request.target
-    backend = runtimes.get(exporter.check_backend(target))
-    if not _is_platform(exporter, target):
-        return backend, exporter.check_device, dict(exporter.check_settings(request))
-    options = {**request.backend_options(), **exporter.check_settings(request)}
-    return backend, target.device, options
-
-
-def _is_platform(exporter: base.Exporter, target: Target) -> bool:
-    """Whether the files are checked with the very library and device that the platform has."""
-    own_device = exporter.check_device in (None, target.device)
-    return exporter.check_backend(target) == target.backend and own_device
-
-
-def _artifact(writer: BundleWriter, exported: ExportedGraph) -> ArtifactRecord:
-    return writer.artifact(
-        exported.graph.role,
-        exported.path,
-        artifact_format=exported.format,
-        precision=exported.precision.value,
-        inputs=exported.graph.input_records(),
-        outputs=exported.graph.output_records(),
-        extra_files=exported.extra_files,
-        options=exported.options,
-        device=exported.device,
-    )
-
-
-def _manifest(
-    request: ExportRequest,
-    records: list[ArtifactRecord],
-    versions: dict[str, str],
-    remarks: list[str],
-) -> Manifest:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    normalize = request.model.normalize
-    return Manifest(
-        schema=SCHEMA,
-        id=bundle_id(records),
-        samedge_version=__version__,
-        created=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        model=request.source,
-        target=request.target.name,
-        backend=request.target.backend,
-        device=request.target.device,
-        precision=request.precision.value,
-        input_size=request.model.image_size,
-        preprocessing=Preprocessing(
-            mean=[round(value, 4) for value in normalize.mean.flatten().tolist()],
-            std=[round(value, 4) for value in normalize.std.flatten().tolist()],
-        ),
-        artifacts=records,
-        prompt_buckets=[list(bucket) for bucket in request.buckets],
-        versions={"python": platform.python_version(), "samedge": __version__, **versions},
-        options=base.get(request.target.format).options(request),
-        plan=_plan_rows(request),
-        notes=[*remarks, *request.target.notes],
-    )
-
-
-def _plan_rows(request: ExportRequest) -> list[dict[str, Any]]:
-    quantizes = request.precision is Precision.INT8 or request.plan is not None
-    return plan_of(request).records() if quantizes else []
-
-
-def _measured(request: ExportRequest, predictor: Predictor) -> parity.Parity:
-    def on_photo(index: int) -> None:
-        request.progress(note=f"parity, photo {index + 1} of {len(request.images)}")
-
-    return parity.measure(
-        TorchReference(request.model), predictor, read_photos(request.images), on_photo=on_photo
-    )
-
-
-def _passes(measured: parity.Parity, limits: parity.Gate) -> bool:
-    try:
-        measured.check(limits)
-    except ExportError:
-        return False
-    return True
-
-
-def _canary(
-    request: ExportRequest,
-    staged: Bundle,
-    backend: Backend,
-    device: str | None,
-    options: Mapping[str, Any],
-) -> Canary:
-    """Record the canary from the reference, and hold the files against it as a device will."""
-    request.progress(note="canary")
-    reference = TorchReference(request.model)
-    size = request.model.image_size
-    canary = record_canary(
-        reference.encoder,
-        reference.decoder,
-        input_size=size,
-        min_cosine=MIN_COSINE if request.precision in FLOATS else MIN_COSINE_QUANTIZED,
-    )
-    with (
-        open_graph(staged, "encoder", backend, device=device, options=options) as encoder,
-        open_graph(staged, "decoder", backend, device=device, options=options) as decoder,
-    ):
-        check_canary(
-            canary,
-            encoder.run,
-            decoder.run,
-            input_size=size,
-            where=f"{backend.name} device {device!r}",
-            bucket=fitting_bucket(request.buckets, 1, 2),
-        )
-    return canary
-
-
-def _with_figures(
-    manifest: Manifest, record: ParityRecord, accuracy: Accuracy | None, rules: _Rules
-) -> Manifest:
-    changes: dict[str, Any] = {"parity": record}
-    if accuracy is not None:
-        changes["accuracy"] = msgspec.to_builtins(accuracy)
-    if not rules.enforced:
-        changes["gate"] = "skipped: --no-gate"
-    return msgspec.structs.replace(manifest, **changes)
+        return checked(request, writer, rules, reference).committed(choices)

@@ -154,7 +154,7 @@ def broken(
             output = tmp_path_factory.mktemp("broken") / "bundle"
             with pytest.MonkeyPatch.context() as patch:
                 break_exporter(patch, fault)
-                patch.setattr("samedge.export.pipeline.check_canary", lambda *_, **__: None)
+                patch.setattr("samedge.export.proof.check_canary", lambda *_, **__: None)
                 export(sam, "cpu", output=output, gate=False, images=two_photos)
             opened[fault] = Predictor.from_bundle(output, verify=False, threads=1)
         return opened[fault]

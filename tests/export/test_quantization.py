@@ -18,7 +18,7 @@ from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.trial import quantizer_for
 from samedge.canary import MIN_COSINE_QUANTIZED
 from samedge.errors import CalibrationError, GateError
-from samedge.export import choice, pipeline
+from samedge.export import choice, pipeline, proof, staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.export.quantization import check_plan, plan_of
@@ -70,7 +70,7 @@ def test_int8_is_written_where_the_plan_says(
 ) -> None:
     if target == "intel":
         pytest.importorskip("nncf")
-    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy())
+    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy())
     result = export(painted, target, precision="int8", output=tmp_path / "int8")
     manifest = result.bundle.manifest
     rest = "bf16" if target == "intel" else "fp32"
@@ -94,7 +94,7 @@ def test_int8_is_written_where_the_plan_says(
 def test_a_plan_of_ones_own_is_followed(
     painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy())
+    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy())
     plan = PrecisionPlan(
         modules=[
             PlanRow(module="decoder", precision="int8"),
@@ -111,7 +111,7 @@ def test_the_rest_computes_as_the_plan_says(
     painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf")
-    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy())
+    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy())
     plan = PrecisionPlan(modules=[PlanRow(module="decoder", precision="fp32")], rest="fp32")
     result = export(painted, "intel", precision="int8", plan=plan, output=tmp_path / "int8")
     assert result.bundle.manifest.options["inference_precision"] == "f32"
@@ -179,7 +179,7 @@ def test_past_the_budget_there_is_no_bundle(
     painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = accuracy(drop=0.2, passed=False)
-    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: lost)
+    monkeypatch.setattr(proof, "compare", lambda *_, **__: lost)
     output = tmp_path / "int8"
     with pytest.raises(GateError, match=r"lose 0\.2000 mean IoU") as caught:
         export(painted, "cpu", precision="int8", output=output)
@@ -210,7 +210,7 @@ def test_auto_is_never_slower_or_worse_than_fp32(
 ) -> None:
     pytest.importorskip("openvino")
     found = accuracy(total_ratio=total_ratio, passed=passed, drop=0.0 if passed else 0.1)
-    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: found)
+    monkeypatch.setattr(proof, "compare", lambda *_, **__: found)
     result = export(painted, "intel", output=tmp_path / "auto")
     assert result.bundle.manifest.precision == chosen
     rows = {row["precision"]: row["verdict"] for row in result.choices}
@@ -226,14 +226,14 @@ def test_auto_keeps_the_files_that_it_measured(
     """The chosen precision is not written a second time, and of the others nothing stays."""
     pytest.importorskip("openvino")
     written: list[str] = []
-    staged = pipeline._staged
+    staged = staging.staged
 
     def counted(request: ExportRequest, *rest: Any) -> Bundle:
         written.append(request.precision.value)
         return staged(request, *rest)
 
-    monkeypatch.setattr(pipeline, "_staged", counted)
-    monkeypatch.setattr(pipeline, "compare", lambda *_, **__: accuracy(total_ratio=0.6))
+    monkeypatch.setattr(staging, "staged", counted)
+    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy(total_ratio=0.6))
     result = export(painted, "intel", output=tmp_path / "auto")
     assert written == ["fp32", "bf16"]  # fp32 to compare with
     assert result.bundle.manifest.precision == "bf16"

@@ -20,7 +20,7 @@ from samedge.calibration.accuracy import Accuracy, AccuracyRow
 from samedge.calibration.dataset import PHOTOS, CalibrationSet
 from samedge.cli._build import COMMAND
 from samedge.errors import BackendUnavailableError, ExportError
-from samedge.export import base, pipeline
+from samedge.export import base, pipeline, proof
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.islands import fp32_islands
 from samedge.export.pipeline import export
@@ -283,7 +283,7 @@ def test_auto_asks_no_processor_how_fast_a_gpu_is(
             passed=True,
         )
 
-    monkeypatch.setattr(pipeline, "compare", compare)
+    monkeypatch.setattr(proof, "compare", compare)
     monkeypatch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:2])
     result = export(painted, name, output=tmp_path / name, gate=False)
     assert set(asked) == {False}

@@ -1,0 +1,208 @@
+"""Whether a staged bundle still is its model: parity, accuracy and canary."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from samedge.bundle import Bundle
+from samedge.bundle_writer import BundleWriter
+from samedge.calibration import parity
+from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare
+from samedge.calibration.plan import FLOATS
+from samedge.canary import (
+    MIN_COSINE,
+    MIN_COSINE_QUANTIZED,
+    Canary,
+    check_canary,
+    record_canary,
+)
+from samedge.errors import CalibrationError, ExportError
+from samedge.export import staging
+from samedge.export.base import ExportRequest, ExportResult
+from samedge.export.reference import TorchReference
+from samedge.export.sources import read_photos
+from samedge.feeds import fitting_bucket
+from samedge.manifest import Manifest, ParityRecord
+from samedge.opening import open_graph
+from samedge.predictor import Predictor
+from samedge.runtimes.base import Backend
+from samedge.types import Precision
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What a bundle must keep to, and whether it is refused otherwise.
+
+    Attributes:
+        max_drop: as of ``export``.
+        enforced: whether a bundle that breaks them is refused.
+    """
+
+    max_drop: float | None
+    enforced: bool
+
+    def parity(self, precision: Precision) -> parity.Gate:
+        """Limits of the masks' parity with the model in torch."""
+        own = self.max_drop if precision is Precision.FP32 else None
+        return parity.gate(precision, max_drop=own)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean IoU that box prompts may lose against fp32."""
+        return MAX_DROP if self.max_drop is None else self.max_drop
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A bundle that was written and measured, and is not yet in its place."""
+
+    request: ExportRequest
+    writer: BundleWriter
+    manifest: Manifest
+    canary: Canary
+    parity: ParityRecord
+    kinds: tuple[tuple[str, int, float, float], ...]
+    accuracy: Accuracy | None
+
+    def committed(self, choices: Sequence[dict[str, Any]]) -> ExportResult:
+        """Put the bundle in its place.
+
+        Args:
+            choices: rows of the table that ``auto`` chose from, for the manifest.
+        """
+        self.request.progress(note="writing the bundle")
+        manifest = self.manifest
+        if choices:
+            accuracy = {**(manifest.accuracy or {}), "choices": list(choices)}
+            manifest = msgspec.structs.replace(manifest, accuracy=accuracy)
+        return ExportResult(
+            bundle=self.writer.commit(manifest, canary=self.canary),
+            parity=self.parity,
+            kinds=self.kinds,
+            accuracy=self.accuracy,
+            choices=tuple(choices),
+        )
+
+
+def checked(
+    request: ExportRequest, writer: BundleWriter, rules: Rules, reference: Reference | None
+) -> Checked:
+    """Write a request's bundle and measure it.
+
+    Args:
+        request: what to write.
+        writer: where; nothing is committed.
+        rules: what it must keep to.
+        reference: the same model in fp32; ``None`` leaves accuracy out.
+
+    Raises:
+        ParityError, GateError: it does not keep to the rules, and they are enforced.
+        BundleError: its files compute something else than the canary.
+    """
+    limits = rules.parity(request.precision)
+    bundle = staging.staged(request, writer)
+    backend, device, options = staging.checking(request)
+    with Predictor(bundle, backend, device=device, options=options) as predictor:
+        measured = _measured(request, predictor)
+        if rules.enforced:
+            measured.check(limits)
+        accuracy = _accuracy(request, reference, predictor, rules)
+    if rules.enforced and accuracy is not None:
+        accuracy.check()
+    canary = _canary(request, bundle, backend, device, options)
+    record = measured.record(limits, passed=_passes(measured, limits))
+    return Checked(
+        request=request,
+        writer=writer,
+        manifest=_with_figures(bundle.manifest, record, accuracy, rules),
+        canary=canary,
+        parity=record,
+        kinds=measured.kinds(),
+        accuracy=accuracy,
+    )
+
+
+def _accuracy(
+    request: ExportRequest, reference: Reference | None, candidate: Predictor, rules: Rules
+) -> Accuracy | None:
+    """What a precision below fp32 loses; ``None`` where the model itself draws nothing."""
+    if reference is None or request.precision is Precision.FP32:
+        return None
+    try:
+        return compare(
+            reference,
+            candidate,
+            max_drop=rules.accuracy,
+            timed=staging.is_platform(request.target),
+            on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
+        )
+    except CalibrationError as error:
+        logger.warning("The accuracy gate is left out: %s", error)
+        return None
+
+
+def _measured(request: ExportRequest, predictor: Predictor) -> parity.Parity:
+    def on_photo(index: int) -> None:
+        request.progress(note=f"parity, photo {index + 1} of {len(request.images)}")
+
+    return parity.measure(
+        TorchReference(request.model), predictor, read_photos(request.images), on_photo=on_photo
+    )
+
+
+def _passes(measured: parity.Parity, limits: parity.Gate) -> bool:
+    try:
+        measured.check(limits)
+    except ExportError:
+        return False
+    return True
+
+
+def _canary(
+    request: ExportRequest,
+    bundle: Bundle,
+    backend: Backend,
+    device: str | None,
+    options: Mapping[str, Any],
+) -> Canary:
+    """Record the canary from the reference, and hold the files against it as a device will."""
+    request.progress(note="canary")
+    reference = TorchReference(request.model)
+    size = request.model.image_size
+    canary = record_canary(
+        reference.encoder,
+        reference.decoder,
+        input_size=size,
+        min_cosine=MIN_COSINE if request.precision in FLOATS else MIN_COSINE_QUANTIZED,
+    )
+    with (
+        open_graph(bundle, "encoder", backend, device=device, options=options) as encoder,
+        open_graph(bundle, "decoder", backend, device=device, options=options) as decoder,
+    ):
+        check_canary(
+            canary,
+            encoder.run,
+            decoder.run,
+            input_size=size,
+            where=f"{backend.name} device {device!r}",
+            bucket=fitting_bucket(request.buckets, 1, 2),
+        )
+    return canary
+
+
+def _with_figures(
+    manifest: Manifest, record: ParityRecord, accuracy: Accuracy | None, rules: Rules
+) -> Manifest:
+    changes: dict[str, Any] = {"parity": record}
+    if accuracy is not None:
+        changes["accuracy"] = msgspec.to_builtins(accuracy)
+    if not rules.enforced:
+        changes["gate"] = "skipped: --no-gate"
+    return msgspec.structs.replace(manifest, **changes)

@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class EverythingConfig:
-    """Settings of the automatic mask generator; the defaults are SAM's.
+    """Settings of the automatic mask generator; the defaults that change masks are SAM's.
 
     Attributes:
         points_per_side: clicks along each side of the grid.
-        points_per_batch: clicks in one call of the decoder.
+        points_per_batch: clicks decoded and filtered at a time; only the memory depends on it.
         pred_iou_threshold: masks with a lower predicted IoU are dropped.
         stability_threshold: masks whose area depends more on the threshold are dropped.
         box_nms_threshold: of two masks whose boxes overlap more, the one of the lower predicted IoU
@@ -47,7 +47,7 @@ class EverythingConfig:
     """
 
     points_per_side: int = 32
-    points_per_batch: int = 64
+    points_per_batch: int = 16
     pred_iou_threshold: float = 0.88
     stability_threshold: float = 0.95
     box_nms_threshold: float = 0.7
@@ -122,7 +122,7 @@ def segment_everything(
         predictor: an open predictor.
         image: (H, W, 3) uint8 RGB.
         config: ``None`` means SAM's defaults.
-        on_batch: called after each call of the decoder, ``batch_count`` times in all.
+        on_batch: called after each batch of clicks, ``batch_count`` times in all.
 
     Returns:
         Masks of distinct things, those of the highest predicted IoU first.
@@ -180,7 +180,7 @@ def sam_document(name: str, size: Size, masks: Sequence[AutomaticMask]) -> dict[
 
 
 def batch_count(size: Size, config: EverythingConfig) -> int:
-    """Calls of the decoder that an image of this (height, width) takes."""
+    """Batches of clicks that an image of this (height, width) takes."""
     counts = (len(_grid(config, layer)) for _, layer in _crops(size, config))
     return sum(math.ceil(count / config.points_per_batch) for count in counts)
 

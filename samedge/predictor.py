@@ -42,6 +42,9 @@ from samedge.types import ActiveBackend, Array, ImageEmbedding, Masks, Prompt
 MAX_BATCH = 64
 """Prompts in one call of the decoder; more are cut into several calls, which bounds the memory."""
 
+CPU_BATCH = 4
+"""The same on a processor: larger batches are no faster there, and 64 took gigabytes."""
+
 _STABILITY_OFFSET = 1.0  # SAM's automatic mask generator cuts at logits +1 and -1
 
 logger = logging.getLogger(__name__)
@@ -317,11 +320,12 @@ class Predictor:
         """Chunks of the prompts with their logits, IoU predictions, and milliseconds a prompt."""
         self._check_embedding(embedding)
         session = self._session("decoder")
+        limit = CPU_BATCH if session.device.lower() == "cpu" else MAX_BATCH
         waiting = list(prompts)
         while waiting:
             length = max(map(token_count, waiting))
             bucket = fitting_bucket(self._buckets, len(waiting), length)
-            size = min(len(waiting), bucket[0] if bucket else MAX_BATCH)
+            size = min(len(waiting), bucket[0] if bucket else limit)
             chunk, waiting = waiting[:size], waiting[size:]
             feeds = decoder_feeds(
                 chunk,

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of ``samedge export``, ``segment`` and ``everything``, in fresh processes.
+"""Seconds and peak memory of ``samedge export``, ``segment`` and ``everything``, a process each.
 
     python benchmarks/export_cost.py -o benchmarks/results/export_cost.json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
-from samedge.export.graphs import DecoderGraph, Graph
+from samedge.export.graphs import DecoderGraph, Graph, flat
 from samedge.export.onnx_graph import metadata, onnx_model, save_onnx
 from samedge.export.quantization import plan_of, quantized
 from samedge.export.signs import make_unimodal
@@ -48,7 +48,8 @@ class OpenVinoExporter(Exporter):
             make_unimodal(graph, request)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             source = Path(scratch, "graph.onnx")
-            save_onnx(onnx_model(graph, request), source)
+            with flat(graph):
+                save_onnx(onnx_model(graph, request), source)
             model = openvino.convert_model(source)
             _describe(model, graph, request)
             precision = request.precision

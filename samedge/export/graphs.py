@@ -21,7 +21,7 @@ from samedge.feeds import Bucket
 from samedge.manifest import TensorRecord
 from samedge.models.prompt_encoder import GridEncoding
 from samedge.models.sam import PaintedSam, PromptableModel, Sam
-from samedge.models.windows import Constant
+from samedge.models.windows import Constant, GridBlock
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 _FIXED: DynamicAxes = MappingProxyType({})
@@ -318,3 +318,21 @@ def folded(graph: nn.Module) -> Iterator[None]:
     finally:
         for module, value in zip(constants, before, strict=True):
             module.folded = value
+
+
+@contextmanager
+def flat(graph: nn.Module) -> Iterator[None]:
+    """Let residual streams have three axes while a graph is exported.
+
+    For OpenVINO: it takes sums with four axes for images, keeps them in the order of its
+    convolutions, and reorders them for every product beside them, which is a quarter of the time of
+    a TinyViT block. Core ML's Neural Engine wants the four axes.
+    """
+    blocks = [module for module in graph.modules() if isinstance(module, GridBlock)]
+    try:
+        for block in blocks:
+            block.is_flat = True
+        yield
+    finally:
+        for block in blocks:
+            block.is_flat = False

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from samedge.models.base import Encoder
 from samedge.models.layers import sam_neck
-from samedge.models.windows import Constant, from_windows, to_windows
+from samedge.models.windows import Constant, GridBlock, from_windows, to_windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,12 +147,12 @@ class WindowAttention(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class Block(GridBlock):
     """Window attention, a depthwise convolution, and an MLP."""
 
     def __init__(self, channels: int, heads: int, *, window: int, grid: int) -> None:
-        super().__init__()
-        self.window, self.grid = window, grid
+        super().__init__(grid)
+        self.window = window
         self.attn = WindowAttention(channels, heads, window=window)
         self.local_conv = ConvNorm(channels, channels, kernel=3, groups=channels)
         self.norm = nn.LayerNorm(channels)
@@ -161,12 +161,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, grid, grid) to the same shape."""
-        cells = x.permute(0, 2, 3, 1)
-        windows = self.attn(to_windows(cells, self.window, self.grid))
-        cells = cells + from_windows(windows, self.window, self.grid)
-        cells = self.local_conv(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        cells = cells + self.fc2(F.gelu(self.fc1(self.norm(cells))))
-        out: Tensor = cells.permute(0, 3, 1, 2)
+        stream = self.stream(x.permute(0, 2, 3, 1))
+        windows = self.attn(to_windows(self.cells(stream), self.window, self.grid))
+        stream = stream + self.stream(from_windows(windows, self.window, self.grid))
+        convolved = self.local_conv(self.cells(stream).permute(0, 3, 1, 2))
+        stream = self.stream(convolved.permute(0, 2, 3, 1))
+        stream = stream + self.fc2(F.gelu(self.fc1(self.norm(stream))))
+        out: Tensor = self.cells(stream).permute(0, 3, 1, 2)
         return out
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from samedge.models.base import Encoder
 from samedge.models.layers import sam_neck
-from samedge.models.windows import Constant, from_windows, to_windows
+from samedge.models.windows import Constant, GridBlock, from_windows, to_windows
 
 _PATCH = 16
 _EPS = 1e-6
@@ -114,12 +114,12 @@ class Attention(nn.Module):
         return summed.view(-1, positions, positions)
 
 
-class Block(nn.Module):
+class Block(GridBlock):
     """Pre-norm transformer block; attention in windows, or over the whole grid if window is 0."""
 
     def __init__(self, config: ViTConfig, *, window: int) -> None:
-        super().__init__()
-        self.window, self.grid = window, config.grid
+        super().__init__(config.grid)
+        self.window = window
         self.norm1 = nn.LayerNorm(config.width, eps=_EPS)
         self.attn = Attention(config.width, config.heads, size=window or config.grid)
         self.norm2 = nn.LayerNorm(config.width, eps=_EPS)
@@ -128,14 +128,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, grid, grid, C) to the same shape."""
-        inner = self.norm1(x)
+        stream = self.stream(x)
+        inner = self.cells(self.norm1(stream))
         if self.window:
             windows = self.attn(to_windows(inner, self.window, self.grid))
-            x = x + from_windows(windows, self.window, self.grid)
+            attended = from_windows(windows, self.window, self.grid)
         else:
-            x = x + self.attn(inner)
-        out: Tensor = x + self.lin2(F.gelu(self.lin1(self.norm2(x))))
-        return out
+            attended = self.attn(inner)
+        stream = stream + self.stream(attended)
+        return self.cells(stream + self.lin2(F.gelu(self.lin1(self.norm2(stream)))))
 
 
 class ViTEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""Attention windows without 6-D tensors, and constants that are computed once for deployment.
+"""Attention windows without 6-D tensors, blocks on a grid, and constants computed once.
 
 Cutting (B, H, W, C) into windows is usually written with a rank-6 permutation, which several
 accelerators refuse. Batch and window row are adjacent before and after, and so are the columns of
@@ -49,6 +49,32 @@ def from_windows(x: Tensor, window: int, grid: int) -> Tensor:
     rows = x.reshape(-1, count, window, window * channels)
     merged = rows.transpose(1, 2).reshape(-1, padded, padded, channels)
     return merged[:, :grid, :grid] if padded > grid else merged
+
+
+class GridBlock(nn.Module):
+    """A block with a residual stream of cells on a square grid.
+
+    Attributes:
+        grid: side of the grid.
+        is_flat: keep the stream as (B, cells, C) instead of (B, grid, grid, C). The numbers are the
+            same; runtimes differ in what they make of it, see ``samedge.export.graphs.flat``.
+    """
+
+    is_flat = False
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def stream(self, cells: Tensor) -> Tensor:
+        """(B, grid, grid, C) cells as the stream has them."""
+        return cells.flatten(1, 2) if self.is_flat else cells
+
+    def cells(self, stream: Tensor) -> Tensor:
+        """Undo :meth:`stream`."""
+        if not self.is_flat:
+            return stream
+        return stream.reshape(-1, self.grid, self.grid, stream.shape[2])
 
 
 class Constant(nn.Module, ABC):

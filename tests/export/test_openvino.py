@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from samedge import runtimes
 from samedge.export import base
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.graphs import EncoderGraph
-from samedge.models.sam import Sam
+from samedge.models._vit import ENCODER as VIT
+from samedge.models._vit import ViTConfig
+from samedge.models.sam import Sam, build_sam
 from samedge.types import Precision
 
 openvino = pytest.importorskip("openvino")
@@ -48,6 +51,22 @@ def test_encoder_equals_torch(exported: Callable[[str], ExportResult], sam: Sam)
         have = session.run({"image": image.numpy()})["image_embeddings"]
     with torch.no_grad():
         assert np.abs(have - sam.encode(image).numpy()).max() < 1e-4
+
+
+def test_residual_sums_have_three_axes(request_for: Request, tmp_path: Path) -> None:
+    """With four, OpenVINO takes them for images and reorders them all the time."""
+    config = ViTConfig(128, width=32, depth=2, heads=2, global_blocks=(1,), window=3, mlp_dim=32)
+    model = build_sam(VIT.build(config), 128, heads=4, mlp_dim=64)
+    base.get("openvino").export(request_for("intel", model=model.eval()), tmp_path)
+    operations = openvino.Core().read_model(tmp_path / "encoder.xml").get_ops()
+    sums = [op for op in operations if op.get_type_name() == "Add" and not has_constant(op)]
+    in_blocks = [op for op in sums if "/blocks." in op.get_friendly_name()]
+    streams = [op for op in in_blocks if "/attn/" not in op.get_friendly_name()]
+    assert [len(op.get_output_shape(0)) for op in streams] == [3] * (2 * config.depth)
+
+
+def has_constant(op: Any) -> bool:
+    return "Constant" in {value.get_node().get_type_name() for value in op.input_values()}
 
 
 def test_the_file_says_what_it_is(exported: Callable[[str], ExportResult]) -> None:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from samedge.export.graphs import flat
 from samedge.models._tinyvit import ENCODER as TINYVIT
 from samedge.models._tinyvit import TinyViTConfig
 from samedge.models._vit import ENCODER as VIT
 from samedge.models._vit import ViTConfig
 from samedge.models.prompt_encoder import MASKED_BIAS, token_bias
 from samedge.models.sam import tiny_sam
-from samedge.models.windows import Constant, fold_constants, from_windows, to_windows
+from samedge.models.windows import Constant, GridBlock, fold_constants, from_windows, to_windows
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -71,6 +72,21 @@ def test_the_decoder_has_at_most_four_axes_and_no_lookup_by_value() -> None:
             sam.decode(embedding, *FEEDS)
     assert watch.rank == 4
     assert not watch.operations & {"index", "nonzero", "masked_select", "repeat_interleave", "item"}
+
+
+@pytest.mark.parametrize("name", ["vit", "tinyvit"])
+def test_flat_streams_change_no_number(name: str) -> None:
+    encoder, size = encoders()[name]
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        before = encoder.eval()(x)
+        with flat(encoder):
+            after = encoder(x)
+        assert torch.equal(after, before)
+        with Watch() as watch:
+            encoder(x)
+    assert not any(module.is_flat for module in encoder.modules() if isinstance(module, GridBlock))
+    assert watch.rank == 4
 
 
 @pytest.mark.parametrize("name", ["vit", "tinyvit"])

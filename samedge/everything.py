@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,17 @@ from samedge.types import Array, ImageEmbedding, Prompt, Size
 logger = logging.getLogger(__name__)
 
 
+MODEL_THRESHOLDS: Mapping[str, Mapping[str, float]] = {
+    "samedge-nano": {"pred_iou_threshold": 0.6, "stability_threshold": 0.75}
+}
+"""Of models that rate their own masks lower than SAM does, by name."""
+
+
 @dataclasses.dataclass(frozen=True)
 class EverythingConfig:
     """Settings of the automatic mask generator; the defaults that change masks are SAM's.
+
+    :meth:`for_model` has those of a model.
 
     Attributes:
         points_per_side: clicks along each side of the grid.
@@ -55,6 +63,20 @@ class EverythingConfig:
     crop_nms_threshold: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_points_downscale: int = 1
+
+    @classmethod
+    def for_model(cls, name: str, **settings: Any) -> EverythingConfig:
+        """Settings whose thresholds suit a model.
+
+        Args:
+            name: of the model, as in a bundle's manifest.
+            settings: fields that are to be as given; ``None`` leaves one to the model.
+
+        Raises:
+            OptionError: a setting is out of its range.
+        """
+        given = {field: value for field, value in settings.items() if value is not None}
+        return cls(**{**MODEL_THRESHOLDS.get(name, {}), **given})
 
     def __post_init__(self) -> None:
         for field in ("points_per_side", "points_per_batch", "crop_points_downscale"):
@@ -121,7 +143,7 @@ def segment_everything(
     Args:
         predictor: an open predictor.
         image: (H, W, 3) uint8 RGB.
-        config: ``None`` means SAM's defaults.
+        config: ``None`` means SAM's defaults, with the thresholds that suit the model.
         on_batch: called after each batch of clicks, ``batch_count`` times in all.
 
     Returns:
@@ -132,7 +154,7 @@ def segment_everything(
         InferenceError: the backend failed.
     """
     check_image(image)
-    config = config or EverythingConfig()
+    config = config or EverythingConfig.for_model(predictor.manifest.model.name)
     size = image.shape[0], image.shape[1]
     found: list[AutomaticMask] = []
     for crop_box, layer in _crops(size, config):

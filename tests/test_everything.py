@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from samedge import metrics
+from samedge.bundle import embedded_path
+from samedge.calibration.dataset import PHOTOS
 from samedge.crops import crop_boxes, nms, point_grid
 from samedge.errors import ImageError, OptionError
 from samedge.everything import AutomaticMask, EverythingConfig, batch_count, segment_everything
+from samedge.images import load_image
+from samedge.predictor import load_default
 from samedge.transforms import input_coords_from_original, input_size_from_original
 from samedge.types import Array, ImageEmbedding, Prompt
 
@@ -203,3 +207,18 @@ class TestParts:
 
     def test_nms_of_nothing(self) -> None:
         assert nms(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+
+
+def test_thresholds_suit_the_model() -> None:
+    nano = EverythingConfig.for_model("samedge-nano", stability_threshold=0.8, crop_layers=None)
+    assert (nano.pred_iou_threshold, nano.stability_threshold, nano.crop_layers) == (0.6, 0.8, 0)
+    assert EverythingConfig.for_model("mobile-sam") == EverythingConfig()
+
+
+@pytest.mark.skipif(not embedded_path().exists(), reason="the model is not embedded here")
+def test_the_embedded_model_finds_something_by_default() -> None:
+    photo = load_image(PHOTOS / "coffee.jpg")
+    with load_default() as predictor:
+        own = EverythingConfig.for_model(predictor.manifest.model.name, points_per_side=6)
+        assert segment_everything(predictor, photo, config=own)
+        assert not segment_everything(predictor, photo, config=EverythingConfig(points_per_side=6))

@@ -37,18 +37,16 @@ SUFFIXES = {"overlay": "_everything.png", "coco": "_everything.json", "sam": "_e
 @click.option(
     "--predicted-iou",
     type=click.FloatRange(0, 1),
-    default=0.88,
-    show_default=True,
     metavar="T",
-    help="Drop masks that the model itself rates lower.",
+    help="Drop masks that the model itself rates lower.  [default: SAM's 0.88; the embedded "
+    "model's 0.6]",
 )
 @click.option(
     "--stability",
     type=click.FloatRange(0, 1),
-    default=0.95,
-    show_default=True,
     metavar="T",
-    help="Drop masks that change more with the threshold.",
+    help="Drop masks that change more with the threshold.  [default: SAM's 0.95; the embedded "
+    "model's 0.75]",
 )
 @click.option(
     "--crop-layers",
@@ -81,30 +79,32 @@ def everything(
     backend: str | None,
     device: str | None,
     points_per_side: int,
-    predicted_iou: float,
-    stability: float,
+    predicted_iou: float | None,
+    stability: float | None,
     crop_layers: int,
     output_path: Path | None,
     file_format: str | None,
 ) -> None:
     """Find the masks of an image without a prompt: a grid of clicks, filtered, without duplicates.
 
-    Settings and defaults are those of SAM's automatic mask generator.
+    Settings and defaults are those of SAM's automatic mask generator, but for thresholds of the
+    embedded model, which rates its masks lower.
     """
     from samedge.everything import EverythingConfig
     from samedge.subjects import open_predictor
 
-    config = EverythingConfig(
-        points_per_side=points_per_side,
-        pred_iou_threshold=predicted_iou,
-        stability_threshold=stability,
-        crop_layers=crop_layers,
-    )
     files = _files(images, output_path, file_format)
     opened, _ = open_predictor(
         None if bundle is None else str(bundle), backend=backend, device=device
     )
     with opened as predictor:
+        config = EverythingConfig.for_model(
+            predictor.manifest.model.name,
+            points_per_side=points_per_side,
+            pred_iou_threshold=predicted_iou,
+            stability_threshold=stability,
+            crop_layers=crop_layers,
+        )
         documents = [
             _one(out, predictor, path, config=config, target=target, file_format=kind)
             for path, (target, kind) in zip(images, files, strict=True)

@@ -1,4 +1,4 @@
-"""Opening a bundle's graphs, each with what its file needs beside the bundle's options.
+"""Opening a bundle's graphs: with which backend, and with what each file needs beside its options.
 
 Where a bundle keeps the arithmetic on points in a graph of its own, the two decode as one.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from samedge import runtimes
 from samedge.bundle import Bundle
+from samedge.errors import BackendUnavailableError, IncompatibleArtifactError
 from samedge.runtimes.base import Backend, Session
 from samedge.runtimes.chained import ChainedSession
 
@@ -46,6 +48,43 @@ def open_graph(
     except BaseException:
         session.close()
         raise
+
+
+def best_backend(bundle: Bundle) -> str:
+    """Name of the backend to open a bundle with here: its own, or one that opens the same format.
+
+    Raises:
+        BackendUnavailableError: none is here; ends in the command that installs the bundle's own.
+    """
+    own = bundle.manifest.backend
+    probe = runtimes.get(own).probe()
+    if probe.available:  # then the other libraries are not even imported
+        return own
+    here = runtimes.available(bundle.artifact("decoder").format)
+    if here:
+        return here[0]
+    raise BackendUnavailableError(
+        f"No backend here opens {bundle.path}: {probe.detail} Fix: {probe.fix}"
+    )
+
+
+def check_backend(bundle: Bundle, backend: Backend) -> None:
+    """Refuse a backend that does not open a bundle's format.
+
+    Raises:
+        IncompatibleArtifactError: it does not.
+    """
+    foreign = [
+        record
+        for record in bundle.manifest.artifacts
+        if record.role in ("encoder", "decoder") and record.format not in backend.formats
+    ]
+    if foreign:
+        raise IncompatibleArtifactError(
+            f"Backend {backend.name!r} opens {', '.join(backend.formats)}, and {foreign[0].path} "
+            f"of {bundle.path} is {foreign[0].format}: use backend {bundle.manifest.backend!r}, or "
+            "export for another target."
+        )
 
 
 def _open(

@@ -21,14 +21,12 @@ from samedge import canary as canaries
 from samedge import runtimes
 from samedge.bundle import Bundle, embedded_path
 from samedge.errors import (
-    BackendUnavailableError,
     BundleError,
-    IncompatibleArtifactError,
     InferenceError,
     OptionError,
 )
 from samedge.feeds import Bucket, decoder_feeds, fitting_bucket, token_count
-from samedge.opening import open_graph
+from samedge.opening import best_backend, check_backend, open_graph
 from samedge.runtimes.base import Backend, Session
 from samedge.runtimes.options import required_probe
 from samedge.transforms import (
@@ -36,6 +34,7 @@ from samedge.transforms import (
     encoder_input_from_image,
     input_size_from_original,
     masks_from_low_res,
+    stability_scores,
 )
 from samedge.types import ActiveBackend, Array, ImageEmbedding, Masks, Prompt
 
@@ -44,8 +43,6 @@ MAX_BATCH = 64
 
 CPU_BATCH = 4
 """The same on a processor: larger batches are no faster there, and 64 took gigabytes."""
-
-_STABILITY_OFFSET = 1.0  # SAM's automatic mask generator cuts at logits +1 and -1
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +107,7 @@ class Predictor:
         start = time.perf_counter()
         bundle = Bundle.open(path, verify=verify)
         chosen = runtimes.get(backend or bundle.manifest.backend)
-        _check_backend(bundle, chosen)
+        check_backend(bundle, chosen)
         own = chosen.name == bundle.manifest.backend
         options = dict(bundle.manifest.options) if own else {}
         if threads is not None:
@@ -407,56 +404,11 @@ def load_default(
     return Predictor.from_bundle(path, backend=backend, device=device, threads=threads)
 
 
-def best_backend(bundle: Bundle) -> str:
-    """Name of the backend to open a bundle with here: its own, or one that opens the same format.
-
-    Raises:
-        BackendUnavailableError: none is here; ends in the command that installs the bundle's own.
-    """
-    own = bundle.manifest.backend
-    probe = runtimes.get(own).probe()
-    if probe.available:  # then the other libraries are not even imported
-        return own
-    here = runtimes.available(bundle.artifact("decoder").format)
-    if here:
-        return here[0]
-    raise BackendUnavailableError(
-        f"No backend here opens {bundle.path}: {probe.detail} Fix: {probe.fix}"
-    )
-
-
-def _check_backend(bundle: Bundle, backend: Backend) -> None:
-    foreign = [
-        record
-        for record in bundle.manifest.artifacts
-        if record.role in ("encoder", "decoder") and record.format not in backend.formats
-    ]
-    if foreign:
-        raise IncompatibleArtifactError(
-            f"Backend {backend.name!r} opens {', '.join(backend.formats)}, and {foreign[0].path} "
-            f"of {bundle.path} is {foreign[0].format}: use backend {bundle.manifest.backend!r}, or "
-            "export for another target."
-        )
-
-
 def _selected_tokens(prompt: Prompt, iou: Array, *, multimask: bool) -> list[int]:
     """SAM's rule: three candidates where one click leaves open what is meant."""
     if multimask:
         return [1, 2, 3]
     return [1 + int(np.argmax(iou[1:]))] if prompt.is_ambiguous else [0]
-
-
-def stability_scores(logits: Array, input_size: tuple[int, int]) -> Array:
-    """IoU of each mask cut high with itself cut low, over the low-res pixels of the image.
-
-    SAM measures it after upscaling; here 1/16 of the pixels or fewer give the same figure to about
-    a hundredth.
-    """
-    height, width = (-(-side // LOW_RES_STRIDE) for side in input_size)
-    inside = logits[:, :height, :width]
-    high = np.count_nonzero(inside > _STABILITY_OFFSET, axis=(1, 2))
-    low = np.count_nonzero(inside > -_STABILITY_OFFSET, axis=(1, 2))
-    return np.asarray(high / np.maximum(low, 1), np.float32)
 
 
 def _ms(start: float, stop: float) -> float:

@@ -10,7 +10,8 @@ import msgspec
 from samedge import baselines, runtimes
 from samedge.bundle import Bundle, bundle_path, embedded_path
 from samedge.evaluate import Candidate
-from samedge.predictor import Predictor, best_backend
+from samedge.opening import best_backend
+from samedge.predictor import Predictor
 from samedge.records import Subject
 
 MEASURED_ROLES = ("encoder", "decoder")

@@ -33,6 +33,8 @@ LOW_RES_STRIDE = 4
 MASK_PROMPT_LOGIT = 10.0
 """Logit of a certain pixel in a mask prompt; a pixel half covered gets 0."""
 
+_STABILITY_OFFSET = 1.0  # SAM's automatic mask generator cuts at logits +1 and -1
+
 # Products of at most so many rows stay in the cache and below the size at which OpenBLAS starts
 # threads. Threads cost more than they give here: the backend's own still hold the cores, and beside
 # them 64 rows took ten times as long as 16.
@@ -215,6 +217,26 @@ class _Axis(NamedTuple):
 
 
 _Band = tuple[slice, Array, int, int]
+
+
+def stability_scores(logits: Array, input_size: tuple[int, int]) -> Array:
+    """IoU of each mask cut high with itself cut low, over the low-res pixels of the image.
+
+    SAM measures it after upscaling; here 1/16 of the pixels or fewer give the same figure to about
+    a hundredth.
+
+    Args:
+        logits: (M, S/4, S/4).
+        input_size: ``(height, width)`` in the input frame; the padding does not count.
+
+    Returns:
+        (M,) float32.
+    """
+    height, width = (-(-side // LOW_RES_STRIDE) for side in input_size)
+    inside = logits[:, :height, :width]
+    high = np.count_nonzero(inside > _STABILITY_OFFSET, axis=(1, 2))
+    low = np.count_nonzero(inside > -_STABILITY_OFFSET, axis=(1, 2))
+    return np.asarray(high / np.maximum(low, 1), np.float32)
 
 
 def _cut_mask(logits: Array, rows: _Axis, columns: _Axis, threshold: float, mask: Array) -> None:

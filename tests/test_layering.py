@@ -127,6 +127,7 @@ SIDEWAYS: frozenset[tuple[str, str]] = frozenset(
         ("evaluate", "protocols"),
         ("everything", "predictor"),
         ("predictor", "opening"),  # how a graph of a bundle is opened
+        ("subjects", "opening"),  # the same, for what is measured
         ("segmentation", "predictor"),
         ("subjects", "baselines"),
         ("subjects", "evaluate"),

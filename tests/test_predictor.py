@@ -24,7 +24,8 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.feeds import token_count
-from samedge.predictor import Predictor, best_backend, load_default
+from samedge.opening import best_backend
+from samedge.predictor import Predictor, load_default
 from samedge.runtimes.base import Probe
 from samedge.types import Prompt
 

@@ -20,12 +20,7 @@ from samedge import metrics, rle
 from samedge.crops import Box, crop_boxes, cut_off, nms, point_grid
 from samedge.errors import OptionError
 from samedge.predictor import Predictor
-from samedge.transforms import (
-    LOW_RES_STRIDE,
-    check_image,
-    masks_from_low_res,
-    stability_scores,
-)
+from samedge.transforms import LOW_RES_STRIDE, check_image, masks_from_low_res, stability_scores
 from samedge.types import Array, ImageEmbedding, Prompt, Size
 
 logger = logging.getLogger(__name__)

@@ -20,11 +20,7 @@ import numpy as np
 from samedge import canary as canaries
 from samedge import runtimes
 from samedge.bundle import Bundle, embedded_path
-from samedge.errors import (
-    BundleError,
-    InferenceError,
-    OptionError,
-)
+from samedge.errors import BundleError, InferenceError, OptionError
 from samedge.feeds import Bucket, decoder_feeds, fitting_bucket, token_count
 from samedge.opening import best_backend, check_backend, open_graph
 from samedge.runtimes.base import Backend, Session

@@ -208,17 +208,6 @@ def masks_from_low_res(
     return masks
 
 
-class _Axis(NamedTuple):
-    """Upscaling along one axis: an (n, m) float32 matrix, and where each row's weights lie."""
-
-    matrix: Array
-    first: Array  # (n,) column of the first weight
-    last: Array  # (n,) one past the column of the last weight
-
-
-_Band = tuple[slice, Array, int, int]
-
-
 def stability_scores(logits: Array, input_size: tuple[int, int]) -> Array:
     """IoU of each mask cut high with itself cut low, over the low-res pixels of the image.
 
@@ -237,6 +226,17 @@ def stability_scores(logits: Array, input_size: tuple[int, int]) -> Array:
     high = np.count_nonzero(inside > _STABILITY_OFFSET, axis=(1, 2))
     low = np.count_nonzero(inside > -_STABILITY_OFFSET, axis=(1, 2))
     return np.asarray(high / np.maximum(low, 1), np.float32)
+
+
+class _Axis(NamedTuple):
+    """Upscaling along one axis: an (n, m) float32 matrix, and where each row's weights lie."""
+
+    matrix: Array
+    first: Array  # (n,) column of the first weight
+    last: Array  # (n,) one past the column of the last weight
+
+
+_Band = tuple[slice, Array, int, int]
 
 
 def _cut_mask(logits: Array, rows: _Axis, columns: _Axis, threshold: float, mask: Array) -> None:

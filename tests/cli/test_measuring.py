@@ -11,6 +11,8 @@ from PIL import Image
 
 from samedge import bench as library
 from samedge.bench import Effort
+from samedge.bundle import Bundle, embedded_path
+from samedge.everything import MODEL_THRESHOLDS, EverythingConfig
 from samedge.rle import mask_from_rle, rle_from_mask
 from samedge.subjects import runs_on
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
@@ -197,6 +199,16 @@ class TestBenchAndReport:
 
 class TestEverything:
     EASY = ("--points-per-side", 3, "--predicted-iou", 0.2, "--stability", 0)
+
+    def test_help_names_the_thresholds_of_the_embedded_model(self) -> None:
+        """Help is printed without importing them."""
+        lines = " ".join(invoke("everything", "--help").stdout.split())
+        for field, value in MODEL_THRESHOLDS[
+            Bundle.open(embedded_path()).manifest.model.name
+        ].items():
+            assert (
+                f"SAM's {getattr(EverythingConfig(), field)}; the embedded model's {value}" in lines
+            )
 
     def test_prints_one_document(self, toy_bundle: Path, photo: Path) -> None:
         result = invoke("everything", photo, "--bundle", toy_bundle, *self.EASY, "--json")

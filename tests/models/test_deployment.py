@@ -77,15 +77,17 @@ def test_the_decoder_has_at_most_four_axes_and_no_lookup_by_value() -> None:
 @pytest.mark.parametrize("name", ["vit", "tinyvit"])
 def test_flat_streams_change_no_number(name: str) -> None:
     encoder, size = encoders()[name]
+    blocks = [module for module in encoder.modules() if isinstance(module, GridBlock)]
     x = torch.randn(2, 3, size, size)
     with torch.no_grad():
         before = encoder.eval()(x)
         with flat(encoder):
+            assert all(block.is_flat for block in blocks)
             after = encoder(x)
         assert torch.equal(after, before)
         with Watch() as watch:
             encoder(x)
-    assert not any(module.is_flat for module in encoder.modules() if isinstance(module, GridBlock))
+    assert not any(block.is_flat for block in blocks)
     assert watch.rank == 4
 
 

@@ -26,8 +26,10 @@ from samedge.types import Array, ImageEmbedding, Prompt, Size
 logger = logging.getLogger(__name__)
 
 
+_EMBEDDED = {"pred_iou_threshold": 0.6, "stability_threshold": 0.75}
 MODEL_THRESHOLDS: Mapping[str, Mapping[str, float]] = {
-    "samedge-nano": {"pred_iou_threshold": 0.6, "stability_threshold": 0.75}
+    "samedge-nano": _EMBEDDED,
+    "samedge-pico": _EMBEDDED,
 }
 """Of models that rate their own masks lower than SAM does, by name."""
 

@@ -138,6 +138,7 @@ def do_check(arguments: argparse.Namespace, notes: Notes) -> None:
             if array is not None and reference is not None:
                 norms = np.linalg.norm(array) * np.linalg.norm(reference)
                 found[name] = round(float(array @ reference / norms), 5)
+                print(f"check: {name}: cosine with torch {found[name]}", flush=True)
     notes.write("check", found)
 
 

@@ -27,6 +27,10 @@ Array = npt.NDArray[Any]
 Bucket = tuple[int, int]
 """``(B, N)`` of a decoder graph with fixed shapes."""
 
+CPU_BATCH = 4
+"""Prompts in one call of the decoder on a processor: larger batches are no faster there, and 64
+took gigabytes."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -78,6 +82,27 @@ def token_count(prompt: Prompt) -> int:
     if prompt.box is not None:
         return points + 2
     return points + 1
+
+
+def usual_shapes(target_length: int) -> tuple[dict[str, tuple[int, ...]], ...]:
+    """Shapes that most calls of a decoder have: a click or a box, alone or a processor's batch.
+
+    Args:
+        target_length: S, pixels.
+
+    Returns:
+        Shapes by the names of :func:`decoder_feeds`; that of a single prompt first.
+    """
+    side = target_length // LOW_RES_STRIDE
+    return tuple(
+        {
+            "point_coords": (batch, 2, 2),
+            "point_labels": (batch, 2),
+            "mask_input": (batch, 1, side, side),
+            "has_mask_input": (batch,),
+        }
+        for batch in (1, CPU_BATCH)
+    )
 
 
 def fitting_bucket(buckets: Sequence[Bucket], batch: int, length: int) -> Bucket | None:

@@ -11,6 +11,7 @@ from typing import Any
 from samedge import runtimes
 from samedge.bundle import Bundle
 from samedge.errors import BackendUnavailableError, IncompatibleArtifactError
+from samedge.feeds import usual_shapes
 from samedge.runtimes.base import Backend, Session
 from samedge.runtimes.chained import ChainedSession
 
@@ -96,4 +97,6 @@ def _open(
 ) -> Session:
     record = bundle.artifact(role)
     own = {**(options or {}), **record.options}
+    if role == "decoder" and backend.has_usual_shapes:
+        own.setdefault("usual_shapes", usual_shapes(bundle.manifest.input_size))
     return backend.open(bundle.artifact_path(role), device=record.device or device, options=own)

@@ -21,7 +21,7 @@ from samedge import canary as canaries
 from samedge import runtimes
 from samedge.bundle import Bundle, embedded_path
 from samedge.errors import BundleError, InferenceError, OptionError
-from samedge.feeds import Bucket, decoder_feeds, fitting_bucket, token_count
+from samedge.feeds import CPU_BATCH, Bucket, decoder_feeds, fitting_bucket, token_count
 from samedge.opening import best_backend, check_backend, open_graph
 from samedge.runtimes.base import Backend, Session
 from samedge.runtimes.options import required_probe
@@ -36,9 +36,6 @@ from samedge.types import ActiveBackend, Array, ImageEmbedding, Masks, Prompt
 
 MAX_BATCH = 64
 """Prompts in one call of the decoder; more are cut into several calls, which bounds the memory."""
-
-CPU_BATCH = 4
-"""The same on a processor: larger batches are no faster there, and 64 took gigabytes."""
 
 logger = logging.getLogger(__name__)
 

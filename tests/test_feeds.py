@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import PromptError
-from samedge.feeds import decoder_feeds, fitting_bucket, token_count
+from samedge.feeds import CPU_BATCH, decoder_feeds, fitting_bucket, token_count, usual_shapes
 from samedge.types import Prompt
 
 SIZE = (300, 400)
@@ -37,6 +37,13 @@ def test_lone_mask_has_no_point_at_all() -> None:
 def test_short_prompts_are_padded_and_empty_rows_ignored() -> None:
     assert labels(POINTS, BOX) == [[1, 0, -1], [2, 3, -1]]
     assert labels(BOX, bucket=(2, 4)) == [[2, 3, -1, -1], [-2, -2, -2, -2]]
+
+
+@pytest.mark.parametrize("prompt", [Prompt(points=[[40, 30]]), BOX])
+@pytest.mark.parametrize("batch", [1, CPU_BATCH])
+def test_a_click_and_a_box_have_usual_shapes(prompt: Prompt, batch: int) -> None:
+    feeds = decoder_feeds([prompt] * batch, original_size=SIZE, target_length=64)
+    assert {name: array.shape for name, array in feeds.items()} in usual_shapes(64)
 
 
 def test_coordinates_are_in_the_input_frame() -> None:

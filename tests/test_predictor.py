@@ -374,6 +374,27 @@ def test_threads_share_a_predictor(predictor: Predictor, image: np.ndarray) -> N
         assert np.array_equal(masks, expected[index % len(prompts)])
 
 
+def test_openvino_compiles_the_decoder_for_a_click(
+    toy_bundle: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    from samedge.runtimes import _openvino
+
+    compiled: list[Any] = []
+    original = _openvino._Graph.compiled
+
+    def watched(graph: Any, shapes: Any) -> Any:
+        compiled.append(shapes.get("point_labels"))
+        return original(graph, shapes)
+
+    monkeypatch.setattr(_openvino._Graph, "compiled", watched)
+    with Predictor.from_bundle(toy_bundle, backend="openvino") as predictor:
+        embedding = predictor.encode(image)
+        for _ in range(2):
+            predictor.decode(embedding, Prompt(points=[[30, 40]]))
+    assert compiled.count((1, 2)) == 1
+
+
 def test_graphs_are_opened_when_they_are_needed(toy_bundle: Path, image: np.ndarray) -> None:
     Predictor.from_bundle(toy_bundle).close()  # the canary has run
     with Predictor.from_bundle(toy_bundle) as predictor:

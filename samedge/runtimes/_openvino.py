@@ -1,7 +1,8 @@
 """OpenVINO: processors, graphics and NPUs of Intel, and any x86-64 or ARM processor.
 
 Its defaults aim at throughput and recompile at every start; here one request runs at a time, with
-the latency hint, and compiled graphs are kept in the user's cache.
+the latency hint, and compiled graphs are kept in the user's cache. With dynamic axes it fuses less,
+and works out every shape in every run: a decoder's usual shapes get graphs of their own.
 """
 
 from __future__ import annotations
@@ -10,53 +11,171 @@ import functools
 import hashlib
 import importlib.util
 import os
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from samedge._cache import cache_folder
 from samedge.errors import InferenceError
-from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # 0: one a physical core
     "inference_precision": "f32",
     "cache": True,  # keep the compiled graph in the user's cache
+    "usual_shapes": (),  # those of the dynamic inputs that get a graph of their own
 }
 _PRECISIONS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
+_Key = tuple[tuple[int, ...], ...]
+"""Shapes of the dynamic inputs in the inputs' order; empty for any shapes."""
+
 
 class OpenVinoSession(Session):
-    """One compiled graph with one inference request.
+    """One graph, compiled once with its dynamic axes and once for each of its usual shapes.
 
-    Attributes:
-        inference_precision: what the device really computes in; a processor without bf16 answers
-            the wish for it with ``f32``.
+    Which one runs depends on the shapes alone, so that equal feeds have equal results. A graph
+    with usual shapes is compiled when it is first run.
+
+    Args:
+        graph: the file.
+        usual: shapes of all dynamic inputs; others than those are ignored, as are these of a graph
+            without dynamic inputs.
     """
 
-    def __init__(self, compiled: Any, device: str) -> None:
-        self.device = device
-        self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
-        self.inference_precision = _active_precision(compiled)
-        self._request = compiled.create_infer_request()
+    def __init__(self, graph: _Graph, usual: Sequence[Shapes]) -> None:
+        self.device = graph.device
+        self._graph = graph
+        self._requests: dict[_Key, Any] = {}
+        self._is_closed = False
         self._lock = threading.Lock()  # a request is not safe to share between threads
+        ports = graph.model() if usual else graph.compiled({})
+        self._names = _dynamic_names(ports) if usual else ()
+        self._usual: tuple[_Key, ...] = tuple(
+            tuple(shapes[name] for name in self._names)
+            for shapes in usual
+            if self._names and set(shapes) == set(self._names)
+        )
+        if not usual:
+            self._requests[()] = ports.create_infer_request()
+        self.inputs = tuple(_spec(port) for port in ports.inputs)
+        self.outputs = tuple(_spec(port) for port in ports.outputs)
+
+    @property
+    def inference_precision(self) -> str:
+        """What the device really computes in; one without bf16 answers the wish with ``f32``."""
+        with self._lock:
+            request = next(iter(self._requests.values()), None)
+            if request is None:
+                request = self._request(self._usual[0] if self._usual else ())
+        return _active_precision(request.get_compiled_model())
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        key: _Key = tuple(feeds[name].shape for name in self._names)
         with self._lock:
-            if self._request is None:
-                raise InferenceError("The session is closed: open the graph again.")
             # The inputs are read in place; the outputs are copied, because the next run
             # overwrites the request's buffers while an embedding must live on.
-            results = self._request.infer(dict(feeds), share_inputs=True, share_outputs=False)
+            request = self._request(key if key in self._usual else ())
+            results = request.infer(dict(feeds), share_inputs=True, share_outputs=False)
             return dict(zip((spec.name for spec in self.outputs), results.to_tuple(), strict=True))
+
+    def _request(self, key: _Key) -> Any:
+        if self._is_closed:
+            raise InferenceError("The session is closed: open the graph again.")
+        if key not in self._requests:
+            shapes = dict(zip(self._names, key, strict=True)) if key else {}
+            self._requests[key] = self._graph.compiled(shapes).create_infer_request()
+        return self._requests[key]
 
     def close(self) -> None:
         """Release the graph's memory."""
         with self._lock:
-            self._request = None
+            self._is_closed = True
+            self._requests.clear()
+
+
+class _Graph:
+    """A file on a device.
+
+    Args:
+        path: of the ``.xml`` or ``.onnx`` file.
+        device: OpenVINO's string.
+        properties: for compiling.
+        cache: folder for compiled graphs, or ``None``.
+    """
+
+    def __init__(
+        self, path: Path, device: str, properties: Mapping[str, Any], *, cache: Path | None
+    ) -> None:
+        self.path, self.device, self._cache = path, device, cache
+        self._properties = dict(properties)
+        if cache is not None:
+            self._properties["CACHE_DIR"] = os.fspath(cache)
+
+    def model(self) -> Any:
+        """The graph as its file has it.
+
+        Raises:
+            InferenceError: the library cannot read it.
+        """
+        try:
+            return _core().read_model(os.fspath(self.path))
+        except Exception as error:
+            raise InferenceError(f"OpenVINO cannot open {self.path}: {error}") from error
+
+    def compiled(self, shapes: Shapes) -> Any:
+        """Compile the graph, or take it from the cache.
+
+        Args:
+            shapes: of its dynamic inputs; none leave them dynamic.
+
+        Raises:
+            InferenceError: the library cannot.
+        """
+        try:
+            source = self._reshaped(shapes) if shapes else os.fspath(self.path)
+            return _core().compile_model(source, self.device, self._properties)
+        except Exception as error:
+            raise InferenceError(
+                f"OpenVINO cannot open {self.path} on {self.device!r}: {error}"
+            ) from error
+
+    def _reshaped(self, shapes: Shapes) -> Any:
+        """A graph with other shapes: a file in the cache, since OpenVINO finds those faster."""
+        key = hashlib.sha256(repr(sorted(shapes.items())).encode()).hexdigest()[:16]
+        kept = None if self._cache is None else self._cache / key / "graph.xml"
+        if kept is not None and kept.exists():
+            return os.fspath(kept)
+        model = self.model()
+        model.reshape({name: list(shape) for name, shape in shapes.items()})
+        if kept is None or not _saved(model, kept):
+            return model
+        return os.fspath(kept)
+
+
+def _saved(model: Any, path: Path) -> bool:
+    """Save a model in a new folder, whole or not at all; whether it is there now."""
+    import openvino
+
+    try:
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=path.parent.parent, ignore_cleanup_errors=True
+        ) as folder:
+            openvino.save_model(model, Path(folder) / "new" / path.name, compress_to_fp16=False)
+            (Path(folder) / "new").rename(path.parent)
+    except (OSError, RuntimeError):  # a full disk, or another process was faster
+        return path.exists()
+    return True
+
+
+def _dynamic_names(model: Any) -> tuple[str, ...]:
+    return tuple(
+        port.get_any_name() for port in model.inputs if port.get_partial_shape().is_dynamic
+    )
 
 
 class OpenVinoBackend(Backend):
@@ -64,6 +183,7 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
     formats = ("openvino", "onnx")
+    has_usual_shapes = True
 
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""
@@ -99,7 +219,9 @@ class OpenVinoBackend(Backend):
             model: path of the ``.xml`` or ``.onnx`` file.
             device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``; ``None`` takes the first here.
             options: ``threads``; ``inference_precision`` (``f32`` computes exactly, ``bf16`` and
-                ``f16`` where the device has them); ``cache``.
+                ``f16`` where the device has them); ``cache``; ``usual_shapes``, a tuple of
+                mappings from every dynamic input to a shape: those get a graph of their own when
+                they first come, and one graph serves all the others.
 
         Raises:
             BackendUnavailableError: the library or the device is not here.
@@ -116,13 +238,10 @@ class OpenVinoBackend(Backend):
         }
         if settings["threads"] and chosen.startswith("CPU"):
             properties["INFERENCE_NUM_THREADS"] = settings["threads"]
-        if settings["cache"]:
-            properties["CACHE_DIR"] = os.fspath(_compiled_folder(model))
-        try:
-            compiled = _core().compile_model(os.fspath(model), chosen, properties)
-        except Exception as error:
-            raise InferenceError(f"OpenVINO cannot open {model} on {chosen!r}: {error}") from error
-        return OpenVinoSession(compiled, chosen)
+        cache = _compiled_folder(model) if settings["cache"] else None
+        return OpenVinoSession(
+            _Graph(model, chosen, properties, cache=cache), settings["usual_shapes"]
+        )
 
 
 @functools.cache

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from samedge.errors import InferenceError, SamedgeError, TensorMismatchError
 
 Array = npt.NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes by the names of inputs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,10 +156,13 @@ class Backend(ABC):
     Attributes:
         name: the name that users type, equal to the module's without its underscore.
         formats: artifact formats that it opens, such as ``("onnx",)``.
+        has_usual_shapes: whether ``open`` takes the option ``usual_shapes``: shapes that a graph
+            with dynamic axes will mostly be run with.
     """
 
     name: str
     formats: tuple[str, ...]
+    has_usual_shapes = False
 
     @abstractmethod
     def probe(self) -> Probe:

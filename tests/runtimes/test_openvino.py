@@ -11,7 +11,7 @@ import pytest
 
 from samedge import runtimes
 from samedge._cache import cache_folder
-from samedge.errors import UnknownNameError
+from samedge.errors import InferenceError, UnknownNameError
 
 openvino: Any = pytest.importorskip("openvino")
 
@@ -107,3 +107,106 @@ def test_new_weights_under_the_old_name_and_date(graph: Path) -> None:
         new = session.run({"x": x})["y"]
     assert not np.allclose(new, old)
     np.testing.assert_allclose(new, x @ weights, rtol=1e-4, atol=1e-4)
+
+
+class TestUsualShapes:
+    """Graphs with dynamic axes get one of their own for each set of usual shapes."""
+
+    USUAL = ({"x": (1, 3), "y": (1,)}, {"x": (4, 3), "y": (4,)})
+
+    @pytest.fixture
+    def graph(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """``z = (x + weight) * y``, with a dynamic batch."""
+        monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
+        ops = openvino.opset13
+        x = ops.parameter([-1, 3], np.float32, name="x")
+        y = ops.parameter([-1], np.float32, name="y")
+        sum_ = ops.add(x, ops.constant(np.arange(3, dtype=np.float32)))
+        z = ops.multiply(sum_, ops.unsqueeze(y, ops.constant(1)))
+        for node, name in ((x, "x"), (y, "y"), (z, "z")):
+            node.output(0).set_names({name})
+        path = tmp_path / "dynamic.xml"
+        openvino.save_model(openvino.Model([z], [x, y], "dynamic"), path)
+        return path
+
+    @pytest.fixture
+    def compiled_shapes(self, monkeypatch: pytest.MonkeyPatch) -> list[list[int | None]]:
+        """The batch of each graph that is compiled from here on, ``None`` for a dynamic one."""
+        from samedge.runtimes import _openvino
+
+        seen: list[Any] = []
+        original = _openvino._Graph.compiled
+
+        def watched(graph: Any, shapes: Any) -> Any:
+            compiled = original(graph, shapes)
+            axis = compiled.input("x").get_partial_shape()[0]
+            seen.append(axis.get_length() if axis.is_static else None)
+            return compiled
+
+        monkeypatch.setattr(_openvino._Graph, "compiled", watched)
+        return seen
+
+    def check(self, session: Any, batch: int) -> None:
+        x = np.full((batch, 3), 2, np.float32)
+        y = np.arange(1, batch + 1, dtype=np.float32)
+        expected = (x + np.arange(3)) * y[:, None]
+        np.testing.assert_allclose(session.run({"x": x, "y": y})["z"], expected)
+
+    @pytest.mark.parametrize("cache", [True, False])
+    def test_each_is_compiled_once_and_one_graph_serves_the_rest(
+        self, graph: Path, compiled_shapes: list[Any], *, cache: bool
+    ) -> None:
+        with BACKEND.open(graph, options={"usual_shapes": self.USUAL, "cache": cache}) as session:
+            assert compiled_shapes == []
+            for batch in (1, 2, 4, 3, 1, 4, 2):
+                self.check(session, batch)
+            assert compiled_shapes == [1, None, 4]
+        with pytest.raises(InferenceError, match="closed"):
+            self.check(session, 1)
+
+    def test_the_session_still_takes_every_shape(self, graph: Path) -> None:
+        with (
+            BACKEND.open(graph) as plain,
+            BACKEND.open(graph, options={"usual_shapes": self.USUAL}) as session,
+        ):
+            assert session.inputs == plain.inputs
+            assert session.outputs == plain.outputs
+
+    def test_a_second_start_finds_them(self, graph: Path) -> None:
+        options = {"usual_shapes": self.USUAL}
+        with BACKEND.open(graph, options=options) as session:
+            self.check(session, 4)
+        files = {p: p.stat().st_mtime_ns for p in cache_folder("openvino").rglob("*.*")}
+        assert len([p for p in files if p.suffix == ".xml"]) == 1
+        with BACKEND.open(graph, options=options) as session:
+            self.check(session, 4)
+        assert {p: p.stat().st_mtime_ns for p in cache_folder("openvino").rglob("*.*")} == files
+
+    def test_a_full_disk_costs_only_time(
+        self, graph: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(openvino, "save_model", full)
+        with BACKEND.open(graph, options={"usual_shapes": self.USUAL}) as session:
+            self.check(session, 1)
+        assert not list(cache_folder("openvino").rglob("graph.xml"))
+
+    def test_other_inputs_leave_the_graph_dynamic(
+        self, graph: Path, compiled_shapes: list[Any]
+    ) -> None:
+        with BACKEND.open(graph, options={"usual_shapes": ({"x": (1, 3)},)}) as session:
+            self.check(session, 1)
+        assert compiled_shapes == [None]
+
+    def test_says_what_it_computes_in_before_it_runs(self, graph: Path) -> None:
+        with BACKEND.open(graph, options={"usual_shapes": self.USUAL}) as session:
+            assert session.inference_precision == "f32"  # type: ignore[attr-defined]
+
+
+def test_no_openvino_file(tmp_path: Path) -> None:
+    (tmp_path / "graph.xml").write_text("<net/>")
+    for options in ({}, {"usual_shapes": TestUsualShapes.USUAL}):
+        with pytest.raises(InferenceError, match="cannot open"):
+            BACKEND.open(tmp_path / "graph.xml", options=options)

@@ -37,13 +37,17 @@ _Key = tuple[tuple[int, ...], ...]
 class OpenVinoSession(Session):
     """One graph, compiled once with its dynamic axes and once for each of its usual shapes.
 
-    Which one runs depends on the shapes alone, so that equal feeds have equal results. A graph
-    with usual shapes is compiled when it is first run.
+    Which one runs depends on the shapes alone, so that equal feeds have equal results. The first is
+    compiled at once, the others when they come.
 
     Args:
         graph: the file.
-        usual: shapes of all dynamic inputs; others than those are ignored, as are these of a graph
-            without dynamic inputs.
+        usual: shapes of all dynamic inputs, the likeliest first; shapes of other inputs are
+            ignored, and so are all for a graph without dynamic inputs.
+
+    Attributes:
+        inference_precision: what the device really computes in; a processor without bf16 answers
+            the wish for it with ``f32``.
     """
 
     def __init__(self, graph: _Graph, usual: Sequence[Shapes]) -> None:
@@ -52,26 +56,18 @@ class OpenVinoSession(Session):
         self._requests: dict[_Key, Any] = {}
         self._is_closed = False
         self._lock = threading.Lock()  # a request is not safe to share between threads
-        ports = graph.model() if usual else graph.compiled({})
-        self._names = _dynamic_names(ports) if usual else ()
+        model = graph.model() if usual else None
+        self._names = () if model is None else _dynamic_names(model)
         self._usual: tuple[_Key, ...] = tuple(
             tuple(shapes[name] for name in self._names)
             for shapes in usual
             if self._names and set(shapes) == set(self._names)
         )
-        if not usual:
-            self._requests[()] = ports.create_infer_request()
+        compiled = self._request(self._usual[0] if self._usual else ()).get_compiled_model()
+        ports = model if model is not None else compiled
         self.inputs = tuple(_spec(port) for port in ports.inputs)
         self.outputs = tuple(_spec(port) for port in ports.outputs)
-
-    @property
-    def inference_precision(self) -> str:
-        """What the device really computes in; one without bf16 answers the wish with ``f32``."""
-        with self._lock:
-            request = next(iter(self._requests.values()), None)
-            if request is None:
-                request = self._request(self._usual[0] if self._usual else ())
-        return _active_precision(request.get_compiled_model())
+        self.inference_precision = _active_precision(compiled)
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         key: _Key = tuple(feeds[name].shape for name in self._names)
@@ -220,8 +216,8 @@ class OpenVinoBackend(Backend):
             device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``; ``None`` takes the first here.
             options: ``threads``; ``inference_precision`` (``f32`` computes exactly, ``bf16`` and
                 ``f16`` where the device has them); ``cache``; ``usual_shapes``, a tuple of
-                mappings from every dynamic input to a shape: those get a graph of their own when
-                they first come, and one graph serves all the others.
+                mappings from every dynamic input to a shape: each gets a graph of its own, the
+                first at once and the others when they come; one graph serves all other shapes.
 
         Raises:
             BackendUnavailableError: the library or the device is not here.

@@ -194,7 +194,7 @@ def do_document(arguments: argparse.Namespace, notes: Notes) -> None:
         for block in notes.read(f"{kind}-{arguments.clock}")
     ]
     turns = [
-        {**turn, "round": f"{block['content']['family']} {block['created']}"}
+        {**counted(turn), "round": f"{block['content']['family']} {block['created']}"}
         for block in blocks
         for turn in block["content"]["turns"]
     ]
@@ -228,6 +228,13 @@ def do_document(arguments: argparse.Namespace, notes: Notes) -> None:
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def counted(turn: dict[str, Any]) -> dict[str, Any]:
+    """What counts of a turn: starts in the minutes between the grids of clicks are no round."""
+    if "everything_ms" not in turn:
+        return turn
+    return {key: turn[key] for key in ("name", "everything_ms")}
 
 
 def files_of(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

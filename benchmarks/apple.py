@@ -21,18 +21,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from samedge import metrics, rle
-from samedge.ane import lint_package
-from samedge.bundle_writer import BundleWriter
-from samedge.calibration.dataset import load_calibration
-from samedge.environment import environment
+from samedge.bundle.writer import BundleWriter
+from samedge.evaluation.ground_truth import TruthImage, load_ground_truth
+from samedge.evaluation.protocols import answers, parse_protocols
 from samedge.export import base
 from samedge.export.base import ExportRequest
 from samedge.export.sources import opened_model
 from samedge.export.staging import staged
-from samedge.ground_truth import TruthImage, load_ground_truth
-from samedge.predictor import Predictor
-from samedge.protocols import answers, parse_protocols
+from samedge.inspection.ane import lint_package
+from samedge.machine.environment import environment
+from samedge.pixels import metrics, rle
+from samedge.predict.predictor import Predictor
+from samedge.proof.photos import load_calibration
 from samedge.targets import target
 from samedge.types import Precision
 

@@ -22,9 +22,9 @@ import msgspec
 import torch
 from torch import nn
 
-from samedge.environment import environment
 from samedge.export import export
 from samedge.export.sources import photo_paths
+from samedge.machine.environment import environment
 from samedge.models.spec import ModelSpec
 
 PHOTOS = 2

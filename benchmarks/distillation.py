@@ -5,7 +5,7 @@
         --dataset eval/coco/instances.json --images eval/coco/images \\
         -o benchmarks/results/distillation.json
 
-Every model is exported to a `cpu` bundle and evaluated by `samedge.evaluate` on the same prompts in
+Every model is exported to a `cpu` bundle and evaluated by `samedge.evaluation.evaluate` on the same
 one pass. Beside the accuracy stand the parameters and the arithmetic of the image encoder, counted
 by torch (a multiplication and an addition are two operations).
 """
@@ -23,13 +23,14 @@ import msgspec
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from samedge import environment, records
-from samedge.evaluate import Candidate, evaluate
+from samedge import records
+from samedge.evaluation.evaluate import Candidate, evaluate
+from samedge.evaluation.ground_truth import load_ground_truth
+from samedge.evaluation.protocols import parse_protocols
+from samedge.evaluation.subjects import open_predictor, subject
 from samedge.export import export
-from samedge.ground_truth import load_ground_truth
+from samedge.machine import environment
 from samedge.models.zoo import load_model
-from samedge.protocols import parse_protocols
-from samedge.subjects import open_predictor, subject
 
 PROMPTS = "box,center,clicks:3"
 

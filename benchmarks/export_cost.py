@@ -26,7 +26,7 @@ import msgspec
 import torch
 
 from samedge._version import __version__
-from samedge.environment import environment
+from samedge.machine.environment import environment
 from samedge.models.keymaps import META
 from samedge.models.spec import ModelSpec
 

@@ -47,16 +47,16 @@ from torch import nn
 
 from samedge import runtimes
 from samedge._version import __version__
-from samedge.bundle import Bundle
-from samedge.environment import environment
+from samedge.bundle.bundle import Bundle
 from samedge.export.pipeline import export
 from samedge.export.sources import photo_paths
-from samedge.feeds import decoder_feeds
+from samedge.machine.environment import environment
 from samedge.models._tinyvit import ENCODER, TinyViTConfig
 from samedge.models.keymaps import META
 from samedge.models.sam import Sam, build_sam
-from samedge.predictor import Predictor
-from samedge.transforms import encoder_input_from_image
+from samedge.pixels.frames import encoder_input_from_image
+from samedge.pixels.prompts import decoder_feeds
+from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 
 ORIGINAL = (768, 1024)

@@ -30,15 +30,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from samedge import metrics, runtimes
-from samedge.bundle import Bundle
-from samedge.environment import environment
-from samedge.evaluate import Candidate, evaluate
-from samedge.ground_truth import load_ground_truth
-from samedge.predictor import Predictor
-from samedge.protocols import parse_protocols
-from samedge.roofline import bounds, graph_cost
-from samedge.subjects import subject
+from samedge import runtimes
+from samedge.bundle.bundle import Bundle
+from samedge.evaluation.evaluate import Candidate, evaluate
+from samedge.evaluation.ground_truth import load_ground_truth
+from samedge.evaluation.protocols import parse_protocols
+from samedge.evaluation.subjects import subject
+from samedge.inspection.roofline import bounds, graph_cost
+from samedge.machine.environment import environment
+from samedge.pixels import metrics
+from samedge.predict.predictor import Predictor
 from samedge.targets import target
 from samedge.types import Array, Precision
 
@@ -151,13 +152,13 @@ def write_graphs(args: argparse.Namespace, folder: Path) -> None:
     """A model's graphs as ``samedge export`` writes them, without its checks of the masks."""
     import torch
 
-    from samedge.calibration.dataset import PHOTOS, CalibrationSet
+    from samedge.bundle.manifest import ModelRecord
     from samedge.export import base
     from samedge.export.base import ExportRequest
-    from samedge.images import load_image
-    from samedge.manifest import ModelRecord
     from samedge.models.spec import ModelSpec
     from samedge.models.zoo import load_model
+    from samedge.pixels.images import load_image
+    from samedge.proof.photos import PHOTOS, CalibrationSet
 
     class TwoPhotos(CalibrationSet):
         """Without their quarters: ranges of random weights mean nothing, and ViT-B is slow."""
@@ -281,7 +282,7 @@ def share_of(work: Path, precision: str) -> float:
 
 
 def roofline(work: Path) -> list[dict[str, Any]]:
-    """Bounds of the embedded model's graphs on every module; see samedge/hardware.py."""
+    """Bounds of the embedded model's graphs on every module; see samedge/machine/hardware.py."""
     rows = []
     for precision in LOST_AT_MOST:
         bundle = Bundle.open(work / f"nano-{precision}")

@@ -25,14 +25,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from samedge import environment, metrics
-from samedge.bundle import Bundle
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import file_hash
 from samedge.calibration.plan import load_plan
+from samedge.evaluation.ground_truth import load_ground_truth
+from samedge.evaluation.protocols import answers, parse_protocols
 from samedge.export import export
-from samedge.ground_truth import load_ground_truth
-from samedge.manifest import file_hash
-from samedge.predictor import Predictor
-from samedge.protocols import answers, parse_protocols
+from samedge.machine import environment
+from samedge.pixels import metrics
+from samedge.predict.predictor import Predictor
 
 PRECISIONS = ("fp32", "int8")
 PROTOCOLS = "box,center,clicks:3"

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from samedge._version import __version__
 
 if TYPE_CHECKING:
-    from samedge.bundle import Bundle
+    from samedge.bundle.bundle import Bundle
     from samedge.errors import SamedgeError
-    from samedge.images import load_image
-    from samedge.predictor import Predictor, load_default
+    from samedge.pixels.images import load_image
+    from samedge.predict.predictor import Predictor, load_default
     from samedge.types import ImageEmbedding, Masks, Precision, Prompt
 
 __all__ = [
@@ -38,15 +38,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "samedge.bundle",
+    "Bundle": "samedge.bundle.bundle",
     "ImageEmbedding": "samedge.types",
     "Masks": "samedge.types",
     "Precision": "samedge.types",
-    "Predictor": "samedge.predictor",
+    "Predictor": "samedge.predict.predictor",
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
-    "load_default": "samedge.predictor",
-    "load_image": "samedge.images",
+    "load_default": "samedge.predict.predictor",
+    "load_image": "samedge.pixels.images",
 }
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from samedge.errors import ExportError, UnknownNameError
-from samedge.hardware import HARDWARE, Hardware
+from samedge.machine.hardware import HARDWARE, Hardware
 from samedge.types import Precision
 
 

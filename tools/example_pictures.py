@@ -13,7 +13,7 @@ import click
 from PIL import Image, ImageDraw
 
 import samedge
-from samedge.overlay import draw_masks
+from samedge.pixels.overlay import draw_masks
 
 PHOTOS = Path(samedge.__file__).parent / "data" / "photos"
 CELL = (400, 268)  # width, height

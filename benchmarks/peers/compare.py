@@ -43,8 +43,8 @@ import summary
 from contestants import CONTESTANTS, FAMILIES, Contestant
 
 from samedge._version import __version__
-from samedge.disturbance import Watch
-from samedge.environment import environment
+from samedge.machine.disturbance import Watch
+from samedge.machine.environment import environment
 
 STEPS = ("prepare", "check", "rounds", "everything", "limits", "sizes", "document")
 COUNTS = {

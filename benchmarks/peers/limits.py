@@ -21,8 +21,8 @@ import openvino
 from openvino import opset13 as ops
 
 from samedge import runtimes
-from samedge.bundle import Bundle
-from samedge.roofline import graph_cost
+from samedge.bundle.bundle import Bundle
+from samedge.inspection.roofline import graph_cost
 
 SIDE = 4096
 PRECISIONS = ("fp32", "bf16", "int8")

@@ -8,7 +8,7 @@ from typing import Any
 
 from contestants import CONTESTANTS, Contestant
 
-from samedge.metrics import bootstrap_ratio
+from samedge.pixels.metrics import bootstrap_ratio
 
 LISTS = (
     "photo_to_mask_ms",

@@ -19,10 +19,7 @@ from contextlib import closing
 
 import msgspec
 
-from samedge.bundle import Bundle
-from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
-from samedge.calibration.dataset import CalibrationSet
-from samedge.calibration.parity import Parity, gate, measure
+from samedge.bundle.bundle import Bundle
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
 from samedge.calibration.trial import (
@@ -34,7 +31,10 @@ from samedge.calibration.trial import (
     quantizer_for,
 )
 from samedge.errors import CalibrationError, ParityError
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
+from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
+from samedge.proof.parity import Parity, gate, measure
+from samedge.proof.photos import CalibrationSet
 from samedge.types import Precision
 
 _PHOTOS = 4
@@ -99,7 +99,7 @@ def find_plan(
     Args:
         bundle: an fp32 bundle.
         data: images to calibrate and to measure on.
-        max_drop: the budget, as of :func:`samedge.calibration.accuracy.compare`.
+        max_drop: the budget, as of :func:`samedge.proof.accuracy.compare`.
         max_images: images that each group is measured on.
         report: hears of every step.
 

@@ -17,9 +17,7 @@ import msgspec
 import numpy as np
 
 from samedge._cache import cache_folder
-from samedge.bundle import Bundle
-from samedge.calibration.accuracy import Reference, latency_ratios, mask_rows
-from samedge.calibration.dataset import CalibrationSet
+from samedge.bundle.bundle import Bundle
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.trial import (
@@ -29,6 +27,8 @@ from samedge.calibration.trial import (
     quantized_predictor,
     quantizer_for,
 )
+from samedge.proof.accuracy import Reference, latency_ratios, mask_rows
+from samedge.proof.photos import CalibrationSet
 from samedge.types import Precision
 
 MAX_IMAGES = 8

@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from samedge import runtimes
-from samedge.bundle import Bundle
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import ArtifactRecord
 from samedge.calibration import base
 from samedge.calibration.base import FeedSource, Quantizer
-from samedge.calibration.dataset import CalibrationSet, Feeds
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import CalibrationError
-from samedge.manifest import ArtifactRecord
-from samedge.opening import open_graph
-from samedge.predictor import Predictor
+from samedge.predict.opening import open_graph
+from samedge.predict.predictor import Predictor
+from samedge.proof.photos import CalibrationSet, Feeds
 from samedge.runtimes.base import Session
 from samedge.targets import TARGETS
 from samedge.types import Array, Precision
@@ -153,7 +153,7 @@ class RoleFeeds:
 
 
 class OpenedGraphs:
-    """The graphs of an fp32 bundle, as of :class:`~samedge.calibration.parity.ReferenceGraphs`.
+    """The graphs of an fp32 bundle, as of :class:`~samedge.proof.parity.ReferenceGraphs`.
 
     Args:
         bundle: the fp32 bundle.

@@ -15,8 +15,8 @@ from samedge.cli.measure_types import COUNTS, DURATION
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.bench import Effort
-    from samedge.bench_process import Contestant
+    from samedge.benchmark.bench import Effort
+    from samedge.benchmark.process import Contestant
     from samedge.records import BenchRecord, StageRow
 
 EPILOG = """\b
@@ -113,8 +113,8 @@ def bench(
     """
     import msgspec
 
-    from samedge import bench as library
     from samedge import records
+    from samedge.benchmark import bench as library
 
     plan = library.Plan(
         images=library.find_images(images or library.PHOTOS),
@@ -150,8 +150,8 @@ def _contestants(
 
     A bundle that none of the backends opens stays in the list: its error says what to do.
     """
-    from samedge.bench_process import Contestant
-    from samedge.subjects import runs_on
+    from samedge.benchmark.process import Contestant
+    from samedge.evaluation.subjects import runs_on
 
     chosen = []
     for bundle in dict.fromkeys(bundles) or (None,):

@@ -68,7 +68,7 @@ def build(
     Opening the bundle does the same the first time; this does it when you choose to wait. An engine
     is used only with the very graph, TensorRT version and GPU that it was built for.
     """
-    from samedge.bundle import Bundle
+    from samedge.bundle.bundle import Bundle
     from samedge.runtimes.tensorrt.bundles import build_bundle, parse_bundle
 
     if parse_only and not (capability is None and workspace is None):

@@ -78,11 +78,11 @@ def calibrate(
     """
     import msgspec
 
-    from samedge.bundle import Bundle
-    from samedge.calibration.dataset import load_calibration
+    from samedge.bundle.bundle import Bundle
     from samedge.calibration.plot import save_plot
     from samedge.calibration.search import find_plan
     from samedge.calibration.sensitivity import groups_of
+    from samedge.proof.photos import load_calibration
 
     bundle = Bundle.open(bundle_path)
     data = load_calibration(calibration)

@@ -11,7 +11,7 @@ from samedge.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.doctor import BackendReport
+    from samedge.inspection.doctor import BackendReport
 
 EPILOG = """\b
 Examples:
@@ -32,8 +32,8 @@ def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
     The warnings are combinations of versions and devices that are known to go wrong.
     Exit code 0 says that the report is complete, not that every backend is here.
     """
-    from samedge import jetson
-    from samedge.doctor import examine, known_problems
+    from samedge.inspection.doctor import examine, known_problems
+    from samedge.machine import jetson
 
     out.note("Running a small graph on every backend ...")
     reports = examine(backends or None)

@@ -14,7 +14,7 @@ from samedge.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.evaluate import Candidate, Evaluation
+    from samedge.evaluation.evaluate import Candidate, Evaluation
     from samedge.records import EvalRecord, EvalRow
 
 EPILOG = """\b
@@ -93,9 +93,9 @@ def eval_(
     backends are compared on the very same prompts.
     """
     from samedge import records
-    from samedge.evaluate import evaluate
-    from samedge.ground_truth import load_ground_truth
-    from samedge.protocols import parse_protocols
+    from samedge.evaluation.evaluate import evaluate
+    from samedge.evaluation.ground_truth import load_ground_truth
+    from samedge.evaluation.protocols import parse_protocols
 
     protocols = parse_protocols(prompts)
     truth = load_ground_truth(dataset, images, limit=limit)
@@ -120,8 +120,8 @@ def _candidates(
     device: str | None,
 ) -> Iterator[Candidate]:
     """Every bundle on every backend; a baseline once."""
-    from samedge.baselines import PREFIX
-    from samedge.subjects import open_candidate
+    from samedge.evaluation.baselines import PREFIX
+    from samedge.evaluation.subjects import open_candidate
 
     for bundle in dict.fromkeys(bundles) or (None,):
         is_baseline = bundle is not None and bundle.startswith(PREFIX)
@@ -135,7 +135,7 @@ def _candidates(
 def _record(evaluation: Evaluation, *, instances: bool) -> EvalRecord:
     import msgspec
 
-    from samedge.environment import environment
+    from samedge.machine.environment import environment
 
     rows: list[dict[str, Any]] | None = None
     if instances:

@@ -15,8 +15,8 @@ from samedge.cli.image_options import images_and_bundle
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.everything import AutomaticMask, EverythingConfig
-    from samedge.predictor import Predictor
+    from samedge.predict.everything import AutomaticMask, EverythingConfig
+    from samedge.predict.predictor import Predictor
     from samedge.types import Size
 
 EPILOG = """\b
@@ -90,8 +90,8 @@ def everything(
     Settings and defaults are those of SAM's automatic mask generator, but for thresholds of the
     embedded model, which rates its masks lower.
     """
-    from samedge.everything import EverythingConfig
-    from samedge.subjects import open_predictor
+    from samedge.evaluation.subjects import open_predictor
+    from samedge.predict.everything import EverythingConfig
 
     files = _files(images, output_path, file_format)
     opened, _ = open_predictor(
@@ -142,10 +142,10 @@ def _one(
     file_format: str,
 ) -> dict[str, Any]:
     """Segment one image, write its file, and return its document."""
-    from samedge import everything as library
-    from samedge.images import load_image
-    from samedge.mask_files import save_picture, write_json
-    from samedge.overlay import draw_masks
+    from samedge.formats.mask_files import save_picture, write_json
+    from samedge.pixels.images import load_image
+    from samedge.pixels.overlay import draw_masks
+    from samedge.predict import everything as library
 
     image = load_image(path)
     size = image.shape[0], image.shape[1]
@@ -165,8 +165,8 @@ def _one(
 def _file_document(
     path: Path, size: Size, masks: Sequence[AutomaticMask], file_format: str
 ) -> dict[str, Any]:
-    from samedge.everything import sam_document
-    from samedge.mask_files import coco_document
+    from samedge.formats.mask_files import coco_document
+    from samedge.predict.everything import sam_document
 
     if file_format == "sam":
         return sam_document(path.name, size, masks)

@@ -12,9 +12,9 @@ from samedge.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.ane import AneReport
-    from samedge.bundle import Bundle
-    from samedge.manifest import Manifest
+    from samedge.bundle.bundle import Bundle
+    from samedge.bundle.manifest import Manifest
+    from samedge.inspection.ane import AneReport
 
 EPILOG = """\b
 Examples:
@@ -32,14 +32,14 @@ def inspect(out: output.Output, *, bundle: Path) -> None:
     Reads the manifest only, and of Core ML graphs what would leave the Neural Engine or pad there;
     `samedge verify` checks hashes and results.
     """
-    from samedge.bundle import Bundle
+    from samedge.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle, verify=False)
     manifest = opened.manifest
     reports = _neural_engine(opened)
     document: dict[str, Any] = {"path": str(bundle), "bundle": manifest}
     if reports:
-        from samedge.ane import summary
+        from samedge.inspection.ane import summary
 
         document["neural_engine"] = {role: summary(report) for role, report in reports.items()}
     tables = [*_plan(manifest), *_lint_tables(reports)]
@@ -135,8 +135,8 @@ def _plan(manifest: Manifest) -> list[Table | str]:
 
 def _neural_engine(bundle: Bundle) -> dict[str, AneReport]:
     """The lint of each Core ML graph, by role; nothing where their files cannot be read."""
-    from samedge.ane import lint_package
     from samedge.errors import BackendUnavailableError
+    from samedge.inspection.ane import lint_package
 
     graphs = [a for a in bundle.manifest.artifacts if a.format == "coreml"]
     try:

@@ -67,7 +67,7 @@ def _parameters(entry: ModelEntry) -> int | None:
 
 
 def _sha256(entry: ModelEntry) -> str:
-    from samedge.manifest import file_hash
+    from samedge.bundle.manifest import file_hash
 
     return entry.sha256 or file_hash(entry.path)
 

@@ -10,7 +10,7 @@ import click
 from samedge.cli import output
 
 if TYPE_CHECKING:
-    from samedge.roofline import GraphCost
+    from samedge.inspection.roofline import GraphCost
 
 EPILOG = """\b
 Examples:
@@ -28,10 +28,10 @@ def roofline(out: output.Output, *, bundle: Path) -> None:
     A bound is arithmetic over each module's published dense peaks; how much slower a real engine
     is, only `samedge bench` on the device can tell.
     """
-    from samedge.bundle import Bundle
+    from samedge.bundle.bundle import Bundle
     from samedge.errors import IncompatibleArtifactError
-    from samedge.hardware import HARDWARE
-    from samedge.roofline import PEERS, bounds, graph_cost
+    from samedge.inspection.roofline import PEERS, bounds, graph_cost
+    from samedge.machine.hardware import HARDWARE
 
     opened = Bundle.open(bundle)
     costs: dict[str, GraphCost] = {}

@@ -16,9 +16,9 @@ from samedge.cli.prompt_types import BOX, POINT
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.manifest import Manifest
-    from samedge.predictor import Predictor
-    from samedge.segmentation import Segmentation
+    from samedge.bundle.manifest import Manifest
+    from samedge.predict.predictor import Predictor
+    from samedge.predict.segmentation import Segmentation
     from samedge.types import Prompt
 
 Numbers = tuple[float, ...]
@@ -97,7 +97,7 @@ def segment(
     All points are one prompt. Several boxes are a batch. A point and a box together are one prompt,
     and so is a mask with either.
     """
-    from samedge.segmentation import Destination, segment_image
+    from samedge.predict.segmentation import Destination, segment_image
 
     if text is not None:
         _refuse_text(text, bundle)
@@ -117,7 +117,7 @@ def segment(
 
 
 def _refuse_text(text: str, bundle: Path | None) -> None:
-    from samedge.bundle import Bundle, embedded_path
+    from samedge.bundle.bundle import Bundle, embedded_path
     from samedge.errors import PromptError
 
     model = Bundle.open(bundle or embedded_path(), verify=False).manifest.model.name
@@ -128,7 +128,7 @@ def _refuse_text(text: str, bundle: Path | None) -> None:
 
 
 def _open(bundle: Path | None, *, backend: str | None, device: str | None) -> Predictor:
-    from samedge.predictor import Predictor, load_default
+    from samedge.predict.predictor import Predictor, load_default
 
     if bundle is None:
         return load_default(backend=backend, device=device)
@@ -149,7 +149,7 @@ def _prompts(
     points: Sequence[Numbers], boxes: Sequence[Numbers], mask_path: Path | None
 ) -> list[Prompt]:
     """Points are one prompt; boxes are one each; points and a mask join the one box."""
-    from samedge.segmentation import mask_from_file
+    from samedge.predict.segmentation import mask_from_file
     from samedge.types import Prompt
 
     if not points and not boxes and mask_path is None:

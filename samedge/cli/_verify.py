@@ -11,7 +11,7 @@ import click
 from samedge.cli import output
 
 if TYPE_CHECKING:
-    from samedge.verification import Verification
+    from samedge.proof.verification import Verification
 
 EPILOG = """\b
 Examples:
@@ -47,7 +47,7 @@ def verify(
     Exit code 1: altered, or wrong answers to the canary. Exit code 3: its masks drift from the
     model's. Parity needs torch and the weights, and is left out where they are not at hand.
     """
-    from samedge.verification import verify_bundle
+    from samedge.proof.verification import verify_bundle
 
     with out.progress("Verifying", total=3) as advance:
         found = verify_bundle(

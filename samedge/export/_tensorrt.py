@@ -20,7 +20,7 @@ from samedge.export.islands import island_notes
 from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.export.tensorrt_graph import cast_bytes_first
 from samedge.export.tensorrt_precision import PRECISIONS, lower_precision
-from samedge.feeds import Bucket
+from samedge.pixels.prompts import Bucket
 from samedge.targets import Target
 from samedge.types import Precision
 

@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from samedge import _discovery
-from samedge.bundle import Bundle
-from samedge.calibration.accuracy import Accuracy
-from samedge.calibration.dataset import CalibrationSet
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import ModelRecord, ParityRecord
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph
-from samedge.feeds import Bucket
-from samedge.manifest import ModelRecord, ParityRecord
 from samedge.models.sam import PromptableModel
+from samedge.pixels.prompts import Bucket
+from samedge.proof.accuracy import Accuracy
+from samedge.proof.photos import CalibrationSet
 from samedge.records import ExportRecord
 from samedge.targets import Target
 from samedge.types import WEIGHTS_ONLY, Precision

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from samedge.calibration.accuracy import Accuracy
+from samedge.proof.accuracy import Accuracy
 from samedge.types import Precision
 
 

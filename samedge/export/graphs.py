@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samedge.bundle.manifest import TensorRecord
 from samedge.export.deployed import DeployedDecoder
-from samedge.feeds import Bucket
-from samedge.manifest import TensorRecord
 from samedge.models.prompt_encoder import GridEncoding
 from samedge.models.sam import PaintedSam, PromptableModel, Sam
 from samedge.models.windows import Constant, GridBlock
+from samedge.pixels.prompts import Bucket
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 _FIXED: DynamicAxes = MappingProxyType({})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.errors import BundleError
-from samedge.roofline import graph_cost
+from samedge.inspection.roofline import graph_cost
 from samedge.types import Precision
 
 _MOVES = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear", "Constant"})

@@ -11,9 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from samedge.bundle_writer import BundleWriter
-from samedge.calibration.accuracy import Reference
-from samedge.calibration.dataset import PHOTOS, load_calibration
+from samedge.bundle.writer import BundleWriter
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import (
     BundleError,
@@ -25,9 +23,11 @@ from samedge.export.base import DIALECTS, ExportRequest, ExportResult, Progress
 from samedge.export.proof import Checked, Rules, checked
 from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
-from samedge.feeds import Bucket
 from samedge.models.sam import PromptableModel
-from samedge.predictor import Predictor
+from samedge.pixels.prompts import Bucket
+from samedge.predict.predictor import Predictor
+from samedge.proof.accuracy import Reference
+from samedge.proof.photos import PHOTOS, load_calibration
 from samedge.targets import Target
 from samedge.targets import target as target_named
 from samedge.types import Precision
@@ -67,7 +67,7 @@ def export(
         gate: refuse a bundle whose masks drift from the model's; otherwise only record it.
         max_drop: mean IoU that a precision below fp32 may lose (box prompts; clicks twice that);
             for fp32 how far the mean mask IoU may fall below 1. ``None`` takes the limits of
-            :mod:`samedge.calibration.accuracy` and :mod:`samedge.calibration.parity`.
+            :mod:`samedge.proof.accuracy` and :mod:`samedge.proof.parity`.
         images: folder of photos to compare on; ``None`` takes the calibration set's, or those that
             come with samedge.
         calibration: folder or COCO file of images to calibrate and to measure accuracy on; ``None``

@@ -9,27 +9,27 @@ from typing import Any
 
 import msgspec
 
-from samedge.bundle import Bundle
-from samedge.bundle_writer import BundleWriter
-from samedge.calibration import parity
-from samedge.calibration.accuracy import MAX_DROP, Accuracy, Reference, compare
-from samedge.calibration.plan import FLOATS
-from samedge.canary import (
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.canary import (
     MIN_COSINE,
     MIN_COSINE_QUANTIZED,
     Canary,
     check_canary,
     record_canary,
 )
+from samedge.bundle.manifest import Manifest, ParityRecord
+from samedge.bundle.writer import BundleWriter
+from samedge.calibration.plan import FLOATS
 from samedge.errors import CalibrationError, ExportError
 from samedge.export import staging
 from samedge.export.base import ExportRequest, ExportResult
-from samedge.export.reference import TorchReference
 from samedge.export.sources import read_photos
-from samedge.feeds import fitting_bucket
-from samedge.manifest import Manifest, ParityRecord
-from samedge.opening import open_graph
-from samedge.predictor import Predictor
+from samedge.pixels.prompts import fitting_bucket
+from samedge.predict.opening import open_graph
+from samedge.predict.predictor import Predictor
+from samedge.proof import parity
+from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare
+from samedge.proof.reference import TorchReference
 from samedge.runtimes.base import Backend
 from samedge.types import Precision
 

@@ -10,12 +10,12 @@ import msgspec
 
 from samedge.calibration import base as quantizers
 from samedge.calibration.base import Converted
-from samedge.calibration.dataset import FEW_IMAGES, load_calibration
 from samedge.calibration.plan import PrecisionPlan, check_modules, default_plan, load_plan
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
-from samedge.export.reference import TorchReference
 from samedge.models.zoo import WEIGHTS
+from samedge.proof.photos import FEW_IMAGES, load_calibration
+from samedge.proof.reference import TorchReference
 from samedge.types import Array, Precision
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from samedge.bundle.manifest import ModelRecord, file_hash
 from samedge.errors import ExportError
 from samedge.export.base import Progress
-from samedge.images import load_image
-from samedge.manifest import ModelRecord, file_hash
 from samedge.models import zoo
 from samedge.models.sam import PromptableModel
+from samedge.pixels.images import load_image
 from samedge.types import Array
 
 _PHOTOS = Path(__file__).parents[1] / "data" / "photos"

@@ -8,12 +8,12 @@ from typing import Any
 
 from samedge import runtimes
 from samedge._version import __version__
-from samedge.bundle import Bundle
-from samedge.bundle_writer import BundleWriter
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import SCHEMA, ArtifactRecord, Manifest, Preprocessing, bundle_id
+from samedge.bundle.writer import BundleWriter
 from samedge.export import base
 from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.quantization import plan_of
-from samedge.manifest import SCHEMA, ArtifactRecord, Manifest, Preprocessing, bundle_id
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
 from samedge.types import Precision

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from samedge import metrics
 from samedge.errors import SamedgeError
-from samedge.images import load_image
-from samedge.overlay import draw_masks
+from samedge.pixels import metrics
+from samedge.pixels.images import load_image
+from samedge.pixels.overlay import draw_masks
+from samedge.pixels.rle import mask_from_rle
 from samedge.records import EvalRecord, Example, ExampleMask, Subject
 from samedge.report.overview import Overview, dataset_key
-from samedge.rle import mask_from_rle
 from samedge.types import Array
 
 _SIDE = 300

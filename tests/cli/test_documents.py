@@ -18,10 +18,11 @@ import pytest
 from msgspec import Meta, Struct
 from PIL import Image
 
-from samedge import bench as library
-from samedge import doctor, records, runtimes
-from samedge.bench import Effort
-from samedge.rle import mask_from_rle, rle_from_mask
+from samedge import records, runtimes
+from samedge.benchmark import bench as library
+from samedge.benchmark.bench import Effort
+from samedge.inspection import doctor
+from samedge.pixels.rle import mask_from_rle, rle_from_mask
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
 from tests.toys import records as toys
 
@@ -330,7 +331,7 @@ def test_the_fix_of_a_broken_backend_names_an_extra_that_exists(name: str) -> No
 def test_doctor_warns_in_words_too(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     versions = {"onnx": "1.20.1", "torch": "2.5.0"}
-    monkeypatch.setattr("samedge.environment.package_versions", lambda: versions)
+    monkeypatch.setattr("samedge.machine.environment.package_versions", lambda: versions)
     found = parsed(Doctor, "doctor", "--backend", "onnxruntime")
     assert [warned.name for warned in found.warnings] == [
         "torch-weights-only",

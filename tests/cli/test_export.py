@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge.bundle import Bundle
-from samedge.manifest import file_hash
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import file_hash
 from samedge.records import read
 from samedge.runtimes import get
 from tests.cli.conftest import invoke
@@ -97,7 +97,7 @@ def test_the_bundle_segments(exported: tuple[Path, Any], photo: Path) -> None:
 def test_drift_is_exit_code_3_and_no_bundle(
     checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.calibration import parity
+    from samedge.proof import parity
 
     monkeypatch.setattr(parity, "_iou", lambda a, b: a.any(axis=(1, 2)) * 0.5)
     bundle = tmp_path / "bundle"
@@ -129,7 +129,7 @@ def test_verify_measures_parity_again(exported: tuple[Path, Any], checkpoint: Pa
 def test_verify_past_the_gate_is_exit_code_3(
     exported: tuple[Path, Any], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.calibration import parity
+    from samedge.proof import parity
 
     monkeypatch.setattr(parity, "_iou", lambda a, b: a.any(axis=(1, 2)) * 0.5)
     result = invoke("verify", exported[0], "--checkpoint", checkpoint)
@@ -174,7 +174,7 @@ def test_verify_finds_a_device_that_computes_something_else(tmp_path: Path) -> N
 
 
 def test_verify_with_another_checkpoint(tmp_path: Path) -> None:
-    from samedge.manifest import ModelRecord
+    from samedge.bundle.manifest import ModelRecord
 
     model = ModelRecord(name="toy", licence="", origin="", checkpoint_sha256="0" * 64)
     write_bundle(tmp_path / "toy", model=model)

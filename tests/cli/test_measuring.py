@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge import bench as library
-from samedge.bench import Effort
-from samedge.bundle import Bundle, embedded_path
-from samedge.everything import MODEL_THRESHOLDS, EverythingConfig
-from samedge.rle import mask_from_rle, rle_from_mask
-from samedge.subjects import runs_on
+from samedge.benchmark import bench as library
+from samedge.benchmark.bench import Effort
+from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.evaluation.subjects import runs_on
+from samedge.pixels.rle import mask_from_rle, rle_from_mask
+from samedge.predict.everything import MODEL_THRESHOLDS, EverythingConfig
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
 
 

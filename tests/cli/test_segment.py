@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge.bundle import Bundle
-from samedge.predictor import Predictor
-from samedge.rle import mask_from_rle
+from samedge.bundle.bundle import Bundle
+from samedge.pixels.rle import mask_from_rle
+from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from samedge import doctor, runtimes
-from samedge.manifest import file_hash
+from samedge import runtimes
+from samedge.bundle.manifest import file_hash
+from samedge.inspection import doctor
 from samedge.models import zoo
 from samedge.runtimes.base import Probe
 from samedge.targets import TARGETS

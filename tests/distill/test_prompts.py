@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from samedge import metrics
 from samedge.distill.prompts import (
     PromptConfig,
     boxes_from_masks,
@@ -16,6 +15,7 @@ from samedge.distill.prompts import (
     random_points,
     refine_prompts,
 )
+from samedge.pixels import metrics
 
 SIZE = 64
 

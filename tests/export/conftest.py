@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from samedge.bundle.manifest import ModelRecord
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
-from samedge.manifest import ModelRecord
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.painted import PaintedConfig, PaintedDecoder
 from samedge.models.sam import PaintedSam, PatchEncoder, Sam, tiny_sam

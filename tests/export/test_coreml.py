@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from samedge.ane import lint_package
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import BackendUnavailableError, ExportError
 from samedge.export._coreml import EXPORTER
@@ -25,9 +24,10 @@ from samedge.export.coreml.modules import module_names
 from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, folded
 from samedge.export.pipeline import export
+from samedge.inspection.ane import lint_package
 from samedge.models.sam import PaintedSam, Sam
 from samedge.models.spec import ModelSpec
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND
 from samedge.runtimes.mil.package import read_package
 from samedge.runtimes.mil.program import Function

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samedge.ane import lint_package
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.errors import ExportError, TensorMismatchError, UnknownNameError
 from samedge.export import base
@@ -16,9 +15,10 @@ from samedge.export._coreml import EXPORTER
 from samedge.export.base import ExportRequest
 from samedge.export.coreml.options import read_layout
 from samedge.export.pipeline import export
+from samedge.inspection.ane import lint_package
 from samedge.models.sam import PaintedSam
-from samedge.opening import open_graph
-from samedge.predictor import Predictor
+from samedge.predict.opening import open_graph
+from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND
 from samedge.runtimes.mil.package import read_package
 from samedge.runtimes.mil.program import Function

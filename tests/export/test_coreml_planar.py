@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from samedge.ane import lint_package
 from samedge.export.coreml.conversion import convert
 from samedge.export.coreml.planar import (
     PlanarDecoderGraph,
@@ -18,6 +17,7 @@ from samedge.export.coreml.planar import (
     planar_decoder,
 )
 from samedge.export.graphs import DecoderGraph, folded
+from samedge.inspection.ane import lint_package
 from samedge.models.painted import PaintedConfig, PaintedDecoder
 from samedge.models.sam import PaintedSam, PatchEncoder, PromptableModel, Sam, tiny_sam
 from tests.models.conftest import fill

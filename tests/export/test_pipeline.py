@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import samedge.export
-from samedge.bundle import Bundle
+from samedge.bundle.bundle import Bundle
 from samedge.errors import BundleError, ExportError, UnknownNameError
 from samedge.export import base
 from samedge.export._onnx import OnnxExporter
@@ -20,7 +20,7 @@ from samedge.export.pipeline import export
 from samedge.export.sources import MAX_PHOTOS, photo_paths
 from samedge.models.sam import PaintedSam, Sam
 from samedge.models.spec import ModelSpec
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
 from samedge.records import ExportRecord
 from samedge.types import Prompt
 
@@ -118,7 +118,7 @@ def test_an_interrupt_leaves_what_was_there(
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("samedge.calibration.parity.measure", stop)
+    monkeypatch.setattr("samedge.proof.parity.measure", stop)
     with pytest.raises(error):
         export(sam, "cpu", output=output)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -139,7 +139,7 @@ def test_a_native_failure_names_graph_and_format(
 def test_without_the_gate_it_is_recorded(
     sam: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.calibration import parity
+    from samedge.proof import parity
 
     strict = parity.Gate(
         mask_iou_mean=1.1, mask_iou_p05=1.1, embedding_cosine=1.1, logit_error=-1.0

@@ -10,7 +10,7 @@ import torch
 import samedge
 from samedge.export.pipeline import export
 from samedge.models.sam import Sam
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 
 

@@ -9,24 +9,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from samedge.bundle import Bundle
-from samedge.calibration import parity
-from samedge.calibration.accuracy import Accuracy, AccuracyRow
-from samedge.calibration.dataset import load_calibration
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.canary import MIN_COSINE_QUANTIZED
+from samedge.bundle.manifest import ModelRecord
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.trial import quantizer_for
-from samedge.canary import MIN_COSINE_QUANTIZED
 from samedge.errors import CalibrationError, GateError
 from samedge.export import choice, pipeline, proof, staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.export.quantization import check_plan, plan_of
 from samedge.export.sources import photo_paths
-from samedge.manifest import ModelRecord
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.sam import PaintedSam
 from samedge.models.zoo import WEIGHTS
+from samedge.proof import parity
+from samedge.proof.accuracy import Accuracy, AccuracyRow
+from samedge.proof.photos import load_calibration
 from samedge.targets import target
 from samedge.types import Precision
 

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from samedge.calibration import accuracy as gate
-from samedge.calibration import base, parity, search, sensitivity
-from samedge.calibration.accuracy import Accuracy, AccuracyRow
-from samedge.calibration.dataset import CalibrationSet, load_calibration
+from samedge.calibration import base, search, sensitivity
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.search import find_plan
 from samedge.calibration.trial import RoleFeeds, quantized_predictor, quantizer_for
 from samedge.cli import cli
 from samedge.errors import CalibrationError
 from samedge.export.base import ExportResult
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
+from samedge.proof import accuracy as gate
+from samedge.proof import parity
+from samedge.proof.accuracy import Accuracy, AccuracyRow
+from samedge.proof.photos import CalibrationSet, load_calibration
 
 pytest.importorskip("onnxruntime")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samedge.calibration.dataset import load_calibration
+from samedge.bundle.manifest import ModelRecord
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.export import base
 from samedge.export.absorbed import HeadProjections
@@ -19,9 +19,9 @@ from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph
 from samedge.export.quantization import feeds_of
 from samedge.export.signs import fold_signs, looked_at, make_unimodal
-from samedge.manifest import ModelRecord
 from samedge.models.mask_decoder import Attention
 from samedge.models.sam import Sam, tiny_sam
+from samedge.proof.photos import load_calibration
 from samedge.targets import target
 from samedge.types import Array, Precision
 

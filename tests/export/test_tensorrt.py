@@ -15,9 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from samedge import runtimes
-from samedge.bundle import Bundle
-from samedge.calibration.accuracy import Accuracy, AccuracyRow
-from samedge.calibration.dataset import PHOTOS, CalibrationSet
+from samedge.bundle.bundle import Bundle
 from samedge.cli._build import COMMAND
 from samedge.errors import BackendUnavailableError, ExportError
 from samedge.export import base, pipeline, proof
@@ -27,7 +25,9 @@ from samedge.export.pipeline import export
 from samedge.export.sources import photo_paths
 from samedge.export.tensorrt_rules import violations
 from samedge.models.sam import PaintedSam, PromptableModel, Sam
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
+from samedge.proof.accuracy import Accuracy, AccuracyRow
+from samedge.proof.photos import PHOTOS, CalibrationSet
 from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.runtimes.tensorrt.engines import buckets_from
@@ -181,7 +181,7 @@ def test_the_bundle_passes_with_the_reference_and_says_how_to_open_it(
 
 @pytest.mark.slow
 def test_the_reference_opens_the_bundle_anywhere(bundle: ExportResult) -> None:
-    from samedge.images import load_image
+    from samedge.pixels.images import load_image
     from samedge.types import Prompt
 
     photo = load_image(PHOTOS / "coffee.jpg")

@@ -22,7 +22,7 @@ from samedge.errors import (
     TensorMismatchError,
     UnknownNameError,
 )
-from samedge.predictor import Predictor
+from samedge.predict.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, Progress

@@ -18,10 +18,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from samedge._version import __version__
-from samedge.bundle import Bundle, Manifest, ModelRecord, Preprocessing, TensorRecord
-from samedge.bundle_writer import BundleWriter
-from samedge.canary import record_canary
-from samedge.manifest import SCHEMA
+from samedge.bundle.bundle import Bundle, Manifest, ModelRecord, Preprocessing, TensorRecord
+from samedge.bundle.canary import record_canary
+from samedge.bundle.manifest import SCHEMA
+from samedge.bundle.writer import BundleWriter
 from samedge.runtimes.base import Backend
 
 SIDE = 64

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from samedge import latency, records, rle
+from samedge import records
+from samedge.benchmark import latency
+from samedge.pixels import rle
 from samedge.records import (
     BenchRecord,
     DatasetRecord,

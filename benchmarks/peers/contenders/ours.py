@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samedge.everything import segment_everything
-from samedge.predictor import Predictor
+from samedge.predict.everything import segment_everything
+from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 
 

@@ -30,7 +30,7 @@ from samedge.export.coreml.library import coremltools, quiet
 from samedge.export.coreml.modules import module_lookup, module_names
 from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import Graph
-from samedge.feeds import Bucket
+from samedge.pixels.prompts import Bucket
 from samedge.runtimes.mil.package import read_package
 
 IMAGE = "image"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, UnknownNameError
-from samedge.feeds import Bucket
+from samedge.pixels.prompts import Bucket
 from samedge.types import Precision
 
 MinimumOs = Literal["iOS16", "iOS17", "iOS18"]

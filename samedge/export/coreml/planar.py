@@ -8,8 +8,8 @@ from samedge.errors import ExportError
 from samedge.export.coreml.painted import PlanarPaintedDecoder
 from samedge.export.coreml.two_way import PlanarSamDecoder
 from samedge.export.graphs import DecoderGraph, Graph
-from samedge.feeds import Bucket
 from samedge.models.sam import PaintedSam, PromptableModel, Sam
+from samedge.pixels.prompts import Bucket
 
 _POINTS = ("point_coords", "point_labels")
 _REST = ("image_embeddings", "mask_input", "has_mask_input")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from samedge.bundle import Bundle
+from samedge.bundle.bundle import Bundle
 from samedge.errors import IncompatibleArtifactError
 from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
 from samedge.runtimes.tensorrt.builder import BuildJob

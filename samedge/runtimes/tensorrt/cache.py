@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from samedge._cache import cache_folder
+from samedge.bundle.manifest import file_hash
 from samedge.errors import InferenceError
-from samedge.manifest import file_hash
 
 MAGIC = b"samedge-engine/1 "
 _DIGEST_LENGTH = 16

@@ -14,7 +14,7 @@ import filelock
 
 from samedge._cache import cache_folder
 from samedge.errors import BackendUnavailableError, OptionError
-from samedge.feeds import Bucket
+from samedge.pixels.prompts import Bucket
 from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
 from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.runtimes.tensorrt.cache import EngineKey, find_engine, graph_hash, keep_engine

@@ -1,0 +1,1 @@
+"""Latency of every stage, in fresh processes, by rules."""

@@ -1,0 +1,1 @@
+"""The folder that leaves export: manifest, artifacts, hashes and canary."""

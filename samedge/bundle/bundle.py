@@ -1,0 +1,233 @@
+"""A bundle: the folder (or stored-only zip) that holds a model for one device, with its proof.
+
+This module owns the verified load; :mod:`samedge.bundle.manifest` the schema, which can be
+imported from here too, and :mod:`samedge.bundle.writer` the one-rename commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from samedge._cache import cache_folder
+from samedge.bundle import _archive, _commit
+from samedge.bundle.canary import FILE_NAME as CANARY_NAME
+from samedge.bundle.canary import Canary
+from samedge.bundle.manifest import MANIFEST_NAME, combined_hash, decode_manifest, file_hash
+from samedge.bundle.manifest import SCHEMA as SCHEMA
+from samedge.bundle.manifest import ArtifactRecord as ArtifactRecord
+from samedge.bundle.manifest import Manifest as Manifest
+from samedge.bundle.manifest import ModelRecord as ModelRecord
+from samedge.bundle.manifest import ParityRecord as ParityRecord
+from samedge.bundle.manifest import Preprocessing as Preprocessing
+from samedge.bundle.manifest import TensorRecord as TensorRecord
+from samedge.errors import BundleError
+
+
+class Bundle:
+    """An opened bundle, its hashes verified.
+
+    Attributes:
+        path: what was opened: a folder or a ``.samedge`` file.
+        folder: where the artifacts lie.
+        manifest: the content of ``bundle.json``.
+    """
+
+    def __init__(self, path: Path, folder: Path, manifest: Manifest) -> None:
+        self.path, self.folder, self.manifest = path, folder, manifest
+        self._stamps = {name: _stamp(folder / name) for name in _all_files(manifest)}
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
+        """Open a bundle.
+
+        A ``.samedge`` file is unpacked into the user's cache once; its hashes are verified there
+        every time, as a folder's are.
+
+        Args:
+            path: the folder or the ``.samedge`` file.
+            verify: hash every artifact and compare with the manifest. Without it only the
+                manifest is checked, and that the files exist.
+
+        Raises:
+            BundleError: missing, incomplete, altered, or a manifest that does not hold together.
+            IncompatibleArtifactError: written by a newer samedge.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return cls._open_folder(path, path, verify=verify)
+        if not path.is_file():
+            raise BundleError(
+                f"There is no bundle at {path}: export one with "
+                f"`samedge export --target TARGET -o {path}`."
+            )
+        return cls._open_archive(path, verify=verify)
+
+    @classmethod
+    def _open_folder(cls, path: Path, folder: Path, *, verify: bool) -> Bundle:
+        data = _read_manifest(path, folder)
+        while True:
+            manifest = decode_manifest(data, path)
+            try:
+                bundle = cls(path, folder, manifest)
+                if verify:
+                    verify_files(bundle)
+                return bundle
+            except (BundleError, OSError) as error:
+                # A writer may have exchanged the folder between the manifest and the artifacts:
+                # then there is a new manifest, and its bundle is whole.
+                again = _read_manifest(path, folder)
+                if again != data:
+                    data = again
+                elif isinstance(error, BundleError):
+                    raise
+                else:
+                    raise BundleError(f"{path} cannot be read: {error}.") from error
+
+    @classmethod
+    def _open_archive(cls, path: Path, *, verify: bool) -> Bundle:
+        data = _archive.read_member(path, MANIFEST_NAME)
+        manifest = decode_manifest(data, path)
+        key = f"{manifest.id}-{hashlib.sha256(data).hexdigest()[:16]}"
+        folder = cache_folder("bundles") / key
+        if folder.is_dir():
+            try:
+                return cls._open_folder(path, folder, verify=verify)
+            except BundleError:
+                pass  # the cache is damaged: unpack again
+        with _commit.temporary_beside(folder) as temporary:
+            _archive.unpack(path, temporary, names=[MANIFEST_NAME, *_all_files(manifest)])
+            cls._open_folder(path, temporary, verify=verify)
+            _commit.commit(temporary, folder)
+        return cls._open_folder(path, folder, verify=False)
+
+    @property
+    def id(self) -> str:
+        """Short hash over the artifacts: same id, same masks."""
+        return self.manifest.id
+
+    def artifact(self, role: str) -> ArtifactRecord:
+        """The artifact with a role, such as ``encoder``.
+
+        Raises:
+            BundleError: the bundle has none; the message lists what it has.
+        """
+        for record in self.manifest.artifacts:
+            if record.role == role:
+                return record
+        roles = ", ".join(record.role for record in self.manifest.artifacts) or "nothing"
+        raise BundleError(
+            f"{self.path} has no {role}, only {roles}: export the bundle again with samedge."
+        )
+
+    def artifact_path(self, role: str) -> Path:
+        """Where the artifact with a role lies, to be opened now.
+
+        Raises:
+            BundleError: there is none, or its files changed since the bundle was opened.
+        """
+        record = self.artifact(role)
+        for name in record.files:
+            if _stamp(self.folder / name) != self._stamps[name]:
+                raise BundleError(
+                    f"{self.folder / name} changed since the bundle was opened: open it again."
+                )
+        return self.folder / record.path
+
+    def canary(self) -> Canary | None:
+        """The two pictures with known answers; ``None`` where the bundle has none.
+
+        Raises:
+            BundleError: the file is damaged.
+        """
+        if self.manifest.canary_sha256 is None:
+            return None
+        return Canary.from_bytes((self.folder / CANARY_NAME).read_bytes())
+
+
+def embedded_path(name: str = "samedge-nano") -> Path:
+    """The bundle that comes inside the samedge package, for the plain processor.
+
+    Args:
+        name: ``samedge-nano``.
+
+    Raises:
+        BundleError: this installation carries none.
+    """
+    folder = Path(__file__).parents[1] / "data" / f"{name.removeprefix('samedge-')}-cpu"
+    if (folder / MANIFEST_NAME).is_file():
+        return folder
+    raise BundleError(
+        f"This installation of samedge carries no embedded model {name!r}: name a bundle "
+        "(--bundle DIR), or export one with `samedge export --target cpu --checkpoint FILE`."
+    )
+
+
+def bundle_path(name: str | None) -> Path:
+    """Where a bundle lies that is named by its path or, as ``samedge-nano``, by an embedded model.
+
+    Args:
+        name: a path goes before a model's name; ``None`` is the embedded model.
+
+    Raises:
+        BundleError: this installation carries no such model.
+    """
+    if name is None:
+        return embedded_path()
+    path = Path(name)
+    return path if path.exists() or not name.startswith("samedge-") else embedded_path(name)
+
+
+def _all_files(manifest: Manifest) -> list[str]:
+    files = [name for record in manifest.artifacts for name in record.files]
+    return files + [CANARY_NAME] * (manifest.canary_sha256 is not None)
+
+
+def _read_manifest(path: Path, folder: Path) -> bytes:
+    try:
+        return (folder / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path} holds no readable {MANIFEST_NAME} ({error.strerror}), so it is no bundle: "
+            "check the path, or export it again."
+        ) from error
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced.
+
+    Raises:
+        BundleError: it is missing, a link or no file.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(
+            f"{path} is missing or not a plain file, and the manifest names it: fetch or export "
+            "the bundle again."
+        )
+    state = path.stat()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def verify_files(bundle: Bundle) -> None:
+    """Hash every file of a bundle and compare with its manifest.
+
+    Raises:
+        BundleError: a file was altered.
+    """
+    for record in bundle.manifest.artifacts:
+        measured = {name: file_hash(bundle.folder / name) for name in record.files}
+        for name, digest in measured.items():
+            _compare_hash(bundle.path, name, digest, record.files[name])
+        _compare_hash(bundle.path, record.path, combined_hash(record.path, measured), record.sha256)
+    if bundle.manifest.canary_sha256 is not None:
+        digest = file_hash(bundle.folder / CANARY_NAME)
+        _compare_hash(bundle.path, CANARY_NAME, digest, bundle.manifest.canary_sha256)
+
+
+def _compare_hash(path: Path, name: str, measured: str, expected: str) -> None:
+    if measured != expected:
+        raise BundleError(
+            f"{path}: {name} has SHA-256 {measured[:16]}..., the manifest says {expected[:16]}...: "
+            "the file was altered, cut short, or belongs to another bundle. Fetch or export the "
+            "bundle again."
+        )

@@ -1,0 +1,167 @@
+"""Building a bundle under a temporary name, and putting it in place by one rename."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from samedge.bundle import _archive, _commit
+from samedge.bundle.bundle import Bundle, verify_files
+from samedge.bundle.canary import FILE_NAME as CANARY_NAME
+from samedge.bundle.canary import Canary
+from samedge.bundle.manifest import (
+    MANIFEST_NAME,
+    ArtifactRecord,
+    Manifest,
+    TensorRecord,
+    bundle_id,
+    combined_hash,
+    decode_manifest,
+    file_hash,
+)
+from samedge.errors import BundleError
+
+
+class BundleWriter:
+    """Builds a bundle under a temporary name and puts it in place by one rename.
+
+    A context manager: leaving it without :meth:`commit`, by an error or an interrupt, leaves
+    nothing behind, and what was at the destination stays.
+
+    Attributes:
+        destination: the folder, or the ``.samedge`` file, to be.
+        folder: where the files of the new bundle go; valid inside the ``with`` block.
+    """
+
+    def __init__(self, destination: str | Path) -> None:
+        self.destination = Path(destination)
+        self.folder = self.destination  # replaced on entry
+        self._stack = ExitStack()
+
+    def __enter__(self) -> BundleWriter:
+        _check_replaceable(self.destination)
+        self.folder = self._stack.enter_context(_commit.temporary_beside(self.destination))
+        self.folder.mkdir()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def artifact(
+        self,
+        role: str,
+        path: str,
+        *,
+        artifact_format: str,
+        precision: str,
+        inputs: Sequence[TensorRecord],
+        outputs: Sequence[TensorRecord],
+        extra_files: Iterable[str] = (),
+        options: Mapping[str, Any] | None = None,
+        device: str | None = None,
+    ) -> ArtifactRecord:
+        """Describe a graph that lies in :attr:`folder`.
+
+        Args:
+            role: ``encoder``, ``decoder`` or another role.
+            path: what the backend opens, relative to :attr:`folder`: a file, or a folder such as
+                an ``.mlpackage``.
+            artifact_format: name of the format.
+            precision: what it computes in.
+            inputs: specs of the graph's inputs.
+            outputs: specs of the graph's outputs.
+            extra_files: files that belong to it, such as the ``.bin`` beside an ``.xml``.
+            options: given to ``Backend.open`` beside the bundle's.
+            device: where this file alone runs; ``None``: on the bundle's device.
+
+        Raises:
+            BundleError: a file is missing.
+        """
+        files = _hashed_files(self.folder, [path, *extra_files])
+        return ArtifactRecord(
+            role=role,
+            path=path,
+            bytes=sum((self.folder / name).stat().st_size for name in files),
+            sha256=combined_hash(path, files),
+            format=artifact_format,
+            precision=precision,
+            inputs=list(inputs),
+            outputs=list(outputs),
+            files=files,
+            options=dict(options or {}),
+            device=device,
+        )
+
+    def commit(self, manifest: Manifest, *, canary: Canary | None = None) -> Bundle:
+        """Write manifest and canary, check the whole bundle, and put it in place.
+
+        Args:
+            manifest: its ``id`` and ``canary_sha256`` are filled in here.
+            canary: the two pictures with known answers.
+
+        Raises:
+            BundleError: the manifest does not fit the files, or the destination is something else
+                than a bundle.
+        """
+        changes: dict[str, Any] = {"id": bundle_id(manifest.artifacts)}
+        if canary is not None:
+            data = canary.to_bytes()
+            (self.folder / CANARY_NAME).write_bytes(data)
+            changes["canary_sha256"] = hashlib.sha256(data).hexdigest()
+        complete = msgspec.structs.replace(manifest, **changes)
+        text = msgspec.json.format(msgspec.json.encode(complete), indent=2) + b"\n"
+        (self.folder / MANIFEST_NAME).write_bytes(text)
+        verify_files(Bundle(self.destination, self.folder, decode_manifest(text, self.destination)))
+        _check_replaceable(self.destination)
+        if self.destination.suffix == _archive.SUFFIX:
+            with _commit.temporary_beside(self.destination) as packed:
+                _archive.pack(self.folder, packed)
+                _commit.commit(packed, self.destination)
+        else:
+            _commit.commit(self.folder, self.destination)
+        return Bundle.open(self.destination, verify=False)
+
+
+def _hashed_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Hash by relative path, of files and of everything in folders."""
+    hashes: dict[str, str] = {}
+    for name in names:
+        path = folder / name
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in inside:
+            if not file.is_file():
+                raise BundleError(f"{file} is missing: write it before describing the artifact.")
+            hashes[file.relative_to(folder).as_posix()] = file_hash(file)
+    return hashes
+
+
+def _check_replaceable(destination: Path) -> None:
+    """Refuse to put a bundle over something that is none.
+
+    Raises:
+        BundleError: there is such a thing.
+    """
+    if destination.suffix == _archive.SUFFIX:
+        if destination.is_dir():
+            raise BundleError(f"{destination} is a folder, expected a file: name another one.")
+        return
+    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
+        raise BundleError(f"{destination} exists and is no folder: name another one.")
+    if destination.is_dir():
+        names = {entry.name for entry in destination.iterdir()}
+        if names and MANIFEST_NAME not in names:
+            raise BundleError(
+                f"{destination} holds other files and no {MANIFEST_NAME}, and is not overwritten: "
+                "name a new folder."
+            )

@@ -1,0 +1,243 @@
+"""Accuracy of masks against COCO-format ground truth, by the protocol of docs/accuracy-protocol.md.
+
+Class-agnostic: one prompt an instance, masks and ground truth at the image's original size. Several
+segmenters are evaluated in one pass over the images, on the very same prompts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from samedge.evaluation.ground_truth import GroundTruth, Instance, TruthImage
+from samedge.evaluation.protocols import PromptProtocol, answers
+from samedge.pixels import metrics
+from samedge.records import (
+    DatasetRecord,
+    EvalRecord,
+    EvalRow,
+    Example,
+    ExampleMask,
+    InstanceScore,
+    Subject,
+    subject_fields,
+)
+from samedge.types import Array, Masks, Prompt
+
+logger = logging.getLogger(__name__)
+
+_MASK_PIXELS_AT_ONCE = 100_000_000  # three masks a prompt, one byte a pixel
+_MOST_PROMPTS_AT_ONCE = 16
+
+
+class Segmenter(Protocol):
+    """What can be evaluated: a ``Predictor``, a baseline, or a model that is still in training."""
+
+    def encode(self, image: Array) -> Any:
+        """Embed one image, (H, W, 3) uint8 RGB."""
+
+    def decode_batch(
+        self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool = False
+    ) -> list[Masks]:
+        """Segment many prompts of one image."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A segmenter with the identity that its figures are filed under.
+
+    Attributes:
+        subject: bundle, backend and the like.
+        segmenter: what is evaluated.
+        boxes_only: leave out protocols that click.
+    """
+
+    subject: Subject
+    segmenter: Segmenter
+    boxes_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Everything that one run measured.
+
+    Attributes:
+        results: one row a candidate and protocol.
+        instances: the scores of every instance behind each row, in the same order as ``results``.
+        examples: best, median and worst instance of each protocol, as every candidate drew them.
+        dataset: what it was measured on.
+        seconds: how long it took.
+    """
+
+    results: list[EvalRow]
+    instances: list[list[InstanceScore]]
+    examples: list[Example]
+    dataset: DatasetRecord
+    seconds: float
+
+    def record(self) -> EvalRecord:
+        """The document of `samedge eval`, without per-instance rows."""
+        return EvalRecord(
+            dataset=self.dataset,
+            results=self.results,
+            examples=self.examples,
+            seconds=self.seconds,
+        )
+
+
+def evaluate(
+    candidates: Sequence[Candidate],
+    truth: GroundTruth,
+    *,
+    protocols: Sequence[PromptProtocol],
+    on_image: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score every candidate on every instance under every protocol.
+
+    Args:
+        candidates: what is compared; all see the same images and prompts, image by image.
+        truth: from ``load_ground_truth``.
+        protocols: from ``parse_protocols``.
+        on_image: called after each image with a remark for a progress bar.
+
+    Raises:
+        DatasetError: an image is missing or of the wrong size.
+    """
+    started = time.perf_counter()
+    scores: dict[tuple[int, str], list[InstanceScore]] = {
+        (index, protocol.name): []
+        for index, candidate in enumerate(candidates)
+        for protocol in _asked(candidate, protocols)
+    }
+    for image in truth.images:
+        for key, score in _score_image(candidates, image, protocols):
+            scores[key].append(score)
+        if on_image is not None:
+            on_image(_running_mean(scores))
+    rows = [_summarise(candidates[i].subject, name, found) for (i, name), found in scores.items()]
+    return Evaluation(
+        results=rows,
+        instances=list(scores.values()),
+        examples=_examples(rows, list(scores.values()), truth),
+        dataset=DatasetRecord(
+            path=str(truth.path),
+            images=len(truth.images),
+            instances=truth.instance_count,
+            skipped=truth.skipped,
+            images_dir=str(truth.images_dir),
+        ),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _asked(candidate: Candidate, protocols: Sequence[PromptProtocol]) -> tuple[PromptProtocol, ...]:
+    asked = tuple(p for p in protocols if not (p.clicks and candidate.boxes_only))
+    if len(asked) < len(protocols):
+        logger.warning("%s answers boxes only: clicks are left out", candidate.subject.bundle)
+    return asked
+
+
+def _running_mean(scores: Mapping[tuple[int, str], Sequence[InstanceScore]]) -> str:
+    (_, name), first = next(iter(scores.items()))
+    return f"{name} mIoU {np.mean([s.iou for s in first]):.3f}" if first else ""
+
+
+def _score_image(
+    candidates: Sequence[Candidate], image: TruthImage, protocols: Sequence[PromptProtocol]
+) -> Iterator[tuple[tuple[int, str], InstanceScore]]:
+    pixels = image.pixels()
+    embeddings = [candidate.segmenter.encode(pixels) for candidate in candidates]
+    for instances in _chunks(image):
+        for index, candidate in enumerate(candidates):
+            wanted = [p for p in protocols if not (p.clicks and candidate.boxes_only)]
+            decode = functools.partial(candidate.segmenter.decode_batch, embeddings[index])
+            for name, answer in answers(decode, instances, wanted):
+                yield (index, name), answer.score(image.name)
+
+
+def _chunks(image: TruthImage) -> Iterator[list[Instance]]:
+    """The image's instances, as many at a time as their masks fit a fixed budget of memory."""
+    pixels = image.size[0] * image.size[1]
+    length = max(1, min(_MOST_PROMPTS_AT_ONCE, _MASK_PIXELS_AT_ONCE // (3 * pixels)))
+    chunk: list[Instance] = []
+    for instance in image.instances():
+        chunk.append(instance)
+        if len(chunk) == length:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _summarise(subject: Subject, prompt: str, scores: Sequence[InstanceScore]) -> EvalRow:
+    ious = [score.iou for score in scores]
+    sizes = [metrics.size_class(score.area) for score in scores]
+    oracles = [score.oracle_iou for score in scores if score.oracle_iou is not None]
+    by_size = {
+        name: [iou for iou, size in zip(ious, sizes, strict=True) if size == name]
+        for name in ("small", "medium", "large")
+    }
+    clicks = [s.ious_by_click for s in scores if s.ious_by_click and prompt.startswith("clicks")]
+    return EvalRow(
+        prompt=prompt,
+        n=len(scores),
+        miou=_mean(ious),
+        miou_small=_mean(by_size["small"]),
+        miou_medium=_mean(by_size["medium"]),
+        miou_large=_mean(by_size["large"]),
+        boundary_iou=_mean([score.boundary_iou for score in scores]),
+        ci95=metrics.bootstrap_mean(ious, [score.image for score in scores]) if scores else None,
+        miou_oracle=_mean(oracles) if len(oracles) == len(scores) else None,
+        miou_by_click=np.mean(clicks, axis=0).tolist() if clicks else None,
+        n_by_size={name: len(values) for name, values in by_size.items()},
+        **subject_fields(subject),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _examples(
+    rows: Sequence[EvalRow], instances: Sequence[Sequence[InstanceScore]], truth: GroundTruth
+) -> list[Example]:
+    """The best, the median and the worst instance of each protocol, by mean IoU of all rows."""
+    images = {image.name: image for image in truth.images}
+    examples = []
+    for prompt in dict.fromkeys(row.prompt for row in rows):
+        chosen = [i for i, row in enumerate(rows) if row.prompt == prompt]
+        means = np.mean([[score.iou for score in instances[i]] for i in chosen], axis=0)
+        order = np.argsort(-means, kind="stable")
+        for rank, place in (("best", 0), ("median", len(order) // 2), ("worst", -1)):
+            columns = [(rows[i], instances[i][int(order[place])]) for i in chosen]
+            examples.append(_example(rank, prompt, columns, images[columns[0][1].image]))
+    return examples
+
+
+def _example(
+    rank: str, prompt: str, columns: Sequence[tuple[EvalRow, InstanceScore]], image: TruthImage
+) -> Example:
+    annotation_id = columns[0][1].annotation_id
+    return Example(
+        rank=rank,
+        prompt=prompt,
+        image=image.name,
+        annotation_id=annotation_id,
+        truth=image.rle(annotation_id),
+        masks=[
+            ExampleMask(
+                bundle=row.bundle,
+                backend=row.backend,
+                device=row.device,
+                iou=score.iou,
+                rle=score.rle,
+            )
+            for row, score in columns
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Masks and annotations in and out of files."""

@@ -1,0 +1,200 @@
+"""Every kind of picture file becomes the RGB array that the module's docstring promises."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge.errors import ImageError
+from samedge.pixels import images
+from samedge.pixels.images import check_image, load_image
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def rgb(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (7, 5, 3), dtype=np.uint8)
+
+
+def test_rgb_is_unchanged(rgb: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(Image.fromarray(rgb)))
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(rgb), rgb):
+        assert np.array_equal(load_image(source), rgb)
+
+
+def test_array_is_made_contiguous(rgb: np.ndarray) -> None:
+    assert load_image(rgb[:, ::-1]).flags["C_CONTIGUOUS"]
+
+
+def test_grey_is_copied_to_three_channels(rgb: np.ndarray) -> None:
+    grey = rgb[..., 0]
+    assert np.array_equal(load_image(encoded(Image.fromarray(grey))), np.dstack([grey] * 3))
+
+
+def test_one_bit_becomes_black_and_white() -> None:
+    bits = np.array([[True, False], [False, True]])
+    loaded = load_image(encoded(Image.fromarray(bits)))
+    assert np.array_equal(loaded[..., 1], np.where(bits, 255, 0))
+
+
+def test_transparency_is_dropped_not_blended(rgb: np.ndarray) -> None:
+    alpha = np.zeros((*rgb.shape[:2], 1), np.uint8)
+    assert np.array_equal(load_image(encoded(Image.fromarray(np.dstack([rgb, alpha])))), rgb)
+
+
+def test_grey_with_transparency_is_dropped_too(rgb: np.ndarray) -> None:
+    grey = rgb[..., 0]
+    picture = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(grey * 0)])
+    assert np.array_equal(load_image(encoded(picture)), np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("transparency", [None, 1])
+def test_palette_is_looked_up(transparency: int | None) -> None:
+    picture = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "L").convert("P")
+    colours = [(10, 20, 30), (200, 0, 7), (1, 2, 3)]
+    picture.putpalette([value for colour in colours for value in colour])
+    options: dict[str, Any] = {} if transparency is None else {"transparency": transparency}
+    expected = np.array(colours, np.uint8)[np.array([[0, 1], [2, 1]])]
+    assert np.array_equal(load_image(encoded(picture, **options)), expected)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_keep_the_high_byte(kind: str) -> None:
+    samples = (np.arange(12).reshape(3, 4) * 5000 + 255).astype(np.uint16)
+    loaded = load_image(encoded(Image.fromarray(samples), kind))
+    assert np.array_equal(loaded, np.dstack([(samples >> 8).astype(np.uint8)] * 3))
+
+
+def test_thirty_two_bit_integers_that_fit_are_sixteen_bit_samples() -> None:
+    samples = np.array([[0, 65535], [256, 40000]], np.int32)
+    loaded = load_image(encoded(Image.fromarray(samples), "TIFF"))
+    assert loaded[..., 0].tolist() == [[0, 255], [1, 156]]
+
+
+def test_thirty_two_bit_integers_that_do_not_fit_are_refused() -> None:
+    samples = np.array([[0, 70000]], np.int32)
+    with pytest.raises(ImageError, match=r"70000.*8 bits"):
+        load_image(encoded(Image.fromarray(samples), "TIFF"))
+
+
+def test_floating_point_samples_are_refused() -> None:
+    with pytest.raises(ImageError, match="floating-point"):
+        load_image(encoded(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF"))
+
+
+def test_cmyk_is_converted() -> None:
+    loaded = load_image(encoded(Image.new("CMYK", (2, 3), (0, 255, 255, 0)), "TIFF"))
+    assert loaded.shape == (3, 2, 3)
+    assert loaded[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_orientation_is_applied(rgb: np.ndarray, orientation: int, upright: Any) -> None:
+    exif: Any = Image.Exif()
+    exif[0x0112] = orientation
+    loaded = load_image(encoded(Image.fromarray(rgb), exif=exif))
+    assert np.array_equal(loaded, upright(rgb))
+
+
+def test_first_frame_of_an_animation_counts(rgb: np.ndarray) -> None:
+    frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
+    data = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    assert np.array_equal(load_image(data), rgb)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "rgba", "grey", "palette", "grey16", "rgb16"])
+def test_same_pixels_as_opencv(kind: str, rgb: np.ndarray) -> None:
+    """SAM's own examples read files with OpenCV's IMREAD_COLOR."""
+    cv2 = pytest.importorskip("cv2")
+    wide = rgb.astype(np.uint16) * 256 + 77
+    encoders: dict[str, Any] = {
+        "rgb": lambda: encoded(Image.fromarray(rgb)),
+        "rgba": lambda: encoded(Image.fromarray(np.dstack([rgb, rgb[..., 0]]))),
+        "grey": lambda: encoded(Image.fromarray(rgb[..., 0])),
+        "palette": lambda: encoded(Image.fromarray(rgb).quantize(8)),
+        "grey16": lambda: encoded(Image.fromarray(wide[..., 0])),
+        "rgb16": lambda: cv2.imencode(".png", wide)[1].tobytes(),
+    }
+    data = encoders[kind]()
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.array_equal(load_image(data), expected)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"absent\.png.*No such file"):
+        load_image(tmp_path / "absent.png")
+
+
+def test_folder(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is a folder"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
+def test_not_an_image(data: bytes) -> None:
+    with pytest.raises(ImageError, match=f"image of {len(data)} bytes"):
+        load_image(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
+def test_truncated_file(kind: str, rng: np.random.Generator) -> None:
+    noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(noise), kind)
+    for share in (0.5, 0.9):
+        with pytest.raises(ImageError, match=r"truncated or damaged|not an image"):
+            load_image(whole[: int(len(whole) * share)])
+
+
+def test_giant_file_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("L", (64, 64)))
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"64x64 pixels, limit 4095"):
+        load_image(data)
+
+
+def test_decompression_bomb_is_an_image_error() -> None:
+    header = bytearray(encoded(Image.new("1", (8, 8)), "BMP"))
+    header[18:26] = (60000).to_bytes(4, "little") * 2
+    with pytest.raises(ImageError, match="too large, limit"):
+        load_image(bytes(header))
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ([[0]], "is a list"),
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\)"),
+        (np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "dtype float32"),
+        (np.full((4, 4, 3), np.nan), "dtype float64"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+    ],
+)
+def test_wrong_arrays(image: Any, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        check_image(image)

@@ -1,0 +1,55 @@
+"""Our run-length encoding against pycocotools, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samedge.errors import DatasetError
+from samedge.pixels.rle import mask_from_rle, rle_from_mask
+from samedge.types import Array
+
+SHAPES = [(1, 1), (1, 9), (9, 1), (13, 17), (240, 321)]
+
+
+def masks(shape: tuple[int, int]) -> list[Array]:
+    rng = np.random.default_rng(sum(shape))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return [
+        np.zeros(shape, bool),
+        np.ones(shape, bool),
+        rng.random(shape) < 0.5,
+        rng.random(shape) < 0.01,
+        (x - shape[1] / 3) ** 2 + (y - shape[0] / 2) ** 2 < (min(shape) / 3) ** 2,
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_to_pycocotools(shape: tuple[int, int]) -> None:
+    coco: Any = pytest.importorskip("pycocotools.mask")
+    for mask in masks(shape):
+        expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        ours = rle_from_mask(mask)
+        assert ours["counts"] == expected["counts"].decode()
+        assert ours["size"] == list(shape)
+        assert (coco.decode(ours) == mask).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_round_trip(shape: tuple[int, int]) -> None:
+    for mask in masks(shape):
+        assert (mask_from_rle(rle_from_mask(mask)) == mask).all()
+
+
+def test_uncompressed_and_bytes_are_read_too() -> None:
+    mask = np.array([[0, 1], [1, 1]], bool)
+    assert (mask_from_rle({"size": [2, 2], "counts": [1, 3]}) == mask).all()
+    counts = rle_from_mask(mask)["counts"].encode()
+    assert (mask_from_rle({"size": [2, 2], "counts": counts}) == mask).all()
+
+
+def test_runs_that_do_not_fill_the_mask_are_refused() -> None:
+    with pytest.raises(DatasetError, match="expected 2 x 3"):
+        mask_from_rle({"size": [2, 3], "counts": [1, 3]})

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samedge.bundle.bundle import embedded_path
+from samedge.errors import ImageError, OptionError
+from samedge.pixels import metrics
+from samedge.pixels.boxes import crop_boxes, nms, point_grid
+from samedge.pixels.frames import input_coords_from_original, input_size_from_original
+from samedge.pixels.images import load_image
+from samedge.predict.everything import (
+    AutomaticMask,
+    EverythingConfig,
+    batch_count,
+    segment_everything,
+)
+from samedge.predict.predictor import load_default
+from samedge.proof.photos import PHOTOS
+from samedge.types import Array, ImageEmbedding, Prompt
+
+SIDE = 256
+DISCS = np.array([(60, 50, 22), (150, 60, 30), (70, 140, 35), (190, 150, 18), (150, 60, 12)], float)
+"""``(x, y, radius)`` in the input frame; the last lies on the second."""
+
+
+def _logits(coords: Array) -> tuple[Array, Array]:
+    """The decoder of a world of discs.
+
+    A click answers with the smallest disc under it, the largest, and the image's right part; a
+    click on nothing with masks of low predicted IoU.
+
+    Args:
+        coords: (B, 2) xy pixels of the input frame.
+
+    Returns:
+        Low-res logits (B, 3, S/4, S/4) and predicted IoU (B, 3), float32.
+    """
+    ys, xs = np.mgrid[: SIDE // 4, : SIDE // 4] * 4 + 1.5
+    shapes = [(r - np.hypot(xs - x, ys - y)) for x, y, r in DISCS]
+    logits, quality = [], []
+    for x, y in coords:
+        hit = [i for i, (cx, cy, r) in enumerate(DISCS) if np.hypot(x - cx, y - cy) < r]
+        hit.sort(key=lambda i: DISCS[i, 2])
+        small, large = (hit[0], hit[-1]) if hit else (0, 0)
+        blurred = 0.02 * (xs - 120)  # stable nowhere
+        logits.append([9 * shapes[small], 9 * shapes[large], blurred])
+        # Clicks nearer to the middle are surer, so that suppression has one right choice.
+        middle = np.hypot(x - DISCS[large, 0], y - DISCS[large, 1]) / 1000
+        score = 0.97 - middle if hit else 0.3
+        quality.append([score, score - 0.01, 0.95])
+    return np.array(logits, np.float32), np.array(quality, np.float32)
+
+
+@dataclasses.dataclass
+class FakePredictor:
+    """Has the methods of a predictor that automatic masks use."""
+
+    calls: list[int] = dataclasses.field(default_factory=list)
+    manifest: Any = dataclasses.field(
+        default_factory=lambda: types.SimpleNamespace(input_size=SIDE)
+    )
+
+    def encode(self, image: Array) -> ImageEmbedding:
+        size = image.shape[0], image.shape[1]
+        return ImageEmbedding(image, size, input_size_from_original(size, SIDE), "fake")
+
+    def decode_logits(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
+    ) -> tuple[Array, Array]:
+        self.calls.append(len(prompts))
+        points = np.array([prompt.points[0] for prompt in prompts])
+        coords = input_coords_from_original(points, embedding.original_size, embedding.input_size)
+        logits, iou = _logits(coords)
+        return np.pad(logits, [(0, 0), (1, 0), (0, 0), (0, 0)]), np.pad(iou, [(0, 0), (1, 0)])
+
+
+def _run(image: Array, **settings: Any) -> list[AutomaticMask]:
+    predictor: Any = FakePredictor()
+    return segment_everything(predictor, image, config=EverythingConfig(**settings))
+
+
+def _image(height: int = 420, width: int = 560) -> Array:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+class TestSegmentEverything:
+    def test_finds_every_disc_once(self) -> None:
+        masks = _run(_image())
+        assert len(masks) == len(DISCS)
+        scale = 560 / SIDE
+        for x, y, radius in DISCS:
+            ys, xs = np.mgrid[:420, :560]
+            disc = np.hypot(xs - x * scale, ys - y * scale) < radius * scale
+            assert max(metrics.mask_iou(disc, found.mask) for found in masks) > 0.93
+
+    def test_masks_carry_what_they_are(self) -> None:
+        for found in _run(_image()):
+            assert found.area == found.mask.sum()
+            assert found.box == metrics.bounding_box(found.mask)
+            assert found.crop_box == (0, 0, 560, 420)
+            assert found.predicted_iou > 0.88
+            assert 0.95 <= found.stability_score <= 1
+            x, y = found.point
+            assert found.mask[int(y), int(x)]
+
+    def test_best_first_and_in_batches(self) -> None:
+        predictor: Any = FakePredictor()
+        seen: list[None] = []
+        config = EverythingConfig(points_per_side=9, points_per_batch=20)
+        masks = segment_everything(
+            predictor, _image(), config=config, on_batch=lambda: seen.append(None)
+        )
+        quality = [mask.predicted_iou for mask in masks]
+        assert quality == sorted(quality, reverse=True)
+        assert predictor.calls == [20, 20, 20, 20, 1]
+        assert len(seen) == batch_count((420, 560), config) == 5
+
+    def test_thresholds_drop(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert _run(_image(), pred_iou_threshold=0.99) == []
+        assert "highest predicted IoU is 0.97 (threshold 0.99)" in caplog.text
+        assert _run(_image(), stability_threshold=1.01) == []
+
+    def test_crops_find_and_place(self) -> None:
+        """Every crop shows the same discs, so the crops' own copies join the image's."""
+        masks = _run(_image(), crop_layers=1, points_per_side=16)
+        crops = {mask.crop_box for mask in masks}
+        assert len(crops) > 1
+        for found in masks:
+            x0, y0, x1, y1 = found.crop_box
+            assert x0 <= found.box[0] < found.box[2] <= x1
+            assert y0 <= found.box[1] < found.box[3] <= y1
+            assert found.mask.shape == (420, 560)
+
+    def test_equals_segment_anything(self) -> None:
+        """The same decoder inside Meta's automatic mask generator finds the same masks."""
+        torch = pytest.importorskip("torch")
+        generator = pytest.importorskip("segment_anything").SamAutomaticMaskGenerator
+        image = _image(210, 280)
+        theirs = generator(_fake_sam(torch), points_per_side=14).generate(image)
+        ours = _run(image, points_per_side=14)
+        assert len(ours) == len(theirs)
+        for reference in theirs:
+            mask = reference["segmentation"]
+            best = max(ours, key=lambda found: metrics.mask_iou(mask, found.mask))
+            assert metrics.mask_iou(mask, best.mask) > 0.999
+            assert best.predicted_iou == pytest.approx(reference["predicted_iou"], abs=1e-6)
+            assert best.stability_score == pytest.approx(reference["stability_score"], abs=0.03)
+            assert best.point == pytest.approx(reference["point_coords"][0])
+            assert best.area == pytest.approx(reference["area"], rel=1e-3)
+
+    def test_refuses_no_image_and_silly_settings(self) -> None:
+        with pytest.raises(ImageError):
+            _run(np.zeros((4, 4), np.uint8))
+        with pytest.raises(OptionError, match="points_per_side is 0, expected 1 or more"):
+            EverythingConfig(points_per_side=0)
+        with pytest.raises(OptionError, match="crop_layers is 9, expected 0 to 4"):
+            EverythingConfig(crop_layers=9)
+
+
+def _fake_sam(torch: Any) -> Any:
+    """A `Sam` of segment-anything whose decoder is the world of discs."""
+    from segment_anything.modeling import Sam
+    from segment_anything.modeling.image_encoder import ImageEncoderViT
+
+    class Prompts(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, *, points: Any, boxes: Any, masks: Any) -> tuple[Any, Any]:
+            return points[0], points[0]
+
+        def get_dense_pe(self) -> None:
+            return None
+
+    class Decoder(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, *, sparse_prompt_embeddings: Any, **rest: Any) -> tuple[Any, Any]:
+            logits, iou = _logits(sparse_prompt_embeddings[:, 0].numpy())
+            return torch.from_numpy(logits), torch.from_numpy(iou)
+
+    encoder = ImageEncoderViT(img_size=SIDE, embed_dim=16, depth=1, num_heads=1)
+    return Sam(encoder, Prompts(), Decoder()).eval()
+
+
+class TestParts:
+    @pytest.mark.parametrize("side", [1, 2, 7, 32])
+    def test_grid_equals_segment_anything(self, side: int) -> None:
+        amg = pytest.importorskip("segment_anything.utils.amg")
+        assert np.allclose(point_grid(side), amg.build_point_grid(side))
+
+    @pytest.mark.parametrize("size", [(420, 560), (1080, 1920), (333, 77)])
+    @pytest.mark.parametrize("layers", [0, 1, 2])
+    def test_crops_equal_segment_anything(self, size: tuple[int, int], layers: int) -> None:
+        amg = pytest.importorskip("segment_anything.utils.amg")
+        boxes, indices = amg.generate_crop_boxes(size, layers, 512 / 1500)
+        ours = list(crop_boxes(size, layers=layers, overlap_ratio=512 / 1500))
+        assert sorted(ours) == sorted(zip(map(tuple, boxes), indices, strict=True))
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_nms_equals_torchvision(self, seed: int) -> None:
+        torch = pytest.importorskip("torch")
+        ops = pytest.importorskip("torchvision.ops")
+        rng = np.random.default_rng(seed)
+        corner = rng.uniform(0, 80, (300, 2)).round(rng.integers(0, 3))
+        boxes = np.concatenate([corner, corner + rng.integers(1, 40, (300, 2))], axis=1)
+        scores = rng.random(300).round(2)  # with ties
+        for threshold in (0.3, 0.7):
+            expected = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold)
+            assert nms(boxes, scores, threshold).tolist() == expected.tolist()
+
+    def test_nms_of_nothing(self) -> None:
+        assert nms(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+
+
+def test_thresholds_suit_the_model() -> None:
+    nano = EverythingConfig.for_model("samedge-nano", stability_threshold=0.8, crop_layers=None)
+    assert (nano.pred_iou_threshold, nano.stability_threshold, nano.crop_layers) == (0.6, 0.8, 0)
+    assert EverythingConfig.for_model("mobile-sam") == EverythingConfig()
+
+
+@pytest.mark.skipif(not embedded_path().exists(), reason="the model is not embedded here")
+def test_the_embedded_model_finds_something_by_default() -> None:
+    photo = load_image(PHOTOS / "coffee.jpg")
+    with load_default() as predictor:
+        own = EverythingConfig.for_model(predictor.manifest.model.name, points_per_side=6)
+        assert segment_everything(predictor, photo, config=own)
+        assert not segment_everything(predictor, photo, config=EverythingConfig(points_per_side=6))

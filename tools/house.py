@@ -1,0 +1,310 @@
+"""The shape of the package in figures, and whether they are inside their bars.
+
+    python tools/house.py            # prints a table; exit 1 when a figure is outside of its bar
+
+`make check` runs it. :data:`LAYERS` is the one place that knows the layers;
+`tests/test_layering.py` holds every import against it. Everything is read from the source text;
+nothing is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "samedge"
+
+# From the bottom up. A unit may import every unit of a lower layer, and nothing beside it.
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "_version"}),
+    frozenset({"types"}),
+    frozenset({"pixels", "records", "_discovery", "_cache", "_files"}),
+    frozenset({"bundle", "formats", "machine", "report"}),
+    frozenset({"targets", "runtimes"}),
+    frozenset({"predict"}),
+    # They drive a predictor, so they stand above it.
+    frozenset({"benchmark", "inspection", "live"}),
+    # ---- the device line: below it NumPy, Pillow and one backend
+    frozenset({"evaluation", "models"}),
+    frozenset({"proof"}),
+    frozenset({"calibration"}),
+    frozenset({"distill", "export", "annotate", "web", "lab"}),
+    frozenset({"cli"}),
+)
+DEVICE_LAYERS = 7
+
+EXCEPTIONS: Mapping[tuple[str, str], str] = {
+    ("benchmark", "evaluation"): "the factory that opens a subject is named by a string there",
+}
+"""Edges that go up or sideways, each with its reason: three at most, none that is not used."""
+
+ROOT_MODULES, FILE_LINES, FUNCTION_LINES = 8, 400, 60
+MEDIAN_LINES, P90_LINES = 8, 23
+LOOSE_DICTS, LAYER_EXCEPTIONS = 40, 3
+POSITIONAL = 2
+
+# Torch's modules are called by position, and so are MIL's operations, by their own names.
+_POSITIONAL_FREE = ("samedge.models.", "samedge.runtimes.mil.", "samedge.export.coreml.")
+# Methods whose signature is a library's: torch's modules, click's types, TensorRT's listeners.
+_CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "phase_start", "phase_finish"})
+_NAMED_BY_STRING = re.compile(r"samedge(\.\w+)+(:\w+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """One file of the package.
+
+    Attributes:
+        name: dotted.
+        path: of the file.
+        tree: its syntax.
+        lines: how many it has.
+    """
+
+    name: str
+    path: Path
+    tree: ast.Module
+    lines: int
+
+    @property
+    def unit(self) -> str:
+        """``samedge.runtimes._torch`` belongs to ``runtimes``; the package itself to none."""
+        return unit(self.name)
+
+
+def unit(dotted: str) -> str:
+    """The room or root module that a dotted name lies in."""
+    parts = dotted.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def modules(package: Path = PACKAGE) -> list[Module]:
+    """Every module of a package, by name."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        parts = [package.name, *path.relative_to(package).with_suffix("").parts]
+        if parts[-1] == "__init__":
+            parts.pop()
+        text = path.read_text(encoding="utf-8")
+        found.append(Module(".".join(parts), path, ast.parse(text), text.count("\n")))
+    return found
+
+
+_IMPORTS = (ast.Import, ast.ImportFrom, ast.Constant)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a module imports anywhere in it, or names in a string to import later.
+
+    Imports inside functions and under ``TYPE_CHECKING`` count: what a module names, it depends on.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the edge: write the full name"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and _NAMED_BY_STRING.fullmatch(str(node.value)):
+            yield str(node.value).partition(":")[0]
+
+
+def layer(name: str) -> int:
+    """Index of a unit's layer."""
+    for index, names in enumerate(LAYERS):
+        if name in names:
+            return index
+    raise AssertionError(f"samedge.{name} is in no layer: add it to LAYERS in tools/house.py")
+
+
+def upward_edges(found: Iterable[Module]) -> dict[tuple[str, str], list[str]]:
+    """Imports that go up or sideways, by units; each as ``module imports samedge.unit``."""
+    found = list(found)
+    units = {module.unit for module in found} - {""}
+    edges: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for module in found:
+        if module.unit in ("", "__main__"):  # the lazy public names; the entry point
+            continue
+        for imported in imports(module.tree):
+            target = unit(imported)
+            if not imported.startswith("samedge.") or target not in units - {module.unit}:
+                continue
+            if layer(target) >= layer(module.unit):
+                edge = f"{module.name} imports samedge.{target}"
+                edges[module.unit, target].add(edge)
+    return {edge: sorted(texts) for edge, texts in sorted(edges.items())}
+
+
+def circles(found: Iterable[Module]) -> list[list[str]]:
+    """Groups of modules that import one another, directly or by way of others (Tarjan 1972)."""
+    trees = {module.name: module.tree for module in found}
+    graph = {name: _targets(name, tree, trees) for name, tree in trees.items()}
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for target in sorted(graph[name]):
+            if target not in index:
+                visit(target)
+                low[name] = min(low[name], low[target])
+            elif target in stack:
+                low[name] = min(low[name], index[target])
+        if low[name] == index[name]:
+            start = stack.index(name)
+            group = sorted(stack[start:])
+            del stack[start:]
+            if len(group) > 1:
+                groups.append(group)
+
+    for name in sorted(graph):
+        if name not in index:
+            visit(name)
+    return sorted(groups)
+
+
+def _targets(name: str, tree: ast.Module, trees: Mapping[str, ast.Module]) -> set[str]:
+    """Modules that one module imports: the deepest that each name leads to."""
+    found = set()
+    for node in ast.walk(tree):
+        named = set(imports(node)) if isinstance(node, _IMPORTS) else set()
+        known = {target for target in named if target in trees}
+        if isinstance(node, ast.Constant):  # a room that lists its own plug-ins names itself
+            known = {target for target in known if not name.startswith(f"{target}.")}
+        # ``from samedge.export import base`` names a module of the package, not the package.
+        found |= {t for t in known if not any(other.startswith(f"{t}.") for other in known)}
+    return found - {name, PACKAGE.name}
+
+
+def functions(found: Iterable[Module]) -> Iterator[tuple[Module, ast.FunctionDef]]:
+    """Every function and method."""
+    for module in found:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield module, node  # type: ignore[misc]
+
+
+def function_lines(node: ast.FunctionDef) -> int:
+    """Lines of a function, its signature and docstring included."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def too_positional(module: Module, node: ast.FunctionDef) -> bool:
+    """Whether a public function takes more arguments by position than it may."""
+    if node.name.startswith("_") or module.name.startswith(_POSITIONAL_FREE):
+        return False
+    if node.name in _CALLED_BY_LIBRARIES:
+        return False
+    if any("overload" in ast.dump(decorator) for decorator in node.decorator_list):
+        return False
+    arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+    return len([a for a in arguments if a not in ("self", "cls")]) > POSITIONAL
+
+
+def undocumented(module: Module) -> Iterator[str]:
+    """Public functions, methods and classes without a docstring or without types."""
+    for name, node in _public(module.tree.body, module.name):
+        if ast.get_docstring(node) is None:
+            yield f"{name} has no docstring"
+        if isinstance(node, ast.FunctionDef) and node.returns is None:
+            yield f"{name} has no types"
+
+
+def _public(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name.startswith("_") or any(
+            "overload" in ast.dump(decorator) for decorator in node.decorator_list
+        ):
+            continue
+        yield f"{prefix}.{node.name}", node  # type: ignore[misc]
+        if isinstance(node, ast.ClassDef):
+            yield from _public(node.body, f"{prefix}.{node.name}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One figure and its bar.
+
+    Attributes:
+        name: what is counted.
+        value: how much.
+        bar: the most that it may be.
+        where: the places to look at.
+    """
+
+    name: str
+    value: float
+    bar: float
+    where: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether the figure is inside its bar."""
+        return self.value <= self.bar
+
+
+def figures(package: Path = PACKAGE) -> list[Figure]:
+    """All figures of a package."""
+    found = modules(package)
+    lengths = sorted(function_lines(node) for _, node in functions(found))
+    roots = [m.name for m in found if m.path.parent == package and not m.path.name.startswith("__")]
+    long_files = [f"{m.name} ({m.lines})" for m in found if m.lines > FILE_LINES]
+    long_functions = [
+        f"{m.name}.{node.name} ({function_lines(node)})"
+        for m, node in functions(found)
+        if function_lines(node) > FUNCTION_LINES
+    ]
+    positional = [f"{m.name}.{n.name}" for m, n in functions(found) if too_positional(m, n)]
+    loose = [m.name for m in found for _ in range(_loose_dicts(m.tree))]
+    bare = [text for m in found for text in undocumented(m)]
+    rings = [" <-> ".join(group) for group in circles(found)]
+    edges = [f"{a} -> {b}" for a, b in upward_edges(found)]
+    return [
+        Figure("modules at the root", len(roots), ROOT_MODULES, tuple(roots)),
+        Figure("median lines of a function", statistics.median(lengths), MEDIAN_LINES),
+        Figure("90% of functions are within", lengths[int(0.9 * len(lengths))], P90_LINES),
+        Figure(f"files over {FILE_LINES} lines", len(long_files), 0, tuple(long_files)),
+        Figure(
+            f"functions over {FUNCTION_LINES} lines", len(long_functions), 0, tuple(long_functions)
+        ),
+        Figure("circles of imports", len(rings), 0, tuple(rings)),
+        Figure("imports against the layers", len(edges), LAYER_EXCEPTIONS, tuple(edges)),
+        Figure("dict[str, Any]", len(loose), LOOSE_DICTS - 1, tuple(sorted(set(loose)))),
+        Figure("more than two by position", len(positional), 0, tuple(positional)),
+        Figure("public without types or words", len(bare), 0, tuple(bare)),
+    ]
+
+
+def _loose_dicts(tree: ast.Module) -> int:
+    """How often ``dict[str, Any]`` stands in a module as a type."""
+    return sum(
+        isinstance(node, ast.Subscript) and ast.unparse(node) == "dict[str, Any]"
+        for node in ast.walk(tree)
+    )
+
+
+def main() -> int:
+    """Print the figures; 1 when one is outside of its bar."""
+    rows = figures()
+    for figure in rows:
+        mark = "ok " if figure.held else "BAD"
+        print(f"{mark}  {figure.name:<32} {figure.value:>6g}   at most {figure.bar:g}")
+        if not figure.held:
+            print("".join(f"       {place}\n" for place in figure.where), end="")
+    return 0 if all(figure.held for figure in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

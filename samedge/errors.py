@@ -9,6 +9,7 @@
     ├── TensorMismatchError (ValueError)        a feed does not fit the graph's tensor specs
     ├── PromptError (ValueError)                a prompt that no image could satisfy
     ├── ImageError (ValueError)                 a file or array that is not a usable image
+    ├── WriteError (OSError)                    a result that cannot be written; names its path
     ├── CalibrationError (ValueError)           a calibration set that cannot calibrate
     ├── DatasetError (ValueError)               names the file and the annotation
     ├── RecipeError (ValueError)                names the recipe's key and the nearest known one
@@ -75,6 +76,18 @@ class PromptError(SamedgeError, ValueError):
 
 class ImageError(SamedgeError, ValueError):
     """A file or an array that is not a usable image."""
+
+
+class WriteError(SamedgeError, OSError):
+    """A file that cannot be written; what was there before is untouched.
+
+    Attributes:
+        errno: the system's number of the reason, where it gave one.
+    """
+
+    def __init__(self, message: str, *, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class CalibrationError(SamedgeError, ValueError):

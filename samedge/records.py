@@ -15,6 +15,8 @@ import msgspec
 
 from samedge._version import __version__
 from samedge.errors import DatasetError
+from samedge.files.reading import read_bytes
+from samedge.files.writing import write_bytes
 
 EVAL_SCHEMA, BENCH_SCHEMA, EXPORT_SCHEMA = "samedge.eval/1", "samedge.bench/1", "samedge.export/1"
 
@@ -359,12 +361,15 @@ def _plain(value: Any) -> Any:
 
 
 def write(record: Record, path: Path) -> None:
-    """Write a record as JSON, with its head."""
+    """Write a record as JSON, with its head.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     head = {"schema": record.schema, "samedge_version": __version__, "created": now}
-    path.parent.mkdir(parents=True, exist_ok=True)
     document = msgspec.json.encode({**head, **fields(record)})
-    path.write_bytes(msgspec.json.format(document, indent=1) + b"\n")
+    write_bytes(path, msgspec.json.format(document, indent=1) + b"\n")
 
 
 def read(path: Path) -> Record:
@@ -373,9 +378,10 @@ def read(path: Path) -> Record:
     Raises:
         DatasetError: not a record, or one of an unknown schema.
     """
+    data = read_bytes(path, limit="document_bytes", expected="a record", error=DatasetError)
     try:
-        document = msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DatasetError(
             f"{path} is not JSON ({error}): give files written by samedge."
         ) from error

@@ -16,6 +16,7 @@ import msgspec
 
 from samedge.calibration.modules import is_within, may_mean
 from samedge.errors import CalibrationError
+from samedge.files.writing import write_bytes
 from samedge.types import Precision
 
 SCHEMA = "samedge.plan/1"
@@ -84,8 +85,12 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return rows
 
     def save(self, path: Path) -> None:
-        """Write the plan as JSON, one field a line, to be read and edited."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        """Write the plan as JSON, one field a line, to be read and edited.
+
+        Raises:
+            WriteError: the file cannot be written.
+        """
+        write_bytes(path, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
 def load_plan(path: str | Path) -> PrecisionPlan:

@@ -27,6 +27,7 @@ from samedge.calibration.trial import (
     quantized_predictor,
     quantizer_for,
 )
+from samedge.files.writing import write_bytes
 from samedge.proof.accuracy import Reference, latency_ratios, mask_rows
 from samedge.proof.photos import CalibrationSet
 from samedge.types import Precision
@@ -151,7 +152,4 @@ def _remembered(file: Path) -> dict[str, GroupDrop]:
 
 
 def _remember(file: Path, known: dict[str, GroupDrop]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(known))
-    part.replace(file)
+    write_bytes(file, msgspec.json.encode(known))

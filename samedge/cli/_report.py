@@ -60,9 +60,9 @@ def report(
 
 
 def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    from samedge.files.writing import write_text
+
+    return write_text(path, text)
 
 
 COMMAND = report

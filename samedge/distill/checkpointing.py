@@ -1,55 +1,17 @@
-"""Training state on disk: the old file or the new one, never half of one.
-
-A checkpoint is one file written under a temporary name, flushed to the disk and moved into place
-by one rename, so that a machine that dies at any moment leaves the last whole one.
-"""
+"""Training state on disk: the old file or the new one, never half of one."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from samedge.errors import CheckpointError
+from samedge.files.writing import replacing
 
 FORMAT = "samedge.training/1"
-
-
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Replace a file by what is written to the path that this yields, unless an error ends it.
-
-    Args:
-        path: the file to replace; its folder exists.
-
-    Yields:
-        A path in the same folder, with the same suffix.
-    """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # some writers leave a file that only its owner can read
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows cannot open folders and needs no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -59,7 +21,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
         path: the file to replace.
         state: what ``load_state`` will return, without its format.
     """
-    with replaced(path) as temporary:
+    with replacing(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
 
 

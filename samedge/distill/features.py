@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from samedge.distill.augment import PLAIN, choose_window, image_in_window, padded
-from samedge.distill.checkpointing import replaced
 from samedge.distill.data import Mixture, Part, Source
 from samedge.distill.losses import features_loss
 from samedge.distill.recipe import FeaturesStage
 from samedge.distill.stages import Metrics, autocast
 from samedge.distill.teacher import pooled_to_grid, weights_hash
 from samedge.errors import DatasetError
+from samedge.files.writing import replacing
 from samedge.models.sam import PromptableModel
 
 
@@ -78,8 +78,7 @@ class FeatureCache:
                 f"The teacher's embedding has values up to {float(embedding.abs().max()):.3g}, "
                 "which float16 cannot hold: this teacher cannot be cached."
             )
-        path.parent.mkdir(exist_ok=True)
-        with replaced(path) as temporary:
+        with replacing(path) as temporary:
             np.save(temporary, half.numpy())
 
 

@@ -22,11 +22,12 @@ import torch
 from PIL import Image
 
 from samedge._version import __version__
-from samedge.distill.checkpointing import load_state, replaced, save_state
+from samedge.distill.checkpointing import load_state, save_state
 from samedge.distill.recipe import Recipe
 from samedge.distill.recipe_file import parse_recipe
 from samedge.distill.student import model_spec
 from samedge.errors import CheckpointError, RecipeError
+from samedge.files.writing import replacing, write_bytes, write_text
 from samedge.models.checkpoints import save_checkpoint
 from samedge.models.sam import PromptableModel
 from samedge.types import Array
@@ -62,10 +63,8 @@ class RunFolder:
                 f"{self.path} already holds a run: add --resume to go on with it, or give another "
                 "--output."
             )
-        with replaced(self.path / "recipe.toml") as temporary:
-            temporary.write_text(self.text, encoding="utf-8")
-        with replaced(self.path / "run.json") as temporary:
-            temporary.write_bytes(self._provenance(facts))
+        write_text(self.path / "recipe.toml", self.text)
+        write_bytes(self.path / "run.json", self._provenance(facts))
 
     def _provenance(self, facts: Mapping[str, Any]) -> bytes:
         versions = {"python": platform.python_version()}
@@ -110,14 +109,11 @@ class RunFolder:
     def save_weights(self, model: PromptableModel, name: str) -> None:
         """Write a model in samedge's own format, for the size that the finished model takes."""
         spec = model_spec(self.recipe, image_size=self.recipe.model.image_size)
-        with replaced(self.path / name) as temporary:
-            save_checkpoint(model, temporary, spec=spec)
+        save_checkpoint(model, self.path / name, spec=spec)
 
     def save_picture(self, sheet: Array, *, step: int) -> None:
         """Keep an (H, W, 3) uint8 picture of predictions."""
-        folder = self.path / "pictures"
-        folder.mkdir(exist_ok=True)
-        with replaced(folder / f"step-{step:07d}.png") as temporary:
+        with replacing(self.path / "pictures" / f"step-{step:07d}.png") as temporary:
             Image.fromarray(sheet).save(temporary)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samedge.distill.checkpointing import replaced
+from samedge.files.writing import write_text
 
 COLUMNS = (
     "stage", "kind", "step", "seconds", "loss", "focal", "dice", "iou_error", "iou", "iou_selected",
@@ -42,8 +42,7 @@ class RunLog:
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
-        with replaced(self.path) as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+        write_text(self.path, text.getvalue())
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Add one row; numbers also go to TensorBoard.

@@ -6,7 +6,6 @@ Files are written under a temporary name and renamed, so that a reader never see
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from samedge.errors import ImageError, UnknownNameError
+from samedge.files.writing import replacing, write_text
 from samedge.pixels.overlay import draw_masks
 from samedge.pixels.rle import rle_from_mask
 from samedge.types import Masks, Prompt, Size
@@ -161,16 +161,7 @@ def write_masks(
 
 def write_json(path: Path, document: dict[str, Any]) -> Path:
     """Write a JSON file in one step."""
-    part = _part(path)
-    part.write_text(json.dumps(document) + "\n", encoding="utf-8")
-    part.replace(path)
-    return path
-
-
-def _part(path: Path) -> Path:
-    """A temporary name beside the file; the folder is made if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    return write_text(path, json.dumps(document) + "\n")
 
 
 def save_picture(path: Path, pixels: Array) -> Path:
@@ -180,16 +171,14 @@ def save_picture(path: Path, pixels: Array) -> Path:
         ImageError: the file's ending is no format for it.
     """
     check_ending(path, "png" if pixels.ndim == 2 else "overlay")
-    part = _part(path)
-    Image.fromarray(pixels).save(part)
-    part.replace(path)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
     return path
 
 
 def _save_arrays(path: Path, masks: Array, results: Sequence[Masks]) -> Path:
-    part = _part(path)
     counts = [len(result.masks) for result in results]
-    with part.open("wb") as stream:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             masks=masks,
@@ -198,5 +187,4 @@ def _save_arrays(path: Path, masks: Array, results: Sequence[Masks]) -> Path:
             stability_scores=np.concatenate([result.stability_scores for result in results]),
             low_res_logits=np.concatenate([result.low_res_logits for result in results]),
         )
-    part.replace(path)
     return path

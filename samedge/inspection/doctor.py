@@ -20,6 +20,7 @@ import numpy as np
 
 from samedge import runtimes
 from samedge.errors import InferenceError
+from samedge.files.writing import write_bytes
 from samedge.machine.environment import environment
 from samedge.machine.known_problems import Facts, Problem, find_problems
 from samedge.runtimes.base import Backend, Probe, Session
@@ -215,9 +216,7 @@ def _child(arguments: Sequence[str]) -> None:
     """Examine one backend and leave the report in a file, away from native libraries' chatter."""
     name, path = arguments
     report = examine_backend(name)
-    unfinished = Path(path).with_suffix(".part")
-    unfinished.write_bytes(msgspec.json.encode(report))
-    unfinished.replace(path)
+    write_bytes(Path(path), msgspec.json.encode(report))
 
 
 if __name__ == "__main__":

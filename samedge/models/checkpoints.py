@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from samedge.errors import CheckpointError
+from samedge.files.writing import replacing
 from samedge.models.keymaps import DIALECTS, HUGGING_FACE, MOBILE_SAM, Dialect, detect
 from samedge.models.sam import PromptableModel
 from samedge.models.spec import ModelSpec
@@ -75,7 +76,8 @@ def save_checkpoint(model: PromptableModel, path: str | Path, *, spec: ModelSpec
         spec: what :func:`load_checkpoint` builds before it loads the weights.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    safetensors.torch.save_file(tensors, path, metadata={_METADATA: spec.to_json()})
+    with replacing(Path(path)) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={_METADATA: spec.to_json()})
 
 
 def _existing(path: Path) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import os
 import re
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from typing import BinaryIO
 import filelock
 
 from samedge.errors import DownloadError
+from samedge.files.writing import sync_one
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
@@ -209,9 +209,9 @@ class _Fetcher:
             )
 
     def _commit(self) -> None:
-        with self.part.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_one(self.part)
         self.part.replace(self.target)
+        sync_one(self.target.parent)
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -14,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from samedge.distill.checkpointing import load_state, replaced, save_state
+from samedge.distill.checkpointing import load_state, save_state
 from samedge.distill.train import distill
 from samedge.errors import CheckpointError, RecipeError
+from samedge.files.writing import replacing
 from tests.distill.training import recipe_text, write_photos
 
 PROMPTS = {"kind": "prompts", "steps": 6, "batch_size": 2, "clicks": 1}
@@ -141,7 +142,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     save_state(path, {"step": 1})
 
     def fail_halfway() -> None:
-        with replaced(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(b"half")
             raise OSError("disk full")
 

@@ -1,0 +1,254 @@
+"""The one way in which samedge writes a file: the old one or the new one is there, never half.
+
+What is written grows in a folder of its own beside the destination: a random name, made
+exclusively, open to nobody else, so that nothing can be planted in it. At the end it is flushed to
+the disk, takes its place by one rename, and the rename is flushed too. An error or an interrupt
+leaves nothing behind and what was there untouched.
+
+A process that is killed leaves its folder. It held a lock on it, which the system let go of; the
+next writer in the same place finds that out and removes it. So the leftovers of the dead go at
+once, and what another process or container is writing stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from samedge.errors import WriteError
+
+if sys.platform != "win32":
+    import fcntl
+
+MARK = ".samedge-tmp-"
+_STALE_SECONDS = 3600.0  # where a file system has no locks
+_ATTEMPTS = 8
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space in your quota",
+    errno.EACCES: "name a place that you may write to",
+    errno.EPERM: "name a place that you may write to",
+    errno.EROFS: "name a place that you may write to",
+    errno.EISDIR: "name a file in it",
+    errno.ENOTDIR: "check the folders in its path",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
+
+
+def write_bytes(path: Path, data: bytes | bytearray | memoryview) -> Path:
+    """Write a whole file in one step; its folder is made where needed.
+
+    Raises:
+        WriteError: it cannot be written; what was there is untouched.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a whole file as UTF-8, as :func:`write_bytes` does; what has no UTF-8 is escaped."""
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Replace a file by what is written to the path that this yields, unless an error ends it.
+
+    A link at ``path`` is replaced, not followed. A pipe or a device there, such as ``/dev/null``,
+    takes the bytes at the end.
+
+    Args:
+        path: the file to write; its folder is made where needed.
+
+    Yields:
+        An empty file with the same name and suffix, to be overwritten.
+
+    Raises:
+        WriteError: it cannot be written; what was there is untouched.
+    """
+    with _named(path):
+        if _takes_a_stream(path):
+            with tempfile.TemporaryDirectory(prefix="samedge-") as folder:
+                temporary = Path(folder, path.name)
+                yield temporary
+                path.write_bytes(temporary.read_bytes())
+            return
+        with temporary_beside(path) as temporary:
+            mode = _created(temporary)
+            yield temporary
+            temporary.chmod(mode)  # some writers leave a file that only its owner can read
+            sync(temporary)
+            temporary.replace(path)
+            sync_one(path.absolute().parent)
+
+
+@contextlib.contextmanager
+def temporary_beside(destination: Path) -> Iterator[Path]:
+    """A path on the file system of ``destination`` to build its successor at.
+
+    Nothing is there yet; whatever is there at the end goes. Leftovers of dead processes in the
+    same place go first.
+
+    Args:
+        destination: where the result will go; its parent folder is made where needed.
+    """
+    parent = destination.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(parent)
+    with _locked_folder(parent) as folder:
+        yield folder / destination.name
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder and all that is in it, to the disk."""
+    for folder, _, files in os.walk(path):
+        for name in files:
+            sync_one(Path(folder, name))
+        sync_one(Path(folder))
+    if path.is_file():
+        sync_one(path)
+
+
+def sync_one(path: Path) -> None:
+    """Flush a file or the names in a folder; Windows cannot open folders and needs no such call."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale(parent: Path) -> None:
+    """Remove what dead processes left in a folder."""
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        leftovers = [Path(entry.path) for entry in entries if entry.name.startswith(MARK)]
+        for leftover in leftovers:
+            with contextlib.suppress(OSError):
+                _remove_abandoned(leftover)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if _lock(descriptor) or _is_old(folder):
+            remove(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock of an open folder; whether this process has it now.
+
+    Raises:
+        OSError: another process holds it.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return False
+    return True
+
+
+def _is_old(folder: Path) -> bool:
+    return time.time() - folder.stat().st_mtime > _STALE_SECONDS
+
+
+@contextlib.contextmanager
+def _locked_folder(parent: Path) -> Iterator[Path]:
+    """A new folder that no other writer takes for a leftover."""
+    for _ in range(_ATTEMPTS):
+        folder = parent / f"{MARK}{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        descriptor = _held(folder)
+        if descriptor is not None:
+            break
+    else:
+        raise WriteError(f"{parent} cannot be written: other programs remove what is new there.")
+    try:
+        yield folder
+    finally:
+        remove(folder)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _held(folder: Path) -> int | None:
+    """Descriptor that holds a new folder's lock, -1 without locks; ``None`` if it is lost.
+
+    Between making and locking it, another writer may have taken it for a leftover.
+    """
+    if sys.platform == "win32":
+        return -1
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        _lock(descriptor)
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _created(temporary: Path) -> int:
+    """Make an empty file; the mode that the process gives to new files, or the old file's own."""
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+
+
+def _takes_a_stream(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn the system's errors about temporary names into one about the name the user gave."""
+    try:
+        yield
+    except ValueError as error:
+        if "null" not in str(error):
+            raise
+        raise WriteError(f"{path!r} is no name of a file: it holds a NUL.") from error
+    except OSError as error:
+        if isinstance(error, WriteError) or error.errno is None:
+            raise
+        remedy = _REMEDIES.get(error.errno, "check the disk")
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror}): {remedy}. What was there is untouched.",
+            errno=error.errno,
+        ) from error

@@ -23,7 +23,7 @@ DEFAULTS: dict[str, int] = {
     "prompt_points": 1_000,  # of one prompt; people and detectors give a handful
     "prompts": 100_000,  # of one call
 }
-"""Every limit and its default."""
+"""Every limit and its default; the last word of a name is its unit."""
 
 
 def limit(name: str) -> int:
@@ -45,7 +45,7 @@ def check(found: int, name: str, *, what: str, error: type[SamedgeError]) -> Non
     Args:
         found: how much there is.
         name: one of ``DEFAULTS``.
-        what: what holds it, with its unit: ``"a.png has {} pixels"``.
+        what: what has it, such as the file's name.
         error: what to raise.
 
     Raises:
@@ -54,8 +54,8 @@ def check(found: int, name: str, *, what: str, error: type[SamedgeError]) -> Non
     allowed = limit(name)
     if found > allowed:
         raise error(
-            f"{what.format(found)}, limit {allowed}: give less, or raise it by "
-            f"{VARIABLE}={name}={found}."
+            f"{what} has {found} {name.rpartition('_')[2]}, limit {allowed}: give less, or raise "
+            f"it by {VARIABLE}={name}={found}."
         )
 
 

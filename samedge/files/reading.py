@@ -44,14 +44,17 @@ def opened(
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         raise error(f"{path} cannot be read ({_reason(problem)}): check the path.") from problem
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+    try:
         status = os.fstat(descriptor)
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is not None:
             hint = "name a file in it" if kind == "a folder" else "save it to a file first"
             raise error(f"{path} is {kind}, expected {expected}: {hint}.")
-        limits.check(status.st_size, limit, what=f"{path} has {{}} bytes", error=error)
-        yield file
+        limits.check(status.st_size, limit, what=str(path), error=error)
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def read_bytes(path: Path, *, limit: str, expected: str, error: type[SamedgeError]) -> bytes:
@@ -62,7 +65,7 @@ def read_bytes(path: Path, *, limit: str, expected: str, error: type[SamedgeErro
             data = file.read(limits.limit(limit) + 1)
         except OSError as problem:
             raise error(f"{path} cannot be read ({_reason(problem)}): check the disk.") from problem
-    limits.check(len(data), limit, what=f"{path} has at least {{}} bytes", error=error)
+    limits.check(len(data), limit, what=str(path), error=error)
     return data
 
 

@@ -40,6 +40,7 @@ _REMEDIES = {
     errno.EPERM: "name a place that you may write to",
     errno.EROFS: "name a place that you may write to",
     errno.EISDIR: "name a file in it",
+    errno.EEXIST: "check the folders in its path",
     errno.ENOTDIR: "check the folders in its path",
     errno.ENAMETOOLONG: "give it a shorter name",
 }

@@ -25,6 +25,7 @@ from torch import nn
 from samedge.export import export
 from samedge.export.sources import photo_paths
 from samedge.machine.environment import environment
+from samedge.models.building import build_model
 from samedge.models.spec import ModelSpec
 
 PHOTOS = 2
@@ -58,7 +59,7 @@ def main() -> None:
 
 def random_model(encoder: str) -> nn.Module:
     torch.manual_seed(0)
-    model = ModelSpec(encoder=encoder, image_size=1024).build().eval()
+    model = build_model(ModelSpec(encoder=encoder, image_size=1024)).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias") or "pos_embed" in name:
             nn.init.zeros_(parameter)

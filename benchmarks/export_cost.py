@@ -27,6 +27,7 @@ import torch
 
 from samedge._version import __version__
 from samedge.machine.environment import environment
+from samedge.models.building import build_model
 from samedge.models.keymaps import META
 from samedge.models.spec import ModelSpec
 
@@ -52,7 +53,7 @@ def vit_b(path: Path) -> None:
     """SAM ViT-B with random weights under the official names."""
     torch.manual_seed(0)
     state: dict[str, torch.Tensor] = {}
-    for name, tensor in ModelSpec(encoder="vit", image_size=1024).build().state_dict().items():
+    for name, tensor in build_model(ModelSpec(encoder="vit", image_size=1024)).state_dict().items():
         sources = META.sources(name)
         sizes = [1, len(tensor) - 1] if len(sources) == 2 else [1] * len(sources)
         parts = tensor.split(sizes) if len(sources) > 1 else [tensor]

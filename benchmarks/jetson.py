@@ -155,6 +155,7 @@ def write_graphs(args: argparse.Namespace, folder: Path) -> None:
     from samedge.bundle.manifest import ModelRecord
     from samedge.export import base
     from samedge.export.base import ExportRequest
+    from samedge.models.building import build_model
     from samedge.models.spec import ModelSpec
     from samedge.models.zoo import load_model
     from samedge.pixels.images import load_image
@@ -170,7 +171,7 @@ def write_graphs(args: argparse.Namespace, folder: Path) -> None:
     if args.model == "nano":
         model = load_model(MODELS["nano"])
     else:
-        model = ModelSpec(encoder=MODELS[args.model], image_size=1024).build()
+        model = build_model(ModelSpec(encoder=MODELS[args.model], image_size=1024))
     row = target("jetson")
     request = ExportRequest(
         model=model.eval().requires_grad_(requires_grad=False),

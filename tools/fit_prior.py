@@ -27,7 +27,8 @@ from samedge.distill.recipe_file import parse_recipe, recipe_text
 from samedge.distill.sources import validation_mixture
 from samedge.distill.stages import decode_rows, rows_of
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
-from samedge.models.sam import PaintedSam, PromptableModel
+from samedge.models.painted import PaintedSam
+from samedge.models.promptable import PromptableModel
 
 SHIFTS = {
     "edge_weight": (-0.5, 0.0, 0.5, 1.0),

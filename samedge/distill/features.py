@@ -28,7 +28,7 @@ from samedge.distill.stages import Metrics, autocast
 from samedge.distill.teacher import pooled_to_grid, weights_hash
 from samedge.errors import DatasetError
 from samedge.files.writing import replacing
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from samedge.distill.losses import valid_coverage
 from samedge.distill.recipe import MaeStage
 from samedge.distill.stages import Metrics, autocast
 from samedge.models._vit import Attention, Block, ViTEncoder
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 _PATCH = 16
 _MASKED = -1e4

@@ -19,7 +19,7 @@ from samedge.distill.sources import photo_parts, training_mixture
 from samedge.distill.stages import PromptsStep
 from samedge.distill.student import PartName
 from samedge.distill.teacher import open_model
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ from samedge.distill.student import model_spec
 from samedge.errors import CheckpointError, RecipeError
 from samedge.files.writing import replacing, write_bytes, write_text
 from samedge.models.checkpoints import save_checkpoint
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.types import Array
 
 STATE, LAST, BEST = "state.pt", "last.safetensors", "best.safetensors"

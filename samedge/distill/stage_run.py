@@ -27,7 +27,7 @@ from samedge.distill.run_log import RunLog
 from samedge.distill.sources import validation_mixture
 from samedge.distill.student import freeze
 from samedge.distill.validation import Validation, to_device, validate
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 State = dict[str, Any]
 

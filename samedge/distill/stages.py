@@ -29,7 +29,8 @@ from samedge.distill.prompts import (
     refine_prompts,
 )
 from samedge.distill.recipe import PromptsStage
-from samedge.models.sam import PaintedSam, PromptableModel
+from samedge.models.painted import PaintedSam
+from samedge.models.promptable import PromptableModel
 from samedge.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PADDING
 
 Metrics = dict[str, Tensor]

@@ -16,8 +16,9 @@ from samedge.distill.teacher import open_model
 from samedge.errors import CheckpointError, RecipeError
 from samedge.models._proxyless import ProxylessEncoder, load_trunk
 from samedge.models._timm import TimmEncoder, load_backbone
+from samedge.models.building import build_model
 from samedge.models.imagenet import load_mobilenet_v2
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.models.spec import ModelSpec
 
 PartName = Literal["encoder", "neck", "decoder"]
@@ -48,7 +49,7 @@ def build_student(recipe: Recipe, *, image_size: int) -> PromptableModel:
         UnknownNameError: an encoder or an option that does not exist.
         CheckpointError: an option is missing.
     """
-    return model_spec(recipe, image_size=image_size).build()
+    return build_model(model_spec(recipe, image_size=image_size))
 
 
 def initialise(student: PromptableModel, model: Model, *, root: Path, samples: Mixture) -> None:

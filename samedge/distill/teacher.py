@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.models.zoo import load_model
 
 

@@ -29,7 +29,7 @@ from samedge.distill.run_log import RunLog
 from samedge.distill.sources import training_mixture
 from samedge.distill.stage_run import Meter, Position, Sitting, StageRun, State
 from samedge.distill.student import build_student, initialise
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 
 @dataclasses.dataclass(frozen=True)

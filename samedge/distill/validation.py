@@ -19,7 +19,7 @@ from torch import Tensor
 from samedge.distill.data import Sample
 from samedge.distill.prompts import PromptBatch, PromptConfig, first_prompts
 from samedge.distill.stages import Rows, autocast, decode_rows, picked, rows_of
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.types import Array
 
 Batch = TypeVar("Batch", bound=Mapping[str, Any])

@@ -17,7 +17,7 @@ from samedge.bundle.manifest import ModelRecord, ParityRecord
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.pixels.prompts import Bucket
 from samedge.proof.accuracy import Accuracy
 from samedge.proof.photos import CalibrationSet

@@ -18,8 +18,10 @@ from torch.nn import functional as F
 
 from samedge.bundle.manifest import TensorRecord
 from samedge.export.deployed import DeployedDecoder
+from samedge.models.painted import PaintedSam
 from samedge.models.prompt_encoder import GridEncoding
-from samedge.models.sam import PaintedSam, PromptableModel, Sam
+from samedge.models.promptable import PromptableModel
+from samedge.models.sam import Sam
 from samedge.models.windows import Constant, GridBlock
 from samedge.pixels.prompts import Bucket
 

@@ -23,7 +23,7 @@ from samedge.export.base import DIALECTS, ExportRequest, ExportResult, Progress
 from samedge.export.proof import Checked, Rules, checked
 from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.pixels.prompts import Bucket
 from samedge.predict.predictor import Predictor
 from samedge.proof.accuracy import Reference

@@ -10,7 +10,7 @@ from samedge.bundle.manifest import ModelRecord, file_hash
 from samedge.errors import ExportError
 from samedge.export.base import Progress
 from samedge.models import zoo
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.pixels.images import load_image
 from samedge.types import Array
 

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from samedge.errors import CheckpointError
 from samedge.files.writing import replacing
+from samedge.models.building import build_model
 from samedge.models.keymaps import DIALECTS, HUGGING_FACE, MOBILE_SAM, Dialect, detect
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.models.spec import ModelSpec
 
 _METADATA = "samedge"
@@ -255,7 +256,7 @@ def _resized(spec: ModelSpec, image_size: int) -> ModelSpec:
 def _filled(
     spec: ModelSpec, tensors: Mapping[str, Tensor], file: Path, dialect: Dialect | None = None
 ) -> PromptableModel:
-    model = spec.build()
+    model = build_model(spec)
     wanted = model.state_dict()
     names = {key: dialect.sources(key) if dialect else (key,) for key in wanted}
     _check_names(names, tensors, file, dialect)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samedge.models.promptable import PromptableModel
 from samedge.types import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 
 CLICK_SIGMAS = (6 / 512, 24 / 512)
@@ -361,6 +362,28 @@ class PaintedDecoder(nn.Module):
         features = torch.cat([under, below, root, sure, sure * sure, code], -1)
         quality: Tensor = torch.sigmoid(self.quality(features)).squeeze(-1)
         return quality
+
+
+class PaintedSam(PromptableModel):
+    """An image encoder under the painted-prompt decoder of the embedded models."""
+
+    def __init__(self, image_encoder: nn.Module, decoder: PaintedDecoder) -> None:
+        super().__init__(image_encoder, decoder.image_size)
+        self.decoder = decoder
+
+    def decode(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`PromptableModel.decode`; B may also be a multiple of the number of images."""
+        low_res_masks, iou_predictions = self.decoder(
+            image_embeddings, point_coords, point_labels, mask_input, has_mask_input
+        )
+        return low_res_masks, iou_predictions
 
 
 def _column(weight: Tensor) -> Tensor:

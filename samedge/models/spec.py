@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from torch import nn
 
 from samedge.errors import CheckpointError
-from samedge.models.base import encoder
-from samedge.models.painted import PaintedConfig, PaintedDecoder
-from samedge.models.sam import PaintedSam, PromptableModel, build_sam
 
 SCHEMA = "samedge.checkpoint/1"
 
@@ -63,27 +59,3 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def to_json(self) -> str:
         """Write the record."""
         return msgspec.json.encode(self).decode()
-
-    def build(self) -> PromptableModel:
-        """Make the model with fresh weights.
-
-        Raises:
-            UnknownNameError: an encoder or an option of it that does not exist.
-            CheckpointError: an option is missing, or the decoder has no such option.
-        """
-        kind = encoder(self.encoder)
-        options = {**self.encoder_options, "image_size": self.image_size}
-        model = self._with_decoder(kind.build(kind.config_from_mapping(options)))
-        model.spec = self
-        return model
-
-    def _with_decoder(self, image_encoder: nn.Module) -> PromptableModel:
-        try:
-            if self.decoder == "sam":
-                return build_sam(image_encoder, self.image_size, **self.decoder_options)
-            config = PaintedConfig(**self.decoder_options)
-        except TypeError as error:
-            raise CheckpointError(
-                f"The {self.decoder} decoder cannot be built from {self.decoder_options}: {error}."
-            ) from error
-        return PaintedSam(image_encoder, PaintedDecoder(self.image_size, config))

@@ -16,7 +16,7 @@ import msgspec
 from samedge.errors import BackendUnavailableError, CheckpointError, UnknownNameError
 
 if TYPE_CHECKING:
-    from samedge.models.sam import PromptableModel
+    from samedge.models.promptable import PromptableModel
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Where the embedded models' safetensors lie: ``weights/NAME.safetensors``."""

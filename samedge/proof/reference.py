@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 Array = npt.NDArray[Any]
 

@@ -13,8 +13,8 @@ from samedge.bundle.manifest import ModelRecord
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.models.checkpoints import load_checkpoint
-from samedge.models.painted import PaintedConfig, PaintedDecoder
-from samedge.models.sam import PaintedSam, PatchEncoder, Sam, tiny_sam
+from samedge.models.painted import PaintedConfig, PaintedDecoder, PaintedSam
+from samedge.models.sam import PatchEncoder, Sam, tiny_sam
 from samedge.targets import target
 from samedge.types import Precision
 from tests.models.conftest import build_meta_sam, fill

@@ -25,7 +25,9 @@ from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, folded
 from samedge.export.pipeline import export
 from samedge.inspection.ane import lint_package
-from samedge.models.sam import PaintedSam, Sam
+from samedge.models.building import build_model
+from samedge.models.painted import PaintedSam
+from samedge.models.sam import Sam
 from samedge.models.spec import ModelSpec
 from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND
@@ -222,7 +224,7 @@ def test_plain_vit_converts(tmp_path: Path) -> None:
         "mlp_dim": 96,
     }
     spec = ModelSpec(encoder="vit", image_size=128, encoder_options=options)
-    model = spec.build().eval()
+    model = build_model(spec).eval()
     fill(model)
     graph = EncoderGraph(model)
     with folded(graph):

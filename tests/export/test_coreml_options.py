@@ -16,7 +16,7 @@ from samedge.export.base import ExportRequest
 from samedge.export.coreml.options import read_layout
 from samedge.export.pipeline import export
 from samedge.inspection.ane import lint_package
-from samedge.models.sam import PaintedSam
+from samedge.models.painted import PaintedSam
 from samedge.predict.opening import open_graph
 from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND

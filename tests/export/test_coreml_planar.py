@@ -18,8 +18,9 @@ from samedge.export.coreml.planar import (
 )
 from samedge.export.graphs import DecoderGraph, folded
 from samedge.inspection.ane import lint_package
-from samedge.models.painted import PaintedConfig, PaintedDecoder
-from samedge.models.sam import PaintedSam, PatchEncoder, PromptableModel, Sam, tiny_sam
+from samedge.models.painted import PaintedConfig, PaintedDecoder, PaintedSam
+from samedge.models.promptable import PromptableModel
+from samedge.models.sam import PatchEncoder, Sam, tiny_sam
 from tests.models.conftest import fill
 
 LABELS = (

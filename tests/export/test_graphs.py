@@ -7,7 +7,9 @@ import torch
 
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph, folded
 from samedge.models._tinyvit import ENCODER, TinyViTConfig
-from samedge.models.sam import PaintedSam, PromptableModel, Sam, build_sam
+from samedge.models.painted import PaintedSam
+from samedge.models.promptable import PromptableModel
+from samedge.models.sam import Sam, build_sam
 from samedge.models.windows import Constant
 
 

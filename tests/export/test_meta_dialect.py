@@ -12,7 +12,8 @@ import torch
 
 from samedge.export import base
 from samedge.export.base import ExportRequest
-from samedge.models.sam import PaintedSam, Sam
+from samedge.models.painted import PaintedSam
+from samedge.models.sam import Sam
 from samedge.targets import target
 from samedge.types import Precision
 

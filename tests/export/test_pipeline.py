@@ -18,7 +18,9 @@ from samedge.export._onnx import OnnxExporter
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.export.sources import MAX_PHOTOS, photo_paths
-from samedge.models.sam import PaintedSam, Sam
+from samedge.models.building import build_model
+from samedge.models.painted import PaintedSam
+from samedge.models.sam import Sam
 from samedge.models.spec import ModelSpec
 from samedge.predict.predictor import Predictor
 from samedge.records import ExportRecord
@@ -93,7 +95,7 @@ def test_a_checkpoint_brings_its_name_and_licence(painted: PaintedSam, tmp_path:
         licence="MIT",
         origin="https://example.org",
     )
-    save_checkpoint(spec.build(), tmp_path / "tiny.safetensors", spec=spec)
+    save_checkpoint(build_model(spec), tmp_path / "tiny.safetensors", spec=spec)
     result = export(tmp_path / "tiny.safetensors", "cpu", output=tmp_path / "out")
     model = result.bundle.manifest.model
     assert (model.name, model.licence, model.origin) == ("our-tiny", "MIT", "https://example.org")

@@ -22,7 +22,7 @@ from samedge.export.pipeline import export
 from samedge.export.quantization import check_plan, plan_of
 from samedge.export.sources import photo_paths
 from samedge.models.checkpoints import load_checkpoint
-from samedge.models.sam import PaintedSam
+from samedge.models.painted import PaintedSam
 from samedge.models.zoo import WEIGHTS
 from samedge.proof import parity
 from samedge.proof.accuracy import Accuracy, AccuracyRow

@@ -24,7 +24,9 @@ from samedge.export.islands import fp32_islands
 from samedge.export.pipeline import export
 from samedge.export.sources import photo_paths
 from samedge.export.tensorrt_rules import violations
-from samedge.models.sam import PaintedSam, PromptableModel, Sam
+from samedge.models.painted import PaintedSam
+from samedge.models.promptable import PromptableModel
+from samedge.models.sam import Sam
 from samedge.predict.predictor import Predictor
 from samedge.proof.accuracy import Accuracy, AccuracyRow
 from samedge.proof.photos import PHOTOS, CalibrationSet

@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from samedge.errors import CheckpointError, UnknownNameError
+from samedge.models.building import build_model
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.keymaps import DIALECTS, MOBILE_SAM
-from samedge.models.sam import PaintedSam, Sam
+from samedge.models.painted import PaintedSam
+from samedge.models.sam import Sam
 from samedge.models.spec import ModelSpec
 from samedge.models.zoo import load_model
 
@@ -32,7 +34,7 @@ def mobile_sam_state(image_size: int = 1024) -> tuple[Sam, dict[str, torch.Tenso
         decoder_options=DECODER,
         image_size=image_size,
     )
-    model = spec.build()
+    model = build_model(spec)
     assert isinstance(model, Sam)
     state = {}
     for key, value in model.state_dict().items():
@@ -224,7 +226,7 @@ def test_our_own_format(tmp_path: Path, decoder: Any) -> None:
         licence="Apache-2.0",
         origin="made here",
     )
-    model = spec.build().eval()
+    model = build_model(spec).eval()
     save_checkpoint(model, tmp_path / "tiny.safetensors", spec=spec)
     loaded = load_checkpoint(tmp_path / "tiny.safetensors")
     assert isinstance(loaded, PaintedSam if decoder == "painted" else Sam)
@@ -249,22 +251,24 @@ def test_descriptions_are_checked(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=said):
             ModelSpec.from_json(text)
     with pytest.raises(UnknownNameError, match="encoder"):
-        ModelSpec(encoder="vitt", image_size=64).build()
+        build_model(ModelSpec(encoder="vitt", image_size=64))
     with pytest.raises(CheckpointError, match="painted decoder"):
-        ModelSpec(
-            encoder="timm",
-            encoder_options={"backbone": "test_resnet.r160_in1k"},
-            image_size=64,
-            decoder="painted",
-            decoder_options={"colour": 1},
-        ).build()
+        build_model(
+            ModelSpec(
+                encoder="timm",
+                encoder_options={"backbone": "test_resnet.r160_in1k"},
+                image_size=64,
+                decoder="painted",
+                decoder_options={"colour": 1},
+            )
+        )
 
 
 def test_our_own_format_must_fit_its_description(tmp_path: Path) -> None:
     spec = ModelSpec(
         encoder="timm", encoder_options={"backbone": "test_resnet.r160_in1k"}, image_size=64
     )
-    state = {**spec.build().state_dict(), "more": torch.zeros(1)}
+    state = {**build_model(spec).state_dict(), "more": torch.zeros(1)}
     path = tmp_path / "tiny.safetensors"
     safetensors.torch.save_file(state, path, metadata={"samedge": spec.to_json()})
     with pytest.raises(CheckpointError, match=r"its own description.*left over \(more\)"):

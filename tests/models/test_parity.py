@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from samedge.models.checkpoints import load_checkpoint
-from samedge.models.sam import PromptableModel
+from samedge.models.promptable import PromptableModel
 
 TOLERANCE = 2e-5  # fp32 rounding is about 2e-6 here
 SIZE = 128

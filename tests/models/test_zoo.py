@@ -84,12 +84,13 @@ def test_an_embedded_model_that_is_not_there_is_not_listed(
 
 
 def test_an_embedded_model_loads_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from samedge.models.building import build_model
     from samedge.models.checkpoints import save_checkpoint
     from samedge.models.spec import ModelSpec
 
     options = {"backbone": "test_resnet.r160_in1k"}
     spec = ModelSpec(encoder="timm", encoder_options=options, image_size=64, decoder="painted")
-    save_checkpoint(spec.build(), tmp_path / "samedge-nano.safetensors", spec=spec)
+    save_checkpoint(build_model(spec), tmp_path / "samedge-nano.safetensors", spec=spec)
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
     assert "samedge-nano" in [entry.name for entry in models()]
     loaded = load_model("samedge-nano")

@@ -8,7 +8,9 @@ from samedge.errors import ExportError
 from samedge.export.coreml.painted import PlanarPaintedDecoder
 from samedge.export.coreml.two_way import PlanarSamDecoder
 from samedge.export.graphs import DecoderGraph, Graph
-from samedge.models.sam import PaintedSam, PromptableModel, Sam
+from samedge.models.painted import PaintedSam
+from samedge.models.promptable import PromptableModel
+from samedge.models.sam import Sam
 from samedge.pixels.prompts import Bucket
 
 _POINTS = ("point_coords", "point_labels")

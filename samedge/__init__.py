@@ -20,7 +20,7 @@ from samedge._version import __version__
 if TYPE_CHECKING:
     from samedge.bundle.bundle import Bundle
     from samedge.errors import SamedgeError
-    from samedge.pixels.images import load_image
+    from samedge.pixels.images import image_from_bgr, load_image
     from samedge.predict.predictor import Predictor, load_default
     from samedge.types import ImageEmbedding, Masks, Precision, Prompt
 
@@ -33,6 +33,7 @@ __all__ = [
     "Prompt",
     "SamedgeError",
     "__version__",
+    "image_from_bgr",
     "load_default",
     "load_image",
 ]
@@ -45,6 +46,7 @@ _HOMES = {
     "Predictor": "samedge.predict.predictor",
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
+    "image_from_bgr": "samedge.pixels.images",
     "load_default": "samedge.predict.predictor",
     "load_image": "samedge.pixels.images",
 }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import enum
+import numbers
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from samedge.errors import PromptError
+from samedge.files import limits
 
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
@@ -44,9 +47,16 @@ WEIGHTS_ONLY = (Precision.W8, Precision.P8, Precision.W6, Precision.W4, Precisio
 def _numbers(values: npt.ArrayLike, name: str) -> Array:
     """``values`` as float32; out of range becomes infinity, which is refused later."""
     try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":  # whole numbers beyond 64 bits, fractions, decimals
+            if not all(isinstance(value, numbers.Number | decimal.Decimal) for value in array.flat):
+                raise TypeError("they hold something else")
+            array = array.astype(np.float64)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"they have dtype {array.dtype}")
         with np.errstate(over="ignore"):
-            return np.asarray(values, np.float64).astype(np.float32)
-    except (TypeError, ValueError) as error:
+            return array.astype(np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise PromptError(f"{name} are not numbers in rows of one length ({error}).") from error
 
 
@@ -58,47 +68,81 @@ def _points_array(points: npt.ArrayLike | None) -> Array:
         raise PromptError(
             f"points have shape {array.shape}, expected (N, 2): give [[x, y], ...] in pixels."
         )
+    limits.check(len(array), "prompt_points", what="A prompt", error=PromptError)
     return array
 
 
 def _labels_array(labels: npt.ArrayLike | None, count: int) -> Array:
+    if labels is None:
+        return np.full(count, FOREGROUND, np.int32)
     try:
-        array = np.full(count, FOREGROUND, np.int32) if labels is None else np.asarray(labels)
-    except ValueError as error:
+        array = np.asarray(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise PromptError(f"labels have rows of different lengths ({error}).") from error
-    if array.size == 0:
-        array = array.reshape(0)
+    values = _numbers(array, "labels")
+    if not values.size:
+        array = values = values.reshape(0)
     if array.shape != (count,):
         raise PromptError(
             f"{count} points came with labels of shape {array.shape}, expected ({count},): "
             "give one label a point, 1 for foreground and 0 for background."
         )
-    if not np.isin(array, (FOREGROUND, BACKGROUND)).all():
+    if not np.isin(values, (FOREGROUND, BACKGROUND)).all():
         raise PromptError(
             f"labels are {array.tolist()}, expected only 1 (foreground) and 0 (background)."
         )
-    return array.astype(np.int32)
+    return values.astype(np.int32)
 
 
 def _box_array(box: npt.ArrayLike | None) -> Array | None:
     if box is None:
         return None
     array = _numbers(box, "box coordinates")
+    if array.ndim == 2 and array.shape[1] == 4:
+        raise PromptError(
+            f"box has shape {array.shape}, expected one box: make {len(array)} prompts of them by "
+            "Prompt.from_boxes and decode them with decode_batch."
+        )
     if array.shape != (4,):
         raise PromptError(f"box has shape {array.shape}, expected (4,): give [x0, y0, x1, y1].")
     if not np.isfinite(array).all():
         raise PromptError(f"box {array.tolist()} holds NaN or infinity: give finite pixels.")
     if array[0] >= array[2] or array[1] >= array[3]:
         raise PromptError(
-            f"box {array.tolist()} is empty or inverted, expected x0 < x1 and y0 < y1: "
-            "give the top left corner first."
+            f"box {array.tolist()} is empty or inverted, expected x0 < x1 and y0 < y1: give the "
+            "top left corner first; COCO's [x, y, width, height] is [x, y, x + width, y + height]."
         )
     return array
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+def _mask_array(values: npt.ArrayLike) -> Array:
+    try:
+        mask = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PromptError(f"mask has rows of different lengths ({error}).") from error
+    if mask.ndim != 2 or not mask.size:
+        raise PromptError(f"mask has shape {mask.shape}, expected two axes (H, W).")
+    limits.check(mask.size, "image_pixels", what="mask", error=PromptError)
+    if mask.dtype == np.bool_:
+        return mask
+    if not np.issubdtype(mask.dtype, np.floating):
+        raise PromptError(
+            f"mask has dtype {mask.dtype}, expected bool (a mask of the image) "
+            "or float (low-res logits of an earlier result): use mask > 0 for 0 and 1, mask > 127 "
+            "for a picture."
+        )
+    with np.errstate(over="ignore"):
+        logits = mask.astype(np.float32)
+    if not np.isfinite(logits).all():
+        raise PromptError("mask holds NaN or infinity: give finite logits.")
+    return logits
+
+
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Prompt:
     """What to segment, in pixels of the original image.
+
+    Points, labels and boxes are given as lists, tuples or arrays of any numeric type.
 
     Attributes:
         points: (N, 2) float32, xy pixels of the original image.
@@ -108,43 +152,60 @@ class Prompt:
             a ``Masks`` carries them, or (H, W) bool in the original image's frame.
 
     Raises:
-        PromptError: wrong shapes, unknown labels, NaN, an empty or inverted box, or no prompt.
+        PromptError: wrong shapes, unknown labels, NaN, an empty or inverted box, too many points,
+            or no prompt.
     """
 
-    points: Any = None
-    labels: Any = None
-    box: Any = None
-    mask: Any = None
+    points: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    box: npt.NDArray[np.float32] | None
+    mask: npt.NDArray[np.bool_] | npt.NDArray[np.float32] | None
 
-    def __post_init__(self) -> None:
-        points = _points_array(self.points)
-        if not np.isfinite(points).all():
-            raise PromptError(f"points {points.tolist()} hold NaN or infinity: give finite pixels.")
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "labels", _labels_array(self.labels, len(points)))
-        object.__setattr__(self, "box", _box_array(self.box))
-        if self.mask is not None:
-            object.__setattr__(self, "mask", self._mask_array())
-        if not len(points) and self.box is None and self.mask is None:
+    def __init__(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        *,
+        box: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+    ) -> None:
+        array = _points_array(points)
+        if not np.isfinite(array).all():
+            raise PromptError(f"points {array.tolist()} hold NaN or infinity: give finite pixels.")
+        object.__setattr__(self, "points", array)
+        object.__setattr__(self, "labels", _labels_array(labels, len(array)))
+        object.__setattr__(self, "box", _box_array(box))
+        object.__setattr__(self, "mask", None if mask is None else _mask_array(mask))
+        if not len(array) and self.box is None and self.mask is None:
             raise PromptError("The prompt is empty: give at least a point, a box or a mask.")
 
-    def _mask_array(self) -> Array:
-        try:
-            mask = np.asarray(self.mask)
-        except ValueError as error:
-            raise PromptError(f"mask has rows of different lengths ({error}).") from error
-        if mask.ndim != 2:
-            raise PromptError(f"mask has shape {mask.shape}, expected two axes (H, W).")
-        if mask.dtype == np.bool_:
-            return mask
-        if not np.issubdtype(mask.dtype, np.floating):
+    @classmethod
+    def from_boxes(cls, boxes: npt.ArrayLike) -> list[Prompt]:
+        """One prompt a box, such as a detector's, for ``Predictor.decode_batch``.
+
+        Args:
+            boxes: (N, 4) ``x0, y0, x1, y1`` pixels of the original image.
+
+        Raises:
+            PromptError: another shape, or a box that is none; it names the row.
+        """
+        array = _numbers(boxes, "boxes")
+        if array.size == 0:
+            array = array.reshape(0, 4)
+        if array.ndim != 2 or array.shape[1] != 4:
             raise PromptError(
-                f"mask has dtype {mask.dtype}, expected bool (a mask of the image) "
-                "or float (low-res logits of an earlier result): use mask > 127 for a picture."
+                f"boxes have shape {array.shape}, expected (N, 4): give [[x0, y0, x1, y1], ...] "
+                "without scores and classes."
             )
-        if not np.isfinite(mask).all():
-            raise PromptError("mask holds NaN or infinity: give finite logits.")
-        return mask.astype(np.float32)
+        limits.check(len(array), "prompts", what="The batch", error=PromptError)
+        return [cls._from_row(row, box) for row, box in enumerate(array)]
+
+    @classmethod
+    def _from_row(cls, row: int, box: Array) -> Prompt:
+        try:
+            return cls(box=box)
+        except PromptError as error:
+            raise PromptError(f"Row {row} of the boxes: {error}") from error
 
     @property
     def is_ambiguous(self) -> bool:

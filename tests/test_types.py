@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ def test_arrays_are_made() -> None:
     assert prompt.points.dtype == np.float32
     assert prompt.points.shape == (2, 2)
     assert prompt.labels.tolist() == [1, 0]
+    assert prompt.box is not None
     assert prompt.box.tolist() == [0, 0, 5, 5.5]
 
 
@@ -83,6 +87,88 @@ def test_one_click_alone_is_ambiguous(values: dict[str, Any], ambiguous: bool) -
 def test_impossible_prompts(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(PromptError, match=reason):
         Prompt(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"points": [[10**400, 1]]},
+        {"points": [["1", "2"]]},
+        {"points": [[1 + 2j, 1]]},
+        {"points": np.array([[1 + 2j, 1]])},
+        {"points": [[None, 1]]},
+        {"points": np.array([["2020-01-01", "2020-01-02"]], "datetime64[D]")},
+        {"box": [0, 0, 10**400, 1]},
+        {"box": [[1, 2, 3, 4], [5, 6, 7, 8]]},
+        {"points": [[1, 2]], "labels": [10**400]},
+        {"points": [[1, 2]], "labels": [1.5]},
+        {"points": [[1, 2]], "labels": [float("nan")]},
+        {"mask": np.full((2, 2), 1e300)},
+        {"mask": np.zeros((0, 4), np.bool_)},
+        {"mask": [[object()]]},
+    ],
+)
+def test_odd_numbers_are_prompt_errors(values: dict[str, Any]) -> None:
+    with pytest.raises(PromptError):
+        Prompt(**values)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [[1, 2], [3, 4]],
+        ((1, 2), (3, 4)),
+        [(np.float16(1), 2), (3, 4)],
+        [np.array([1, 2]), np.array([3, 4])],
+        [[Fraction(1), Decimal(2)], [3, 4]],
+        *(np.array([[1, 2], [3, 4]], kind) for kind in "bBhHiIlLqQefdg"),
+    ],
+)
+def test_points_of_every_numeric_type(points: Any) -> None:
+    prompt = Prompt(points=points, labels=np.array([1, 0], np.uint8))
+    assert prompt.points.dtype == np.float32
+    assert prompt.points.tolist() == [[1, 2], [3, 4]]
+    assert prompt.labels.dtype == np.int32
+
+
+def test_too_many_points_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.zeros((1_000_000, 2))
+    with pytest.raises(PromptError, match=r"1000000 points, limit 1000.*prompt_points"):
+        Prompt(points=points)
+    monkeypatch.setenv("SAMEDGE_LIMITS", "prompt_points=1000000")
+    assert len(Prompt(points=points).points) == 1_000_000
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.uint16, list])
+def test_a_detectors_boxes(kind: Any) -> None:
+    rows = [[0, 0, 5, 5], [2, 3, 9, 8]]
+    boxes = rows if kind is list else np.array(rows, kind)
+    prompts = Prompt.from_boxes(boxes)
+    assert [p.box.tolist() for p in prompts if p.box is not None] == rows
+    assert Prompt.from_boxes([]) == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "reason"),
+    [
+        ([[0, 0, 5, 5], [3, 3, 2, 9]], r"Row 1 of the boxes.*\[x, y, width, height\]"),
+        ([[0, 0, 5, 5, 0.9]], r"shape \(1, 5\).*without scores"),
+        ([0, 0, 5, 5], r"shape \(4,\)"),
+        ([[0, 0, 5, "x"]], "not numbers"),
+    ],
+)
+def test_boxes_that_are_none(boxes: Any, reason: str) -> None:
+    with pytest.raises(PromptError, match=reason):
+        Prompt.from_boxes(boxes)
+
+
+def test_prompts_are_copied_and_pickled() -> None:
+    prompt = Prompt(points=[[1, 2]], box=[0, 0, 5, 5])
+    again = pickle.loads(pickle.dumps(prompt))
+    moved = dataclasses.replace(prompt, box=[1, 1, 2, 2])
+    assert again.points.tolist() == moved.points.tolist() == [[1, 2]]
+    assert moved.box is not None
+    assert moved.box.tolist() == [1, 1, 2, 2]
 
 
 def test_prompts_do_not_change() -> None:

@@ -5,62 +5,83 @@ How a file becomes RGB, so that the same file gives the same masks everywhere:
 * the orientation in EXIF is applied;
 * grey is copied to three channels; a palette is looked up;
 * transparency is dropped, not blended: the stored colours count, as in OpenCV's ``IMREAD_COLOR``;
-* 16-bit samples keep their high byte; 1-bit becomes 0 and 255;
-* CMYK, YCbCr, Lab and HSV go through Pillow's plain conversions, without a colour profile;
-* of an animation the first frame counts;
-* 32-bit integers are read as 16-bit samples where they fit, floating-point samples are refused:
-  their range is nobody's agreement.
+* samples of more than eight bits, grey or colour, are scaled by their range
+  (:mod:`samedge.pixels.sample_range`); 1-bit becomes 0 and 255;
+* CMYK, YCbCr, Lab and HSV go through Pillow's plain conversions, without a colour profile; of
+  16-bit CMYK and JPEG 2000 colours Pillow keeps the high byte alone;
+* of an animation the first frame counts.
 """
 
 from __future__ import annotations
 
-import io
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from samedge.errors import ImageError
+from samedge.pixels import deep_colours
+from samedge.pixels.picture_files import opened_picture, orientation, upright
+from samedge.pixels.sample_range import SampleRange, check_range, eight_bits
 
 Array = npt.NDArray[Any]
 
-MAX_PIXELS = 89_478_485
-"""Pictures in files may have so many pixels; the limit at which Pillow suspects an attack."""
+_SAMPLE_FORMAT, _UNSIGNED = 339, 1  # a TIFF tag
+_STRIP_PIXELS = 1 << 20
+_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
-
-def load_image(source: str | os.PathLike[str] | bytes | Array | Image.Image) -> Array:
+def load_image(
+    source: str | os.PathLike[str] | bytes | Array | Image.Image,
+    *,
+    range: SampleRange = "auto",  # noqa: A002 - the word for it, also on the command line
+) -> Array:
     """Read an image; the module's docstring says how each kind becomes RGB.
 
     Args:
         source: a path, the bytes of an image file, a Pillow image, or an (H, W, 3) uint8 RGB array,
             which is only checked.
+        range: which samples become black and white: ``"auto"``, ``"full"`` or ``(low, high)``; the
+            rules are in :mod:`samedge.pixels.sample_range`.
 
     Returns:
         (H, W, 3) uint8 RGB, contiguous.
 
     Raises:
         ImageError: missing, truncated, too large, or not an image.
+        OptionError: ``range`` is none.
     """
+    sample_range = check_range(range)
     if isinstance(source, np.ndarray):
-        return np.ascontiguousarray(check_image(source))
-    if isinstance(source, Image.Image):
-        return _rgb_from_picture(source, "The Pillow image")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _read(io.BytesIO(source), f"The image of {len(source)} bytes")
-    path = Path(source)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, expected an image file: name a file in it.")
-    try:
-        with path.open("rb") as stream:
-            return _read(stream, str(path))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ImageError(f"{path} cannot be read ({reason}): check the path.") from error
+        image = check_image(source)
+        return np.ascontiguousarray(_ranged(image, sample_range, "The array"))
+    with opened_picture(source) as (picture, name):
+        return _rgb_from_picture(picture, name, sample_range)
+
+
+def image_from_bgr(frame: Array) -> Array:
+    """Turn an OpenCV frame into the RGB that samedge takes.
+
+    Nothing in the pixels says which order they have: a BGR frame given as RGB is segmented with
+    red and blue exchanged, a little worse and without an error.
+
+    Args:
+        frame: (H, W, 3) BGR, (H, W, 4) BGRA or (H, W) grey, uint8.
+
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous.
+
+    Raises:
+        ImageError: another shape or dtype.
+    """
+    match getattr(frame, "shape", None):
+        case (_, _):
+            frame = np.repeat(frame[:, :, None], 3, axis=2)
+        case (_, _, 4):
+            frame = frame[:, :, :3]
+    return np.ascontiguousarray(check_image(frame)[:, :, ::-1])
 
 
 def check_image(image: Any) -> Array:
@@ -72,67 +93,98 @@ def check_image(image: Any) -> Array:
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"The image is a {type(image).__name__}, expected a NumPy array (H, W, 3) uint8 RGB: "
-            "read files with samedge.load_image."
+            "read files with samedge.load_image, and OpenCV frames with samedge.image_from_bgr."
         )
     if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(
-            f"The image has shape {image.shape}, expected (H, W, 3) RGB: "
-            "stack grey three times, drop alpha, move channels last."
+            f"The image has shape {image.shape}, expected (H, W, 3) RGB: {_shape_hint(image.shape)}"
         )
     if image.dtype != np.uint8:
         raise ImageError(
-            f"The image has dtype {image.dtype}, expected uint8 in 0..255: "
-            "scale floats by 255 and shift 16-bit samples right by 8."
+            f"The image has dtype {image.dtype}, expected uint8 in 0..255: {_dtype_hint(image)}"
         )
     if not image.size:
         raise ImageError(f"The image has shape {image.shape}, so no pixels: check how it was cut.")
     return image
 
 
-def _read(stream: Any, name: str) -> Array:
-    try:
-        with Image.open(stream) as picture:
-            return _rgb_from_picture(picture, name)
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not an image in a format that Pillow reads: give JPEG, PNG, WebP or TIFF."
-        ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            f"{name} is too large, limit {MAX_PIXELS} pixels: downscale it first. ({error})"
-        ) from error
-    except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
-        raise ImageError(
-            f"{name} is truncated or damaged ({error}): fetch or save the file again."
-        ) from error
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    match shape:
+        case (3, _, _):
+            return "its channels come first, move them last by image.transpose(1, 2, 0)."
+        case (_, _, 4):
+            return "drop its alpha by image[:, :, :3]."
+        case (_, _) | (_, _, 1):
+            return "stack grey three times by np.dstack([image] * 3)."
+        case (_, _, _, 3) | (_, 3, _, _):
+            return "it is a batch, give its images one by one."
+    return "stack grey three times, drop alpha, move channels last."
 
 
-def _rgb_from_picture(picture: Image.Image, name: str) -> Array:
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {width}x{height} pixels, limit {MAX_PIXELS}: downscale it first, or give "
-            "its pixels as an array."
-        )
-    if picture.mode == "F":
-        raise ImageError(
-            f"{name} has floating-point samples, expected integers: save it with 8 bits a channel."
-        )
+def _dtype_hint(image: Array) -> str:
+    if image.dtype.kind == "f":
+        top = float(np.nanmax(image, initial=0.0))
+        if top <= 1.0:
+            return "its floats reach 1 at most, so give (image * 255).round().astype(np.uint8)."
+        if top <= 255.0:
+            return "its floats reach 255 at most, so give image.round().astype(np.uint8)."
+        return "its floats reach beyond 255, scale them first."
+    if image.dtype == np.bool_:
+        return "give image.astype(np.uint8) * 255."
+    return (
+        "shift samples of 16 bits right by 8, those of a 12-bit camera by 4; samedge.load_image "
+        "measures the range of files."
+    )
+
+
+def _rgb_from_picture(picture: Image.Image, name: str, sample_range: SampleRange) -> Array:
+    low = deep_colours.low_bytes(picture)
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in _SIXTEEN_BIT or upright.mode == "I":
-        return _rgb_from_grey(np.asarray(upright), name)
-    return check_image(np.array(upright.convert("RGB")))
+    turn = orientation(picture)
+    turned = upright(picture, turn)
+    if low is not None:
+        high = np.asarray(turned.convert("RGB")).astype(np.uint16)
+        samples = (high << 8) | np.asarray(upright(low, turn).convert("RGB"))
+        return check_image(eight_bits(samples, sample_range=sample_range, name=name))
+    if turned.mode in _DEEP_GREY:
+        grey = eight_bits(grey_samples(picture, turned), sample_range=sample_range, name=name)
+        return check_image(np.repeat(grey[:, :, None], 3, axis=2))
+    return check_image(_ranged(_rgb_in_strips(turned), sample_range, name))
 
 
-def _rgb_from_grey(samples: Array, name: str) -> Array:
-    """High bytes of 16-bit grey samples, three times."""
-    if samples.size and not 0 <= samples.min() <= samples.max() <= 0xFFFF:
-        raise ImageError(
-            f"{name} has samples from {samples.min()} to {samples.max()}, expected at most 16 "
-            "bits: save it with 8 bits a channel."
-        )
-    grey = (samples.astype(np.uint16) >> 8).astype(np.uint8)
-    return check_image(np.repeat(grey[:, :, None], 3, axis=2))
+def _ranged(image: Array, sample_range: SampleRange, name: str) -> Array:
+    """Eight-bit samples stay as they are, unless somebody names a range."""
+    if isinstance(sample_range, str):
+        return image
+    return eight_bits(image, sample_range=sample_range, name=name)
+
+
+def grey_samples(picture: Image.Image, turned: Image.Image) -> Array:
+    """(H, W) samples in the type that the file has, as far as Pillow tells.
+
+    Args:
+        picture: of one deep channel, as it was opened.
+        turned: the same, upright.
+    """
+    samples = np.asarray(turned)
+    tags = getattr(picture, "tag_v2", {})
+    if samples.dtype == np.int32:
+        if picture.format == "TIFF" and tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED:
+            samples = samples.view(np.uint32)  # Pillow has no unsigned type of 32 bits
+        if samples.min() >= 0 and samples.max() <= 0xFFFF:
+            return samples.astype(np.uint16)
+        if samples.dtype == np.int32 and samples.min() >= -0x8000 and samples.max() <= 0x7FFF:
+            return samples.astype(np.int16)
+    return samples
+
+
+def _rgb_in_strips(picture: Image.Image) -> Array:
+    """(H, W, 3) uint8, converted a few rows at a time, since Pillow's copies take much memory."""
+    width, height = picture.size
+    image = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // max(width, 1))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = picture.crop((0, top, width, bottom)).convert("RGB")
+        image[top:bottom] = np.asarray(strip)
+    return image

@@ -1,0 +1,133 @@
+"""Opening picture files with Pillow: bounded, its exceptions as ours, upright."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from samedge.errors import ImageError, SamedgeError
+from samedge.files import limits
+from samedge.files.reading import opened
+from samedge.pixels import image_kinds
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_REFUSED = ("EPS", "MPEG", "WMF", "BUFR", "GRIB", "HDF5")
+"""What Pillow recognises and hands to other programs, or cannot decode."""
+
+_BOMB_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def opened_picture(
+    source: str | os.PathLike[str] | bytes | Image.Image,
+) -> Iterator[tuple[Image.Image, str]]:
+    """Open a picture whose size and format are acceptable; its pixels are not decoded yet.
+
+    Args:
+        source: a path, the bytes of a file, or a Pillow image, which stays open.
+
+    Yields:
+        The picture, and its name for messages.
+
+    Raises:
+        ImageError: missing, too large, not an image, or the body meets damaged data.
+    """
+    if isinstance(source, Image.Image):
+        with _translated("The Pillow image", b""):
+            yield _acceptable(source, "The Pillow image"), "The Pillow image"
+    elif isinstance(source, bytes | bytearray | memoryview):
+        limits.check(len(source), "image_bytes", what="The image", error=ImageError)
+        with _decoded(io.BytesIO(source), f"The image of {len(source)} bytes") as picture:
+            yield picture, f"The image of {len(source)} bytes"
+    else:
+        path = Path(source)
+        with (
+            opened(path, limit="image_bytes", expected="an image file", error=ImageError) as stream,
+            _decoded(stream, str(path)) as picture,
+        ):
+            yield picture, str(path)
+
+
+def orientation(picture: Image.Image) -> int:
+    """The picture's orientation in EXIF, 1 to 8; 1 is upright and what has none counts as it."""
+    found = picture.getexif().get(_ORIENTATION, 1)
+    return found if found in _TURNS else 1
+
+
+def upright(picture: Image.Image, orientation: int) -> Image.Image:
+    """The picture turned as its EXIF says; itself where there is nothing to turn."""
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+@contextlib.contextmanager
+def _decoded(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+    head = stream.read(image_kinds.HEAD_BYTES)
+    stream.seek(0)
+    with _translated(name, head), _pillow_obeys_our_limit(), Image.open(stream) as picture:
+        yield _acceptable(picture, name)
+
+
+def _acceptable(picture: Image.Image, name: str) -> Image.Image:
+    width, height = picture.size
+    what = f"{name}, {width}x{height} px,"
+    limits.check(width * height, "image_pixels", what=what, error=ImageError)
+    if picture.format in _REFUSED:
+        raise ImageError(
+            f"{name} is {picture.format}, which is not decoded here: save it as JPEG, PNG, WebP or "
+            "TIFF."
+        )
+    return picture
+
+
+@contextlib.contextmanager
+def _translated(name: str, head: bytes) -> Iterator[None]:
+    """Pillow's exceptions as ours."""
+    try:
+        yield
+    except SamedgeError:
+        raise
+    except UnidentifiedImageError as error:
+        kind, remedy = image_kinds.description(head)
+        raise ImageError(f"{name} is {kind}: {remedy}.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name} is too large, limit {limits.limit('image_pixels')} pixels: downscale it "
+            f"first. ({error})"
+        ) from error
+    except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
+        raise ImageError(
+            f"{name} is truncated or damaged ({error}): fetch or save the file again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _pillow_obeys_our_limit() -> Iterator[None]:
+    """Pillow's own limit is a global; where ours was raised above it, it is lifted for a while."""
+    allowed = limits.limit("image_pixels")
+    before = Image.MAX_IMAGE_PIXELS
+    if before is None or allowed <= before:
+        yield
+        return
+    with _BOMB_LOCK:
+        Image.MAX_IMAGE_PIXELS = allowed
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before

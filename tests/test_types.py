@@ -165,7 +165,7 @@ def test_boxes_that_are_none(boxes: Any, reason: str) -> None:
 def test_prompts_are_copied_and_pickled() -> None:
     prompt = Prompt(points=[[1, 2]], box=[0, 0, 5, 5])
     again = pickle.loads(pickle.dumps(prompt))
-    moved = dataclasses.replace(prompt, box=[1, 1, 2, 2])
+    moved = dataclasses.replace(prompt, box=np.array([1, 1, 2, 2], np.float32))
     assert again.points.tolist() == moved.points.tolist() == [[1, 2]]
     assert moved.box is not None
     assert moved.box.tolist() == [1, 1, 2, 2]

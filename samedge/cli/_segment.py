@@ -149,7 +149,7 @@ def _prompts(
     points: Sequence[Numbers], boxes: Sequence[Numbers], mask_path: Path | None
 ) -> list[Prompt]:
     """Points are one prompt; boxes are one each; points and a mask join the one box."""
-    from samedge.predict.segmentation import mask_from_file
+    from samedge.pixels.mask_images import load_mask
     from samedge.types import Prompt
 
     if not points and not boxes and mask_path is None:
@@ -159,7 +159,7 @@ def _prompts(
             f"{len(boxes)} boxes are a batch, which points and masks cannot join: "
             "give one box with them, or call once for each box."
         )
-    mask = None if mask_path is None else mask_from_file(mask_path)
+    mask = None if mask_path is None else load_mask(mask_path)
     clicks = [point[:2] for point in points]
     labels = [int(point[2]) for point in points]
     return [Prompt(points=clicks, labels=labels, box=box, mask=mask) for box in boxes or (None,)]

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from samedge.errors import ImageError, PromptError
 from samedge.formats.mask_files import (
     SUFFIXES,
@@ -58,19 +55,6 @@ class Segmentation:
     def records(self) -> list[dict[str, Any]]:
         """One record a mask, as ``samedge segment --json`` prints it."""
         return mask_records(self.prompts, self.results)
-
-
-def mask_from_file(path: Path) -> Array:
-    """Read an earlier mask of an image: white, or brighter than the middle, is inside.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        ImageError: not a readable picture.
-    """
-    grey = Image.fromarray(load_image(path)).convert("L")
-    return np.asarray(grey) > 127
 
 
 def segment_image(

@@ -218,7 +218,8 @@ def test_opencv_frames(rgb: np.ndarray) -> None:
     assert np.array_equal(samedge.image_from_bgr(np.dstack([bgr, bgr[..., 0]])), rgb)
     assert np.array_equal(samedge.image_from_bgr(rgb[..., 0]), np.dstack([rgb[..., 0]] * 3))
     assert samedge.image_from_bgr(bgr).flags["C_CONTIGUOUS"]
-    for wrong in (None, np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5, 3), np.float32)):
+    wrongs: tuple[Any, ...] = (None, np.zeros((4, 5, 2), np.uint8), np.zeros((4, 5, 3)))
+    for wrong in wrongs:
         with pytest.raises(ImageError):
             samedge.image_from_bgr(wrong)
 

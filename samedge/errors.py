@@ -18,6 +18,7 @@
     ├── ExportError (RuntimeError)              names stage and format
     │   └── GateError                           a measured value is past its limit (exit code 3)
     │       └── ParityError                     measured value, threshold, tensor
+    ├── SourceError (RuntimeError)              a camera or a video that cannot be read
     └── InferenceError (RuntimeError)           wraps the native exception
 
 Every message says what is wrong with the actual value, what was expected and what to do.
@@ -132,3 +133,7 @@ class ParityError(GateError):
 
 class InferenceError(SamedgeError, RuntimeError):
     """A native runtime failed; the original exception is the cause."""
+
+
+class SourceError(SamedgeError, RuntimeError):
+    """A camera or a video that cannot be opened, or not be read on."""

@@ -1,0 +1,256 @@
+"""A camera, a stream or a recording as a loop over its newest frames."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from samedge.errors import OptionError
+from samedge.live import sources
+from samedge.live.feed import Event, Feed, FeedSettings, IteratorFeed, ProcessFeed
+from samedge.live.frame import VideoFrame
+from samedge.live.inbox import Inbox
+from samedge.live.mailbox import Counts, Intake
+from samedge.live.sources.base import ReadOptions
+from samedge.live.watch import BackOff, WatchSettings
+
+_KEPT_EVENTS = 100
+_ASYNC_STEP_S = 0.25
+
+
+class Camera:
+    """Frames of a camera, a stream or a recording; the newest one wins.
+
+        with samedge.Camera("rtsp://camera/stream") as camera:
+            for frame in camera:
+                print(frame.number, frame.age_ms(), frame.image.shape)
+
+    Frames are captured in a process of their own, which never waits for whoever takes them. What
+    comes while somebody works on a frame replaces what waited; ``counts`` says what became of every
+    frame. A live source that stalls, dies, freezes or goes black is opened again.
+
+    Attributes:
+        name: the source as it was given, without a password.
+        is_live: whether the source has no end of its own.
+    """
+
+    def __init__(
+        self,
+        source: str | int | Path | Iterable[Any],
+        *,
+        drop: bool | None = None,
+        every: int = 1,
+        max_age_ms: float | None = None,
+        target_fps: float | None = None,
+        options: ReadOptions | None = None,
+        watch: WatchSettings | None = None,
+        back_off: BackOff | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        """Choose the source; nothing is opened before the first frame is asked for.
+
+        Args:
+            source: a camera's number, a path, an address, a pipeline, or an iterable of frames.
+            drop: drop frames rather than let the source wait. ``None`` drops from live sources
+                and from iterators, and reads recordings whole. A recording that is read with
+                ``drop=True`` plays at its own pace.
+            every: take one frame in so many.
+            max_age_ms: never take a frame that is older.
+            target_fps: take at most so many frames a second.
+            options: wishes for the source: size, frame rate, decoder.
+            watch: when the source counts as faulty.
+            back_off: how long to wait before a failed source is opened again.
+            on_event: called from another thread when something happens to the source.
+
+        Raises:
+            SourceError: no kind of source reads it.
+            OptionError: a number out of range.
+        """
+        intake = _intake(every, max_age_ms=max_age_ms, target_fps=target_fps)
+        self._inbox = Inbox(intake)
+        self._events: collections.deque[Event] = collections.deque(maxlen=_KEPT_EVENTS)
+        self._listener = on_event
+        self._is_started = False
+        watch, back_off = watch or WatchSettings(), back_off or BackOff()
+        self._feed: Feed
+        if isinstance(source, (str, int, os.PathLike)):
+            spec = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
+            kind, found = sources.find(spec)
+            self.name, self.is_live = _without_password(spec), found.is_live
+            dropping = found.is_live if drop is None else drop
+            settings = FeedSettings(
+                self.name,
+                waits=not dropping,
+                is_live=found.is_live,
+                watch=watch,
+                back_off=back_off,
+            )
+            self._feed = ProcessFeed(
+                self._inbox,
+                settings,
+                on_event=self._heard,
+                source=kind,
+                spec=spec,
+                paced=dropping and not found.is_live,
+                options=options or ReadOptions(),
+            )
+        else:
+            self.name, self.is_live = type(source).__name__, True
+            settings = FeedSettings(self.name, waits=drop is False, watch=watch)
+            self._feed = IteratorFeed(
+                self._inbox, settings, on_event=self._heard, items=iter(source)
+            )
+
+    @property
+    def counts(self) -> Counts:
+        """What became of every captured frame so far."""
+        return self._inbox.counts
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The last hundred things that happened to the source."""
+        return tuple(self._events)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no frame will come any more."""
+        return self._inbox.is_finished
+
+    @property
+    def capture_pid(self) -> int | None:
+        """Number of the capture process, if one runs."""
+        return self._feed.pid if isinstance(self._feed, ProcessFeed) else None
+
+    def start(self) -> None:
+        """Begin to capture now instead of when the first frame is asked for."""
+        if not self._is_started:
+            self._is_started = True
+            self._feed.start()
+
+    def take(self, timeout_s: float | None = None) -> VideoFrame | None:
+        """The newest frame; call :meth:`done` when it is finished.
+
+        Args:
+            timeout_s: how long to wait; ``None`` waits for ever.
+
+        Returns:
+            The frame, or ``None`` at the end of the source or of the time; see ``is_finished``.
+
+        Raises:
+            SourceError: the source failed, and will not be opened again.
+            BackendUnavailableError: a library is missing; ends in the install line.
+        """
+        self.start()
+        return self._inbox.take(timeout_s)
+
+    def done(self) -> None:
+        """A taken frame is finished: it counts as processed."""
+        self._inbox.done()
+
+    def __iter__(self) -> Generator[VideoFrame, None, None]:
+        """The newest frame each time, to the end of the source.
+
+        A frame counts as processed when the next one is asked for.
+
+        Raises:
+            SourceError, BackendUnavailableError: as :meth:`take`.
+        """
+        while (frame := self.take()) is not None:
+            try:
+                yield frame
+            finally:
+                self.done()
+
+    async def __aiter__(self) -> AsyncGenerator[VideoFrame, None]:
+        """As iterating, for ``async for``: the event loop runs on while a frame is waited for."""
+        while not self.is_finished:
+            frame = await self._take_beside()
+            if frame is None:
+                continue
+            try:
+                yield frame
+            finally:
+                self.done()
+
+    def run(
+        self,
+        on_frame: Callable[[VideoFrame], object],
+        *,
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> Counts:
+        """Call a function with each frame, to the end of the source.
+
+        Args:
+            on_frame: gets the newest frame each time.
+            keep_going: asked after every frame.
+
+        Raises:
+            SourceError, BackendUnavailableError: as :meth:`take`.
+        """
+        with contextlib.closing(iter(self)) as frames:
+            for frame in frames:
+                on_frame(frame)
+                if not keep_going():
+                    break
+        return self.counts
+
+    def close(self) -> None:
+        """Stop capturing. What waits is dropped; ``counts`` stays."""
+        if self._is_started:
+            self._feed.close()
+        self._inbox.close()
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _heard(self, event: Event) -> None:
+        self._events.append(event)
+        if self._listener is not None:
+            self._listener(event)
+
+    async def _take_beside(self) -> VideoFrame | None:
+        loop = asyncio.get_running_loop()
+        taking = loop.run_in_executor(None, self.take, _ASYNC_STEP_S)
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._finish_unwanted)
+            raise
+
+    def _finish_unwanted(self, taking: asyncio.Future[VideoFrame | None]) -> None:
+        if not taking.cancelled() and taking.exception() is None and taking.result() is not None:
+            self.done()
+
+
+def _intake(every: int, *, max_age_ms: float | None, target_fps: float | None) -> Intake:
+    if every < 1:
+        raise OptionError(f"every is {every}, expected 1 or more.")
+    for name, value in (("max_age_ms", max_age_ms), ("target_fps", target_fps)):
+        if value is not None and not 0 < value < float("inf"):
+            raise OptionError(f"{name} is {value}, expected a number above 0.")
+    return Intake(
+        every=every,
+        max_age_s=None if max_age_ms is None else max_age_ms / 1e3,
+        min_interval_s=0.0 if target_fps is None else 1 / target_fps,
+    )
+
+
+def _without_password(spec: str) -> str:
+    """An address without what is before its ``@``: it goes into logs and records."""
+    scheme, separator, rest = spec.partition("://")
+    host, slash, path = rest.partition("/")
+    return spec if not separator else f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,39 @@
+"""Where frames come from: one file a kind of source, found by its name."""
+
+from __future__ import annotations
+
+from samedge import _discovery
+from samedge.errors import SourceError
+from samedge.live.sources.base import Source
+
+
+def names() -> tuple[str, ...]:
+    """Names of all kinds of sources."""
+    return _discovery.names(__name__)
+
+
+def get(name: str) -> Source:
+    """One kind of source.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    source: Source = _discovery.load(__name__, name, "SOURCE")
+    return source
+
+
+def find(spec: str) -> tuple[str, Source]:
+    """The kind of source that reads ``spec``.
+
+    Args:
+        spec: what the user typed: a path, an address, a camera's number.
+
+    Raises:
+        SourceError: no kind does, or what it names is not there.
+    """
+    kinds = {name: get(name) for name in names()}
+    for name, source in kinds.items():
+        if source.claims(spec):
+            return name, source
+    forms = "; ".join(source.form for source in kinds.values())
+    raise SourceError(f"{spec!r} is no source of video that is here. Expected {forms}.")

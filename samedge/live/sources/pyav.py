@@ -1,0 +1,126 @@
+"""PyAV, which the sources of files, cameras and streams share: FFmpeg with timestamps a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from samedge.errors import BackendUnavailableError, SourceError
+from samedge.live.sources.base import Grab, ReadOptions
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+INSTALL = "pip install 'samedge[video]'"
+_MOST_DAMAGED_AT_START = 500  # packets without one whole frame: not a video that can be read
+
+
+def library() -> Any:
+    """The module ``av``.
+
+    Raises:
+        BackendUnavailableError: it is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"Reading video needs PyAV, which is not here ({error}): {INSTALL}"
+        ) from error
+    return av
+
+
+def grabs(
+    where: str,
+    options: ReadOptions,
+    *,
+    container_format: str | None = None,
+    library_options: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    low_delay: bool,
+) -> Generator[Grab, None, None]:
+    """Frames of anything that FFmpeg opens.
+
+    Args:
+        where: path, device or address.
+        options: wishes; size and frame rate are the caller's to put into ``library_options``.
+        container_format: FFmpeg's name of the format or device; ``None`` looks at the content.
+        library_options: FFmpeg's own options of it.
+        timeout_s: longest wait for the opening and for each packet.
+        low_delay: decode each frame at once, rather than several side by side.
+
+    Raises:
+        SourceError: it cannot be opened, has no video, or ended in an error.
+        BackendUnavailableError: PyAV is missing, or the hardware decoder is.
+    """
+    av = library()
+    acceleration = _acceleration(av, options.hardware)
+    try:
+        container = av.open(
+            where,
+            format=container_format,
+            options=dict(library_options or {}),
+            timeout=timeout_s,
+            hwaccel=acceleration,
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise SourceError(f"{where} cannot be opened as video: {error}.") from error
+    with container:
+        if not container.streams.video:
+            raise SourceError(
+                f"{where} holds no video stream: give a file or camera with pictures."
+            )
+        yield from _decoded(av, container, where, options, low_delay=low_delay)
+
+
+def _acceleration(av: Any, hardware: str | None) -> Any:
+    if hardware is None:
+        return None
+    known = av.codec.hwaccel.hwdevices_available()
+    if hardware not in known:
+        here = ", ".join(known) or "none"
+        raise BackendUnavailableError(
+            f"This build of PyAV has no hardware decoder {hardware!r}; here: {here}. Leave "
+            "the option away to decode on the processor, or build PyAV with it: "
+            "pip install av --no-binary av"
+        )
+    return av.codec.hwaccel.HWAccel(device_type=hardware, allow_software_fallback=False)
+
+
+def _decoded(
+    av: Any, container: InputContainer, where: str, options: ReadOptions, *, low_delay: bool
+) -> Generator[Grab, None, None]:
+    stream = container.streams.video[0]
+    stream.thread_type = "SLICE" if low_delay else "AUTO"
+    if options.threads is not None:
+        stream.codec_context.thread_count = options.threads
+    whole = damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            raise SourceError(f"{where} broke off: {error}.") from error
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            damaged += 1
+            if not whole and damaged >= _MOST_DAMAGED_AT_START:
+                raise SourceError(f"{where} holds no frame that decodes: {error}.") from error
+            yield Grab(None)
+            continue
+        for frame in frames:
+            grab = _grab(frame)
+            whole += grab.image is not None
+            yield grab
+
+
+def _grab(frame: Any) -> Grab:
+    pts_s = None if frame.time is None else float(frame.time)
+    if frame.is_corrupt:
+        return Grab(None, pts_s)
+    return Grab(frame.to_ndarray(format="rgb24"), pts_s)

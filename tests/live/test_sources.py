@@ -1,0 +1,340 @@
+"""Each kind of source on real files, or on a stand-in for the library that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import io
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge.errors import BackendUnavailableError, SourceError
+from samedge.live import sources
+from samedge.live.camera import Camera
+from samedge.live.sources._gstreamer import rgb_from_rows
+from samedge.live.sources.base import Grab, ReadOptions
+from tests.live.faulty import picture
+
+SIZE = (96, 128)
+COUNT, FPS = 24, 30
+
+
+def colour(index: int) -> tuple[int, int, int]:
+    return 40 + 8 * index, 200 - 6 * index, 120
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video whose frames are each of one colour of their own."""
+    av = pytest.importorskip("av")
+    path = tmp_path_factory.mktemp("movies") / "movie.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=FPS)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "yuv420p"
+        for index in range(COUNT):
+            image = np.full((*SIZE, 3), colour(index), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def read(spec: str, **options: Any) -> list[Grab]:
+    _, source = sources.find(spec)
+    with contextlib.closing(source.grabs(spec, ReadOptions(**options))) as grabs:
+        return list(grabs)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("0", "webcam"),
+        ("/dev/video12", "webcam"),
+        ("rtsp://a/b", "stream"),
+        ("HTTPS://a/b.mjpg", "stream"),
+        ("gst:videotestsrc", "gstreamer"),
+        ("videotestsrc ! videoscale", "gstreamer"),
+        ("python:a.b:c", "python"),
+    ],
+)
+def test_what_a_name_means(spec: str, name: str) -> None:
+    assert sources.find(spec)[0] == name
+
+
+def test_every_kind_says_what_it_reads() -> None:
+    assert set(sources.names()) == {"file", "folder", "gstreamer", "python", "stream", "webcam"}
+    for name in sources.names():
+        source = sources.get(name)
+        assert source.form
+        assert not source.claims("no such thing")
+
+
+def test_a_file_gives_all_frames_with_their_times(movie: Path) -> None:
+    grabs = read(str(movie))
+    assert len(grabs) == COUNT
+    for index, grab in enumerate(grabs):
+        assert grab.image is not None
+        assert grab.image.shape == (*SIZE, 3)
+        assert grab.pts_s == pytest.approx(index / FPS, abs=1e-3)
+        np.testing.assert_allclose(grab.image.mean((0, 1)), colour(index), atol=6)
+
+
+def test_a_file_with_a_hole_goes_on_after_it(movie: Path, tmp_path: Path) -> None:
+    data = bytearray(movie.read_bytes())
+    start = data.index(b"mdat") + 4
+    middle = start + (len(data) - start) // 3
+    data[middle : middle + 200] = bytes(200)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(bytes(data))
+    grabs = read(str(broken))
+    assert 0 < sum(grab.image is not None for grab in grabs) <= COUNT
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", bytes(4000)])
+def test_what_is_no_video_is_said(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("av")
+    path = tmp_path / "strange.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"strange.mp4 cannot be opened as video"):
+        read(str(path))
+
+
+def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "sound.wav"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(SourceError, match="no video stream"):
+        read(str(path))
+
+
+def test_no_such_hardware_decoder(movie: Path) -> None:
+    with pytest.raises(BackendUnavailableError, match="no hardware decoder 'abacus'"):
+        read(str(movie), hardware="abacus")
+
+
+def test_without_pyav_the_install_line_is_said(
+    movie: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(BackendUnavailableError, match=r"pip install 'samedge\[video\]'"):
+        read(str(movie))
+
+
+def test_that_error_crosses_the_capture_process(
+    movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "av.py").write_text("raise ImportError('no av here')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Camera(movie) as camera, pytest.raises(BackendUnavailableError, match="no av here"):
+        camera.take()
+
+
+def test_a_camera_reads_a_file_whole(movie: Path) -> None:
+    with Camera(movie) as camera:
+        numbers = [frame.number for frame in camera]
+    assert numbers == list(range(COUNT))
+    assert camera.counts.dropped == 0
+    assert not camera.is_live
+
+
+def test_a_file_can_be_played_at_its_pace(movie: Path) -> None:
+    with Camera(movie, drop=True) as camera:
+        stamps = [frame.captured_s for frame in camera]
+    assert camera.counts.captured == COUNT
+    assert stamps[-1] - stamps[0] == pytest.approx((COUNT - 1) / FPS, abs=0.15)
+
+
+def test_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
+    for index in (2, 0, 1):
+        Image.fromarray(picture(index)).save(tmp_path / f"{index:03d}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "003.png").write_bytes(b"half a picture")
+    grabs = read(str(tmp_path), fps=10)
+    assert [grab.pts_s for grab in grabs] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert grabs[3].image is None
+    for index in range(3):
+        np.testing.assert_array_equal(grabs[index].image, picture(index))
+
+
+def test_an_empty_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no picture"):
+        read(str(tmp_path))
+
+
+def test_a_webcam_that_is_not_there() -> None:
+    pytest.importorskip("av")
+    with pytest.raises(SourceError, match=r"cannot be opened|no input"):
+        read("99")
+
+
+class _Mjpeg(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for index in range(COUNT):
+            part = io.BytesIO()
+            Image.new("RGB", (SIZE[1], SIZE[0]), colour(index)).save(part, "JPEG")
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {part.tell()}\r\n\r\n"
+            self.wfile.write(head.encode() + part.getvalue() + b"\r\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def mjpeg_address() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Mjpeg)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/stream.mjpg"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_network_stream(mjpeg_address: str) -> None:
+    pytest.importorskip("av")
+    grabs = [grab for grab in read(mjpeg_address) if grab.image is not None]
+    assert len(grabs) >= COUNT - 2  # the last parts may be cut by the end of the connection
+    assert grabs[0].image is not None
+    np.testing.assert_allclose(grabs[0].image.mean((0, 1)), colour(0), atol=6)
+
+
+def test_a_python_source_that_is_not_there() -> None:
+    with pytest.raises(SourceError, match="cannot be imported"):
+        read("python:tests.live.faulty:nothing")
+    with pytest.raises(SourceError, match="is not python:module:function"):
+        read("python:nothing")
+
+
+# ---- GStreamer, through stand-ins: no build with it is here
+
+
+def test_gstreamer_without_any_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "gi", None)
+    with pytest.raises(BackendUnavailableError, match="apt-get install python3-gi"):
+        read("gst:videotestsrc")
+
+
+class _Capture:
+    def __init__(self, pipeline: str, api: int) -> None:
+        self.pipeline, self.left = pipeline, 3
+        assert api == 1800
+
+    def isOpened(self) -> bool:
+        return "broken" not in self.pipeline
+
+    def read(self) -> tuple[bool, Any]:
+        self.left -= 1
+        return self.left >= 0, picture(self.left)[..., ::-1]
+
+    def release(self) -> None:
+        self.left = -1
+
+
+def test_gstreamer_through_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = types.ModuleType("cv2")
+    module.getBuildInformation = lambda: "  Video I/O:\n    GStreamer:      YES (1.20.3)\n"
+    module.VideoCapture, module.CAP_GSTREAMER = _Capture, 1800
+    monkeypatch.setitem(sys.modules, "cv2", module)
+    grabs = read("gst:nvarguscamerasrc ! nvvidconv")
+    assert len(grabs) == 3
+    np.testing.assert_array_equal(grabs[0].image, picture(2))
+    with pytest.raises(SourceError, match="gst-launch"):
+        read("gst:broken")
+
+
+class _Buffer:
+    def __init__(self, data: bytes, pts: int) -> None:
+        self.data, self.pts, self.mapped = data, pts, False
+
+    def map(self, flags: int) -> tuple[bool, Any]:
+        assert flags == 1
+        self.mapped = True
+        return True, types.SimpleNamespace(data=self.data)
+
+    def unmap(self, _info: Any) -> None:
+        self.mapped = False
+
+
+def fake_gi(buffers: list[_Buffer], states: list[str]) -> types.ModuleType:
+    class Pipeline:
+        def __init__(self, text: str) -> None:
+            if "broken" in text:
+                raise RuntimeError("no element broken")
+            self.waiting = list(buffers)
+
+        def get_by_name(self, name: str) -> Any:
+            assert name == "samedge"
+            return types.SimpleNamespace(try_pull_sample=self.pull)
+
+        def pull(self, timeout_ns: int) -> Any:
+            assert timeout_ns > 0
+            if not self.waiting:
+                return None
+            buffer = self.waiting.pop(0)
+            values = {"height": 48, "width": 63}
+            structure = types.SimpleNamespace(get_value=values.get)
+            caps = types.SimpleNamespace(get_structure=lambda _: structure)
+            return types.SimpleNamespace(get_buffer=lambda: buffer, get_caps=lambda: caps)
+
+        def set_state(self, state: str) -> None:
+            states.append(state)
+
+    gst = types.SimpleNamespace(
+        init=lambda _: None,
+        parse_launch=Pipeline,
+        State=types.SimpleNamespace(PLAYING="playing", NULL="null"),
+        MapFlags=types.SimpleNamespace(READ=1),
+        CLOCK_TIME_NONE=2**64 - 1,
+    )
+    gi: Any = types.ModuleType("gi")
+    gi.require_version = lambda *_: None
+    gi.repository = types.ModuleType("gi.repository")
+    gi.repository.Gst, gi.repository.GstApp = gst, object()
+    return gi  # type: ignore[no-any-return]
+
+
+def rows_of(image: np.ndarray) -> bytes:
+    """GStreamer's layout: each row filled up to four bytes."""
+    width = image.shape[1] * 3
+    return b"".join(row.tobytes() + bytes(-width % 4) for row in image)
+
+
+def test_gstreamer_through_pygobject(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(5)[:, :63]
+    states: list[str] = []
+    buffers = [_Buffer(rows_of(image), 40_000_000), _Buffer(b"half", 2**64 - 1)]
+    gi = fake_gi(buffers, states)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "gi", gi)
+    monkeypatch.setitem(sys.modules, "gi.repository", gi.repository)
+    whole, half = read("gst:videotestsrc")
+    np.testing.assert_array_equal(whole.image, image)
+    assert whole.pts_s == pytest.approx(0.04)
+    assert half == Grab(None, None)
+    assert states == ["playing", "null"]
+    assert not any(buffer.mapped for buffer in buffers)
+    with pytest.raises(SourceError, match="cannot make the pipeline"):
+        read("gst:broken")
+
+
+def test_rows_are_filled_up_to_four_bytes() -> None:
+    image = picture(1)[:, :61]
+    data = rows_of(image)
+    np.testing.assert_array_equal(rgb_from_rows(data, 48, 61), image)
+    last = len(data) - (-61 * 3 % 4)  # the last row may come without its filling
+    np.testing.assert_array_equal(rgb_from_rows(data[:last], 48, 61), image)
+    assert rgb_from_rows(data[: last - 1], 48, 61) is None

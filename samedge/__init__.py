@@ -20,12 +20,14 @@ from samedge._version import __version__
 if TYPE_CHECKING:
     from samedge.bundle.bundle import Bundle
     from samedge.errors import SamedgeError
+    from samedge.live.camera import Camera
     from samedge.pixels.images import image_from_bgr, load_image
     from samedge.predict.predictor import Predictor, load_default
     from samedge.types import ImageEmbedding, Masks, Precision, Prompt
 
 __all__ = [
     "Bundle",
+    "Camera",
     "ImageEmbedding",
     "Masks",
     "Precision",
@@ -40,6 +42,7 @@ __all__ = [
 
 _HOMES = {
     "Bundle": "samedge.bundle.bundle",
+    "Camera": "samedge.live.camera",
     "ImageEmbedding": "samedge.types",
     "Masks": "samedge.types",
     "Precision": "samedge.types",

@@ -66,6 +66,7 @@ class FrameMemory:
 
     @captured.setter
     def captured(self, count: int) -> None:
+        """Frames that this process has captured so far."""
         _COUNT.pack_into(self._map, 0, count)
 
     def grow(self, size: Size) -> range:

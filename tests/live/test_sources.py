@@ -39,6 +39,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=FPS)
         stream.height, stream.width = SIZE
+        stream.bit_rate = 8_000_000
         stream.pix_fmt = "yuv420p"
         for index in range(COUNT):
             image = np.full((*SIZE, 3), colour(index), np.uint8)
@@ -205,10 +206,13 @@ def mjpeg_address() -> Iterator[str]:
 
 def test_a_network_stream(mjpeg_address: str) -> None:
     pytest.importorskip("av")
-    grabs = [grab for grab in read(mjpeg_address) if grab.image is not None]
-    assert len(grabs) >= COUNT - 2  # the last parts may be cut by the end of the connection
-    assert grabs[0].image is not None
-    np.testing.assert_allclose(grabs[0].image.mean((0, 1)), colour(0), atol=6)
+    images = []
+    with contextlib.suppress(SourceError):  # the server hangs up at the end
+        for grab in sources.get("stream").grabs(mjpeg_address, ReadOptions()):
+            images.append(grab.image)
+    assert len(images) >= COUNT - 2  # the last part may be cut
+    assert images[0] is not None
+    np.testing.assert_allclose(images[0].mean((0, 1)), colour(0), atol=6)
 
 
 def test_a_python_source_that_is_not_there() -> None:
@@ -238,7 +242,7 @@ class _Capture:
 
     def read(self) -> tuple[bool, Any]:
         self.left -= 1
-        return self.left >= 0, picture(self.left)[..., ::-1]
+        return self.left >= 0, picture(max(self.left, 0))[..., ::-1]
 
     def release(self) -> None:
         self.left = -1

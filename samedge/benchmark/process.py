@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import IO, Any
 from samedge import errors
 from samedge.benchmark import worker as bench_worker
 from samedge.errors import InferenceError, SamedgeError
+from samedge.machine.child import start_python
 
 _LAST_LINES = 5
 
@@ -51,14 +50,12 @@ class WorkerProcess:
 
     def __enter__(self) -> WorkerProcess:
         self._chatter = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", bench_worker.__name__],
+        self._process = start_python(
+            bench_worker.__name__,
+            variables=self._variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._chatter,
-            env={**os.environ, **_same_modules(), **self._variables},
-            text=True,
-            encoding="utf-8",
         )
         return self
 
@@ -137,17 +134,6 @@ class WorkerProcess:
             f"The process that measures {name} on {backend} ended during {request!r} with {cause}. "
             f"Its last words: {' | '.join(lines) or 'none'}. Try `samedge doctor`."
         )
-
-
-def _same_modules() -> dict[str, str]:
-    """Variables that let the child import what this process imports, and nothing from its folder.
-
-    Without them ``python -m`` looks into the current folder first, where a user may have a file
-    called like a module.
-    """
-    given = os.environ.get("PYTHONPATH", "")
-    folders = dict.fromkeys([*given.split(os.pathsep), *sys.path])
-    return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "PYTHONSAFEPATH": "1"}
 
 
 def _error(kind: str, message: str) -> SamedgeError:

@@ -22,6 +22,7 @@ from samedge.calibration.base import Converted, FeedSource, Quantizer
 from samedge.calibration.kernels import wrong_layer
 from samedge.calibration.modules import module_from_node
 from samedge.calibration.plan import PlanRow, PrecisionPlan
+from samedge.machine.libraries import library
 from samedge.types import Precision
 
 _WEIGHTED = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
@@ -36,15 +37,13 @@ class NncfQuantizer(Quantizer):
 
     def modules(self, source: Path) -> tuple[str, ...]:
         """Modules with products of constant weights."""
-        import openvino
-
+        openvino = library("openvino")
         return _modules(openvino.Core().read_model(source))
 
     def _quantize(
         self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource
     ) -> Converted:
-        import openvino
-
+        openvino = library("openvino")
         model = openvino.Core().read_model(source)
         known, kept = _modules(model), dict[str, str]()
         quantized, planned = model, tuple(name for name in known if plan.is_quantized(name))
@@ -154,9 +153,7 @@ def _has_attention(model: Any) -> bool:
 def _library() -> Any:
     """NNCF, without the warning of torch's build tools, which it imports, of a CUDA without GPU."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    import nncf
-
-    return nncf
+    return library("nncf")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from samedge.machine.libraries import library
 from samedge.types import Array
 
 _SHIFT = "__shift__"
@@ -78,8 +79,7 @@ def _shifts(
     model: Any, layers: list[tuple[Any, list[Any]]], feeds: Iterable[Mapping[str, Array]]
 ) -> list[Array]:
     """Mean over feeds and places of each layer's float output less its quantized one."""
-    import onnxruntime
-
+    onnxruntime = library("onnxruntime")
     probe = _with_branches(model, layers)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

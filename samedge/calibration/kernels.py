@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from samedge.calibration.modules import module_from_node
+from samedge.machine.libraries import library
 from samedge.types import Array
 
 AGREES_DB = 15.0
@@ -54,8 +55,7 @@ def wrong_layer(
     Returns:
         ``None`` where all agree, or where the processor has no such choice.
     """
-    import openvino
-
+    openvino = library("openvino")
     core = openvino.Core()
     if not _differs(core, model, feeds):
         return None

@@ -20,6 +20,7 @@ from samedge.calibration.base import Converted, FeedSource, Quantizer, unchanged
 from samedge.calibration.bias import correct_biases
 from samedge.calibration.modules import module_from_node
 from samedge.calibration.plan import PrecisionPlan
+from samedge.machine.libraries import library
 from samedge.types import Array
 
 _WEIGHTED = frozenset({"Conv", "MatMul", "Gemm"})
@@ -46,10 +47,8 @@ class QdqQuantizer(Quantizer):
     def _quantize(
         self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource
     ) -> Converted:
-        from onnxruntime.quantization import QuantType
-        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
-
+        kinds = library("onnxruntime.quantization").QuantType
+        tools = library("onnxruntime.quantization.quant_utils")
         with tempfile.TemporaryDirectory() as scratch, _quiet():
             prepared = _prepared(source, Path(scratch, "prepared.onnx"))
             found = {name: module_from_node(name) for name in quantizable_nodes(prepared)}
@@ -57,12 +56,12 @@ class QdqQuantizer(Quantizer):
             if not nodes:
                 return unchanged(source, destination)
             ranges = _ranges(prepared, Path(scratch, "augmented.onnx"), feeds())
-            quantizer = QDQQuantizer(
-                load_model_with_shape_infer(prepared),
+            quantizer = library("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
+                tools.load_model_with_shape_infer(prepared),
                 per_channel=True,
                 reduce_range=False,
-                weight_qType=QuantType.QInt8,
-                activation_qType=QuantType.QInt8 if self.signed else QuantType.QUInt8,
+                weight_qType=kinds.QInt8,
+                activation_qType=kinds.QInt8 if self.signed else kinds.QUInt8,
                 tensors_range=ranges,
                 nodes_to_quantize=nodes,
                 nodes_to_exclude=[],
@@ -94,9 +93,8 @@ def quantizable_nodes(path: Path) -> list[str]:
 
 def _prepared(source: Path, path: Path) -> Path:
     """Infer shapes and fold batch norms: exact, and what the quantizer wants to see."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    quant_pre_process(source, path, skip_symbolic_shape=True)
+    shapes = library("onnxruntime.quantization.shape_inference")
+    shapes.quant_pre_process(source, path, skip_symbolic_shape=True)
     return path
 
 
@@ -106,10 +104,10 @@ def _ranges(path: Path, scratch: Path, feeds: Iterable[Mapping[str, Array]]) -> 
     ``quantize_static`` would run them in ONNX Runtime's default order, which may reduce every
     activation at the end and hold them all until then: more than 22 GB for SAM's ViT-B.
     """
-    import onnxruntime
-    from onnxruntime.quantization.calibrate import MinMaxCalibrater
+    onnxruntime = library("onnxruntime")
+    base: Any = library("onnxruntime.quantization.calibrate").MinMaxCalibrater
 
-    class InOrder(MinMaxCalibrater):  # type: ignore[misc]  # no types
+    class InOrder(base):  # type: ignore[misc]  # no types
         def create_inference_session(self) -> None:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3

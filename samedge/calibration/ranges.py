@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from samedge.errors import CalibrationError
+from samedge.machine.libraries import library
 from samedge.types import Array
 
 FP16_MAX, FP16_SMALLEST_NORMAL = 65504.0, 2.0**-14
@@ -156,8 +157,8 @@ def _probed(
     model: Any, names: list[str], feeds: Iterable[Mapping[str, Array]]
 ) -> Iterable[list[Array]]:
     import onnx
-    import onnxruntime
 
+    onnxruntime = library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # In the file's order. The default order may leave all probes for the end, and with them every

@@ -12,6 +12,7 @@ from samedge.export.graphs import DecoderGraph, Graph, flat
 from samedge.export.onnx_graph import metadata, onnx_model, save_onnx
 from samedge.export.quantization import plan_of, quantized
 from samedge.export.signs import make_unimodal
+from samedge.machine.libraries import library
 from samedge.types import Precision
 
 
@@ -41,8 +42,7 @@ class OpenVinoExporter(Exporter):
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         if not graph.is_native:
             return self._as_onnx(graph, request, folder)
-        import openvino
-
+        openvino = library("openvino")
         path = folder / f"{graph.role}.xml"
         if request.precision is Precision.INT8:
             make_unimodal(graph, request)
@@ -80,8 +80,7 @@ class OpenVinoExporter(Exporter):
 
 def _write_quantized(model: Any, graph: Graph, request: ExportRequest, path: Path) -> Precision:
     """Write a graph as the plan wants it; the precision that it really has."""
-    import openvino
-
+    openvino = library("openvino")
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         source = Path(scratch, "float.xml")
         openvino.save_model(model, source, compress_to_fp16=False)

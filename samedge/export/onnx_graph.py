@@ -21,6 +21,7 @@ from samedge._version import __version__
 from samedge.errors import ExportError
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import Graph, folded
+from samedge.machine.libraries import library, silence_reports
 
 MIN_OPSET = 17  # the first with LayerNormalization
 _CAPTURE_OPSET = 18  # the first that torch.export's route writes
@@ -41,6 +42,7 @@ def onnx_model(graph: Graph, request: ExportRequest) -> Any:
     Raises:
         ExportError: neither of torch's exporters can write the graph.
     """
+    silence_reports()  # torch's exporters load ONNX Runtime where it is installed
     opset = max(MIN_OPSET, request.target.opset)
     with folded(graph), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside torch, and notes of its tracer
@@ -135,8 +137,7 @@ def _captured(graph: Graph, opset: int, first_error: Exception) -> Any:
 
 
 def _simplified(model: Any) -> Any:
-    import onnxslim
-
+    onnxslim = library("onnxslim")
     if model.ByteSize() > _MAX_PROTOBUF_BYTES:
         return model  # onnxslim copies models through protobuf
     return onnxslim.slim(model, size_threshold=_LARGEST_FOLDED_BYTES)

@@ -21,6 +21,7 @@ import numpy as np
 from samedge import runtimes
 from samedge.errors import InferenceError
 from samedge.files.writing import write_bytes
+from samedge.machine.child import start_python
 from samedge.machine.environment import environment
 from samedge.machine.known_problems import Facts, Problem, find_problems
 from samedge.runtimes.base import Backend, Probe, Session
@@ -181,21 +182,26 @@ def _measure(session: Session) -> tuple[float, float]:
 def _examine_in_subprocess(name: str) -> BackendReport:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "samedge.inspection.doctor", name, str(path)]
+        child = start_python(
+            __name__,
+            [name, str(path)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         try:
-            child = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-            )
+            _, said = child.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
             return _broken(name, f"did not answer within {TIMEOUT_S:.0f} s")
         if path.exists():
             return msgspec.json.decode(path.read_bytes(), type=BackendReport)
-        return _broken(name, _last_words(child))
+        return _broken(name, _last_words(child.returncode, said))
 
 
-def _last_words(child: subprocess.CompletedProcess[str]) -> str:
-    lines = child.stderr.strip().splitlines()
-    how = f"signal {-child.returncode}" if child.returncode < 0 else f"code {child.returncode}"
+def _last_words(code: int, said: str) -> str:
+    lines = said.strip().splitlines()
+    how = f"signal {-code}" if code < 0 else f"code {code}"
     return f"crashed its process with {how}: {lines[-1] if lines else 'no message'}"
 
 

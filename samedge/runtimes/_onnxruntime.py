@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
@@ -76,8 +77,7 @@ class OnnxRuntimeBackend(Backend):
         if importlib.util.find_spec("onnxruntime") is None:
             return Probe(available=False, detail="onnxruntime is not installed.", fix=fix)
         try:
-            import onnxruntime
-
+            onnxruntime = library("onnxruntime")
             present = onnxruntime.get_available_providers()
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
             return Probe(available=False, detail=f"onnxruntime does not load: {error}.", fix=fix)
@@ -119,8 +119,7 @@ class OnnxRuntimeBackend(Backend):
 
 
 def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:
-    import onnxruntime
-
+    onnxruntime = library("onnxruntime")
     kind, _, index = device.partition(":")
     provider = _PROVIDERS[kind]
     provider_options = {"device_id": index} if index else {}
@@ -168,8 +167,7 @@ def _check_assignment(native: Any, provider: str, model: Path) -> None:
 
 
 def _session_options(settings: Mapping[str, Any]) -> Any:
-    import onnxruntime
-
+    onnxruntime = library("onnxruntime")
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; they are raised as well

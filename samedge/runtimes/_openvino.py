@@ -19,6 +19,7 @@ from typing import Any
 
 from samedge._cache import cache_folder
 from samedge.errors import InferenceError
+from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
@@ -154,8 +155,7 @@ class _Graph:
 
 def _saved(model: Any, path: Path) -> bool:
     """Save a model in a new folder, whole or not at all; whether it is there now."""
-    import openvino
-
+    openvino = library("openvino")
     try:
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -187,8 +187,7 @@ class OpenVinoBackend(Backend):
         if importlib.util.find_spec("openvino") is None:
             return Probe(available=False, detail="openvino is not installed.", fix=fix)
         try:
-            import openvino
-
+            openvino = library("openvino")
             version = openvino.get_version()
             devices = tuple(_core().available_devices)
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
@@ -242,9 +241,7 @@ class OpenVinoBackend(Backend):
 
 @functools.cache
 def _core() -> Any:
-    import openvino
-
-    return openvino.Core()
+    return library("openvino").Core()
 
 
 def _compiled_folder(model: Path) -> Path:

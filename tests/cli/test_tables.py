@@ -119,7 +119,7 @@ def test_doctor_survives_a_backend_that_kills_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "onnxruntime.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     (report,) = doctor.examine(["onnxruntime"])
     assert not report.available
     assert "signal 11" in report.detail

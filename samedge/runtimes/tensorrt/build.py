@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 from samedge.errors import InferenceError
+from samedge.machine.child import start_python
+from samedge.runtimes.tensorrt import builder
 from samedge.runtimes.tensorrt.builder import MARK, BuildJob, BuildReport, ParserFinding, Progress
 
 OnProgress = Callable[[Progress], None]
@@ -42,13 +43,8 @@ def run_job(job: BuildJob, *, on_progress: OnProgress = no_progress) -> BuildRep
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "job.json")
         path.write_bytes(msgspec.json.encode(job))
-        command = [sys.executable, "-m", "samedge.runtimes.tensorrt.builder", str(path)]
-        child = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+        child = start_python(
+            builder.__name__, [str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert child.stdout is not None
         chatter: deque[str] = deque(maxlen=_KEPT_LINES)

@@ -1,0 +1,63 @@
+"""Python processes of our own: this interpreter, these modules, and no code from the user's folder.
+
+``python -m`` looks into the current folder first, where a user may have a file called like one of
+ours or like a library; ``PYTHONSAFEPATH`` and ``-P`` stop it from Python 3.11 on only. So the child
+gets the search path of this process as an argument, before it imports anything.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+_Stream = int | IO[str] | None
+
+# `sys` is built in and cannot be planted; what is imported after the second statement can no
+# longer come from the current folder.
+_START = (
+    "import sys; sys.path[:] = sys.argv.pop(1).splitlines(); "
+    "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+def start_python(
+    module: str,
+    arguments: Sequence[str] = (),
+    *,
+    variables: Mapping[str, str] | None = None,
+    stdin: _Stream = subprocess.DEVNULL,
+    stdout: _Stream = None,
+    stderr: _Stream = None,
+) -> subprocess.Popen[str]:
+    """Run a module as ``python -m`` would, with this interpreter and this process's search path.
+
+    Args:
+        module: dotted name of a module with a ``__main__`` part.
+        arguments: its command line.
+        variables: of its environment, beside this process's.
+        stdin: as ``subprocess.Popen`` takes it, and so the others; text in UTF-8.
+        stdout: the same.
+        stderr: the same.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _START, "\n".join(_search_path()), module, *arguments],
+        env={**os.environ, "PYTHONSAFEPATH": "1", **(variables or {})},
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def _search_path() -> list[str]:
+    """Where this process finds modules, without ``""``, which is wherever the user happens to be.
+
+    The folder that samedge itself was found in is among them, last where nothing else names it.
+    """
+    own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+    return list(dict.fromkeys([*filter(None, sys.path), own]))

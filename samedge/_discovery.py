@@ -5,8 +5,10 @@ Listing reads file names only; nothing is imported until a plug-in is asked for.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,3 +38,26 @@ def load(package: str, name: str, attribute: str) -> Any:
     if name not in names(package):
         raise UnknownNameError(attribute.lower(), name, names(package))
     return getattr(importlib.import_module(f"{package}._{name}"), attribute)
+
+
+@cache
+def declared(attribute: str) -> tuple[str, ...]:
+    """What the plug-ins of all kinds declare under one name together, sorted; none is imported.
+
+    Args:
+        attribute: a name that plug-ins assign a literal tuple of strings to, such as
+            ``"packages"``.
+    """
+    found: set[str] = set()
+    for path in Path(__file__).parent.glob("*/**/_*.py"):
+        if path.name != "__init__.py":
+            found.update(*_literals(ast.parse(path.read_bytes()), attribute))
+    return tuple(sorted(found))
+
+
+def _literals(tree: ast.AST, attribute: str) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and node.value is not None:
+            named = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if attribute in named:
+                yield ast.literal_eval(node.value)

@@ -42,6 +42,9 @@ class CastQuantizer(Quantizer):
     """ONNX to ONNX that computes in the plan's ``rest`` precision, fp16 or bf16."""
 
     name = "cast"
+    packages = ("onnx", "onnxruntime")
+    formats = ("onnx",)
+    precisions = (Precision.FP16, Precision.BF16)
 
     def modules(self, source: Path) -> tuple[str, ...]:
         """Every module: any of them can be kept in fp32."""

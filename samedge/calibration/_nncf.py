@@ -34,6 +34,9 @@ class NncfQuantizer(Quantizer):
     """OpenVINO IR to OpenVINO IR with FakeQuantize at the planned products."""
 
     name = "nncf"
+    packages = ("nncf", "openvino")
+    formats = ("openvino",)
+    precisions = (Precision.INT8,)
 
     def modules(self, source: Path) -> tuple[str, ...]:
         """Modules with products of constant weights."""

@@ -4,4 +4,13 @@ from __future__ import annotations
 
 from samedge.calibration.qdq import QdqQuantizer
 
-QUANTIZER = QdqQuantizer("qdq", signed=True)
+
+class SignedQdq(QdqQuantizer):
+    """Activations are symmetric around zero."""
+
+    name = "qdq"
+    packages = ("onnx", "onnxruntime")
+    signed = True
+
+
+QUANTIZER = SignedQdq()

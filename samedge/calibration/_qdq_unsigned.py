@@ -4,4 +4,14 @@ from __future__ import annotations
 
 from samedge.calibration.qdq import QdqQuantizer
 
-QUANTIZER = QdqQuantizer("qdq_unsigned", signed=False)
+
+class UnsignedQdq(QdqQuantizer):
+    """Activations have a zero point."""
+
+    name = "qdq_unsigned"
+    packages = ("onnx", "onnxruntime")
+    backends = ("onnxruntime",)
+    signed = False
+
+
+QUANTIZER = UnsignedQdq()

@@ -15,7 +15,7 @@ from pathlib import Path
 from samedge import _discovery
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import CalibrationError, SamedgeError
-from samedge.types import Array
+from samedge.types import Array, Precision
 
 FeedSource = Callable[[], Iterable[Mapping[str, Array]]]
 """Gives the calibration feeds afresh: every input of the graph by name."""
@@ -48,9 +48,19 @@ class Quantizer(ABC):
 
     Attributes:
         name: the file's name without its underscore.
+        formats: artifact formats that it reads and writes, such as ``("onnx",)``.
+        precisions: what it can bring a graph to, the usual one first.
+        backends: the backends whose kernels it writes for, before others of its formats; empty
+            for any.
+        packages: distributions that it computes with, by the names that pip lists; a literal,
+            since it is read without importing the file.
     """
 
     name: str
+    formats: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    backends: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     def quantize(
         self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource
@@ -103,3 +113,21 @@ def get(name: str) -> Quantizer:
     """
     quantizer: Quantizer = _discovery.load("samedge.calibration", name, "QUANTIZER")
     return quantizer
+
+
+def suited(artifact_format: str, *, backend: str, precision: Precision) -> Quantizer | None:
+    """The quantizer for files of a format that a backend will run; ``None`` if there is none.
+
+    Args:
+        artifact_format: such as ``"onnx"``.
+        backend: its name; a quantizer that writes for it goes before one that writes for any.
+        precision: what the graph is to compute in.
+    """
+    fitting = [
+        quantizer
+        for quantizer in map(get, names())
+        if artifact_format in quantizer.formats
+        and precision in quantizer.precisions
+        and (not quantizer.backends or backend in quantizer.backends)
+    ]
+    return max(fitting, key=lambda quantizer: bool(quantizer.backends), default=None)

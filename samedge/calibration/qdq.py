@@ -21,7 +21,7 @@ from samedge.calibration.bias import correct_biases
 from samedge.calibration.modules import module_from_node
 from samedge.calibration.plan import PrecisionPlan
 from samedge.machine.libraries import library
-from samedge.types import Array
+from samedge.types import Array, Precision
 
 _WEIGHTED = frozenset({"Conv", "MatMul", "Gemm"})
 
@@ -29,15 +29,15 @@ _WEIGHTED = frozenset({"Conv", "MatMul", "Gemm"})
 class QdqQuantizer(Quantizer):
     """ONNX to ONNX with QuantizeLinear and DequantizeLinear around the planned products.
 
-    Args:
-        name: of the quantizer.
+    Attributes:
         signed: activations are signed and symmetric, as TensorRT wants them. Otherwise they are
             unsigned with a zero point, which ONNX Runtime on x86-64 computes faster and which
             spends no range on signs that never come.
     """
 
-    def __init__(self, name: str, *, signed: bool) -> None:
-        self.name, self.signed = name, signed
+    formats = ("onnx",)
+    precisions = (Precision.INT8,)
+    signed: bool
 
     def modules(self, source: Path) -> tuple[str, ...]:
         """Modules with products of constant weights."""

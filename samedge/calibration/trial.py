@@ -39,7 +39,7 @@ class Bench:
     """Where the files of a bundle are run while they are measured.
 
     Attributes:
-        backend: name of the backend: the bundle's own, or ONNX Runtime as its stand-in.
+        backend: name of the backend: the bundle's own, or its stand-in.
         device: that backend's device; ``None``: its first.
         options: given to it for fp32.
         options_int8: given to it for INT8 and for the float rest of an INT8 bundle.
@@ -69,21 +69,22 @@ def bench_for(bundle: Bundle) -> Bench:
     manifest = bundle.manifest
     row = TARGETS.get(manifest.target)
     int8 = {} if row is None else row.backend_options(Precision.INT8)
-    uncached = {"cache": False} if manifest.backend == "openvino" else {}  # files live for minutes
     rest = Precision(int8.get("inference_precision", Precision.FP32.value))
-    own = runtimes.get(manifest.backend).probe()
-    if own.available or bundle.artifact("encoder").format != "onnx":
-        options = {**manifest.options, **uncached}
+    backend = runtimes.get(manifest.backend)
+    own = backend.probe()
+    if own.available or not backend.stand_in:
+        options = {**manifest.options, **backend.scratch_options}
         return Bench(
             manifest.backend, manifest.device, options, {**options, **int8}, rest, timed=True
         )
     logger.warning(
-        "%s is not here (%s): accuracy is measured with ONNX Runtime, and latency not at all.",
+        "%s is not here (%s): accuracy is measured with %s, and latency not at all.",
         manifest.backend,
         own.detail,
+        backend.stand_in,
     )
-    exact = {"graph_optimization": "disabled"}
-    return Bench("onnxruntime", None, exact, exact, Precision.FP16, timed=False)
+    exact = dict(runtimes.get(backend.stand_in).exact_options)
+    return Bench(backend.stand_in, None, exact, exact, Precision.FP16, timed=False)
 
 
 def quantizer_for(bundle: Bundle) -> Quantizer:
@@ -99,13 +100,13 @@ def quantizer_for(bundle: Bundle) -> Quantizer:
             "from full precision. Export one with --precision fp32."
         )
     form = bundle.artifact("encoder").format
-    on_processor = manifest.backend == "onnxruntime"
-    names = {"openvino": "nncf", "onnx": "qdq_unsigned" if on_processor else "qdq"}
-    if form not in names:
+    quantizer = base.suited(form, backend=manifest.backend, precision=Precision.INT8)
+    if quantizer is None:
+        known = sorted({form for name in base.names() for form in base.get(name).formats})
         raise CalibrationError(
-            f"{bundle.path} holds files in format {form!r}, expected one of {', '.join(names)}."
+            f"{bundle.path} holds files in format {form!r}, expected one of {', '.join(known)}."
         )
-    return base.get(names[form])
+    return quantizer
 
 
 class RoleFeeds:

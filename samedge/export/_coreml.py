@@ -55,13 +55,14 @@ class CoremlExporter(Exporter):
     precisions = (Precision.FP16, Precision.FP32, *COMPRESSED)
     packages = ("torch", "coremltools")
     max_buckets = 8
+    int8_rest = Precision.FP16  # the Neural Engine multiplies nothing wider
     tries_precisions = False  # nothing here can time a Neural Engine
     option_help = HELP
 
     def check_backend(self, target: Target) -> str:
         """Core ML itself on a Mac; elsewhere the reader of its files."""
         native = runtimes.get(target.backend)
-        return native.name if native.probe().available else "mil"
+        return native.name if native.probe().available else native.stand_in
 
     def prepared(self, request: ExportRequest) -> ExportRequest:
         """With the sizes of prompts that the options name."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from samedge.calibration.base import suited
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.islands import island_notes
@@ -60,11 +61,9 @@ def _write_converted(graph: Graph, request: ExportRequest, path: Path) -> Precis
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         source = Path(scratch, "float.onnx")
         save_onnx(onnx_model(graph, request), source)
-        quantizer = "cast"
-        if request.precision is Precision.INT8:
-            on_processor = request.target.backend == "onnxruntime"
-            quantizer = "qdq_unsigned" if on_processor else "qdq"
-        converted = quantized(source, path, graph=graph, request=request, quantizer=quantizer)
+        quantizer = suited("onnx", backend=request.target.backend, precision=request.precision)
+        assert quantizer is not None, "one for each of this exporter's precisions"
+        converted = quantized(source, path, graph=graph, request=request, quantizer=quantizer.name)
     return request.precision if converted.modules else Precision.FP32
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from samedge import runtimes
 from samedge.export import tensorrt_rules
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph
@@ -45,13 +46,13 @@ class TensorRtExporter(Exporter):
     precisions = PRECISIONS
     packages = ("torch", "onnx", "onnxslim", "onnxruntime")
     max_buckets = 8
+    int8_rest = Precision.FP16  # tensor cores multiply nothing wider at full speed
     check_device = "cpu"
     check_options = {"graph_optimization": "disabled"}  # noqa: RUF012 - see the module's docstring
 
     def check_backend(self, target: Target) -> str:
         """The reference, whether there is a GPU here or not."""
-        del target
-        return "onnxruntime"
+        return runtimes.get(target.backend).stand_in or target.backend
 
     def options(self, request: ExportRequest) -> dict[str, Any]:
         """The prompt buckets too, which TensorRT makes optimization profiles of."""

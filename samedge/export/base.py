@@ -158,6 +158,7 @@ class Exporter(ABC):
         tries_precisions: whether ``auto`` compares the target's default with fp32 and others;
             otherwise it is taken, and only held against the budget.
         option_help: what a request may set, by name, each with its values and their meaning.
+        int8_rest: precision of what INT8 leaves in float; ``None`` leaves it to the target.
         check_device: where the files are checked; ``None``: on the target's own device.
         check_options: given to ``Backend.open`` beside the target's while the files are checked,
             before they are in their place.
@@ -170,6 +171,7 @@ class Exporter(ABC):
     max_buckets: ClassVar[int] = 1
     tries_precisions: ClassVar[bool] = True
     option_help: ClassVar[Mapping[str, str]] = {}
+    int8_rest: ClassVar[Precision | None] = None
     check_device: ClassVar[str | None] = None
     check_options: ClassVar[Mapping[str, Any]] = {}
 

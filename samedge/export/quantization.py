@@ -11,6 +11,7 @@ import msgspec
 from samedge.calibration import base as quantizers
 from samedge.calibration.base import Converted
 from samedge.calibration.plan import PrecisionPlan, check_modules, default_plan, load_plan
+from samedge.export import base as exporters
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
 from samedge.models.zoo import WEIGHTS
@@ -82,9 +83,9 @@ def _usual_plan(request: ExportRequest) -> PrecisionPlan:
         return PrecisionPlan(default=precision, rest=precision)
     if request.precision not in (Precision.FP32, Precision.INT8):  # weights alone, of all modules
         return PrecisionPlan(default=request.precision.value, rest=Precision.FP16.value)
-    # Tensor cores and the Neural Engine multiply nothing wider at full speed.
-    if request.target.format in ("tensorrt", "coreml"):
-        return default_plan(Precision.FP16)
+    rest = exporters.get(request.target.format).int8_rest
+    if rest is not None:
+        return default_plan(rest)
     options = request.target.backend_options(request.precision)
     computes_bf16 = options.get("inference_precision") == Precision.BF16.value
     return default_plan(Precision.BF16 if computes_bf16 else Precision.FP32)

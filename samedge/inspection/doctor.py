@@ -27,12 +27,8 @@ from samedge.machine.known_problems import Facts, Problem, find_problems
 from samedge.runtimes.base import Backend, Probe, Session
 
 SELFTEST = Path(__file__).parents[1] / "data" / "selftest"
-GRAPHS = {
-    "onnx": SELFTEST / "graph.onnx",
-    "coreml": SELFTEST / "graph.mlpackage",
-    "pt2": SELFTEST / "graph.pt2",
-}
-"""The same small function in the formats that can be read without the tool that exports them."""
+"""The same small function in the formats that can be read without the tool that exports them;
+every backend names the file that it opens."""
 
 TOLERANCE = 0.05
 """Largest accepted difference: results lie in 0..1 and bf16 is 0.006 off; a wrong layout is 0.7."""
@@ -128,8 +124,8 @@ def examine_backend(name: str) -> BackendReport:
     backend = runtimes.get(name)
     probe = backend.probe()
     tests: tuple[SelfTest, ...] = ()
-    graph = next((GRAPHS[kind] for kind in backend.formats if kind in GRAPHS), None)
-    if probe.available and graph is not None:
+    if probe.available and backend.selftest:
+        graph = SELFTEST / backend.selftest
         tests = tuple(run_selftest(backend, device, graph) for device in probe.devices)
     return _report(name, probe, tests)
 
@@ -138,7 +134,7 @@ def _report(name: str, probe: Probe, tests: tuple[SelfTest, ...]) -> BackendRepo
     return BackendReport(
         name=name,
         available=probe.available,
-        version=None if probe.version is None else str(probe.version),  # torch's is a subclass
+        version=probe.version,
         devices=probe.devices,
         detail=probe.detail,
         fix=probe.fix,
@@ -205,16 +201,12 @@ def _last_words(code: int, said: str) -> str:
     return f"crashed its process with {how}: {lines[-1] if lines else 'no message'}"
 
 
-_PACKAGE_OF = {"mil": "samedge[coreml,torch]", "null": "samedge"}
-"""What brings a backend whose extra has another name."""
-
-
 def _broken(name: str, what: str) -> BackendReport:
     return BackendReport(
         name=name,
         available=False,
         detail=f"The {name} backend {what}.",
-        fix=f"pip install --force-reinstall '{_PACKAGE_OF.get(name, f'samedge[{name}]')}'",
+        fix=runtimes.get(name).reinstall,
     )
 
 

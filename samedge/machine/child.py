@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 _Stream = int | IO[str] | None
@@ -55,9 +56,11 @@ def start_python(
 
 
 def _search_path() -> list[str]:
-    """Where this process finds modules, without ``""``, which is wherever the user happens to be.
+    """``PYTHONPATH``, and where this process finds modules.
 
-    The folder that samedge itself was found in is among them, last where nothing else names it.
+    Without ``""``, which is wherever the user happens to be. The folder that samedge itself was
+    found in is last where nothing else names it.
     """
-    own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-    return list(dict.fromkeys([*filter(None, sys.path), own]))
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = Path(__file__).absolute().parents[2]
+    return list(dict.fromkeys([*filter(None, [*given, *sys.path]), str(own)]))

@@ -14,32 +14,20 @@ import re
 import sys
 from pathlib import Path
 
+from samedge import _discovery
 from samedge.machine._system import ROOT, command, text
 from samedge.machine.power import power
 from samedge.records import Environment, GpuRecord
 
-PACKAGES = (
-    "coremltools",
-    "cuda-bindings",
-    "cuda-python",
-    "nncf",
+_OWN_PACKAGES = (
     "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
     "opencv-contrib-python",
     "opencv-python",
     "opencv-python-headless",
-    "openvino",
     "pillow",
     "samedge",
-    "tensorrt",
-    "tensorrt-rtx",
-    "timm",
-    "torch",
-    "torchvision",
 )
+"""What samedge itself computes with; plug-ins declare theirs as ``packages``."""
 
 ISA_FLAGS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl"),
@@ -98,10 +86,15 @@ def environment(*, threads: int | None = None, root: Path = ROOT) -> Environment
     )
 
 
+def packages() -> tuple[str, ...]:
+    """Distributions that bear on the figures, by the names that pip lists."""
+    return tuple(sorted({*_OWN_PACKAGES, *_discovery.declared("packages")}))
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the packages that bear on the figures, as far as they are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

@@ -172,6 +172,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
 
 class _TimmEncoder(Encoder[TimmConfig]):
     name = "timm"
+    packages = ("timm", "torchvision")
     config_type = TimmConfig
 
     def build(self, config: TimmConfig) -> nn.Module:

@@ -25,9 +25,12 @@ class Encoder(ABC, Generic[C]):
     Attributes:
         name: the file's name without its underscore.
         config_type: frozen dataclass of plain values; has at least ``image_size``.
+        packages: distributions that it computes with beside torch, by the names that pip lists; a
+            literal, since it is read without importing the file.
     """
 
     name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
     config_type: type[C]
 
     @abstractmethod

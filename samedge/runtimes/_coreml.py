@@ -17,8 +17,8 @@ import numpy as np
 
 from samedge.errors import BundleError, InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session
+from samedge.runtimes.mil.example import write_coreml_example
 from samedge.runtimes.mil.package import Feature, Package, read_package
-from samedge.runtimes.mil.proto import INSTALL
 from samedge.runtimes.options import checked_device, checked_options
 
 _UNITS = {"all": "ALL", "cpu+ne": "CPU_AND_NE", "cpu+gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}
@@ -104,6 +104,10 @@ class CoremlBackend(Backend):
 
     name = "coreml"
     formats = ("coreml",)
+    extras = ("coreml",)
+    packages = ("coremltools",)
+    selftest = "graph.mlpackage"
+    stand_in = "mil"
 
     def probe(self) -> Probe:
         """Look for macOS and coremltools, without importing it."""
@@ -113,11 +117,11 @@ class CoremlBackend(Backend):
                 available=False,
                 detail=f"Core ML runs on macOS only, and this is {system}; the mil backend reads "
                 "the same packages here.",
-                fix=f"{INSTALL}  # on a Mac",
+                fix=f"{self.install}  # on a Mac",
             )
         spec = importlib.util.find_spec("coremltools")
         if spec is None:
-            return Probe(available=False, detail="coremltools is not installed.", fix=INSTALL)
+            return Probe(available=False, detail="coremltools is not installed.", fix=self.install)
         release = platform.mac_ver()[0]
         return Probe(
             available=True,
@@ -164,6 +168,11 @@ class CoremlBackend(Backend):
             raise
         except Exception as error:
             raise InferenceError(f"Core ML cannot open {model} on {chosen!r}: {error}") from error
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        del artifact_format
+        return write_coreml_example(folder)
 
 
 BACKEND = CoremlBackend()

@@ -18,6 +18,7 @@ import numpy as np
 from samedge.errors import BundleError, InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session
 from samedge.runtimes.mil import proto
+from samedge.runtimes.mil.example import write_coreml_example
 from samedge.runtimes.mil.package import Package, read_package
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
@@ -139,6 +140,9 @@ class MilBackend(Backend):
 
     name = "mil"
     formats = ("coreml",)
+    extras = ("coreml", "torch")
+    packages = ("coremltools", "torch")
+    selftest = "graph.mlpackage"
 
     def probe(self) -> Probe:
         """Look for torch and for coremltools' protobuf classes."""
@@ -149,10 +153,10 @@ class MilBackend(Backend):
             if missing or proto.proto_folder() is None:
                 lacking = ", ".join(missing) or "coremltools' protobuf classes"
                 detail = f"{lacking} not installed; needed to read Core ML packages."
-                return Probe(available=False, detail=detail, fix=proto.INSTALL)
+                return Probe(available=False, detail=detail, fix=self.install)
             version = importlib.metadata.version("coremltools")
         except Exception as error:  # noqa: BLE001 - a probe never raises
-            return Probe(available=False, detail=f"coremltools: {error}", fix=proto.INSTALL)
+            return Probe(available=False, detail=f"coremltools: {error}", fix=self.install)
         detail = f"reads packages with the file format of coremltools {version}, computes in torch."
         return Probe(available=True, version=version, devices=("cpu",), detail=detail)
 
@@ -193,6 +197,11 @@ class MilBackend(Backend):
             raise
         except Exception as error:
             raise InferenceError(f"The mil backend cannot open {model}: {error}") from error
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        del artifact_format
+        return write_coreml_example(folder)
 
 
 def _absent(name: str) -> bool:

@@ -56,6 +56,7 @@ class NullBackend(Backend):
 
     name = "null"
     formats = ("null",)
+    computes = False
 
     def probe(self) -> Probe:
         """It is always here."""
@@ -100,6 +101,18 @@ class NullBackend(Backend):
                     "input has: name them alike."
                 )
         return NullSession(graph)
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        del artifact_format
+        points, image = ("B", 3), (1, 2, 2, 3)
+        graph = _Graph(
+            inputs=[_Tensor("points", "float32", points), _Tensor("image", "uint8", image)],
+            outputs=[_Tensor("doubled", "float32", points), _Tensor("halved", "float32", image)],
+        )
+        path = folder / "example.json"
+        path.write_bytes(msgspec.json.encode(graph))
+        return path
 
 
 BACKEND = NullBackend()

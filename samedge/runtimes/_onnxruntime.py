@@ -11,11 +11,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from samedge.errors import BackendUnavailableError, InferenceError
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -70,17 +72,22 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     formats = ("onnx",)
+    extras = ("onnxruntime",)
+    packages = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+    selftest = "graph.onnx"
+    exact_options = MappingProxyType({"graph_optimization": "disabled"})
 
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""
-        fix = "pip install 'samedge[onnxruntime]'"
         if importlib.util.find_spec("onnxruntime") is None:
-            return Probe(available=False, detail="onnxruntime is not installed.", fix=fix)
+            return Probe(available=False, detail="onnxruntime is not installed.", fix=self.install)
         try:
             onnxruntime = library("onnxruntime")
             present = onnxruntime.get_available_providers()
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
-            return Probe(available=False, detail=f"onnxruntime does not load: {error}.", fix=fix)
+            return Probe(
+                available=False, detail=f"onnxruntime does not load: {error}.", fix=self.install
+            )
         devices = tuple(device for device, name in _PROVIDERS.items() if name in present)
         return Probe(
             available=True,
@@ -116,6 +123,11 @@ class OnnxRuntimeBackend(Backend):
         else:
             chosen = checked_device(self, device)
         return OnnxRuntimeSession(_open(model, chosen, settings), chosen)
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        del artifact_format
+        return write_onnx_example(folder)
 
 
 def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:

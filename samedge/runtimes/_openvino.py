@@ -15,12 +15,14 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from samedge._cache import cache_folder
 from samedge.errors import InferenceError
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
+from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -179,21 +181,28 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
     formats = ("openvino", "onnx")
+    extras = ("openvino",)
+    packages = ("openvino",)
+    selftest = "graph.onnx"
+    scratch_options = MappingProxyType({"cache": False})
     has_usual_shapes = True
 
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""
-        fix = "pip install 'samedge[openvino]'"
         if importlib.util.find_spec("openvino") is None:
-            return Probe(available=False, detail="openvino is not installed.", fix=fix)
+            return Probe(available=False, detail="openvino is not installed.", fix=self.install)
         try:
             openvino = library("openvino")
             version = openvino.get_version()
             devices = tuple(_core().available_devices)
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
-            return Probe(available=False, detail=f"openvino does not load: {error}.", fix=fix)
+            return Probe(
+                available=False, detail=f"openvino does not load: {error}.", fix=self.install
+            )
         if not devices:
-            return Probe(available=False, version=version, detail="no device found.", fix=fix)
+            return Probe(
+                available=False, version=version, detail="no device found.", fix=self.install
+            )
         return Probe(
             available=True,
             version=version.split("-")[0],
@@ -237,6 +246,17 @@ class OpenVinoBackend(Backend):
         return OpenVinoSession(
             _Graph(model, chosen, properties, cache=cache), settings["usual_shapes"]
         )
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        source = write_onnx_example(folder)
+        if artifact_format == "onnx":
+            return source
+        openvino = library("openvino")
+        path = source.with_suffix(".xml")
+        openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
+        source.unlink()
+        return path
 
 
 @functools.cache

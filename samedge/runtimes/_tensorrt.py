@@ -13,6 +13,7 @@ from typing import Any
 
 from samedge.errors import BackendUnavailableError, InferenceError, OptionError
 from samedge.runtimes.base import Backend, Probe
+from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.options import checked_device, checked_options
 from samedge.runtimes.tensorrt.builder import Progress
 from samedge.runtimes.tensorrt.cuda import Cuda
@@ -45,6 +46,10 @@ class TensorRtBackend(Backend):
 
     name = "tensorrt"
     formats = ("onnx",)
+    extras = ("tensorrt", "tensorrt-rtx")
+    packages = ("cuda-bindings", "cuda-python", "tensorrt", "tensorrt-rtx")
+    selftest = "graph.onnx"
+    stand_in = "onnxruntime"
 
     def probe(self) -> Probe:
         """Look for the library, cuda-python and a GPU. Never raises."""
@@ -56,7 +61,7 @@ class TensorRtBackend(Backend):
             return Probe(available=False, detail=detail, fix=fix)
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
             return Probe(
-                available=False, detail=f"TensorRT does not load: {error}.", fix=_REINSTALL
+                available=False, detail=f"TensorRT does not load: {error}.", fix=self.reinstall
             )
         return _probed_devices(flavour, version)
 
@@ -116,8 +121,10 @@ class TensorRtBackend(Backend):
             keep_on_device=frozenset(settings["keep_on_device"]),
         )
 
-
-_REINSTALL = "pip install --force-reinstall 'samedge[tensorrt,tensorrt-rtx]'"
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        del artifact_format
+        return write_onnx_example(folder)
 
 
 def _probed_devices(flavour: Flavour, version: str) -> Probe:

@@ -57,22 +57,24 @@ class TorchBackend(Backend):
 
     name = "torch"
     formats = ("pt2",)
+    extras = ("torch",)
+    packages = ("torch",)
+    selftest = "graph.pt2"
 
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""
-        fix = "pip install 'samedge[torch]'"
         if importlib.util.find_spec("torch") is None:
-            return Probe(available=False, detail="torch is not installed.", fix=fix)
+            return Probe(available=False, detail="torch is not installed.", fix=self.install)
         try:
             import torch
 
             devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
             devices += ["cpu"] + ["mps"] * torch.backends.mps.is_available()
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
-            return Probe(available=False, detail=f"torch does not load: {error}.", fix=fix)
+            return Probe(available=False, detail=f"torch does not load: {error}.", fix=self.install)
         return Probe(
             available=True,
-            version=torch.__version__,
+            version=str(torch.__version__),  # a subclass of str, which no JSON writer takes
             devices=tuple(devices),
             detail=f"torch {torch.__version__} on {', '.join(devices)}.",
         )
@@ -110,6 +112,21 @@ class TorchBackend(Backend):
             raise InferenceError(
                 f"PyTorch {torch.__version__} cannot open {model} on {chosen!r}: {error}"
             ) from error
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """As of ``Backend.write_example``."""
+        del artifact_format
+        import torch
+
+        class Example(torch.nn.Module):
+            def forward(self, points: Any, image: Any) -> dict[str, Any]:
+                return {"doubled": 2 * points + 1, "halved": image.float() * 0.5}
+
+        values = (torch.zeros(2, 3), torch.zeros(1, 2, 2, 3, dtype=torch.uint8))
+        shapes = {"points": {0: torch.export.Dim("B", min=1, max=64)}, "image": None}
+        path = folder / "example.pt2"
+        torch.export.save(torch.export.export(Example(), values, dynamic_shapes=shapes), path)
+        return path
 
 
 def _input_specs(program: Any) -> list[TensorSpec]:

@@ -11,7 +11,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -156,13 +156,43 @@ class Backend(ABC):
     Attributes:
         name: the name that users type, equal to the module's without its underscore.
         formats: artifact formats that it opens, such as ``("onnx",)``.
+        extras: what ``pip install 'samedge[...]'`` brings it with; empty for samedge alone.
+        packages: every distribution that may carry its library, for the record of a machine; a
+            literal, since it is read without importing the file.
+        selftest: file in ``samedge/data/selftest`` that ``samedge doctor`` runs; empty for none.
+        stand_in: name of a backend that computes the same files where this one's platform is not;
+            empty for none.
+        scratch_options: for ``open`` where the files live for minutes, so that nothing is kept.
+        exact_options: for ``open`` where it is to compute what the file says, as a reference.
+        computes: whether results are the graph's, and not of the right shape only.
         has_usual_shapes: whether ``open`` takes the option ``usual_shapes``: shapes that a graph
             with dynamic axes will mostly be run with.
     """
 
     name: str
     formats: tuple[str, ...]
+    extras: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    selftest: str = ""
+    stand_in: str = ""
+    scratch_options: Mapping[str, Any] = MappingProxyType({})
+    exact_options: Mapping[str, Any] = MappingProxyType({})
+    computes: bool = True
     has_usual_shapes = False
+
+    @property
+    def install(self) -> str:
+        """The command that brings its library."""
+        return f"pip install '{self._distribution}'"
+
+    @property
+    def reinstall(self) -> str:
+        """The command that mends a broken installation."""
+        return f"pip install --force-reinstall '{self._distribution}'"
+
+    @property
+    def _distribution(self) -> str:
+        return f"samedge[{','.join(self.extras)}]" if self.extras else "samedge"
 
     @abstractmethod
     def probe(self) -> Probe:
@@ -188,3 +218,16 @@ class Backend(ABC):
             BackendUnavailableError: the library or the device is not here.
             InferenceError: the library cannot open the file.
         """
+
+    def write_example(self, folder: Path, artifact_format: str) -> Path:
+        """Write the contract's tiny graph, which its tests open; see :mod:`.example`.
+
+        Args:
+            folder: an existing folder.
+            artifact_format: one of ``formats``.
+
+        Raises:
+            NotImplementedError: this backend is tested with another's file of the same format.
+            ImportError: what writes the format is not installed.
+        """
+        raise NotImplementedError(f"{self.name} writes no example in format {artifact_format!r}.")

@@ -102,7 +102,7 @@ def test_doctor_runs_a_graph_on_what_is_here() -> None:
 def test_doctor_notices_a_backend_that_computes_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     backend = runtimes.get("onnxruntime")
-    with backend.open(doctor.GRAPHS["onnx"]) as session:
+    with backend.open(doctor.SELFTEST / "graph.onnx") as session:
         right = session.run
 
         def wrong(feeds: Any) -> Any:
@@ -110,7 +110,7 @@ def test_doctor_notices_a_backend_that_computes_nonsense(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(session, "run", wrong)
         monkeypatch.setattr(type(backend), "open", lambda self, path, device=None: session)
-        test = doctor.run_selftest(backend, "cpu", doctor.GRAPHS["onnx"])
+        test = doctor.run_selftest(backend, "cpu", doctor.SELFTEST / "graph.onnx")
     assert not test.ok
     assert "off by" in test.error
 
@@ -119,7 +119,7 @@ def test_doctor_survives_a_backend_that_kills_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "onnxruntime.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (report,) = doctor.examine(["onnxruntime"])
     assert not report.available
     assert "signal 11" in report.detail
@@ -140,4 +140,4 @@ def test_selftest_graphs_are_those_that_the_script_makes(tmp_path: Path) -> None
 
     made = tmp_path / "graph.onnx"
     make_selftest.write_onnx(made)
-    assert made.read_bytes() == doctor.GRAPHS["onnx"].read_bytes()
+    assert made.read_bytes() == (doctor.SELFTEST / "graph.onnx").read_bytes()

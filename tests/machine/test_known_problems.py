@@ -86,7 +86,7 @@ def test_versions() -> None:
 def test_the_rules_speak_of_packages_that_are_looked_up() -> None:
     """A rule about a package that nobody looks for would never fire."""
     named = {package for facts in BAD.values() for package in facts.versions}
-    assert named <= set(environment.PACKAGES)
+    assert named <= set(environment.packages())
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import pytest
 
 from samedge.errors import BackendUnavailableError, InferenceError, UnknownNameError
 from samedge.runtimes._coreml import BACKEND
-from tests.contract.conftest import write_mlpackage
+from samedge.runtimes.mil.example import write_coreml_example
 
 
 class FakeModel:
@@ -96,7 +96,7 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 @pytest.fixture(scope="module")
 def toy(coremltools: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_mlpackage(tmp_path_factory.mktemp("toy"))
+    return write_coreml_example(tmp_path_factory.mktemp("toy"))
 
 
 FEEDS: dict[str, Any] = {

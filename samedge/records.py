@@ -142,6 +142,15 @@ class InstanceScore(msgspec.Struct, frozen=True, kw_only=True):
     rle: dict[str, Any]
 
 
+class ScoredInstance(InstanceScore, frozen=True, kw_only=True):
+    """An instance's scores with the subject and the protocol that they belong to."""
+
+    bundle: str
+    backend: str
+    device: str | None = None
+    prompt: str
+
+
 class ExampleMask(msgspec.Struct, frozen=True, kw_only=True):
     """One subject's mask of an example."""
 
@@ -184,7 +193,7 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):
     dataset: DatasetRecord
     results: list[EvalRow]
     examples: list[Example] = []
-    instances: list[dict[str, Any]] | None = None
+    instances: list[ScoredInstance] | None = None
     environment: Environment | None = None
     command: str | None = None
     seconds: float | None = None

@@ -6,6 +6,7 @@ import dataclasses
 import decimal
 import enum
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from samedge.files import limits
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
 """``(height, width)`` in pixels, always in that order."""
+
+Progress = Callable[[int, int], None]
+"""Who listens to long work: is called with the steps that are done and their total."""
 
 FOREGROUND, BACKGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = 1, 0, 2, 3
 PADDING, IGNORED = -1, -2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -137,22 +137,8 @@ def _record(evaluation: Evaluation, *, instances: bool) -> EvalRecord:
 
     from samedge.machine.environment import environment
 
-    rows: list[dict[str, Any]] | None = None
-    if instances:
-        rows = [
-            {
-                "bundle": row.bundle,
-                "backend": row.backend,
-                "device": row.device,
-                "prompt": row.prompt,
-            }
-            | msgspec.to_builtins(score)
-            for row, scores in zip(evaluation.results, evaluation.instances, strict=True)
-            for score in scores
-        ]
     return msgspec.structs.replace(
-        evaluation.record(),
-        instances=rows,
+        evaluation.record(instances=instances),
         environment=environment(),
         command=output.command_line(),
     )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from samedge.evaluation.ground_truth import GroundTruth, Instance, TruthImage
@@ -25,6 +26,7 @@ from samedge.records import (
     Example,
     ExampleMask,
     InstanceScore,
+    ScoredInstance,
     Subject,
     subject_fields,
 )
@@ -81,12 +83,28 @@ class Evaluation:
     dataset: DatasetRecord
     seconds: float
 
-    def record(self) -> EvalRecord:
-        """The document of `samedge eval`, without per-instance rows."""
+    def record(self, *, instances: bool = False) -> EvalRecord:
+        """The document of `samedge eval`.
+
+        Args:
+            instances: with every instance's scores.
+        """
+        rows = [
+            ScoredInstance(
+                bundle=row.bundle,
+                backend=row.backend,
+                device=row.device,
+                prompt=row.prompt,
+                **msgspec.structs.asdict(score),
+            )
+            for row, scores in zip(self.results, self.instances, strict=True)
+            for score in scores
+        ]
         return EvalRecord(
             dataset=self.dataset,
             results=self.results,
             examples=self.examples,
+            instances=rows if instances else None,
             seconds=self.seconds,
         )
 

@@ -16,6 +16,15 @@ from samedge.machine._system import ROOT
 BUSY_SHARE = 0.10
 """Share of the machine's processor time in other hands above which it counts as busy."""
 
+BUSY_BEFORE, BUSY_DURING = "The machine was busy before", "Other processes used"
+"""How warnings of a busy machine begin."""
+
+
+def tells_of_a_busy_machine(warnings: Iterable[str]) -> bool:
+    """Whether one of a record's warnings says that other processes disturbed the timing."""
+    return any(text.startswith((BUSY_BEFORE, BUSY_DURING)) for text in warnings)
+
+
 STEAL_SHARE = 0.02
 FREQUENCY_DROP = 0.05
 _SETTLE_SECONDS = 0.5
@@ -94,8 +103,7 @@ class Watch:
         found = []
         if self._before is not None and self._before > BUSY_SHARE:
             found.append(
-                f"The machine was busy before the run began: {self._before:.0%} of its processor "
-                "time was in use."
+                f"{BUSY_BEFORE} the run began: {self._before:.0%} of its processor time was in use."
             )
         end = processor_times(root=self._root)
         if self._start is None or end is None or end.total <= self._start.total:
@@ -106,7 +114,7 @@ class Watch:
         stolen = (end.stolen - self._start.stolen) / total
         if others > BUSY_SHARE:
             found.append(
-                f"Other processes used {others:.0%} of the machine's processor time during the "
+                f"{BUSY_DURING} {others:.0%} of the machine's processor time during the "
                 "run: the latencies are too high by an unknown amount."
             )
         if stolen > STEAL_SHARE:

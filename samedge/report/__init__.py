@@ -11,6 +11,7 @@ from pathlib import Path
 
 from samedge.errors import BackendUnavailableError, DatasetError
 from samedge.records import Record, read
+from samedge.report.decision import Answer
 from samedge.report.overview import Overview, compare_records
 
 __all__ = ["Overview", "html_page", "load_overview", "markdown_text", "tidy_csv"]
@@ -31,11 +32,12 @@ def load_overview(paths: Sequence[Path]) -> Overview:
     return compare_records(records)
 
 
-def html_page(overview: Overview, *, photos: bool = True) -> str:
+def html_page(overview: Overview, *, photos: bool = True, answer: Answer | None = None) -> str:
     """The self-contained page.
 
     Args:
         overview: from ``load_overview``.
+        answer: what to say first; ``None`` finds it in the records.
         photos: show the masks on the evaluated photographs, as far as they are at hand; without
             them, on grey. Mind their licence before the page is passed on.
 
@@ -48,7 +50,7 @@ def html_page(overview: Overview, *, photos: bool = True) -> str:
         raise BackendUnavailableError(
             f'{error.name}, which draws the report, is not installed: pip install "samedge[report]"'
         ) from error
-    return render(overview, photos=photos)
+    return render(overview, photos=photos, answer=answer)
 
 
 def markdown_text(overview: Overview) -> str:

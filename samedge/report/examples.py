@@ -8,7 +8,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from PIL import Image
 
@@ -86,8 +85,10 @@ def _all_masks(overview: Overview) -> dict[Key, list[ExampleMask]]:
         for example in record.examples:
             found.setdefault(_key(record, example), []).extend(example.masks)
         for one in record.instances or ():
-            key = dataset_key(record.dataset), one["prompt"], one["image"], one["annotation_id"]
-            mask = msgspec.convert({"device": None, **one}, ExampleMask)
+            key = dataset_key(record.dataset), one.prompt, one.image, one.annotation_id
+            mask = ExampleMask(
+                bundle=one.bundle, backend=one.backend, device=one.device, iou=one.iou, rle=one.rle
+            )
             found.setdefault(key, []).append(mask)
     return found
 

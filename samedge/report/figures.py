@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from samedge.records import BenchRecord, ExportRecord, StageRow
 from samedge.report.drawing import (
+    AXIS,
     COLORS,
     INK,
     bars_height,
@@ -77,6 +78,9 @@ def _scatter(overview: Overview) -> tuple[str, str, Figure] | None:
                 label=fitted(entry.label, LEGEND),
             )
         xs = [x for _, x, _ in shown]
+        front = pareto_front([(x, y) for _, x, y in shown])
+        if len(front) > 1:
+            axes.step(*zip(*front, strict=True), where="post", color=AXIS, linewidth=1, zorder=0)
         if max(xs) > _SCREEN_LOG_RATIO * min(xs):
             log_axis(axes, "x")
         else:
@@ -85,8 +89,27 @@ def _scatter(overview: Overview) -> tuple[str, str, Figure] | None:
         drawn.legend(loc="outside upper left", fontsize=9)
         axes.set_xlabel("one image and one prompt, p50, ms")
         axes.set_ylabel(f"{prompt} mIoU")
-    caption = "Up and to the left is better. Bars are 95% bootstrap intervals over images."
+    caption = (
+        "Up and to the left is better. Bars are 95% bootstrap intervals over images; the line "
+        "joins the subjects that no other beats in both (the Pareto front of the estimates)."
+    )
     return "Accuracy against latency", caption, drawn
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other beats: none is faster without being less accurate.
+
+    Args:
+        points: latency and accuracy of each.
+
+    Returns:
+        By rising latency; of equal points one.
+    """
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
+    return front
 
 
 def _stages(overview: Overview) -> tuple[str, str, Figure] | None:
@@ -112,7 +135,11 @@ def _stages(overview: Overview) -> tuple[str, str, Figure] | None:
         axes.margins(x=0.1)
         axes.set_xlabel("ms (medians of the stages)")
         drawn.legend(loc="outside upper left", ncols=4, fontsize=9, handlelength=1)
-    return "Where the time goes", "One image and one prompt, stage by stage.", drawn
+    caption = (
+        "One image and one prompt, stage by stage. The sum of the medians is not the median of "
+        "whole frames: what is slow in one stage is seldom slow in the others too."
+    )
+    return "Where the time goes", caption, drawn
 
 
 def _distributions(overview: Overview) -> tuple[str, str, Figure] | None:

@@ -144,9 +144,7 @@ def _told_apart(
     evaluations: Sequence[tuple[str, EvalRecord]],
 ) -> tuple[tuple[str, EvalRecord], ...]:
     """Evaluations whose prompts name what they were measured on, where that differs."""
-    names = {
-        dataset_key(record.dataset): _dataset_name(record.dataset) for _, record in evaluations
-    }
+    names = {dataset_key(record.dataset): dataset_name(record.dataset) for _, record in evaluations}
     if len(names) < 2:
         return tuple(evaluations)
     counts = Counter(names.values())
@@ -165,7 +163,8 @@ def dataset_key(dataset: DatasetRecord) -> tuple[str, int, int]:
     return PurePath(dataset.path).name, dataset.images, dataset.instances
 
 
-def _dataset_name(dataset: DatasetRecord) -> str:
+def dataset_name(dataset: DatasetRecord) -> str:
+    """What people would call a dataset: its folder where the file is called ``instances``."""
     path = PurePath(dataset.path)
     return path.parent.name if path.stem == "instances" and path.parent.name else path.stem
 
@@ -176,7 +175,7 @@ def _with_suffix(record: EvalRecord, suffix: str) -> EvalRecord:
         record,
         results=[replace(row, prompt=row.prompt + suffix) for row in record.results],
         examples=[replace(one, prompt=one.prompt + suffix) for one in record.examples],
-        instances=[{**one, "prompt": one["prompt"] + suffix} for one in record.instances or ()],
+        instances=[replace(one, prompt=one.prompt + suffix) for one in record.instances or ()],
     )
 
 

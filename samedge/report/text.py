@@ -188,6 +188,12 @@ def export_name(record: ExportRecord) -> str:
     return str(record.bundle.get("path") or record.bundle.get("id") or "bundle")
 
 
+def unmeasured(overview: Overview) -> list[str]:
+    """Exports that no benchmark and no evaluation of this report measured."""
+    known = {entry.subject.bundle_id for entry in overview.entries}
+    return [export_name(r) for _, r in overview.exports if r.bundle.get("id") not in known]
+
+
 def plan_table(overview: Overview) -> Table | None:
     """Which modules run in which precision, and why; the most sensitive first."""
     rows = []
@@ -197,9 +203,6 @@ def plan_table(overview: Overview) -> Table | None:
             module = step.get("module") or step.get("name") or "all others"
             cells = [str(module), str(step.get("precision", "–")), str(step.get("reason") or "–")]
             rows.append([*cells, figure(step.get("drop"), 5), export_name(record)])
-        if not steps:
-            kinds = dict.fromkeys(str(a.get("precision")) for a in record.artifacts)
-            rows.append(["all", ", ".join(kinds), "no plan was needed", "–", export_name(record)])
     if not rows:
         return None
     caption = "The drop in mask IoU when this module alone is quantized, where it was measured."
@@ -223,7 +226,7 @@ def choices_table(overview: Overview) -> Table | None:
     if not rows:
         return None
     header = ["precision", "latency", "size", "drop", "verdict", "of"]
-    caption = "Latency and size as shares of fp32's; the drop in mIoU of the worst kind of prompt."
+    caption = "Latency and size as shares of fp32's; the drop is the mean over the kinds of prompt."
     return Table("What auto tried", caption, header, rows)
 
 

@@ -1,0 +1,131 @@
+"""What a report says first, from the records alone: which subject to ship, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from samedge.machine.disturbance import tells_of_a_busy_machine
+from samedge.pixels import metrics
+from samedge.records import BenchRecord, EvalRow, ScoredInstance
+from samedge.report.decision import (
+    Answer,
+    Interval,
+    Limits,
+    Loss,
+    Row,
+    baseline_of,
+    recommend,
+)
+from samedge.report.overview import Entry, Overview
+
+_WHOLE = "end_to_end"
+
+
+def answers(overview: Overview) -> list[Answer]:
+    """One answer a machine that something was timed on, over all of its benchmarks."""
+    found = []
+    for machine in overview.machines:
+        timed = [e for e in overview.entries if e.machine == machine.name and _WHOLE in e.stages]
+        if timed:
+            name = machine.name if len(overview.machines) > 1 else ""
+            records = [r for source, r in overview.benches if source in machine.sources]
+            found.append(_answer(timed, records, overview, name))
+    return found
+
+
+def _answer(
+    timed: Sequence[Entry], records: Sequence[BenchRecord], overview: Overview, machine: str
+) -> Answer:
+    entries = {entry.name: entry for entry in timed}
+    keys = [(e.subject.target or "", str(e.subject.precision or "")) for e in timed]
+    baseline = timed[baseline_of(keys)]
+    scored = {name: list(_instances(overview, entry)) for name, entry in entries.items()}
+
+    def ratio(first: str, second: str) -> Interval | None:
+        return _ratio(records, entries[first], entries[second])
+
+    rows = [
+        _row(
+            entry,
+            speedup=None if entry is baseline else ratio(name, baseline.name),
+            losses=[] if entry is baseline else list(_losses(entry, baseline, scored)),
+        )
+        for name, entry in entries.items()
+    ]
+    rows.sort(key=lambda row: row.p50_ms or math.inf)
+    busy = tells_of_a_busy_machine(text for record in records for text in record.warnings)
+    answer = recommend(rows, baseline=baseline.name, ratio=ratio, limits=Limits(), busy=busy)
+    return Answer(recommendation=answer, rows=rows, baseline=baseline.name, machine=machine)
+
+
+def _row(entry: Entry, *, speedup: Interval | None, losses: list[Loss]) -> Row:
+    whole = entry.stages[_WHOLE]
+    return Row(
+        name=entry.name,
+        target=entry.subject.target or "",
+        precision=str(entry.subject.precision or ""),
+        bundle=entry.subject.bundle,
+        speedup=speedup,
+        losses=losses,
+        p50_ms=whole.p50_ms if whole.p50_ms is not None else median(whole.block_p50_ms),
+        p99_ms=whole.p99_ms,
+        peak_rss_bytes=whole.peak_rss_bytes,
+        artifact_bytes=whole.artifact_bytes,
+    )
+
+
+def _ratio(records: Sequence[BenchRecord], first: Entry, second: Entry) -> Interval | None:
+    """How many times as fast one is as the other, from the blocks that ran side by side."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for record in records:
+        blocks = {row.key: row.block_p50_ms for row in record.results if row.stage == _WHOLE}
+        own, other = blocks.get(first.subject.key), blocks.get(second.subject.key)
+        if own is not None and other is not None:
+            count = min(len(own), len(other))
+            ours, theirs = ours + own[:count], theirs + other[:count]
+    return metrics.bootstrap_ratio(theirs, ours)
+
+
+def _instances(overview: Overview, entry: Entry) -> Iterator[ScoredInstance]:
+    for _, record in overview.evaluations:
+        for one in record.instances or ():
+            if (one.bundle, one.backend) == (entry.subject.bundle, entry.subject.backend):
+                yield one
+
+
+def _losses(
+    entry: Entry, baseline: Entry, scored: dict[str, list[ScoredInstance]]
+) -> Iterator[Loss]:
+    """Paired by instance where the records have them, else from the two means."""
+    for prompt, row in entry.accuracy.items():
+        other = baseline.accuracy.get(prompt)
+        if other is None or row.miou is None or other.miou is None:
+            continue
+        own = {(s.image, s.annotation_id): s.iou for s in scored[entry.name] if s.prompt == prompt}
+        pairs = [
+            (s.image, s.iou - own[s.image, s.annotation_id])
+            for s in scored[baseline.name]
+            if s.prompt == prompt and (s.image, s.annotation_id) in own
+        ]
+        yield _paired(prompt, pairs) if pairs else _unpaired(prompt, row, other)
+
+
+def _paired(prompt: str, drops: Sequence[tuple[str, float]]) -> Loss:
+    values = [drop for _, drop in drops]
+    low, high = metrics.bootstrap_mean(values, [image for image, _ in drops]) or (None, None)
+    mean = sum(values) / len(values)
+    return Loss(measure=f"{prompt} mIoU", value=mean, low=low, high=high, n=len(values))
+
+
+def _unpaired(prompt: str, own: EvalRow, other: EvalRow) -> Loss:
+    """Two means and their own intervals: wider than the paired one, never narrower."""
+    assert own.miou is not None
+    assert other.miou is not None
+    value = other.miou - own.miou
+    if own.ci95 is None or other.ci95 is None:
+        return Loss(measure=f"{prompt} mIoU", value=value, low=None, high=None, n=own.n)
+    half = math.hypot(*((ci[1] - ci[0]) / 2 for ci in (own.ci95, other.ci95)))
+    return Loss(measure=f"{prompt} mIoU", value=value, low=value - half, high=value + half, n=own.n)

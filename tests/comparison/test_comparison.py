@@ -1,0 +1,165 @@
+"""`samedge compare`: what runs here, measured in rounds, kept between sittings, and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from samedge.comparison import losses, run
+from samedge.comparison.losses import Score
+from samedge.comparison.rounds import Rounds
+from samedge.comparison.store import Identity, Store
+from samedge.comparison.subjects import wanted_subjects
+from samedge.errors import DatasetError, ExportError, UnknownNameError
+from samedge.records import BenchRecord, Environment, StageRow, Verdict
+from samedge.runtimes.base import Probe
+
+IDENTITY = Identity(model="samedge-nano", photos=["a.jpg 1"], prompts="box")
+
+
+def stage(bundle: str, blocks: list[float], **changes: Any) -> StageRow:
+    fields: dict[str, Any] = dict.fromkeys(StageRow.__struct_fields__)
+    fields.update(
+        {field.name: field.default for field in msgspec.structs.fields(StageRow)}
+        | {"bundle": bundle, "backend": "null", "stage": "end_to_end", "n": len(blocks)}
+        | {"block_p50_ms": blocks, "histogram_ms": [], "outliers": None}
+        | changes
+    )
+    return StageRow(**fields)
+
+
+def bench_record(*rows: StageRow, deadline: tuple[Verdict, ...] = ()) -> BenchRecord:
+    return BenchRecord(environment=Environment(), results=list(rows), deadline=list(deadline))
+
+
+class TestRounds:
+    def test_blocks_of_all_rounds_are_paired(self) -> None:
+        rounds = Rounds(
+            [
+                bench_record(stage("a", [10.0, 10.0, 11.0]), stage("b", [20.0, 20.0, 22.0])),
+                bench_record(stage("a", [10.0, 12.0]), stage("b", [20.0, 24.0, 99.0])),
+            ]
+        )
+        ratio = rounds.ratio("a", "b")
+        assert ratio is not None
+        assert ratio[0] == pytest.approx(2.0)
+
+    def test_too_few_pairs_say_nothing(self) -> None:
+        assert Rounds([bench_record(stage("a", [1.0]), stage("b", [1.0]))]).ratio("a", "b") is None
+
+    def test_one_late_round_misses_the_deadline(self) -> None:
+        def verdict(met: bool | None) -> Verdict:
+            return Verdict(
+                bundle="a",
+                backend="null",
+                deadline_ms=1,
+                met=met,
+                p99_ms=None,
+                late=None,
+                n=1,
+                why="",
+            )
+
+        undecided = bench_record(deadline=(verdict(None),))
+        met = bench_record(deadline=(verdict(True),))
+        late = bench_record(deadline=(verdict(False),))
+        assert Rounds([undecided]).met_deadline("a") is None
+        assert Rounds([met, undecided]).met_deadline("a") is True
+        assert Rounds([met, late]).met_deadline("a") is False
+
+
+class TestLosses:
+    def test_a_loss_is_paired_by_prompt(self) -> None:
+        def scores(shift: float) -> list[Score]:
+            return [
+                Score(image=f"{i}.jpg", prompt="box", key=k, iou=0.1 * i + 0.01 * k - shift)
+                for i in range(8)
+                for k in range(3)
+            ]
+
+        (found,) = losses.loss_against(scores(0.02), list(reversed(scores(0.0))))
+        assert found.value == pytest.approx(0.02)
+        assert found.low == pytest.approx(0.02)  # the images differ, the differences do not
+        assert not found.agreement
+
+    def test_prompts_stay_apart(self) -> None:
+        own = [
+            Score(image="a", prompt=prompt, key=0, iou=iou)
+            for prompt, iou in (("box", 0.9), ("click", 0.6))
+        ]
+        assert [loss.value for loss in losses.agreement_losses(own)] == pytest.approx([0.1, 0.4])
+
+
+class TestStore:
+    def test_another_comparison_is_refused(self, tmp_path: Path) -> None:
+        Store(tmp_path / "c", IDENTITY)
+        Store(tmp_path / "c", IDENTITY)
+        with pytest.raises(DatasetError, match="model differs"):
+            Store(tmp_path / "c", msgspec.structs.replace(IDENTITY, model="other"))
+
+    def test_a_folder_of_something_else_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+        with pytest.raises(DatasetError, match="something else"):
+            Store(tmp_path, IDENTITY)
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+    def test_a_damaged_request_is_named(self, tmp_path: Path) -> None:
+        Store(tmp_path / "c", IDENTITY)
+        (tmp_path / "c" / "request.json").write_bytes(b'{"model": ')
+        with pytest.raises(DatasetError, match=r"request\.json is damaged"):
+            Store(tmp_path / "c", IDENTITY)
+
+
+class TestSubjects:
+    def test_only_what_is_here_is_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        present = Probe(available=True, version="1", devices=("cpu",), detail="here")
+        absent = Probe(available=False, detail="not installed")
+
+        class Stub:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def probe(self) -> Probe:
+                return present if self.name == "onnxruntime" else absent
+
+        monkeypatch.setattr("samedge.runtimes.get", Stub)
+        wanted, left_out = wanted_subjects()
+        assert [one.name for one in wanted] == ["cpu fp32", "cpu int8"]
+        reasons = {one.target: one.why for one in left_out}
+        assert reasons["intel"] == "not installed"
+        assert "cuda:0" in reasons["cuda"]
+
+    def test_names_are_checked(self) -> None:
+        with pytest.raises(UnknownNameError, match="cpuu"):
+            wanted_subjects(["cpuu"])
+
+
+def test_a_subject_that_cannot_be_exported_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def refuse(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise ExportError("The decoder drifts.")
+
+    monkeypatch.setattr(run, "export", refuse)
+    photo = tmp_path / "p.jpg"
+    photo.write_bytes(b"x")
+    request = run.Request(
+        model="samedge-nano", output=tmp_path / "c", targets=("cpu",), photos=(photo,)
+    )
+    for _ in range(2):  # the second sitting knows
+        record = run.compare(request)
+        assert {row.note for row in record.rows} == {"not exported: The decoder drifts."}
+        assert record.recommendation.chosen is None
+    assert len(tries) == 2  # fp32 and int8, once each
+
+
+def test_without_photos_there_is_nothing_to_compare_on(tmp_path: Path) -> None:
+    request = run.Request(model="samedge-nano", output=tmp_path / "c", photos=())
+    with pytest.raises(DatasetError, match="no photo"):
+        run.compare(request)

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from samedge._cache import cache_folder
+from samedge import _cache
 from samedge.bundle.bundle import Bundle
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan
@@ -27,7 +27,6 @@ from samedge.calibration.trial import (
     quantized_predictor,
     quantizer_for,
 )
-from samedge.files.writing import write_bytes
 from samedge.proof.accuracy import Reference, latency_ratios, mask_rows
 from samedge.proof.photos import CalibrationSet
 from samedge.types import Precision
@@ -141,15 +140,14 @@ def _measured(
 def _file(bundle: Bundle, data: CalibrationSet, max_images: int) -> Path:
     name = quantizer_for(bundle).name
     facts = f"{bundle.id}-{name}-{data.fingerprint}-{max_images}-{bench_for(bundle)}-{_REVISION}"
-    return cache_folder("sensitivity") / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.json"
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:24]
+    return _cache.cache_file("sensitivity", f"{digest}.json")
 
 
 def _remembered(file: Path) -> dict[str, GroupDrop]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, GroupDrop])
-    except (OSError, msgspec.MsgspecError):  # nothing there, or a write that was cut off
-        return {}
+    content = _cache.kept(file)
+    return {} if content is None else msgspec.json.decode(content, type=dict[str, GroupDrop])
 
 
 def _remember(file: Path, known: dict[str, GroupDrop]) -> None:
-    write_bytes(file, msgspec.json.encode(known))
+    _cache.keep(file, msgspec.json.encode(known))

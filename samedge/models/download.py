@@ -62,6 +62,8 @@ def download(
         raise DownloadError(f"The address {address!r} is not http or https: it is not fetched.")
     fetcher = _Fetcher(address, target, sha256=sha256, size_bytes=size_bytes, progress=progress)
     try:
+        if fetcher.is_there():
+            return target  # also where nothing can be written, not even a lock
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(f"{target}.lock", timeout=_LOCK_TIMEOUT_S)
         with lock:
@@ -104,8 +106,7 @@ class _Fetcher:
 
     def run(self, pause_s: float) -> None:
         """Make the target exist and be right."""
-        if self.target.is_file():
-            self._verify(self.target, remedy="delete it to download it again")
+        if self.is_there():  # another process was faster
             return
         resumed = self._size() > 0
         self._fetch(pause_s)
@@ -119,6 +120,17 @@ class _Fetcher:
             self._fetch(pause_s)
             self._verify_or_discard()
         self._commit()
+
+    def is_there(self) -> bool:
+        """Whether the target is there and right; a damaged one is reported."""
+        if not self.target.is_file():
+            return False
+        try:
+            self._verify(self.target, remedy="it is downloaded again")
+        except _WrongContentError as error:
+            _LOG.warning("%s", error)
+            return False
+        return True
 
     def _verify_or_discard(self) -> None:
         try:

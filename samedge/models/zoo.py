@@ -62,9 +62,9 @@ class ModelEntry:
         """Where the weights lie, or will after a download."""
         if self.is_embedded:
             return WEIGHTS / self.file_name
-        from samedge._cache import cache_folder
+        from samedge._cache import cache_file
 
-        return cache_folder("checkpoints") / self.file_name
+        return cache_file("checkpoints", self.file_name)
 
     @property
     def is_present(self) -> bool:

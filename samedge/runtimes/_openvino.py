@@ -7,22 +7,18 @@ and works out every shape in every run: a decoder's usual shapes get graphs of t
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib.util
-import os
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from samedge._cache import cache_folder
 from samedge.errors import InferenceError
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.example import write_onnx_example
+from samedge.runtimes.openvino.compiled import CompiledGraph, core
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -53,7 +49,7 @@ class OpenVinoSession(Session):
             the wish for it with ``f32``.
     """
 
-    def __init__(self, graph: _Graph, usual: Sequence[Shapes]) -> None:
+    def __init__(self, graph: CompiledGraph, usual: Sequence[Shapes]) -> None:
         self.device = graph.device
         self._graph = graph
         self._requests: dict[_Key, Any] = {}
@@ -96,80 +92,6 @@ class OpenVinoSession(Session):
             self._requests.clear()
 
 
-class _Graph:
-    """A file on a device.
-
-    Args:
-        path: of the ``.xml`` or ``.onnx`` file.
-        device: OpenVINO's string.
-        properties: for compiling.
-        cache: folder for compiled graphs, or ``None``.
-    """
-
-    def __init__(
-        self, path: Path, device: str, properties: Mapping[str, Any], *, cache: Path | None
-    ) -> None:
-        self.path, self.device, self._cache = path, device, cache
-        self._properties = dict(properties)
-        if cache is not None:
-            self._properties["CACHE_DIR"] = os.fspath(cache)
-
-    def model(self) -> Any:
-        """The graph as its file has it.
-
-        Raises:
-            InferenceError: the library cannot read it.
-        """
-        try:
-            return _core().read_model(os.fspath(self.path))
-        except Exception as error:
-            raise InferenceError(f"OpenVINO cannot open {self.path}: {error}") from error
-
-    def compiled(self, shapes: Shapes) -> Any:
-        """Compile the graph, or take it from the cache.
-
-        Args:
-            shapes: of its dynamic inputs; none leave them dynamic.
-
-        Raises:
-            InferenceError: the library cannot.
-        """
-        try:
-            source = self._reshaped(shapes) if shapes else os.fspath(self.path)
-            return _core().compile_model(source, self.device, self._properties)
-        except Exception as error:
-            raise InferenceError(
-                f"OpenVINO cannot open {self.path} on {self.device!r}: {error}"
-            ) from error
-
-    def _reshaped(self, shapes: Shapes) -> Any:
-        """A graph with other shapes: a file in the cache, since OpenVINO finds those faster."""
-        key = hashlib.sha256(repr(sorted(shapes.items())).encode()).hexdigest()[:16]
-        kept = None if self._cache is None else self._cache / key / "graph.xml"
-        if kept is not None and kept.exists():
-            return os.fspath(kept)
-        model = self.model()
-        model.reshape({name: list(shape) for name, shape in shapes.items()})
-        if kept is None or not _saved(model, kept):
-            return model
-        return os.fspath(kept)
-
-
-def _saved(model: Any, path: Path) -> bool:
-    """Save a model in a new folder, whole or not at all; whether it is there now."""
-    openvino = library("openvino")
-    try:
-        path.parent.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=path.parent.parent, ignore_cleanup_errors=True
-        ) as folder:
-            openvino.save_model(model, Path(folder) / "new" / path.name, compress_to_fp16=False)
-            (Path(folder) / "new").rename(path.parent)
-    except (OSError, RuntimeError):  # a full disk, or another process was faster
-        return path.exists()
-    return True
-
-
 def _dynamic_names(model: Any) -> tuple[str, ...]:
     return tuple(
         port.get_any_name() for port in model.inputs if port.get_partial_shape().is_dynamic
@@ -194,7 +116,7 @@ class OpenVinoBackend(Backend):
         try:
             openvino = library("openvino")
             version = openvino.get_version()
-            devices = tuple(_core().available_devices)
+            devices = tuple(core().available_devices)
         except Exception as error:  # noqa: BLE001 - a broken install fails in its own ways
             return Probe(
                 available=False, detail=f"openvino does not load: {error}.", fix=self.install
@@ -242,10 +164,8 @@ class OpenVinoBackend(Backend):
         }
         if settings["threads"] and chosen.startswith("CPU"):
             properties["INFERENCE_NUM_THREADS"] = settings["threads"]
-        cache = _compiled_folder(model) if settings["cache"] else None
-        return OpenVinoSession(
-            _Graph(model, chosen, properties, cache=cache), settings["usual_shapes"]
-        )
+        graph = CompiledGraph(model, chosen, properties, is_kept=settings["cache"])
+        return OpenVinoSession(graph, settings["usual_shapes"])
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""
@@ -257,25 +177,6 @@ class OpenVinoBackend(Backend):
         openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
         source.unlink()
         return path
-
-
-@functools.cache
-def _core() -> Any:
-    return library("openvino").Core()
-
-
-def _compiled_folder(model: Path) -> Path:
-    """Cache folder of one graph file.
-
-    OpenVINO keys its cache by the path and the date of the ``.xml``: other weights under the same
-    name and date get the old graph (seen with 2026.4). The key here covers both files.
-    """
-    key = hashlib.sha256(os.fspath(model.resolve()).encode())
-    for path in (model, model.with_suffix(".bin")):
-        if path.is_file():
-            state = path.stat()
-            key.update(f"{path.name} {state.st_size} {state.st_mtime_ns} {state.st_ino}".encode())
-    return cache_folder("openvino") / key.hexdigest()[:24]
 
 
 def _active_precision(compiled: Any) -> str:

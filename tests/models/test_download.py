@@ -141,13 +141,23 @@ def test_a_file_that_is_there_is_not_fetched_again(server: Server, tmp_path: Pat
     assert len(server.requests) == 1
 
 
-def test_a_damaged_file_is_reported_and_kept(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_fetched_again(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     target = tmp_path / "weights.pth"
-    target.write_bytes(b"x" + CONTENT[1:])
-    with pytest.raises(DownloadError, match=r"has SHA-256 .* delete it"):
-        fetch(server, target)
-    assert not server.requests
-    assert target.is_file()
+    target.write_bytes(CONTENT[:-1] + b"?")
+    assert fetch(server, target).read_bytes() == CONTENT
+    assert "it is downloaded again" in caplog.text
+
+
+def test_a_damaged_file_stays_where_nothing_better_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "weights.pth"
+    target.write_bytes(b"placed by hand")
+    with pytest.raises(DownloadError, match="Without network"):
+        download("http://127.0.0.1:9/x", target, sha256="0" * 64, pause_s=0)
+    assert target.read_bytes() == b"placed by hand"
 
 
 def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path) -> None:

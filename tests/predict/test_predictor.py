@@ -378,16 +378,16 @@ def test_openvino_compiles_the_decoder_for_a_click(
     toy_bundle: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
-    from samedge.runtimes import _openvino
+    from samedge.runtimes.openvino.compiled import CompiledGraph
 
     compiled: list[Any] = []
-    original = _openvino._Graph.compiled
+    original = CompiledGraph.compiled
 
     def watched(graph: Any, shapes: Any) -> Any:
         compiled.append(shapes.get("point_labels"))
         return original(graph, shapes)
 
-    monkeypatch.setattr(_openvino._Graph, "compiled", watched)
+    monkeypatch.setattr(CompiledGraph, "compiled", watched)
     with Predictor.from_bundle(toy_bundle, backend="openvino") as predictor:
         embedding = predictor.encode(image)
         for _ in range(2):

@@ -1,0 +1,1 @@
+"""OpenVINO's compiled graphs; the backend itself is ``samedge.runtimes._openvino``."""

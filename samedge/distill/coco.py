@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_codec
 
 from samedge.distill.scenes import Scene, header_size, read_rgb
 from samedge.errors import DatasetError
-from samedge.types import Array, Size
+from samedge.formats.annotation_file import (
+    CROWD,
+    AnnotatedImage,
+    Annotation,
+    AnnotationFile,
+    LeftOut,
+    read_annotations,
+)
+from samedge.pixels import metrics
+from samedge.pixels.segmentations import (
+    UndrawableError,
+    check_segmentation,
+    mask_from_segmentation,
+)
+from samedge.types import Array
 
-Annotation = dict[str, Any]
-
-
-def decode_segmentation(segmentation: Any, size: Size) -> Array:
-    """Decode one COCO segmentation.
-
-    Args:
-        segmentation: polygons ``[[x0, y0, x1, y1, ...], ...]``, uncompressed RLE
-            ``{"size", "counts": [...]}`` or compressed RLE ``{"size", "counts": str}``.
-        size: the image's height and width, px.
-
-    Returns:
-        (H, W) uint8, 0 and 1.
-
-    Raises:
-        ValueError: none of the three, or an RLE of another size.
-    """
-    height, width = size
-    if isinstance(segmentation, list):
-        _check_polygons(segmentation)
-        encoded = rle_codec.merge(rle_codec.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
-        if list(segmentation["size"]) != [height, width]:
-            found = segmentation["size"]
-            raise ValueError(f"its RLE has size {found}, the image {[height, width]}")
-        encoded = segmentation
-        if isinstance(encoded["counts"], list):
-            _check_counts(encoded["counts"], height * width)
-            encoded = rle_codec.frPyObjects(encoded, height, width)
-    else:
-        raise ValueError("its segmentation is neither polygons nor RLE")
-    return np.ascontiguousarray(rle_codec.decode(encoded))
-
-
-def _check_polygons(polygons: list[Any]) -> None:
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon needs an even number of at least six coordinates")
-    if not polygons:
-        raise ValueError("its segmentation has no polygon")
-
-
-def _check_counts(counts: list[Any], pixels: int) -> None:
-    if sum(counts) != pixels or min(counts, default=0) < 0:
-        raise ValueError(f"its RLE covers {sum(counts)} pixels, the image has {pixels}")
+Box = tuple[float, float, float, float]
 
 
 class CocoFolder:
-    """Photos with masks in COCO format; crowd regions are skipped, and images without a mask.
+    """Photos with masks in COCO format.
+
+    Crowd regions are skipped, and images without a mask. Annotations that cannot be drawn are left
+    out and counted in the log.
 
     Args:
         root: a folder with ``images/`` and ``instances.json``.
@@ -78,55 +48,25 @@ class CocoFolder:
         self.root = Path(root)
         self.annotations = annotations or self.root / "instances.json"
         self.images = images or self.root / "images"
-        document = self._load()
-        masks = self._masks_by_image(document)
-        self._records = [r for r in document["images"] if masks.get(r.get("id"))]
-        self._masks = [masks[r["id"]] for r in self._records]
-        self._check_records()
+        self._images: list[AnnotatedImage] = []
+        self._masks: list[list[tuple[Annotation, Box]]] = []
+        self._collect(read_annotations(self.annotations))
 
-    def _load(self) -> dict[str, Any]:
-        try:
-            document = json.loads(self.annotations.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DatasetError(
-                f"{self.annotations} cannot be read ({error.strerror}): expected COCO annotations."
-            ) from error
-        except ValueError as error:
-            raise DatasetError(f"{self.annotations} is not JSON ({error}).") from error
-        missing = [k for k in ("images", "annotations") if k not in document]
-        if missing:
-            raise DatasetError(f"{self.annotations} has no {missing[0]!r}: not COCO's format.")
-        return dict(document)
-
-    def _masks_by_image(self, document: dict[str, Any]) -> dict[Any, list[Annotation]]:
-        known = {record.get("id") for record in document["images"]}
-        masks: dict[Any, list[Annotation]] = {}
-        for annotation in document["annotations"]:
-            if annotation.get("iscrowd"):
-                continue
-            if annotation.get("image_id") not in known:
-                raise self._error(annotation, f"names no image ({annotation.get('image_id')!r})")
-            box = annotation.get("bbox")
-            if not isinstance(box, list) or len(box) != 4:
-                raise self._error(annotation, f"has bbox {box!r}, expected [x, y, width, height]")
-            masks.setdefault(annotation["image_id"], []).append(annotation)
-        return masks
-
-    def _check_records(self) -> None:
-        if not self._records:
-            raise DatasetError(f"{self.annotations} has no image with a mask.")
-        for record in self._records:
-            absent = [k for k in ("file_name", "height", "width") if k not in record]
-            if absent:
-                raise DatasetError(
-                    f"{self.annotations}: image {record['id']} has no {absent[0]!r}."
-                )
-
-    def _error(self, annotation: Annotation, problem: str) -> DatasetError:
-        return DatasetError(f"{self.annotations}: annotation {annotation.get('id')} {problem}.")
+    def _collect(self, file: AnnotationFile) -> None:
+        left_out = LeftOut()
+        for image, found in file:
+            boxed = [(a, _box(a, image, left_out)) for a in found]
+            masks = [(a, box) for a, box in boxed if box is not None]
+            if masks:
+                self._images.append(image)
+                self._masks.append(masks)
+        left_out.say(self.annotations)
+        if not self._images:
+            reason = f": it has {left_out}" if left_out.counts else ""
+            raise DatasetError(f"{self.annotations} has no image with a mask{reason}.")
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._images)
 
     @property
     def mask_count(self) -> int:
@@ -139,7 +79,7 @@ class CocoFolder:
 
     def path(self, index: int) -> Path:
         """The picture's file."""
-        return self.images / str(self._records[index]["file_name"])
+        return self.images / self._images[index].file_name
 
     def scene(self, index: int, _rng: np.random.Generator, /) -> Scene:
         """Photo ``index`` with its masks.
@@ -147,24 +87,49 @@ class CocoFolder:
         Raises:
             DatasetError: the picture is missing or not of the annotated size.
         """
-        record, annotations, path = self._records[index], self._masks[index], self.path(index)
-        size = (int(record["height"]), int(record["width"]))
+        image, masks, path = self._images[index], self._masks[index], self.path(index)
+        size = image.size
         found = header_size(path)
         if found != size:
             raise DatasetError(
                 f"{path} is {found[0]}x{found[1]} (height x width), but {self.annotations} says "
-                f"{size[0]}x{size[1]} for image {record['id']}: restore the annotated picture."
+                f"{size[0]}x{size[1]} for image {image.id}: restore the annotated picture."
             )
 
         def read_mask(number: int) -> Array:
+            annotation, _ = masks[number]
             try:
-                return decode_segmentation(annotations[number].get("segmentation"), size)
-            except (ValueError, TypeError) as error:
-                raise self._error(annotations[number], f"cannot be decoded: {error}") from error
+                return mask_from_segmentation(annotation.segmentation, size).astype(np.uint8)
+            except UndrawableError as error:  # run lengths, which are read when they are needed
+                raise DatasetError(
+                    f"{self.annotations}: annotation {annotation.id} cannot be drawn: "
+                    f"{error.reason}."
+                ) from error
 
         return Scene(
             size=size,
-            boxes=np.array([a["bbox"] for a in annotations], np.float32),
+            boxes=np.array([box for _, box in masks], np.float32),
             read_image=lambda scale: read_rgb(path, scale=scale),
             read_mask=read_mask,
         )
+
+
+def _box(annotation: Annotation, image: AnnotatedImage, left_out: LeftOut) -> Box | None:
+    """``(x, y, width, height)`` of an annotation that is trained on; ``None`` for the others."""
+    try:
+        if annotation.iscrowd:
+            raise UndrawableError(CROWD)
+        check_segmentation(annotation.segmentation, image.size)
+        return _own_box(annotation, image) if annotation.bbox is None else annotation.bbox
+    except UndrawableError as error:
+        left_out.add(error.reason, annotation)
+        return None
+
+
+def _own_box(annotation: Annotation, image: AnnotatedImage) -> Box:
+    mask = mask_from_segmentation(annotation.segmentation, image.size)
+    corners = metrics.bounding_box(mask)
+    if corners is None:
+        raise UndrawableError("empty")
+    x0, y0, x1, y1 = corners
+    return float(x0), float(y0), float(x1 - x0), float(y1 - y0)

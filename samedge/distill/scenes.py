@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from samedge.errors import DatasetError
+from samedge.errors import DatasetError, ImageError
+from samedge.pixels.images import load_image
+from samedge.pixels.picture_files import opened_picture, orientation
 from samedge.types import Array, Size
 
+_EXIF_ORIENTATION = 0x0112
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 ALIGNMENT = 8
 """Windows are cut at multiples of this, the coarsest reduction of a JPEG decoder."""
@@ -82,13 +84,14 @@ def read_rgb(path: Path, *, scale: float = 1.0, upright: bool = False) -> Array:
         DatasetError: the file is missing or is no picture.
     """
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as (picture, _):
             if scale < 1:
                 width, height = picture.size
                 picture.draft("RGB", (int(np.ceil(width * scale)), int(np.ceil(height * scale))))
-            turned = ImageOps.exif_transpose(picture) if upright else picture
-            return np.array(turned.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if not upright:
+                picture.getexif().pop(_EXIF_ORIENTATION, None)
+            return load_image(picture)
+    except ImageError as error:
         raise DatasetError(f"{path} is not a readable picture ({error}): replace it.") from error
 
 
@@ -99,10 +102,10 @@ def header_size(path: Path, *, upright: bool = False) -> Size:
         DatasetError: the file is missing or is no picture.
     """
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as (picture, _):
             width, height = picture.size
-            turned = upright and picture.getexif().get(0x0112, 1) >= 5
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            turned = upright and orientation(picture) >= 5
+    except ImageError as error:
         raise DatasetError(f"{path} is not a readable picture ({error}): replace it.") from error
     return (width, height) if turned else (height, width)
 

@@ -1,29 +1,34 @@
 """Ground truth in COCO's format: instances and their exact masks in the original image's frame.
 
-Reading and rasterising is pycocotools' work. An image's frame is that of its stored pixels, as in
+Polygons are drawn by pycocotools. An image's frame is that of its stored pixels, as in
 COCO: an orientation in EXIF is not applied.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import io
-import json
-from collections import Counter
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from samedge.errors import BackendUnavailableError, DatasetError
+from samedge.errors import DatasetError
+from samedge.formats.annotation_file import (
+    CROWD,
+    AnnotatedImage,
+    Annotation,
+    LeftOut,
+    read_annotations,
+)
 from samedge.pixels import metrics
 from samedge.pixels.images import load_image
+from samedge.pixels.picture_files import opened_picture
 from samedge.pixels.rle import rle_from_mask
+from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
 from samedge.types import Array
 
 _EXIF_ORIENTATION = 0x0112
@@ -59,16 +64,20 @@ class Instance:
 
 
 class TruthImage:
-    """One image and its annotations; pixels and masks are read when asked for."""
+    """One image and its annotations; pixels and masks are read when asked for.
 
-    def __init__(self, coco: Any, record: dict[str, Any], path: Path, source: Path) -> None:
-        self.name: str = record["file_name"]
-        self.path = path
-        self.size = int(record["height"]), int(record["width"])
-        self._coco, self._source = coco, source
-        self.annotations: list[dict[str, Any]] = [
-            a for a in coco.imgToAnns[record["id"]] if not a.get("iscrowd")
-        ]
+    Attributes:
+        name: the image's name in the file.
+        path: the image's file.
+        size: ``(height, width)`` of its masks.
+        annotations: those that can be drawn.
+    """
+
+    def __init__(
+        self, image: AnnotatedImage, annotations: list[Annotation], *, path: Path, source: Path
+    ) -> None:
+        self.name, self.size, self.frame = image.file_name, image.size, image.frame
+        self.path, self.annotations, self._source = path, annotations, source
 
     def pixels(self) -> Array:
         """The image, (H, W, 3) uint8 RGB.
@@ -81,7 +90,7 @@ class TruthImage:
                 f"{self._source} names image {self.name!r}, but there is no {self.path}: give the "
                 "folder that holds it with --images."
             )
-        with Image.open(self.path) as picture:
+        with opened_picture(self.path) as (picture, _):
             picture.getexif().pop(_EXIF_ORIENTATION, None)
             image = load_image(picture)
         if image.shape[:2] != self.size:
@@ -94,33 +103,32 @@ class TruthImage:
     def instances(self) -> Iterator[Instance]:
         """The image's objects in the order of the file, one mask in memory at a time."""
         for annotation in self.annotations:
-            yield self._instance(annotation)
+            yield _instance(annotation, mask_from_segmentation(annotation.segmentation, self.size))
 
     def rle(self, annotation_id: int) -> dict[str, Any]:
         """One object's mask as compressed run lengths."""
-        mask = self._coco.annToMask(self._coco.anns[annotation_id])
-        return rle_from_mask(mask.astype(np.bool_))
-
-    def _instance(self, annotation: dict[str, Any]) -> Instance:
-        mask = self._coco.annToMask(annotation).astype(np.bool_)
-        if mask.shape != self.size:
-            raise DatasetError(
-                f"{self._source}: annotation {annotation['id']} is a mask of {mask.shape}, but "
-                f"image {self.name!r} is {self.size}."
-            )
-        return Instance(
-            annotation_id=int(annotation["id"]),
-            area=float(annotation.get("area") or np.count_nonzero(mask)),
-            box=_box(annotation.get("bbox"), mask),
-            mask=mask,
-        )
+        chosen = next(a for a in self.annotations if a.id == annotation_id)
+        return rle_from_mask(mask_from_segmentation(chosen.segmentation, self.size))
 
 
-def _box(
-    bbox: list[float] | None, mask: npt.NDArray[np.bool_]
-) -> tuple[float, float, float, float]:
-    if bbox is not None and len(bbox) == 4 and min(bbox[2:]) > 0:
-        x, y, width, height = (float(value) for value in bbox)
+def _instance(annotation: Annotation, mask: npt.NDArray[np.bool_]) -> Instance:
+    area = annotation.area
+    known = area is not None and math.isfinite(area) and area > 0
+    return Instance(
+        annotation_id=annotation.id,
+        area=float(area) if known and area is not None else float(np.count_nonzero(mask)),
+        box=_box(annotation.bbox, mask),
+        mask=mask,
+    )
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(bbox: Box | None, mask: npt.NDArray[np.bool_]) -> Box:
+    """Corners of an annotation's box, or of its mask's where it has none that is one."""
+    if bbox is not None and all(map(math.isfinite, bbox)) and min(bbox[2:]) > 0:
+        x, y, width, height = bbox
         return x, y, x + width, y + height
     x0, y0, x1, y1 = metrics.bounding_box(mask) or (0, 0, 1, 1)
     return float(x0), float(y0), float(x1), float(y1)
@@ -135,12 +143,14 @@ class GroundTruth:
         images_dir: the folder of the images.
         images: those with at least one instance, in the order of the file.
         skipped: annotations that are left out, by reason.
+        skipped_ids: the first few ids of each reason.
     """
 
     path: Path
     images_dir: Path
     images: list[TruthImage]
     skipped: dict[str, int]
+    skipped_ids: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
     @property
     def instance_count(self) -> int:
@@ -149,7 +159,7 @@ class GroundTruth:
 
 
 def load_ground_truth(path: Path, images_dir: Path, *, limit: int | None = None) -> GroundTruth:
-    """Open COCO-format annotations. Crowds and instances without a pixel are left out and counted.
+    """Open COCO-format annotations; what cannot be used is left out and counted by reason.
 
     Args:
         path: the JSON file.
@@ -158,80 +168,45 @@ def load_ground_truth(path: Path, images_dir: Path, *, limit: int | None = None)
 
     Raises:
         DatasetError: missing or malformed file; it names the file and the annotation.
-        BackendUnavailableError: pycocotools is not installed.
+        BackendUnavailableError: there are polygons, and pycocotools is not installed.
     """
-    coco = _open_coco(path)
-    skipped: Counter[str] = Counter()
-    images = []
-    for record in coco.dataset["images"]:
-        image = TruthImage(coco, record, images_dir / record["file_name"], path)
-        skipped["iscrowd"] += len(coco.imgToAnns[record["id"]]) - len(image.annotations)
-        drawn = [a for a in image.annotations if _has_pixels(coco, a, path)]
-        skipped["empty"] += len(image.annotations) - len(drawn)
-        image.annotations = drawn
+    left_out = LeftOut()
+    images: list[TruthImage] = []
+    for image, found in read_annotations(path):
+        drawn = [a for a in found if _is_usable(a, image, left_out)]
         if drawn:
-            images.append(image)
+            place = images_dir / image.file_name
+            images.append(TruthImage(image, drawn, path=place, source=path))
         if limit is not None and len(images) >= limit:
             break
+    left_out.say(path)
     if not images:
-        raise DatasetError(f"{path} has no instance to measure on: expected `annotations`.")
-    return GroundTruth(path, images_dir, images, {k: n for k, n in skipped.items() if n})
+        reason = f"it has {left_out}" if left_out.counts else "expected `annotations`"
+        raise DatasetError(f"{path} has no instance to measure on: {reason}.")
+    return GroundTruth(path, images_dir, images, dict(left_out.counts), left_out.first_ids)
 
 
-def _has_pixels(coco: Any, annotation: dict[str, Any], path: Path) -> bool:
-    from pycocotools import mask as coco_masks
+def _is_usable(annotation: Annotation, image: AnnotatedImage, left_out: LeftOut) -> bool:
+    reason = _flaw(annotation, image)
+    if reason is not None:
+        left_out.add(reason, annotation)
+    return reason is None
 
+
+def _flaw(annotation: Annotation, image: AnnotatedImage) -> str | None:
+    """Why an annotation is no ground truth, ``None`` where it is."""
+    if annotation.iscrowd:
+        return CROWD
     try:
-        return bool(coco_masks.area(coco.annToRLE(annotation)) > 0)
-    except Exception as error:  # pycocotools raises whatever it stumbles over
-        raise DatasetError(
-            f"{path}: annotation {annotation.get('id')!r} has a segmentation that cannot be drawn "
-            f"({type(error).__name__}: {error}): expected polygons or run lengths."
-        ) from error
-
-
-def _open_coco(path: Path) -> Any:
-    try:
-        from pycocotools.coco import COCO
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "pycocotools, which reads the ground truth, is not installed: "
-            'pip install "samedge[eval]"'
-        ) from error
-    coco = COCO()
-    coco.dataset = _checked_document(path)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        coco.createIndex()
-    return coco
-
-
-def _checked_document(path: Path) -> dict[str, Any]:
-    try:
-        document: Any = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DatasetError(f"There is no annotation file {path}.") from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON: {error}.") from error
-    for key in ("images", "annotations"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise DatasetError(f"{path} has no list {key!r}: expected COCO's instance format.")
-    known = set()
-    content: dict[str, Any] = document
-    for image in content["images"]:
-        _require(image, ("id", "file_name", "height", "width"), f"{path}: an image")
-        known.add(image["id"])
-    for annotation in content["annotations"]:
-        _require(annotation, ("id", "image_id", "segmentation"), f"{path}: an annotation")
-        if annotation["image_id"] not in known:
-            raise DatasetError(
-                f"{path}: annotation {annotation['id']} belongs to image "
-                f"{annotation['image_id']}, which is not in `images`."
-            )
-    return content
-
-
-def _require(entry: Any, keys: tuple[str, ...], what: str) -> None:
-    missing = [k for k in keys if not isinstance(entry, dict) or k not in entry]
-    if missing:
-        name = entry.get("id") if isinstance(entry, dict) else entry
-        raise DatasetError(f"{what} (id {name!r}) lacks {', '.join(map(repr, missing))}.")
+        mask = mask_from_segmentation(annotation.segmentation, image.size)
+    except UndrawableError as error:
+        return error.reason
+    own = metrics.bounding_box(mask)
+    if own is None:
+        return "empty"
+    x0, y0, x1, y1 = _box(annotation.bbox, mask)
+    if min(x1, own[2]) <= max(x0, own[0]) or min(y1, own[3]) <= max(y0, own[1]):
+        return "a box that does not touch its mask"
+    if max(x1, y1) <= 1 < max(own[2] - own[0], own[3] - own[1]):
+        return "a box in shares of the image instead of pixels"
+    return None

@@ -18,7 +18,7 @@ VARIABLE = "SAMEDGE_LIMITS"
 DEFAULTS: dict[str, int] = {
     "image_pixels": 89_478_485,  # of one picture or mask; where Pillow suspects an attack
     "image_bytes": 1 << 30,  # of one picture's file
-    "annotation_bytes": 2 << 30,  # of one annotation file; LVIS's largest has 1.1 GB
+    "annotation_bytes": 512 << 20,  # of one annotation file; COCO's largest has 448 MiB
     "document_bytes": 256 << 20,  # of one manifest, record, precision plan or recipe
     "prompt_points": 1_000,  # of one prompt; people and detectors give a handful
     "prompts": 100_000,  # of one call
@@ -53,6 +53,7 @@ def check(found: int, name: str, *, what: str, error: type[SamedgeError]) -> Non
     """
     allowed = limit(name)
     if found > allowed:
+        found = min(found, 10**18)  # Python refuses to print numbers of thousands of digits
         raise error(
             f"{what} has {found} {name.rpartition('_')[2]}, limit {allowed}: give less, or raise "
             f"it by {VARIABLE}={name}={found}."

@@ -7,16 +7,20 @@ differences to the run two before, five bits a character (the format of ``rleToS
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from samedge.errors import DatasetError
+from samedge.files import limits
 
 Array = npt.NDArray[Any]
 
-_OFFSET = 48  # the first of the 64 characters in use, "0"
+_OFFSET, _CHARACTERS = 48, 64  # "0" is the first
+_MOST_CHARACTERS = 7  # of one number: 35 bits
 
 
 def rle_from_mask(mask: Array) -> dict[str, Any]:
@@ -34,25 +38,60 @@ def rle_from_mask(mask: Array) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": _string_from_runs(runs)}
 
 
-def mask_from_rle(rle: dict[str, Any]) -> Array:
+def mask_from_rle(rle: Mapping[str, Any]) -> Array:
     """Decode a compressed or uncompressed COCO RLE into an (H, W) bool mask.
 
     Raises:
-        DatasetError: the runs do not fill the size.
+        DatasetError: not ``size`` and ``counts`` of the right types, too many pixels, or runs that
+            do not fill the size.
     """
-    height, width = rle["size"]
-    counts = rle["counts"]
-    if isinstance(counts, bytes):
-        counts = counts.decode("ascii")
-    runs = _runs_from_string(counts) if isinstance(counts, str) else list(counts)
-    if sum(runs) != height * width:
-        raise DatasetError(
-            f"The runs of this RLE cover {sum(runs)} pixels, expected {height} x {width}: "
-            "the file is truncated or its size is wrong."
-        )
+    height, width = _checked_size(rle.get("size"))
+    runs = checked_runs(rle.get("counts"), (height, width))
     values = np.arange(len(runs)) % 2 == 1
     mask: Array = np.repeat(values, runs).reshape(width, height).T
     return mask
+
+
+def checked_runs(counts: Any, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Lengths of runs, none negative, that cover a mask.
+
+    Args:
+        counts: compressed text, or a list of whole numbers.
+        size: ``(height, width)``.
+
+    Raises:
+        DatasetError: they are none.
+    """
+    try:
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+        if isinstance(text, bytes):
+            runs = _runs_from_string(text)
+        else:
+            runs = np.array([operator.index(run) for run in text], np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(f"The runs of this RLE cannot be read: {error!s:.200}.") from error
+    height, width = size
+    pixels = height * width
+    covered = int(np.clip(runs, -1, pixels + 1).sum())
+    if covered != pixels or (runs < 0).any():
+        raise DatasetError(
+            f"The runs of this RLE cover {covered} pixels, or some are negative, expected {height} "
+            f"x {width}: the file is truncated or its size is wrong."
+        )
+    return runs
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = -1
+    if height < 0 or width < 0:
+        raise DatasetError(
+            f"An RLE has size {size!r:.80}, expected [height, width]: the file is damaged."
+        )
+    limits.check(height * width, "image_pixels", what="A mask", error=DatasetError)
+    return height, width
 
 
 def _string_from_runs(runs: list[int]) -> str:
@@ -68,17 +107,27 @@ def _string_from_runs(runs: list[int]) -> str:
     return characters.decode("ascii")
 
 
-def _runs_from_string(counts: str) -> list[int]:
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts.encode("ascii"):
-        bits = character - _OFFSET
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs
+def _runs_from_string(counts: bytes) -> npt.NDArray[np.int64]:
+    """Runs of a compressed RLE.
+
+    Raises:
+        ValueError: other characters, a number that does not end, or one that is too long.
+    """
+    bits = np.frombuffer(counts, np.uint8).astype(np.int64) - _OFFSET
+    ends = np.flatnonzero(~bits & 0x20)
+    if ((bits < 0) | (bits >= _CHARACTERS)).any() or (len(bits) and not len(ends)):
+        raise ValueError("there are characters that it never has")
+    if not len(bits):
+        return bits
+    if ends[-1] != len(bits) - 1:
+        raise ValueError("the last number does not end")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if (ends - starts).max() >= _MOST_CHARACTERS:
+        raise ValueError("there is a number that no image has pixels for")
+    shifts = 5 * (np.arange(len(bits)) - np.repeat(starts, ends - starts + 1))
+    values = np.add.reduceat((bits & 0x1F) << shifts, starts)
+    values -= np.where(bits[ends] & 0x10, np.int64(1) << (shifts[ends] + 5), 0)
+    # From the fourth on, a number is a run's difference to the run two before.
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values

@@ -19,6 +19,7 @@ from PIL import Image
 
 from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
+from samedge.files.reading import read_bytes
 from samedge.pixels.frames import encoder_input_from_image
 from samedge.pixels.images import load_image
 from samedge.pixels.prompts import Bucket, decoder_feeds
@@ -207,9 +208,12 @@ def _locate(path: Path) -> tuple[Path | None, Path]:
 
 def _listed(truth: Path, folder: Path) -> list[Path]:
     """The images that a COCO file names and that are there."""
+    data = read_bytes(
+        truth, limit="annotation_bytes", expected="a COCO file", error=CalibrationError
+    )
     try:
-        names = [str(image["file_name"]) for image in json.loads(truth.read_bytes())["images"]]
-    except (ValueError, KeyError, TypeError) as error:
+        names = [str(image["file_name"]) for image in json.loads(data)["images"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CalibrationError(
             f"{truth} is no COCO file ({type(error).__name__}: {error}): expected a JSON object "
             "with `images` and `annotations`."

@@ -6,50 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from samedge.distill.coco import CocoFolder, decode_segmentation
+from samedge.distill.coco import CocoFolder
 from samedge.errors import DatasetError
 
 RNG = np.random.default_rng(0)
-
-POLYGON = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
-COUNTS = {"size": [5, 8], "counts": [11, 3, 2, 3, 2, 3, 2, 3, 11]}  # column by column
-EXPECTED = np.zeros((5, 8), np.uint8)
-EXPECTED[1:4, 2:6] = 1
-
-
-def test_the_three_segmentations_decode_alike() -> None:
-    from pycocotools import mask as rle_codec
-
-    encoded = rle_codec.encode(np.asfortranarray(EXPECTED))
-    compressed = {"size": [5, 8], "counts": encoded["counts"].decode()}
-    for segmentation in (POLYGON, COUNTS, compressed):
-        mask = decode_segmentation(segmentation, (5, 8))
-        assert mask.dtype == np.uint8
-        np.testing.assert_array_equal(mask, EXPECTED)
-
-
-def test_several_polygons_are_one_mask() -> None:
-    two = [*POLYGON, [6.0, 1.0, 8.0, 1.0, 8.0, 4.0, 6.0, 4.0]]
-    assert decode_segmentation(two, (5, 8)).sum() == EXPECTED.sum() + 6
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "problem"),
-    [
-        ([], "no polygon"),
-        ([[1.0, 2.0, 3.0, 4.0]], "at least six"),
-        ([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]], "even number"),
-        ({"size": [5, 9], "counts": [45]}, "size"),
-        ({"size": [5, 8], "counts": [41]}, "41 pixels, the image has 40"),
-        ({"size": [5, 8], "counts": [41, -1]}, "covers"),
-        ({"counts": [40]}, "neither"),
-        (None, "neither"),
-    ],
-)
-def test_malformed_segmentations(segmentation: Any, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        decode_segmentation(segmentation, (5, 8))
 
 
 def test_crowds_and_images_without_masks_are_left_out(make_coco: Callable[..., Path]) -> None:
@@ -79,7 +41,10 @@ def _edited(key: str, value: Any, *, of: str = "annotations") -> Callable[[dict[
     [
         (_edited("image_id", 77), "annotation 100 names no image"),
         (_edited("bbox", [1, 2]), "annotation 100 has bbox"),
-        (lambda d: d.pop("annotations"), "has no 'annotations'"),
+        (lambda d: d.pop("annotations"), "has no list 'annotations'"),
+        (lambda d: d["annotations"].append(d["annotations"][0]), "annotation 100"),
+        (_edited("id", "1", of="images"), "image '1' has id '1': expected `int`"),
+        (_edited("iscrowd", "0"), "annotation 100 has iscrowd '0'"),
         (lambda d: d["images"][0].pop("file_name"), "image 1 has no 'file_name'"),
         (lambda d: d.update(annotations=[]), "no image with a mask"),
     ],
@@ -93,15 +58,39 @@ def test_a_malformed_file_is_named(
     assert "instances.json" in str(caught.value)
 
 
-def test_a_broken_mask_names_file_and_annotation(make_coco: Callable[..., Path]) -> None:
-    root = make_coco([(20, 30, [(1, 2, 5, 6)])], edit=_edited("segmentation", [[1.0]]))
-    scene = CocoFolder(root).scene(0, RNG)
-    with pytest.raises(DatasetError, match=r"instances\.json: annotation 100 cannot be decoded"):
-        scene.read_mask(0)
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[1.0]], [], None, [[1, 2, 3, 4]], {"size": [20, 30], "counts": [599]}],
+    ids=str,
+)
+def test_a_broken_mask_is_left_out_and_named(
+    make_coco: Callable[..., Path], segmentation: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    boxes = [(1, 2, 5, 6), (8, 8, 4, 4)]
+    root = make_coco([(20, 30, boxes)], edit=_edited("segmentation", segmentation))
+    assert CocoFolder(root).mask_count == 1
+    assert "(annotation 100)" in caplog.text
+
+
+def test_a_missing_box_is_the_masks_own(make_coco: Callable[..., Path]) -> None:
+    root = make_coco([(20, 30, [(1, 2, 5, 6)])], edit=_edited("bbox", None))
+    np.testing.assert_array_equal(CocoFolder(root).scene(0, RNG).boxes, [[1, 2, 5, 6]])
+
+
+def test_deep_samples_are_scaled(make_coco: Callable[..., Path]) -> None:
+    root = make_coco([(20, 30, [(1, 2, 5, 6)])])
+    samples = np.linspace(0, 4095, 600).astype(np.uint16).reshape(20, 30)
+    Image.fromarray(samples).save(root / "images" / "1.png")
+    image = CocoFolder(root).scene(0, RNG).read_image(1.0)
+    assert (image[0, 0].tolist(), image[-1, -1].tolist()) == ([0] * 3, [255] * 3)
 
 
 def test_a_picture_of_another_size_is_refused(make_coco: Callable[..., Path]) -> None:
-    root = make_coco([(20, 30, [(1, 2, 5, 6)])], edit=_edited("height", 21, of="images"))
+    def edit(document: dict[str, Any]) -> None:
+        document["images"][0]["height"] = 21
+        document["annotations"][0]["segmentation"] = [[1, 2, 6, 2, 6, 8, 1, 8]]
+
+    root = make_coco([(20, 30, [(1, 2, 5, 6)])], edit=edit)
     with pytest.raises(DatasetError, match=r"1\.png is 20x30 .* says 21x30"):
         CocoFolder(root).scene(0, RNG)
 

@@ -284,7 +284,7 @@ class TestGroundTruth:
         return path
 
     def test_missing_file_and_not_json(self, tmp_path: Path) -> None:
-        with pytest.raises(DatasetError, match=r"no annotation file .*none\.json"):
+        with pytest.raises(DatasetError, match=r"none\.json cannot be read"):
             load_ground_truth(tmp_path / "none.json", tmp_path)
         (tmp_path / "bad.json").write_text("[")
         with pytest.raises(DatasetError, match=r"bad\.json is not JSON"):
@@ -293,20 +293,44 @@ class TestGroundTruth:
         with pytest.raises(DatasetError, match="no list 'images'"):
             load_ground_truth(tmp_path / "list.json", tmp_path)
 
-    def test_names_the_annotation_that_cannot_be_drawn(self, dataset: Path) -> None:
+    def test_what_cannot_be_drawn_is_counted_and_does_not_end_the_run(
+        self, dataset: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         path = self._break(dataset, lambda d: d["annotations"][1].update(segmentation=[["x"]]))
-        with pytest.raises(DatasetError, match="annotation 2"):
-            load_ground_truth(path, dataset)
+        truth = load_ground_truth(path, dataset)
+        reason = "a polygon with coordinates that are no numbers"
+        assert truth.skipped == {"iscrowd": 1, reason: 1}
+        assert truth.skipped_ids[reason] == [2]
+        assert f"1 with {reason} (annotation 2)" in caplog.text
 
     def test_names_an_annotation_without_image_or_mask(self, dataset: Path) -> None:
         path = self._break(dataset, lambda d: d["annotations"][0].pop("segmentation"))
-        with pytest.raises(DatasetError, match=r"annotation \(id 1\) lacks 'segmentation'"):
+        with pytest.raises(DatasetError, match=r"annotation 1 has no 'segmentation'"):
             load_ground_truth(path, dataset)
         path = self._break(
             dataset, lambda d: d["annotations"][0].update(segmentation=[], image_id=77)
         )
         with pytest.raises(DatasetError, match="belongs to image 77"):
             load_ground_truth(path, dataset)
+
+    @pytest.mark.parametrize(
+        ("box", "reason"),
+        [
+            ([500, 500, 20, 20], "a box that does not touch its mask"),
+            ([0.1, 0.1, 0.2, 0.3], "a box that does not touch its mask"),
+        ],
+    )
+    def test_a_box_elsewhere_is_counted(self, dataset: Path, box: Any, reason: str) -> None:
+        path = self._break(dataset, lambda d: d["annotations"][0].update(bbox=box))
+        assert load_ground_truth(path, dataset).skipped[reason] == 1
+
+    def test_nothing_left_says_why(self, dataset: Path) -> None:
+        def spoil(document: dict[str, Any]) -> None:
+            for annotation in document["annotations"]:
+                annotation["segmentation"] = [[1, 1, 2, 2]]
+
+        with pytest.raises(DatasetError, match=r"no instance.*3 with a polygon of fewer than"):
+            load_ground_truth(self._break(dataset, spoil), dataset)
 
     def test_names_the_missing_and_the_wrong_image(self, dataset: Path) -> None:
         truth = load_ground_truth(dataset / "instances.json", dataset / "elsewhere")

@@ -152,9 +152,10 @@ def record(args: argparse.Namespace, names: Sequence[str], images: Any) -> dict[
 
 def row(work: Path, name: str, pages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Bytes, and by protocol the mIoU, its loss against torch and the masks' IoU with torch's."""
-    manifest = predictor(work, name).manifest
+    bundle = predictor(work, name).bundle
+    manifest = bundle.manifest
     result: dict[str, Any] = {
-        "bytes": {a.role: a.bytes for a in manifest.artifacts},
+        "bytes": {g.role: bundle.artifact(g.role).bytes for g in manifest.graphs},
         "bundle": manifest.id,
         "versions": manifest.versions,
     }

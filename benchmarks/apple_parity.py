@@ -49,7 +49,9 @@ def main() -> None:
         "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "encoder": args.encoder,
         "parity": msgspec.to_builtins(result.parity),
-        "bytes": {a.role: a.bytes for a in result.bundle.manifest.artifacts},
+        "bytes": {
+            g.role: result.bundle.artifact(g.role).bytes for g in result.bundle.manifest.graphs
+        },
         "seconds": round(result.seconds, 1),
         "environment": msgspec.to_builtins(environment()),
     }

@@ -27,10 +27,10 @@ from samedge import records
 from samedge.evaluation.evaluate import Candidate, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
-from samedge.evaluation.subjects import open_predictor, subject
 from samedge.export import export
 from samedge.machine import environment
 from samedge.models.zoo import load_model
+from samedge.predict.subjects import open_predictor, subject
 
 PROMPTS = "box,center,clicks:3"
 

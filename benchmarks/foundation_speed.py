@@ -54,8 +54,8 @@ from samedge.machine.environment import environment
 from samedge.models._tinyvit import ENCODER, TinyViTConfig
 from samedge.models.keymaps import META
 from samedge.models.sam import Sam, build_sam
-from samedge.pixels.frames import encoder_input_from_image
-from samedge.pixels.prompts import decoder_feeds
+from samedge.pixels.frames import Frame
+from samedge.pixels.prompts import feeds_of
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 
@@ -170,7 +170,7 @@ def decoder_contenders(
     """Every way to decode one click, on the same embedding and the same click."""
     prompt = Prompt(points=[[400.0, 300.0]])
     embedding = np.random.default_rng(0).standard_normal((1, 256, 64, 64)).astype(np.float32)
-    feeds = decoder_feeds([prompt], original_size=ORIGINAL, target_length=1024)
+    feeds = feeds_of([prompt], Frame(target_length=1024).view(ORIGINAL))
     ours = {"image_embeddings": embedding, **feeds}
     theirs = {**ours, "orig_im_size": np.array(ORIGINAL, np.float32)}
     calls: dict[str, Call] = {"official decoder": functools.partial(official.run, None, theirs)}
@@ -190,7 +190,7 @@ def encoder_contenders(
 ) -> dict[str, Call]:
     """Every way to encode one padded picture."""
     image = np.random.default_rng(1).integers(0, 255, (*ORIGINAL, 3), np.uint8)
-    pixels = encoder_input_from_image(image, 1024)
+    pixels = Frame(target_length=1024).view_of(image).encoder_input(image)
     normalised = np.random.default_rng(2).standard_normal((1, 3, 1024, 1024)).astype(np.float32)
     calls: dict[str, Call] = {
         "plain encoder": functools.partial(plain.run, None, {"x": normalised})

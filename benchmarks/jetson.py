@@ -35,11 +35,11 @@ from samedge.bundle.bundle import Bundle
 from samedge.evaluation.evaluate import Candidate, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
-from samedge.evaluation.subjects import subject
 from samedge.inspection.roofline import bounds, graph_cost
 from samedge.machine.environment import environment
 from samedge.pixels import metrics
 from samedge.predict.predictor import Predictor
+from samedge.predict.subjects import subject
 from samedge.targets import target
 from samedge.types import Array, Precision
 
@@ -114,6 +114,25 @@ def exported(args: argparse.Namespace) -> Bundle:
 # ---- compile
 
 
+def profiles(graph: Path) -> list[dict[str, tuple[int, ...]]]:
+    """The shapes of a graph's dynamic inputs for each of the Jetson's prompt buckets."""
+    import onnx
+
+    inputs = {
+        tensor.name: [
+            axis.dim_param or axis.dim_value for axis in tensor.type.tensor_type.shape.dim
+        ]
+        for tensor in onnx.load(graph, load_external_data=False).graph.input
+    }
+    dynamic = {name: axes for name, axes in inputs.items() if any(isinstance(a, str) for a in axes)}
+    sizes = ({"batch": b, "points": n} for b, n in target("jetson").prompt_buckets)
+    return [
+        {name: tuple(size.get(a, a) for a in axes) for name, axes in dynamic.items()}
+        for size in sizes
+        if dynamic
+    ]
+
+
 def compiled(args: argparse.Namespace) -> None:
     from samedge.runtimes.tensorrt.build import build
     from samedge.runtimes.tensorrt.builder import BuildJob
@@ -121,9 +140,6 @@ def compiled(args: argparse.Namespace) -> None:
     folder = args.work / f"compile-{args.model}-{args.precision}"
     folder.mkdir(exist_ok=True)
     write_graphs(args, folder)
-    profiles = [
-        {"batch": (b, b, b), "points": (n, n, n)} for b, n in target("jetson").prompt_buckets
-    ]
     rows = []
     for role in ROLES:
         graph = folder / f"{role}.onnx"
@@ -133,7 +149,7 @@ def compiled(args: argparse.Namespace) -> None:
                 flavour="tensorrt-rtx",
                 onnx=str(graph),
                 engine=str(engine),
-                profiles=profiles,
+                profiles=profiles(graph),
                 capabilities=[capability],
             )
             start = time.perf_counter()

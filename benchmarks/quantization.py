@@ -170,7 +170,7 @@ def interval(images: Any, drops: Any) -> list[float]:
 
 
 def size(bundle: Bundle) -> int:
-    return sum(record.bytes for record in bundle.manifest.artifacts)
+    return bundle.size_bytes
 
 
 def opened(args: argparse.Namespace, name: str) -> Predictor:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from samedge.errors import SamedgeError
     from samedge.live.camera import Camera
     from samedge.pixels.images import image_from_bgr, load_image
+    from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.predictor import Predictor, load_default
-    from samedge.types import ImageEmbedding, Masks, Precision, Prompt
+    from samedge.types import Masks, Precision, Prompt
 
 __all__ = [
     "Bundle",
@@ -43,7 +44,7 @@ __all__ = [
 _HOMES = {
     "Bundle": "samedge.bundle.bundle",
     "Camera": "samedge.live.camera",
-    "ImageEmbedding": "samedge.types",
+    "ImageEmbedding": "samedge.predict.embedding",
     "Masks": "samedge.types",
     "Precision": "samedge.types",
     "Predictor": "samedge.predict.predictor",

@@ -1,4 +1,4 @@
-"""The values that cross samedge's public functions: prompts in, embeddings between, masks out."""
+"""The values that cross samedge's public functions, prompts in and masks out, and their words."""
 
 from __future__ import annotations
 
@@ -27,6 +27,44 @@ PADDING, IGNORED = -1, -2
 """Labels of ``point_labels``. ``PADDING`` is SAM's padding point: the first beside points
 without a box counts as SAM's own does, every other is masked out of the attention, so that padding
 a prompt to a longer ``N`` changes nothing. ``IGNORED`` is always masked out."""
+
+PROMPT_KINDS = ("point", "box", "mask")
+"""What a prompt can be made of, as a manifest names it."""
+
+IMAGE = "image"
+IMAGE_EMBEDDINGS = "image_embeddings"
+POINT_COORDS, POINT_LABELS = "point_coords", "point_labels"
+MASK_INPUT, HAS_MASK_INPUT = "mask_input", "has_mask_input"
+LOW_RES_MASKS, IOU_PREDICTIONS = "low_res_masks", "iou_predictions"
+"""Tensors of the graphs that samedge itself reads or feeds. An encoder may give more than one
+embedding; what the decoder takes of them is passed on by name."""
+
+
+class Role(str, enum.Enum):
+    """What a graph of a bundle is for. Nothing else in samedge spells these words."""
+
+    ENCODER = "encoder"
+    PROMPTS = "prompts"  # makes some of the decoder's inputs of points and labels
+    DECODER = "decoder"
+    MEMORY_ENCODER = "memory_encoder"
+    MEMORY_ATTENTION = "memory_attention"
+    REGION_ENCODER = "region_encoder"
+    TEXT_ENCODER = "text_encoder"
+    META_DECODER = "meta_decoder"  # with the tensors of Meta's own export, for other programs
+
+    def __str__(self) -> str:
+        """The word, in messages and file names alike."""
+        return self.value
+
+    @property
+    def is_own(self) -> bool:
+        """Whether samedge runs it; another project's dialect only comes along."""
+        return self is not Role.META_DECODER
+
+
+IMAGE_ROLES = (Role.ENCODER, Role.DECODER)
+"""The graphs that segmenting an image takes, in their order; a decoder comes with what makes its
+inputs."""
 
 
 class Precision(str, enum.Enum):
@@ -212,6 +250,12 @@ class Prompt:
             raise PromptError(f"Row {row} of the boxes: {error}") from error
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the prompt is made of, of ``PROMPT_KINDS``."""
+        given = (len(self.points) > 0, self.box is not None, self.mask is not None)
+        return tuple(kind for kind, is_given in zip(PROMPT_KINDS, given, strict=True) if is_given)
+
+    @property
     def is_ambiguous(self) -> bool:
         """Whether one click is all there is, so that three masks compete (SAM paper, section 3)."""
         return len(self.points) == 1 and self.box is None and self.mask is None
@@ -224,25 +268,6 @@ class ActiveBackend:
     name: str
     version: str | None
     device: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageEmbedding:
-    """The encoder's output for one image, good for any number of prompts.
-
-    Attributes:
-        data: (1, 256, S/16, S/16) float32.
-        original_size: the image's size as it was given.
-        input_size: the size after resizing the longest side to S, before padding.
-        bundle_id: the bundle whose encoder made it; another bundle's decoder refuses it.
-        timing_ms: ``preprocess`` and ``encode``.
-    """
-
-    data: Array
-    original_size: Size
-    input_size: Size
-    bundle_id: str
-    timing_ms: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

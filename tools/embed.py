@@ -1,9 +1,11 @@
 """Make a trained student the embedded model: its weights and its ready `cpu` bundle.
 
     python tools/embed.py runs/nano/last.safetensors --name samedge-nano --bundle
+    python tools/embed.py --manifest samedge/data/nano-cpu
 
 Writes `samedge/models/weights/NAME.safetensors` with the licence and origin of an embedded model;
-with --bundle it also exports the `cpu` bundle in `samedge/data`: a first run needs no torch.
+with --bundle it also exports the `cpu` bundle in `samedge/data`: a first run needs no torch. With
+--manifest it brings the `bundle.json` of a bundle to today's schema; every other file stays.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import click
 import msgspec
 
 import samedge
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import MANIFEST_NAME, with_id
+from samedge.bundle.reading import as_written, decode_manifest
 from samedge.export import export
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.zoo import WEIGHTS
@@ -23,11 +28,38 @@ ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/mode
 
 
 @click.command()
-@click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False
+)
 @click.option("--name", default="samedge-nano", show_default=True)
 @click.option("--bundle", is_flag=True, help="Also export the bundle that the package carries.")
-def main(weights: Path, name: str, *, bundle: bool) -> None:
+@click.option(
+    "--manifest",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Only rewrite this bundle's manifest in today's schema.",
+)
+def main(weights: Path | None, name: str, *, bundle: bool, folder: Path | None) -> None:
     """Embed WEIGHTS, a file that `samedge distill` wrote."""
+    if folder is not None:
+        rewritten(folder)
+    elif weights is not None:
+        embedded(weights, name, bundle=bundle)
+    else:
+        raise click.UsageError("Give WEIGHTS, or --manifest FOLDER.")
+
+
+def rewritten(folder: Path) -> None:
+    """Bring a bundle's manifest to today's schema."""
+    manifest = with_id(Bundle.open(folder).manifest)
+    text = as_written(manifest)
+    assert decode_manifest(text, folder) == manifest
+    (folder / MANIFEST_NAME).write_bytes(text)
+    click.echo(f"{folder}: bundle {Bundle.open(folder).id}", err=True)
+
+
+def embedded(weights: Path, name: str, *, bundle: bool) -> None:
+    """Write the weights of an embedded model, and its bundle."""
     model = load_checkpoint(weights)
     assert model.spec is not None, "a file of `samedge distill` describes its model"
     spec = msgspec.structs.replace(model.spec, name=name, licence=LICENCE, origin=ORIGIN)

@@ -42,9 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 DEVICE_LAYERS = 8
 
-EXCEPTIONS: Mapping[tuple[str, str], str] = {
-    ("benchmark", "evaluation"): "the factory that opens a subject is named by a string there",
-}
+EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """Edges that go up or sideways, each with its reason: three at most, none that is not used."""
 
 ROOT_MODULES, FILE_LINES, FUNCTION_LINES = 8, 400, 60

@@ -20,7 +20,7 @@ from samedge.errors import SamedgeError
 from samedge.machine import power
 from samedge.types import Array, Prompt
 
-DEFAULT_FACTORY = "samedge.evaluation.subjects:open_predictor"
+DEFAULT_FACTORY = "samedge.predict.subjects:open_predictor"
 
 
 class Worker:

@@ -1,7 +1,7 @@
 """A bundle: the folder (or stored-only zip) that holds a model for one device, with its proof.
 
-This module owns the verified load; :mod:`samedge.bundle.manifest` the schema, which can be
-imported from here too, and :mod:`samedge.bundle.writer` the one-rename commit.
+This module owns the verified load, :mod:`samedge.bundle.manifest` the schema,
+:mod:`samedge.bundle.reading` its versions, and :mod:`samedge.bundle.writer` the one-rename commit.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from samedge._cache import cache_folder
 from samedge.bundle import _archive, _commit
 from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.canary import Canary
-from samedge.bundle.manifest import MANIFEST_NAME, combined_hash, decode_manifest, file_hash
-from samedge.bundle.manifest import SCHEMA as SCHEMA
-from samedge.bundle.manifest import ArtifactRecord as ArtifactRecord
-from samedge.bundle.manifest import Manifest as Manifest
-from samedge.bundle.manifest import ModelRecord as ModelRecord
-from samedge.bundle.manifest import ParityRecord as ParityRecord
-from samedge.bundle.manifest import Preprocessing as Preprocessing
-from samedge.bundle.manifest import TensorRecord as TensorRecord
+from samedge.bundle.manifest import (
+    MANIFEST_NAME,
+    ArtifactRecord,
+    GraphRecord,
+    Manifest,
+    combined_hash,
+    file_hash,
+)
+from samedge.bundle.reading import decode_manifest
 from samedge.errors import BundleError
 
 
@@ -103,25 +104,34 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        """Short hash over the artifacts: same id, same masks."""
+        """Short hash over all that changes what is computed: same id, same masks."""
         return self.manifest.id
 
-    def artifact(self, role: str) -> ArtifactRecord:
-        """The artifact with a role, such as ``encoder``.
+    def graph(self, role: str) -> GraphRecord:
+        """The graph with a role, such as ``encoder``.
 
         Raises:
             BundleError: the bundle has none; the message lists what it has.
         """
-        for record in self.manifest.artifacts:
-            if record.role == role:
-                return record
-        roles = ", ".join(record.role for record in self.manifest.artifacts) or "nothing"
+        found = self.manifest.graph(role)
+        if found is not None:
+            return found
+        roles = ", ".join(graph.role for graph in self.manifest.graphs) or "nothing"
         raise BundleError(
             f"{self.path} has no {role}, only {roles}: export the bundle again with samedge."
         )
 
+    def artifact(self, role: str) -> ArtifactRecord:
+        """The files that hold the graph with a role.
+
+        Raises:
+            BundleError: the bundle has none; the message lists what it has.
+        """
+        path = self.graph(role).artifact
+        return next(record for record in self.manifest.artifacts if record.path == path)
+
     def artifact_path(self, role: str) -> Path:
-        """Where the artifact with a role lies, to be opened now.
+        """Where the graph with a role lies, to be opened now.
 
         Raises:
             BundleError: there is none, or its files changed since the bundle was opened.
@@ -133,6 +143,12 @@ class Bundle:
                     f"{self.folder / name} changed since the bundle was opened: open it again."
                 )
         return self.folder / record.path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all graphs that samedge runs; they may share a file."""
+        own = {graph.artifact for graph in self.manifest.own_graphs}
+        return sum(record.bytes for record in self.manifest.artifacts if record.path in own)
 
     def canary(self) -> Canary | None:
         """The two pictures with known answers; ``None`` where the bundle has none.

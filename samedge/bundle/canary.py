@@ -11,21 +11,28 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from samedge._cache import cache_folder
 from samedge.errors import BundleError
-from samedge.pixels.frames import encoder_input_from_image
-from samedge.pixels.prompts import Bucket, decoder_feeds
-from samedge.types import Prompt
+from samedge.pixels.frames import Frame
+from samedge.pixels.prompts import Bucket, feeds_of
+from samedge.types import IMAGE, IMAGE_EMBEDDINGS, LOW_RES_MASKS, Array, Prompt, Role
 
-Array = npt.NDArray[Any]
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-"""What ``Session.run`` is: feeds by name to results by name."""
+Answers = Mapping[str, Mapping[str, Array]]
+"""Tensors by role and name."""
+
+
+class Graphs(Protocol):
+    """Graphs that are asked by role, opened files or a reference."""
+
+    def run(self, role: str, feeds: Mapping[str, Array], /) -> Mapping[str, Array]:
+        """Every output of a graph by name; feeds that it does not take are left out."""
+        ...
+
 
 FILE_NAME = "canary.npz"
 MIN_COSINE = 0.98
@@ -48,28 +55,28 @@ class Canary:
     Attributes:
         images: (2, h, w, 3) uint8 RGB.
         points: (2, 2) float32, one xy pixel in each image.
-        embeddings: (2, 256, g, g) float32, every k-th row and column of the expected embeddings.
-        low_res_logits: (2, 4, g, g) float32, every k-th row and column of the expected logits.
+        answers: by role and tensor, (2, ...) float32: what is expected for each image, every k-th
+            row and column of it. Of the encoder each of its outputs, of the decoder the masks.
         min_cosine: lowest cosine similarity of either that still counts as the same.
     """
 
     images: Array
     points: Array
-    embeddings: Array
-    low_res_logits: Array
+    answers: Answers
     min_cosine: float = MIN_COSINE
 
     def to_bytes(self) -> bytes:
         """The content of ``canary.npz``; expectations are stored in half precision."""
         stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            images=self.images,
-            points=self.points,
-            embeddings=self.embeddings.astype(np.float16),
-            low_res_logits=self.low_res_logits.astype(np.float16),
-            min_cosine=np.float64(self.min_cosine),
-        )
+        arrays: dict[str, Any] = {
+            "images": self.images,
+            "points": self.points,
+            "min_cosine": np.float64(self.min_cosine),
+        }
+        for role, tensors in self.answers.items():
+            for name, array in tensors.items():
+                arrays[f"{role}{_SEPARATOR}{name}"] = array.astype(np.float16)
+        np.savez_compressed(stream, **arrays)
         return stream.getvalue()
 
     @staticmethod
@@ -81,12 +88,11 @@ class Canary:
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
+                arrays = {_MODERN.get(name, name): content[name] for name in content.files}
             canary = Canary(
                 images=arrays["images"],
                 points=arrays["points"].astype(np.float32),
-                embeddings=arrays["embeddings"].astype(np.float32),
-                low_res_logits=arrays["low_res_logits"].astype(np.float32),
+                answers=_answers_from_arrays(arrays),
                 min_cosine=float(arrays["min_cosine"]),
             )
         except Exception as error:
@@ -96,6 +102,24 @@ class Canary:
         if canary.images.ndim != 4 or len(canary.images) != 2 or canary.points.shape != (2, 2):
             raise BundleError(f"{FILE_NAME} does not hold two images: export the bundle again.")
         return canary
+
+
+_SEPARATOR = ":"
+_MODERN = {  # names in bundles of schema 1
+    "embeddings": f"{Role.ENCODER}{_SEPARATOR}{IMAGE_EMBEDDINGS}",
+    "low_res_logits": f"{Role.DECODER}{_SEPARATOR}{LOW_RES_MASKS}",
+}
+
+
+def _answers_from_arrays(arrays: Mapping[str, Array]) -> Answers:
+    answers: dict[str, dict[str, Array]] = {str(Role.ENCODER): {}, str(Role.DECODER): {}}
+    for name, array in arrays.items():
+        role, separator, tensor = name.partition(_SEPARATOR)
+        if separator:
+            answers[role][tensor] = array.astype(np.float32)
+    if not all(answers.values()):
+        raise ValueError("it lacks the answers of a graph")
+    return answers
 
 
 def canary_images() -> tuple[Array, Array]:
@@ -114,19 +138,13 @@ def canary_images() -> tuple[Array, Array]:
 
 
 def record_canary(
-    encoder: Run,
-    decoder: Run,
-    *,
-    input_size: int,
-    bucket: Bucket | None = None,
-    min_cosine: float = MIN_COSINE,
+    graphs: Graphs, frame: Frame, *, bucket: Bucket | None = None, min_cosine: float = MIN_COSINE
 ) -> Canary:
     """Run the two pictures through a reference and keep the answers.
 
     Args:
-        encoder: takes ``image``, gives ``image_embeddings``; best the torch reference.
-        decoder: takes the decoder graph's inputs, gives ``low_res_masks``.
-        input_size: S, pixels.
+        graphs: answers by role; best the torch reference.
+        frame: how images get into the model.
         bucket: fixed shapes of the decoder, where it has them.
         min_cosine: limit for the check on the device.
 
@@ -134,49 +152,55 @@ def record_canary(
         BundleError: the reference itself is broken: NaN, or blind to its input.
     """
     images, points = canary_images()
-    blank = Canary(images, points, np.zeros(0), np.zeros(0), min_cosine)
-    embeddings, logits = _answers(blank, encoder, decoder, input_size, bucket)
-    canary = dataclasses.replace(
-        blank, embeddings=_thinned(embeddings), low_res_logits=_thinned(logits)
-    )
-    _check_alive(embeddings, logits, "the reference")
-    return canary
+    blank = Canary(images, points, {}, min_cosine)
+    answers = _answers(blank, graphs, frame, bucket)
+    _check_alive(answers, "the reference")
+    thinned = {
+        role: {name: _thinned(array) for name, array in tensors.items()}
+        for role, tensors in answers.items()
+    }
+    return dataclasses.replace(blank, answers=thinned)
 
 
 def check_canary(
-    canary: Canary,
-    encoder: Run,
-    decoder: Run,
-    *,
-    input_size: int,
-    where: str,
-    bucket: Bucket | None = None,
+    canary: Canary, graphs: Graphs, frame: Frame, *, where: str, bucket: Bucket | None = None
 ) -> None:
     """Run the two pictures here and compare.
 
     Args:
         canary: inputs and expected outputs.
-        encoder: an opened encoder's ``run``.
-        decoder: an opened decoder's ``run``.
-        input_size: S, pixels.
+        graphs: a bundle's graphs, opened.
+        frame: the bundle's: how images get into the model.
         where: backend and device, for the message.
         bucket: fixed shapes of the decoder, where it has them.
 
     Raises:
         BundleError: NaN, infinity, one embedding for both pictures, or other answers than expected.
     """
-    embeddings, logits = _answers(canary, encoder, decoder, input_size, bucket)
-    _check_alive(embeddings, logits, where)
-    measured = _thinned(embeddings)
-    expected_contrast = np.linalg.norm(canary.embeddings[0] - canary.embeddings[1])
+    answers = _answers(canary, graphs, frame, bucket)
+    _check_alive(answers, where)
+    for role, expected in canary.answers.items():
+        for name, wanted in expected.items():
+            if name not in answers[role]:
+                raise BundleError(
+                    f"The canary expects {name} of the {role}, and {where} gives "
+                    f"{', '.join(answers[role])}: the bundle's parts do not belong together; "
+                    "export it again."
+                )
+            measured = _thinned(answers[role][name])
+            if role == Role.ENCODER:
+                _check_contrast(measured, wanted, name, where)
+            _compare(measured, wanted, name, canary.min_cosine, where)
+
+
+def _check_contrast(measured: Array, expected: Array, name: str, where: str) -> None:
+    wanted = np.linalg.norm(expected[0] - expected[1])
     contrast = np.linalg.norm(measured[0] - measured[1])
-    if contrast < _MIN_CONTRAST * expected_contrast:
+    if contrast < _MIN_CONTRAST * wanted:
         raise BundleError(
             f"On {where} the encoder gives nearly the same embedding for two different pictures "
-            f"(difference {contrast:.3g}, expected {expected_contrast:.3g}): {_ADVICE}"
+            f"({name}: difference {contrast:.3g}, expected {wanted:.3g}): {_ADVICE}"
         )
-    _compare(measured, canary.embeddings, "image_embeddings", canary.min_cosine, where)
-    _compare(_thinned(logits), canary.low_res_logits, "low_res_masks", canary.min_cosine, where)
 
 
 _ADVICE = (
@@ -185,34 +209,37 @@ _ADVICE = (
 )
 
 
-def _answers(
-    canary: Canary, encoder: Run, decoder: Run, input_size: int, bucket: Bucket | None
-) -> tuple[Array, Array]:
-    """Embeddings (2, 256, S/16, S/16) and low-res logits (2, 4, S/4, S/4)."""
-    embeddings, logits = [], []
+def _answers(canary: Canary, graphs: Graphs, frame: Frame, bucket: Bucket | None) -> Answers:
+    """(2, ...) float32 of every output of the encoder, and of the decoder's masks."""
+    encoded, decoded = [], []
     for image, point in zip(canary.images, canary.points, strict=True):
-        pixels = encoder_input_from_image(image, input_size)
-        embedding = encoder({"image": pixels})["image_embeddings"]
-        feeds = decoder_feeds(
-            [Prompt(points=[point])],
-            original_size=(image.shape[0], image.shape[1]),
-            target_length=input_size,
-            bucket=bucket,
-        )
-        results = decoder({"image_embeddings": embedding, **feeds})
-        embeddings.append(np.asarray(embedding[0], np.float32))
-        logits.append(np.asarray(results["low_res_masks"][0], np.float32))
-    return np.stack(embeddings), np.stack(logits)
+        view = frame.view_of(image)
+        tensors = graphs.run(Role.ENCODER, {IMAGE: view.encoder_input(image)})
+        feeds = feeds_of([Prompt(points=[point])], view, bucket=bucket)
+        results = graphs.run(Role.DECODER, {**feeds, **tensors})
+        encoded.append(tensors)
+        decoded.append({LOW_RES_MASKS: results[LOW_RES_MASKS]})
+    return {str(Role.ENCODER): _stacked(encoded), str(Role.DECODER): _stacked(decoded)}
 
 
-def _check_alive(embeddings: Array, logits: Array, where: str) -> None:
-    for name, array in (("image_embeddings", embeddings), ("low_res_masks", logits)):
-        if not np.isfinite(array).all():
-            share = 1 - np.isfinite(array).mean()
-            raise BundleError(
-                f"On {where} {share:.1%} of {name} are NaN or infinite for the canary: {_ADVICE}"
-            )
-    if np.array_equal(embeddings[0], embeddings[1]):
+def _stacked(found: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """The first row of each tensor of each picture."""
+    return {
+        name: np.stack([np.asarray(tensors[name][0], np.float32) for tensors in found])
+        for name in found[0]
+    }
+
+
+def _check_alive(answers: Answers, where: str) -> None:
+    for tensors in answers.values():
+        for name, array in tensors.items():
+            if not np.isfinite(array).all():
+                share = 1 - np.isfinite(array).mean()
+                raise BundleError(
+                    f"On {where} {share:.1%} of {name} are NaN or infinite for the canary: "
+                    f"{_ADVICE}"
+                )
+    if all(np.array_equal(a[0], a[1]) for a in answers[Role.ENCODER].values()):
         raise BundleError(
             f"On {where} the encoder gives the same embedding for two different pictures: {_ADVICE}"
         )
@@ -235,6 +262,8 @@ def _compare(measured: Array, expected: Array, name: str, limit: float, where: s
 
 
 def _thinned(array: Array) -> Array:
+    if array.ndim < 4:  # no map
+        return array
     step = max(array.shape[-1] // _MAX_SIDE, 1)
     return np.ascontiguousarray(array[..., ::step, ::step])
 

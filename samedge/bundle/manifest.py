@@ -1,20 +1,36 @@
-"""The content of ``bundle.json``: its schema, its strict reading, and the hashes in it."""
+"""The content of ``bundle.json``: its schema, its strict reading, and the hashes in it.
+
+The manifest decides: how images get into the model, what prompts it understands, which graphs there
+are and what they take and give. What a reader does not know it refuses.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from samedge.bundle._archive import is_safe_path
 from samedge.errors import BundleError, IncompatibleArtifactError
+from samedge.pixels.frames import STABILITY_OFFSET, Frame
+from samedge.pixels.prompts import Bucket, buckets_from_shapes
+from samedge.types import IMAGE, PROMPT_KINDS, Role
 
-SCHEMA = "samedge.bundle/1"
+SCHEMA = "samedge.bundle/2"
 MANIFEST_NAME = "bundle.json"
 _ID_LENGTH = 12
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Length = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Logit = Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]
+Offset = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
+Shape = dict[str, list[Length]]
+"""Shapes by the names of inputs."""
 
 
 class TensorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,43 +38,68 @@ class TensorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     dtype: str
-    shape: list[int | str]
+    shape: list[Length | str]
 
 
-class ArtifactRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One graph of the bundle. ``files`` holds every file of it with its own hash."""
+class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One graph of the bundle.
 
-    role: str  # "encoder", "decoder", "meta_decoder", ...
-    path: str
-    bytes: int
-    sha256: (
-        str  # of the file; of the sorted "sha256  path" lines where it is a folder or several files
-    )
+    Attributes:
+        role: what it is for, one of :class:`samedge.types.Role`.
+        artifact: path of the file or folder that holds it; several graphs may share one.
+        format: name of that file's format.
+        precision: what it computes in.
+        inputs: its tensors; those of one graph are passed on to the next by their names.
+        outputs: see there.
+        shapes: every set of shapes that it is run with, by input; none: as ``inputs`` say.
+        options: given to ``Backend.open`` beside the bundle's.
+        device: where this graph alone runs; ``None``: on the bundle's device.
+    """
+
+    role: str
+    artifact: str
     format: str
     precision: str
     inputs: list[TensorRecord]
     outputs: list[TensorRecord]
-    files: dict[str, str]
-    options: dict[str, Any] = {}  # given to Backend.open beside the bundle's
-    device: str | None = None  # where this file alone runs; None: on the bundle's device
+    shapes: list[Shape] = []
+    options: dict[str, Any] = {}
+    device: str | None = None
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How an image becomes the encoder's input. The normalisation is inside the graph.
+class ArtifactRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One exported file, or several that belong together.
 
-    The longest side is resized to ``input_size`` (Pillow bilinear, as SAM does), the rest is filled
-    at the right and the bottom with ``pad_value``, the rounded mean, which the graph maps to zero.
+    Attributes:
+        path: what a backend opens: a file or a folder.
+        bytes: of all its files.
+        sha256: of the file; of the sorted "sha256  path" lines where it is a folder or several.
+        files: every file of it with its own hash.
     """
 
-    layout: str = "NHWC"
-    color: str = "RGB"
-    resize: str = "longest_side_bilinear"
-    mean: list[float] = msgspec.field(default_factory=lambda: [123.675, 116.28, 103.53])
-    std: list[float] = msgspec.field(default_factory=lambda: [58.395, 57.12, 57.375])
-    pad_value: list[int] = msgspec.field(default_factory=lambda: [124, 116, 104])
+    path: str
+    bytes: Count
+    sha256: str
+    files: dict[str, str]
 
 
-class ParityRecord(msgspec.Struct, frozen=True, kw_only=True):
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the model's figures are cut.
+
+    Attributes:
+        mask: logits above it are in the mask.
+        stability_offset: how far above and below 0 logits are cut for the stability score.
+        predicted_iou: automatic masks that the model rates lower are dropped.
+        stability: automatic masks less stable are dropped.
+    """
+
+    mask: Logit = 0.0
+    stability_offset: Offset = STABILITY_OFFSET
+    predicted_iou: Share = 0.88
+    stability: Share = 0.95
+
+
+class ParityRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The exported graphs against the torch reference, measured at export on these very files."""
 
     images: int
@@ -71,7 +112,7 @@ class ParityRecord(msgspec.Struct, frozen=True, kw_only=True):
     gate: dict[str, float] = {}
 
 
-class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the weights come from."""
 
     name: str
@@ -81,7 +122,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_sha256: str | None = None
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of ``bundle.json``."""
 
     schema: str
@@ -92,10 +133,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     backend: str
     precision: str
-    input_size: int
-    preprocessing: Preprocessing
+    input_size: int  # S, as the frame says too
+    frame: Frame
+    prompts: list[str]  # what the model understands
+    thresholds: Thresholds
+    graphs: list[GraphRecord]
     artifacts: list[ArtifactRecord]
-    prompt_buckets: list[list[int]] = []  # [[B, N], ...] where the decoder's shapes are fixed
     versions: dict[str, str] = {}
     device: str | None = None  # the backend's own string; None takes the best one there
     options: dict[str, Any] = {}  # given to Backend.open
@@ -106,73 +149,136 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     gate: str = "passed"  # or "skipped: --no-gate"
     notes: list[str] = []
 
+    @property
+    def own_graphs(self) -> tuple[GraphRecord, ...]:
+        """The graphs that samedge runs; those in other projects' dialects only come along."""
+        return tuple(graph for graph in self.graphs if Role(graph.role).is_own)
 
-class _SchemaOnly(msgspec.Struct):
-    schema: str
+    @property
+    def prompt_buckets(self) -> tuple[Bucket, ...]:
+        """``(B, N)`` of the decoder's fixed shapes; none where it takes any."""
+        for graph in self.own_graphs:
+            buckets = buckets_from_shapes(graph.shapes)
+            if buckets:
+                return buckets
+        return ()
+
+    def graph(self, role: str) -> GraphRecord | None:
+        """The graph with a role; ``None`` where there is none."""
+        return next((graph for graph in self.graphs if graph.role == role), None)
 
 
-def bundle_id(artifacts: Iterable[ArtifactRecord]) -> str:
-    """Short hash over the artifacts' hashes, in any order."""
-    lines = sorted(f"{record.role} {record.sha256}" for record in artifacts)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_ID_LENGTH]
+_DESCRIPTIVE = frozenset(
+    {"id", "samedge_version", "created", "model", "target", "precision", "versions"}
+    | {"parity", "accuracy", "plan", "gate", "notes"}
+)
+"""Fields that change nothing that is computed."""
+
+_EMBEDDED = Thresholds(predicted_iou=0.6, stability=0.75)
+_OWN_THRESHOLDS: Mapping[str, Thresholds] = {
+    "samedge-nano": _EMBEDDED,
+    "samedge-pico": _EMBEDDED,
+}
 
 
-def decode_manifest(data: bytes, path: Path) -> Manifest:
-    """Read ``bundle.json`` strictly and check that it holds together.
+def usual_thresholds(model: str) -> Thresholds:
+    """SAM's thresholds; those of models that rate their own masks lower than SAM does, by name."""
+    return _OWN_THRESHOLDS.get(model, Thresholds())
+
+
+def bundle_id(manifest: Manifest) -> str:
+    """Short hash over every field of a manifest that changes what is computed."""
+    fields = msgspec.to_builtins(manifest)
+    computed = {name: value for name, value in fields.items() if name not in _DESCRIPTIVE}
+    for name in ("graphs", "artifacts"):
+        computed[name] = sorted(json.dumps(record, sort_keys=True) for record in computed[name])
+    text = json.dumps(computed, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def with_id(manifest: Manifest) -> Manifest:
+    """The manifest with the id that it should have."""
+    return msgspec.structs.replace(manifest, id=bundle_id(manifest))
+
+
+def check_manifest(manifest: Manifest, path: Path) -> None:
+    """Hold the parts of a manifest against one another.
 
     Args:
-        data: its bytes.
+        manifest: as it was read or is to be written.
         path: the bundle, for the messages.
 
     Raises:
-        BundleError: not such a document.
-        IncompatibleArtifactError: written by a newer samedge.
+        BundleError: they do not fit.
+        IncompatibleArtifactError: a word that this samedge does not know.
     """
-    try:
-        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-        _check_schema(schema, path)
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise BundleError(
-            f"{path}: {MANIFEST_NAME} is not a manifest ({error}): export the bundle again."
-        ) from error
-    problem = _inconsistency(manifest)
+    _check_words("a graph with role", {graph.role for graph in manifest.graphs}, _ROLES, path)
+    _check_words("prompts of kind", set(manifest.prompts), PROMPT_KINDS, path)
+    problem = _file_problem(manifest) or _graph_problem(manifest) or _frame_problem(manifest)
+    if problem is None and not manifest.prompts:
+        problem = "understands no kind of prompt"
     if problem:
         raise BundleError(f"{path}: {MANIFEST_NAME} {problem}: export the bundle again.")
-    return manifest
 
 
-def _check_schema(schema: str, path: Path) -> None:
-    if schema == SCHEMA:
-        return
-    kind, _, version = schema.partition("/")
-    if kind == SCHEMA.partition("/")[0] and version.isdecimal():
+_ROLES = tuple(map(str, Role))
+
+
+def _check_words(what: str, given: set[str], known: Sequence[str], path: Path) -> None:
+    for word in sorted(given - set(known)):
         raise IncompatibleArtifactError(
-            f"{path} has schema {schema!r}, and this samedge reads {SCHEMA!r}: upgrade it with "
+            f"{path}: {MANIFEST_NAME} has {what} {word!r}, and this samedge knows "
+            f"{', '.join(known)}: it was written by a newer samedge. Upgrade with "
             "`pip install -U samedge`, or export the bundle again."
         )
-    raise BundleError(f"{path} has schema {schema!r}, expected {SCHEMA!r}: this is no bundle.")
 
 
-def _inconsistency(manifest: Manifest) -> str | None:
-    """What is wrong with a manifest by itself, or ``None``."""
-    roles = [record.role for record in manifest.artifacts]
+def _file_problem(manifest: Manifest) -> str | None:
+    paths = [record.path for record in manifest.artifacts]
     names = [name for record in manifest.artifacts for name in (record.path, *record.files)]
     unsafe = [name for name in names if not is_safe_path(name)]
-    if len(set(roles)) != len(roles):
-        return f"has a role twice: {', '.join(roles)}"
+    if len(set(paths)) != len(paths):
+        return f"has an artifact twice: {', '.join(paths)}"
     if unsafe:
         return f"names {unsafe[0]!r}, which leaves the folder"
     if any(not record.files for record in manifest.artifacts):
         return "has an artifact without files"
-    if manifest.id != bundle_id(manifest.artifacts):
-        return f"has id {manifest.id!r}, and its artifacts make {bundle_id(manifest.artifacts)!r}"
-    if manifest.input_size < 16 or manifest.input_size % 16:
-        return f"has input_size {manifest.input_size}, expected a multiple of 16"
-    if any(len(bucket) != 2 or min(bucket) < 1 for bucket in manifest.prompt_buckets):
-        return f"has prompt_buckets {manifest.prompt_buckets}, expected [[B, N], ...]"
-    if len(manifest.preprocessing.pad_value) != 3:
-        return f"has pad_value {manifest.preprocessing.pad_value}, expected three"
+    return None
+
+
+def _graph_problem(manifest: Manifest) -> str | None:
+    roles = [graph.role for graph in manifest.graphs]
+    paths = {record.path for record in manifest.artifacts}
+    if len(set(roles)) != len(roles):
+        return f"has a role twice: {', '.join(roles)}"
+    for graph in manifest.graphs:
+        if graph.artifact not in paths:
+            return f"has a {graph.role} in {graph.artifact!r}, which is none of its artifacts"
+        for shapes in graph.shapes:
+            problem = _shape_problem(graph, shapes)
+            if problem:
+                return f"has shapes of the {graph.role} that do not fit: {problem}"
+    return None
+
+
+def _shape_problem(graph: GraphRecord, shapes: Shape) -> str | None:
+    known = {tensor.name: tensor.shape for tensor in graph.inputs}
+    for name, shape in shapes.items():
+        if name not in known:
+            return f"{name!r} is no input of it"
+        if len(known[name]) != len(shape):
+            return f"{name!r} has {len(known[name])} axes and not {len(shape)}"
+    return None
+
+
+def _frame_problem(manifest: Manifest) -> str | None:
+    frame = manifest.frame
+    if manifest.input_size != frame.target_length:
+        return f"has input_size {manifest.input_size}, and its frame {frame.target_length}"
+    encoder = manifest.graph(Role.ENCODER)
+    for tensor in () if encoder is None else encoder.inputs:
+        if tensor.name == IMAGE and tensor.shape != list(frame.input_shape):
+            return f"has an encoder for {tensor.shape}, and its frame gives {frame.input_shape}"
     return None
 
 

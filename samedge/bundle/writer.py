@@ -18,13 +18,15 @@ from samedge.bundle.canary import Canary
 from samedge.bundle.manifest import (
     MANIFEST_NAME,
     ArtifactRecord,
+    GraphRecord,
     Manifest,
+    Shape,
     TensorRecord,
-    bundle_id,
     combined_hash,
-    decode_manifest,
     file_hash,
+    with_id,
 )
+from samedge.bundle.reading import as_written, decode_manifest
 from samedge.errors import BundleError
 
 
@@ -37,11 +39,13 @@ class BundleWriter:
     Attributes:
         destination: the folder, or the ``.samedge`` file, to be.
         folder: where the files of the new bundle go; valid inside the ``with`` block.
+        artifacts: the files that :meth:`graph` described.
     """
 
     def __init__(self, destination: str | Path) -> None:
         self.destination = Path(destination)
         self.folder = self.destination  # replaced on entry
+        self.artifacts: list[ArtifactRecord] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> BundleWriter:
@@ -58,7 +62,7 @@ class BundleWriter:
     ) -> None:
         self._stack.close()
 
-    def artifact(
+    def graph(
         self,
         role: str,
         path: str,
@@ -67,40 +71,50 @@ class BundleWriter:
         precision: str,
         inputs: Sequence[TensorRecord],
         outputs: Sequence[TensorRecord],
+        shapes: Sequence[Shape] = (),
         extra_files: Iterable[str] = (),
         options: Mapping[str, Any] | None = None,
         device: str | None = None,
-    ) -> ArtifactRecord:
-        """Describe a graph that lies in :attr:`folder`.
+    ) -> GraphRecord:
+        """Describe a graph that lies in :attr:`folder`, and its files in :attr:`artifacts`.
 
         Args:
-            role: ``encoder``, ``decoder`` or another role.
+            role: one of :class:`samedge.types.Role`.
             path: what the backend opens, relative to :attr:`folder`: a file, or a folder such as
-                an ``.mlpackage``.
+                an ``.mlpackage``. Several graphs may lie in one.
             artifact_format: name of the format.
             precision: what it computes in.
             inputs: specs of the graph's inputs.
             outputs: specs of the graph's outputs.
+            shapes: every set of shapes that it is run with; none: as ``inputs`` say.
             extra_files: files that belong to it, such as the ``.bin`` beside an ``.xml``.
             options: given to ``Backend.open`` beside the bundle's.
-            device: where this file alone runs; ``None``: on the bundle's device.
+            device: where this graph alone runs; ``None``: on the bundle's device.
 
         Raises:
             BundleError: a file is missing.
         """
-        files = _hashed_files(self.folder, [path, *extra_files])
-        return ArtifactRecord(
-            role=role,
-            path=path,
-            bytes=sum((self.folder / name).stat().st_size for name in files),
-            sha256=combined_hash(path, files),
+        if all(record.path != path for record in self.artifacts):
+            self.artifacts.append(self._artifact(path, extra_files))
+        return GraphRecord(
+            role=str(role),
+            artifact=path,
             format=artifact_format,
             precision=precision,
             inputs=list(inputs),
             outputs=list(outputs),
-            files=files,
+            shapes=list(shapes),
             options=dict(options or {}),
             device=device,
+        )
+
+    def _artifact(self, path: str, extra_files: Iterable[str]) -> ArtifactRecord:
+        files = _hashed_files(self.folder, [path, *extra_files])
+        return ArtifactRecord(
+            path=path,
+            bytes=sum((self.folder / name).stat().st_size for name in files),
+            sha256=combined_hash(path, files),
+            files=files,
         )
 
     def commit(self, manifest: Manifest, *, canary: Canary | None = None) -> Bundle:
@@ -114,13 +128,13 @@ class BundleWriter:
             BundleError: the manifest does not fit the files, or the destination is something else
                 than a bundle.
         """
-        changes: dict[str, Any] = {"id": bundle_id(manifest.artifacts)}
+        digest = None
         if canary is not None:
             data = canary.to_bytes()
             (self.folder / CANARY_NAME).write_bytes(data)
-            changes["canary_sha256"] = hashlib.sha256(data).hexdigest()
-        complete = msgspec.structs.replace(manifest, **changes)
-        text = msgspec.json.format(msgspec.json.encode(complete), indent=2) + b"\n"
+            digest = hashlib.sha256(data).hexdigest()
+        complete = with_id(msgspec.structs.replace(manifest, canary_sha256=digest))
+        text = as_written(complete)
         (self.folder / MANIFEST_NAME).write_bytes(text)
         verify_files(Bundle(self.destination, self.folder, decode_manifest(text, self.destination)))
         _check_replaceable(self.destination)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from contextlib import closing
 
 import msgspec
 
@@ -23,24 +22,22 @@ from samedge.bundle.bundle import Bundle
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
 from samedge.calibration.trial import (
-    ROLES,
-    OpenedGraphs,
     RoleFeeds,
     bench_for,
+    opened_graphs,
     quantized_predictor,
     quantizer_for,
 )
 from samedge.errors import CalibrationError, ParityError
+from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
 from samedge.proof.parity import Parity, gate, measure
 from samedge.proof.photos import CalibrationSet
-from samedge.types import Precision
+from samedge.types import IMAGE_EMBEDDINGS, IMAGE_ROLES, Precision, Role
 
 _PHOTOS = 4
 """On which parity is asked."""
-
-_EMBEDDINGS = "image_embeddings"
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +110,7 @@ def find_plan(
     with (
         bench.open(bundle) as predictor,
         bench.open(bundle, int8=True) as plain,
-        closing(OpenedGraphs(bundle)) as graphs,
+        opened_graphs(bundle) as graphs,
     ):
         trial = _Trial(Reference(predictor, data), plain, graphs, feeds, max_drop, report)
         mixes = _mixes(trial, drops)
@@ -140,7 +137,7 @@ class _Trial:
         self,
         reference: Reference,
         plain: Predictor,
-        graphs: OpenedGraphs,
+        graphs: Graphs,
         feeds: RoleFeeds,
         max_drop: float,
         report: Report,
@@ -189,7 +186,7 @@ def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
     """All groups, then what fits, down to what passes; and parts of that which may be faster."""
     mixes: list[Mix] = []
     chosen = sorted(drops, key=lambda found: found.drop)
-    steps = dict.fromkeys(("accuracy", *ROLES), 1)
+    steps = dict.fromkeys(("accuracy", *IMAGE_ROLES), 1)
     while chosen:
         mixes.append(trial.run(chosen))
         if mixes[-1].passed:
@@ -198,7 +195,7 @@ def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
     tried = [chosen]
     for fewer in (
         [found for found in chosen if not found.is_slower],
-        [found for found in chosen if found.role == "encoder"],
+        [found for found in chosen if found.role == Role.ENCODER],
     ):
         if fewer and fewer not in tried:
             mixes.append(trial.run(fewer))
@@ -224,8 +221,9 @@ def _fewer(
             return fitting
         ranked, key = chosen[::-1], "accuracy"
     else:
-        own = [found for found in chosen if found.role == "decoder"]
-        key = "decoder" if own and not failed.parity.startswith(_EMBEDDINGS) else "encoder"
+        own = [found for found in chosen if found.role == Role.DECODER]
+        is_decoder = own and not failed.parity.startswith(IMAGE_EMBEDDINGS)
+        key = str(Role.DECODER if is_decoder else Role.ENCODER)
         own = [found for found in chosen if found.role == key] or chosen
         ranked = sorted(own, key=lambda found: found.mask_iou)
     worst, steps[key] = ranked[: steps[key]], 2 * steps[key]

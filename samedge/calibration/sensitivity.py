@@ -21,7 +21,6 @@ from samedge.bundle.bundle import Bundle
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.calibration.trial import (
-    ROLES,
     RoleFeeds,
     bench_for,
     quantized_predictor,
@@ -29,7 +28,7 @@ from samedge.calibration.trial import (
 )
 from samedge.proof.accuracy import Reference, latency_ratios, mask_rows
 from samedge.proof.photos import CalibrationSet
-from samedge.types import Precision
+from samedge.types import IMAGE_ROLES, Precision, Role
 
 MAX_IMAGES = 8
 """Images that each group is measured on; the plan as a whole is measured on more."""
@@ -71,8 +70,8 @@ def groups_of(bundle: Bundle) -> list[tuple[str, str]]:
     """Every group of an fp32 bundle that can be quantized, with the graph that it is in."""
     quantizer = quantizer_for(bundle)
     return [
-        (group, role)
-        for role in ROLES
+        (group, str(role))
+        for role in IMAGE_ROLES
         for group in dict.fromkeys(
             map(group_from_module, quantizer.modules(bundle.artifact_path(role)))
         )
@@ -126,7 +125,7 @@ def _measured(
         if bench_for(bundle).timed:
             picture = next(plain.data.pictures())
             ratios = latency_ratios(plain.predictor, candidate, picture, rounds=_ROUNDS)
-            ratio = ratios[ROLES.index(role)]
+            ratio = ratios[IMAGE_ROLES.index(Role(role))]
     return GroupDrop(
         group=group,
         role=role,

@@ -7,8 +7,8 @@ import dataclasses
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,12 @@ from samedge.calibration import base
 from samedge.calibration.base import FeedSource, Quantizer
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import CalibrationError
-from samedge.predict.opening import open_graph
+from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof.photos import CalibrationSet, Feeds
-from samedge.runtimes.base import Session
 from samedge.targets import TARGETS
-from samedge.types import Array, Precision
+from samedge.types import IMAGE_ROLES, Precision, Role
 
-ROLES = ("encoder", "decoder")
 _EVERY_FIFTH = 5  # has no divisor in common with the six prompts a picture
 
 logger = logging.getLogger(__name__)
@@ -99,7 +97,7 @@ def quantizer_for(bundle: Bundle) -> Quantizer:
             f"{bundle.path} is a bundle in {manifest.precision}, expected fp32: calibration starts "
             "from full precision. Export one with --precision fp32."
         )
-    form = bundle.artifact("encoder").format
+    form = bundle.graph(Role.ENCODER).format
     quantizer = base.suited(form, backend=manifest.backend, precision=Precision.INT8)
     if quantizer is None:
         known = sorted({form for name in base.names() for form in base.get(name).formats})
@@ -130,57 +128,24 @@ class RoleFeeds:
 
     def source(self, role: str) -> FeedSource:
         """The feeds of a graph, for a quantizer to read as often as it likes."""
-        stride = self._stride if role == "decoder" else 1
+        stride = self._stride if role == Role.DECODER else 1
         return lambda: self._of(role)[::stride]
 
     def _of(self, role: str) -> list[Feeds]:
         if role not in self._made:
-            size = self._bundle.manifest.input_size
-            if role == "encoder":
-                self._made[role] = list(self._data.encoder_feeds(size))
+            frame = self._bundle.manifest.frame
+            if role == Role.ENCODER:
+                self._made[role] = list(self._data.encoder_feeds(frame))
             else:
-                with closing(self._encoder()) as encoder:
-                    run = encoder.run
-                    self._made[role] = list(
-                        self._data.decoder_feeds(size, lambda f: run(f)["image_embeddings"])
-                    )
+                with opened_graphs(self._bundle) as graphs:
+                    self._made[role] = list(self._data.decoder_feeds(frame, graphs))
         return self._made[role]
 
-    def _encoder(self) -> Session:
-        bench = bench_for(self._bundle)
-        path = self._bundle.artifact_path("encoder")
-        backend = runtimes.get(bench.backend)
-        return backend.open(path, device=bench.device, options=bench.options)
 
-
-class OpenedGraphs:
-    """The graphs of an fp32 bundle, as of :class:`~samedge.proof.parity.ReferenceGraphs`.
-
-    Args:
-        bundle: the fp32 bundle.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.image_size = bundle.manifest.input_size
-        bench = bench_for(bundle)
-        backend = runtimes.get(bench.backend)
-        self._sessions = {
-            role: open_graph(bundle, role, backend, device=bench.device, options=bench.options)
-            for role in ROLES
-        }
-
-    def encoder(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """``image`` to ``image_embeddings``."""
-        return self._sessions["encoder"].run(feeds)
-
-    def decoder(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """The decoder's five inputs to its two outputs."""
-        return self._sessions["decoder"].run(feeds)
-
-    def close(self) -> None:
-        """Release the graphs."""
-        for session in self._sessions.values():
-            session.close()
+def opened_graphs(bundle: Bundle) -> Graphs:
+    """The graphs of an fp32 bundle, where it is measured on this machine."""
+    bench = bench_for(bundle)
+    return Graphs(bundle, runtimes.get(bench.backend), device=bench.device, options=bench.options)
 
 
 @contextmanager
@@ -200,7 +165,7 @@ def quantized_predictor(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "bundle")
         shutil.copytree(bundle.folder, folder)
-        for role in ROLES:
+        for role in IMAGE_ROLES:
             source, destination = bundle.artifact_path(role), folder / bundle.artifact(role).path
             quantizer.quantize(source, destination, plan=plan, feeds=feeds.source(role))
         records = [_resized(record, folder) for record in bundle.manifest.artifacts]

@@ -151,7 +151,7 @@ def _contestants(
     A bundle that none of the backends opens stays in the list: its error says what to do.
     """
     from samedge.benchmark.process import Contestant
-    from samedge.evaluation.subjects import runs_on
+    from samedge.predict.subjects import runs_on
 
     chosen = []
     for bundle in dict.fromkeys(bundles) or (None,):

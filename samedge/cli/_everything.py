@@ -90,16 +90,16 @@ def everything(
     Settings and defaults are those of SAM's automatic mask generator, but for thresholds of the
     embedded model, which rates its masks lower.
     """
-    from samedge.evaluation.subjects import open_predictor
     from samedge.predict.everything import EverythingConfig
+    from samedge.predict.subjects import open_predictor
 
     files = _files(images, output_path, file_format)
     opened, _ = open_predictor(
         None if bundle is None else str(bundle), backend=backend, device=device
     )
     with opened as predictor:
-        config = EverythingConfig.for_model(
-            predictor.manifest.model.name,
+        config = EverythingConfig.for_bundle(
+            predictor.manifest,
             points_per_side=points_per_side,
             pred_iou_threshold=predicted_iou,
             stability_threshold=stability,

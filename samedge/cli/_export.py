@@ -176,9 +176,9 @@ def _options(pairs: tuple[str, ...], minimum_os: str | None) -> dict[str, str]:
 
 def _artifacts(result: ExportResult) -> Table:
     table = output.table("Graph", "File", "Precision", "MB")
-    for artifact in result.bundle.manifest.artifacts:
-        megabytes = f"{artifact.bytes / 1e6:.2f}"
-        table.add_row(artifact.role, artifact.path, artifact.precision, megabytes)
+    for graph in result.bundle.manifest.graphs:
+        megabytes = f"{result.bundle.artifact(graph.role).bytes / 1e6:.2f}"
+        table.add_row(graph.role, graph.artifact, graph.precision, megabytes)
     return table
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from samedge.bundle.bundle import Bundle
     from samedge.bundle.manifest import Manifest
     from samedge.inspection.ane import AneReport
+    from samedge.pixels.frames import Frame
 
 EPILOG = """\b
 Examples:
@@ -43,7 +44,7 @@ def inspect(out: output.Output, *, bundle: Path) -> None:
 
         document["neural_engine"] = {role: summary(report) for role, report in reports.items()}
     tables = [*_plan(manifest), *_lint_tables(reports)]
-    out.result(document, _summary(manifest), "", _artifacts(manifest), *tables)
+    out.result(document, _summary(manifest), "", _graphs(opened), *tables)
 
 
 def _summary(manifest: Manifest) -> Table:
@@ -55,8 +56,8 @@ def _summary(manifest: Manifest) -> Table:
         "target": manifest.target,
         "runs on": f"backend {manifest.backend}, device {manifest.device or 'the best one there'}",
         "precision": manifest.precision,
-        "input": f"{manifest.input_size} x {manifest.input_size} px",
-        "prompts": _buckets(manifest),
+        "input": _frame(manifest.frame),
+        "prompts": f"{', '.join(manifest.prompts)}; {_buckets(manifest)}",
         "parity": _parity(manifest),
         "accuracy": _accuracy(manifest),
         **_tried(manifest),
@@ -71,6 +72,17 @@ def _summary(manifest: Manifest) -> Table:
     for note in manifest.notes:
         table.add_row("note", note)
     return table
+
+
+def _frame(frame: Frame) -> str:
+    side = frame.target_length
+    red, green, blue = frame.pad_value
+    words = {
+        "longest_side_bilinear": "longest side resized, padded right and below with "
+        f"({red}, {green}, {blue})",
+        "square_bilinear": "both sides resized",
+    }
+    return f"{side} x {side} px {frame.color}, {words[frame.resize]}"
 
 
 def _buckets(manifest: Manifest) -> str:
@@ -111,13 +123,19 @@ def _tried(manifest: Manifest) -> dict[str, str]:
     return {"auto": text} if choices else {}
 
 
-def _artifacts(manifest: Manifest) -> Table:
-    table = output.table("Graph", "File", "Format", "Precision", "MB", "SHA-256")
-    for artifact in manifest.artifacts:
-        size = f"{artifact.bytes / 1e6:.2f}"
-        digest = artifact.sha256[:12]
+def _graphs(bundle: Bundle) -> Table:
+    table = output.table("Graph", "File", "Format", "Precision", "MB", "Takes", "Gives", "SHA-256")
+    for graph in bundle.manifest.graphs:
+        files = bundle.artifact(graph.role)
         table.add_row(
-            artifact.role, artifact.path, artifact.format, artifact.precision, size, digest
+            graph.role,
+            files.path,
+            graph.format,
+            graph.precision,
+            f"{files.bytes / 1e6:.2f}",
+            ", ".join(tensor.name for tensor in graph.inputs),
+            ", ".join(tensor.name for tensor in graph.outputs),
+            files.sha256[:12],
         )
     return table
 
@@ -138,11 +156,11 @@ def _neural_engine(bundle: Bundle) -> dict[str, AneReport]:
     from samedge.errors import BackendUnavailableError
     from samedge.inspection.ane import lint_package
 
-    graphs = [a for a in bundle.manifest.artifacts if a.format == "coreml"]
+    graphs = [graph for graph in bundle.manifest.graphs if graph.format == "coreml"]
     try:
         return {
-            a.role: lint_package(bundle.artifact_path(a.role), function=a.options.get("function"))
-            for a in graphs
+            g.role: lint_package(bundle.artifact_path(g.role), function=g.options.get("function"))
+            for g in graphs
         }
     except BackendUnavailableError:
         return {}

@@ -35,13 +35,13 @@ def roofline(out: output.Output, *, bundle: Path) -> None:
 
     opened = Bundle.open(bundle)
     costs: dict[str, GraphCost] = {}
-    for role in ("encoder", "decoder"):
-        if opened.artifact(role).format != "onnx":
+    for graph in opened.manifest.own_graphs:
+        if graph.format != "onnx":
             raise IncompatibleArtifactError(
-                f"The {role} of {bundle} is {opened.artifact(role).format}, and bounds are counted "
-                "in ONNX files: export the bundle with `samedge export --target jetson`."
+                f"The {graph.role} of {bundle} is {graph.format}, and bounds are counted in ONNX "
+                "files: export the bundle with `samedge export --target jetson`."
             )
-        costs[role] = graph_cost(opened.artifact_path(role))
+        costs[graph.role] = graph_cost(opened.artifact_path(graph.role))
     table = output.table("Module", *(f"{role}, bound in ms" for role in costs))
     for name, hardware in HARDWARE.items():
         found = [next(b for b in bounds(cost) if b.target == name) for cost in costs.values()]

@@ -18,10 +18,8 @@ from torchvision.transforms.v2 import functional as F
 
 from samedge.distill.limits import check_range
 from samedge.distill.scenes import ALIGNMENT, Scene
+from samedge.pixels.frames import PAD_VALUE
 from samedge.types import Array, Size
-
-PAD_COLOUR = (124, 116, 104)
-"""The rounded ImageNet mean that pads the model's input, RGB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +190,10 @@ def recolour(image: Tensor, rng: np.random.Generator, *, config: AugmentConfig) 
 
 
 def padded(image: Tensor, image_size: int) -> Tensor:
-    """Pad (3, h, w) uint8 to the right and below with the mean colour; (S, S, 3) uint8."""
+    """Pad (3, h, w) uint8 to the right and below as a model's frame does; (S, S, 3) uint8."""
     canvas = torch.empty((image_size, image_size, 3), dtype=torch.uint8)
     height, width = image.shape[1:]
-    colour = torch.tensor(PAD_COLOUR, dtype=torch.uint8)
+    colour = torch.tensor(PAD_VALUE, dtype=torch.uint8)
     canvas[height:] = colour
     canvas[:height, width:] = colour
     canvas[:height, :width] = image.permute(1, 2, 0)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from samedge import runtimes
 from samedge.export import tensorrt_rules
@@ -53,13 +52,6 @@ class TensorRtExporter(Exporter):
     def check_backend(self, target: Target) -> str:
         """The reference, whether there is a GPU here or not."""
         return runtimes.get(target.backend).stand_in or target.backend
-
-    def options(self, request: ExportRequest) -> dict[str, Any]:
-        """The prompt buckets too, which TensorRT makes optimization profiles of."""
-        options = super().options(request)
-        if request.target.backend == self.name:
-            options["buckets"] = [list(bucket) for bucket in request.buckets]
-        return options
 
     def graphs(self, request: ExportRequest) -> Iterator[Graph]:
         """As of every exporter, but the decoder takes all buckets."""

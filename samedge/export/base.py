@@ -13,10 +13,11 @@ import msgspec
 
 from samedge import _discovery
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import ModelRecord, ParityRecord
+from samedge.bundle.manifest import GraphRecord, ModelRecord, ParityRecord
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
-from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph
+from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
+from samedge.export.meta_dialect import MetaDecoderGraph
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.prompts import Bucket
 from samedge.proof.accuracy import Accuracy
@@ -128,14 +129,13 @@ class ExportResult:
     def record(self) -> ExportRecord:
         """The document of ``samedge export``."""
         manifest = self.bundle.manifest
-        fields = ("role", "path", "bytes", "sha256", "format", "precision")
         names = ("kind", "prompts", "mask_iou_mean", "mask_iou_p05")
         parity = None if self.parity is None else msgspec.to_builtins(self.parity)
         if parity is not None:
             parity["kinds"] = [dict(zip(names, row, strict=True)) for row in self.kinds]
         return ExportRecord(
             bundle={"path": str(self.bundle.path), "id": manifest.id},
-            artifacts=[{name: getattr(a, name) for name in fields} for a in manifest.artifacts],
+            artifacts=[_artifact(self.bundle, graph) for graph in manifest.graphs],
             parity=parity,
             plan=manifest.plan,
             accuracy=None if self.accuracy is None else msgspec.to_builtins(self.accuracy),
@@ -144,6 +144,18 @@ class ExportResult:
             samedge_version=manifest.samedge_version,
             created=manifest.created,
         )
+
+
+def _artifact(bundle: Bundle, graph: GraphRecord) -> dict[str, Any]:
+    files = bundle.artifact(graph.role)
+    return {
+        "role": graph.role,
+        "path": files.path,
+        "bytes": files.bytes,
+        "sha256": files.sha256,
+        "format": graph.format,
+        "precision": graph.precision,
+    }
 
 
 class Exporter(ABC):

@@ -6,56 +6,69 @@ axes may vary. Exporters turn any of them into their format without knowing what
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from samedge.bundle.manifest import TensorRecord
+from samedge.bundle.manifest import Shape, TensorRecord
 from samedge.export.deployed import DeployedDecoder
-from samedge.models.painted import PaintedSam
 from samedge.models.prompt_encoder import GridEncoding
 from samedge.models.promptable import PromptableModel
 from samedge.models.sam import Sam
 from samedge.models.windows import Constant, GridBlock
 from samedge.pixels.prompts import Bucket
+from samedge.types import (
+    HAS_MASK_INPUT,
+    IMAGE,
+    IMAGE_EMBEDDINGS,
+    IOU_PREDICTIONS,
+    LOW_RES_MASKS,
+    MASK_INPUT,
+    POINT_COORDS,
+    POINT_LABELS,
+    Role,
+)
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 _FIXED: DynamicAxes = MappingProxyType({})
 _PROMPT_AXES: DynamicAxes = MappingProxyType(
     {
-        "point_coords": {0: "batch", 1: "points"},
-        "point_labels": {0: "batch", 1: "points"},
-        "mask_input": {0: "batch"},
-        "has_mask_input": {0: "batch"},
-        "low_res_masks": {0: "batch"},
-        "iou_predictions": {0: "batch"},
+        POINT_COORDS: {0: "batch", 1: "points"},
+        POINT_LABELS: {0: "batch", 1: "points"},
+        MASK_INPUT: {0: "batch"},
+        HAS_MASK_INPUT: {0: "batch"},
+        LOW_RES_MASKS: {0: "batch"},
+        IOU_PREDICTIONS: {0: "batch"},
     }
 )
-_EMBED_DIM = 256
-_SINGLE_MASK_THRESHOLD = 2.5
-"""Meta's rule: three points or more (their padding point included) leave no ambiguity."""
+_PROMPTS = (POINT_COORDS, POINT_LABELS, MASK_INPUT, HAS_MASK_INPUT)
 
 
 class Graph(nn.Module, ABC):
     """A module with named inputs and outputs.
 
     Attributes:
-        role: what the artifact is in a bundle, such as ``"encoder"``.
+        role: what it is for in a bundle.
         output_names: names of the outputs, in order.
         dynamic_axes: names of the axes that may vary, by input and output.
-        is_native: whether it is one of samedge's own; another project's dialect is not.
+        prompt_axes: axes that follow the number of prompts or points, whether they may vary or not.
     """
 
-    role: ClassVar[str]
-    output_names: ClassVar[tuple[str, ...]]
-    is_native: ClassVar[bool] = True
+    role: ClassVar[Role]
+    output_names: tuple[str, ...]
     dynamic_axes: DynamicAxes = _FIXED
+    prompt_axes: DynamicAxes = _FIXED
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it is one of samedge's own; another project's dialect is not."""
+        return self.role.is_own
 
     @abstractmethod
     def example(self) -> dict[str, Tensor]:
@@ -77,13 +90,26 @@ class Graph(nn.Module, ABC):
         shapes = zip(self.output_names, self.output_shapes(), strict=True)
         return [self._record(name, "float32", shape) for name, shape in shapes]
 
+    def shapes(self, buckets: Sequence[Bucket]) -> list[Shape]:
+        """Every set of shapes that the graph is run with: those of the inputs that follow the
+        prompts, for each ``(B, N)``; none for a graph that prompts do not reach.
+        """
+        inputs = {name: list(self.example()[name].shape) for name in self._prompt_inputs()}
+        return [_sized(inputs, self.prompt_axes, bucket) for bucket in buckets if inputs]
+
+    def _prompt_inputs(self) -> list[str]:
+        return [name for name in self.example() if name in self.prompt_axes]
+
     def _record(self, name: str, dtype: str, shape: tuple[int, ...]) -> TensorRecord:
         axes = self.dynamic_axes.get(name, {})
         return TensorRecord(name, dtype, [axes.get(i, size) for i, size in enumerate(shape)])
 
 
 class EncoderGraph(Graph):
-    """``image`` (1, S, S, 3) uint8 RGB to ``image_embeddings`` (1, C, S/16, S/16) float32.
+    """``image`` (1, S, S, 3) uint8 RGB to the model's embedding, float32.
+
+    That is ``image_embeddings`` (1, C, S/16, S/16), and whatever else the model names. Its modules
+    have the names that they have in the model, which precision plans use.
 
     Normalisation is inside. Its standard deviation could be folded into the first convolution, but
     runtimes fuse the two element-wise steps with the conversion from uint8, so nothing would be
@@ -93,33 +119,44 @@ class EncoderGraph(Graph):
         model: whose encoder it is.
     """
 
-    role = "encoder"
-    output_names = ("image_embeddings",)
+    role = Role.ENCODER
+    normalize: nn.Module
+    image_encoder: nn.Module
 
     def __init__(self, model: PromptableModel) -> None:
         super().__init__()
-        self.normalize: nn.Module = model.normalize
-        self.image_encoder = model.image_encoder
-        self.image_size, self.embed_dim = model.image_size, embed_dim(model)
+        for name in model.encoder_parts:
+            self.add_module(name, getattr(model, name))
+        self.image_size = model.image_size
+        self.output_names = model.embedding_names
+        self._shapes = model.embedding_shapes()
+        self._embed, self._encode = type(model).embed, type(model).encode
 
-    def forward(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> Tensor:
+        """As of the model, whose ``embed`` may call it."""
+        return self._encode(self, image)  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Embed one padded picture."""
-        embeddings: Tensor = self.image_encoder(self.normalize(image))
-        return embeddings
+        found = self._embed(self, image)  # type: ignore[arg-type]
+        tensors = tuple(found[name] for name in self.output_names)
+        return tensors[0] if len(tensors) == 1 else tensors
 
     def example(self) -> dict[str, Tensor]:
         """A grey ramp."""
         ramp = torch.arange(self.image_size, dtype=torch.float32) * (255.0 / self.image_size)
         shape = (1, self.image_size, self.image_size, 3)
-        return {"image": ramp.view(1, -1, 1, 1).expand(shape).to(torch.uint8)}
+        return {IMAGE: ramp.view(1, -1, 1, 1).expand(shape).to(torch.uint8)}
 
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """One embedding."""
-        return ((1, self.embed_dim, self.image_size // 16, self.image_size // 16),)
+        """The model's own."""
+        return tuple(self._shapes[name] for name in self.output_names)
 
 
 class DecoderGraph(Graph):
-    """Prompts and an image embedding to four masks: the five inputs and two outputs of samedge.
+    """An image's embedding and prompts to four masks: samedge's inputs and two outputs.
+
+    The embedding's tensors come first, under the model's names for them.
 
     Args:
         model: whose decoder it is. SAM's is rewritten for speed (see ``deployed``), any other is
@@ -128,20 +165,26 @@ class DecoderGraph(Graph):
         centred: as of :class:`~samedge.export.deployed.DeployedDecoder`.
     """
 
-    role = "decoder"
-    output_names = ("low_res_masks", "iou_predictions")
+    role = Role.DECODER
+    output_names = (LOW_RES_MASKS, IOU_PREDICTIONS)
+    prompt_axes = _PROMPT_AXES
 
     def __init__(
         self, model: PromptableModel, *, bucket: Bucket | None = None, centred: bool = False
     ) -> None:
         super().__init__()
         self.decoder: nn.Module = (
-            DeployedDecoder(model, centred=centred) if isinstance(model, Sam) else _Decode(model)
+            DeployedDecoder(model, centred=centred) if isinstance(model, Sam) else Decode(model)
         )
         self.bucket = bucket
         self.image_size = model.image_size
-        self.embed_dim = embed_dim(model)
+        self.embedding = model.embedding_shapes()
         self.dynamic_axes = _FIXED if bucket else _PROMPT_AXES
+        if model.embedding_names != (IMAGE_EMBEDDINGS,):
+            named = _named(
+                lambda *inputs: self.decoder(*inputs), (*model.embedding_names, *_PROMPTS)
+            )
+            self.forward = named  # type: ignore[method-assign]
 
     def forward(
         self,
@@ -151,7 +194,10 @@ class DecoderGraph(Graph):
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Decode B prompts on one image; arguments as of ``PromptableModel.decode``."""
+        """Decode B prompts on one image; arguments as of ``PromptableModel.decode``.
+
+        A model with other ``embedding_names`` has those in the place of ``image_embeddings``.
+        """
         masks, quality = self.decoder(
             image_embeddings, point_coords, point_labels, mask_input, has_mask_input
         )
@@ -160,7 +206,7 @@ class DecoderGraph(Graph):
     def example(self) -> dict[str, Tensor]:
         """Points along the diagonal, no mask."""
         batch, count = self.bucket or (2, 3)
-        return _prompt_example(self.image_size, self.embed_dim, batch, count)
+        return prompt_example(self.image_size, self.embedding, batch, count)
 
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Four masks a prompt and their estimated IoU."""
@@ -168,134 +214,75 @@ class DecoderGraph(Graph):
         return (batch, 4, side, side), (batch, 4)
 
 
-class MetaDecoderGraph(Graph):
-    """The inputs and outputs of Meta's own SAM ONNX export, for programs that were written for it.
-
-    One prompt of N points; masks come out at the original size, with the single best mask chosen
-    inside (``--return-single-mask`` of Meta's script, as in their example notebook).
-
-    Args:
-        model: whose decoder it is.
-    """
-
-    role = "meta_decoder"
-    is_native = False
-    output_names = ("masks", "iou_predictions", "low_res_masks")
-    dynamic_axes: DynamicAxes = MappingProxyType(
-        {
-            "point_coords": {1: "num_points"},
-            "point_labels": {1: "num_points"},
-            "masks": {2: "height", 3: "width"},
-        }
-    )
-
-    def __init__(self, model: PromptableModel) -> None:
-        super().__init__()
-        self.is_sam = isinstance(model, Sam)
-        self.decoder: nn.Module = (
-            DeployedDecoder(model) if isinstance(model, Sam) else _Decode(model)
-        )
-        self.image_size = model.image_size
-        self.embed_dim = embed_dim(model)
-
-    def forward(
-        self,
-        image_embeddings: Tensor,
-        point_coords: Tensor,
-        point_labels: Tensor,
-        mask_input: Tensor,
-        has_mask_input: Tensor,
-        orig_im_size: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode one prompt.
-
-        Args:
-            image_embeddings: (1, C, S/16, S/16).
-            point_coords: (1, N, 2) xy pixels of the S x S input.
-            point_labels: (1, N); every -1 counts as Meta's padding point.
-            mask_input: (1, 1, S/4, S/4).
-            has_mask_input: (1,).
-            orig_im_size: (2,) float, height and width of the original image.
-
-        Returns:
-            ``masks`` (1, 1, H, W) logits, ``iou_predictions`` (1, 1), ``low_res_masks``
-            (1, 1, S/4, S/4).
-        """
-        prompt = (point_coords, point_labels, mask_input, has_mask_input)
-        # Meta's graph masks no token out.
-        extra = {"bias": torch.zeros_like(point_labels)} if self.is_sam else {}
-        low_res, quality = self.decoder(image_embeddings, *prompt, **extra)
-        low_res, quality = _single_mask(low_res, quality, point_labels)
-        return self._original_size(low_res, orig_im_size), quality, low_res
-
-    def _original_size(self, low_res: Tensor, orig_im_size: Tensor) -> Tensor:
-        side = self.image_size
-        masks = F.interpolate(low_res, size=(side, side), mode="bilinear", align_corners=False)
-        unpadded = torch.floor(orig_im_size * (side / orig_im_size.max()) + 0.5).to(torch.int64)
-        masks = masks[..., : unpadded[0], : unpadded[1]]
-        size = orig_im_size.to(torch.int64)
-        return F.interpolate(
-            masks,
-            size=(size[0], size[1]),  # type: ignore[arg-type]
-            mode="bilinear",
-            align_corners=False,
-        )
-
-    def example(self) -> dict[str, Tensor]:
-        """Points along the diagonal of a landscape picture."""
-        example = _prompt_example(self.image_size, self.embed_dim, 1, 5)
-        return {**example, "orig_im_size": torch.tensor([1500.0, 2250.0])}
-
-    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """One mask at the original size, its estimated IoU, and its low-res logits."""
-        side = self.image_size // 4
-        return (1, 1, 1500, 2250), (1, 1), (1, 1, side, side)
-
-
-class _Decode(nn.Module):
-    """A model's ``decode`` as the forward of a module that does not hold the image encoder."""
+class Decode(nn.Module):
+    """A model's way to decode as the forward of a module that does not hold the image encoder."""
 
     def __init__(self, model: PromptableModel) -> None:
         super().__init__()
         for name, module in model.named_children():
-            if name not in ("image_encoder", "normalize"):
+            if name not in model.encoder_parts:
                 self.add_module(name, module)
-        self._decode = type(model).decode
+        self._names = model.embedding_names
+        self._decode_embedded, self._decode = type(model).decode_embedded, type(model).decode
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """As of the model, whose ``decode_embedded`` may call it."""
         return self._decode(self, *inputs)  # type: ignore[arg-type]
 
-
-def embed_dim(model: PromptableModel) -> int:
-    """Channels C of a model's image embedding."""
-    if isinstance(model, Sam):
-        return int(model.prompt_encoder.padding_embedding.shape[1])
-    if isinstance(model, PaintedSam):
-        return model.decoder.config.embed_dim
-    return _EMBED_DIM
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The embedding's tensors by ``embedding_names``, then the four prompt tensors."""
+        count = len(self._names)
+        tensors = dict(zip(self._names, inputs[:count], strict=True))
+        return self._decode_embedded(self, tensors, *inputs[count:])  # type: ignore[arg-type]
 
 
-def _single_mask(masks: Tensor, quality: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask that Meta's export returns: number 0 for three points or more, else the best."""
-    first = torch.zeros_like(quality)
-    first[:, 0] = 1000.0
-    rank = quality + (labels.shape[1] - _SINGLE_MASK_THRESHOLD) * first
-    best = rank.argmax(dim=1, keepdim=True)
-    index = best.view(-1, 1, 1, 1).expand(-1, -1, masks.shape[2], masks.shape[3])
-    return masks.gather(1, index), quality.gather(1, best)
+def _named(
+    decode: Callable[..., tuple[Tensor, Tensor]], names: Sequence[str]
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A forward with the inputs of ``names``, which torch's exporters read from its signature."""
+
+    def forward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        masks, quality = decode(*inputs)
+        return masks, quality
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind, annotation=Tensor) for name in names]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return forward
 
 
-def _prompt_example(side: int, channels: int, batch: int, count: int) -> dict[str, Tensor]:
-    steps = torch.linspace(0.25, 0.75, batch * count).view(batch, count, 1)
+def _sized(
+    inputs: Mapping[str, Sequence[int]], axes: DynamicAxes, bucket: Bucket
+) -> dict[str, list[int]]:
+    sizes = dict(zip(("batch", "points"), bucket, strict=True))
     return {
-        "image_embeddings": torch.linspace(-1.0, 1.0, channels)
-        .view(1, -1, 1, 1)
-        .expand(1, channels, side // 16, side // 16)
-        .contiguous(),
-        "point_coords": (steps * side).expand(batch, count, 2).contiguous(),
-        "point_labels": torch.ones(batch, count),
-        "mask_input": torch.zeros(batch, 1, side // 4, side // 4),
-        "has_mask_input": torch.zeros(batch),
+        name: [sizes.get(axes[name].get(i, ""), size) for i, size in enumerate(shape)]
+        for name, shape in inputs.items()
+    }
+
+
+def prompt_example(
+    side: int, embedding: Mapping[str, tuple[int, ...]], batch: int, count: int
+) -> dict[str, Tensor]:
+    """A decoder's inputs: ramps for the embedding, points along the diagonal, no mask.
+
+    Args:
+        side: S, pixels.
+        embedding: shapes of the model's embedding by name.
+        batch: prompts.
+        count: points of each.
+    """
+    steps = torch.linspace(0.25, 0.75, batch * count).view(batch, count, 1)
+    ramps = {
+        name: torch.linspace(-1.0, 1.0, shape[1]).view(1, -1, 1, 1).expand(shape).contiguous()
+        for name, shape in embedding.items()
+    }
+    return {
+        **ramps,
+        POINT_COORDS: (steps * side).expand(batch, count, 2).contiguous(),
+        POINT_LABELS: torch.ones(batch, count),
+        MASK_INPUT: torch.zeros(batch, 1, side // 4, side // 4),
+        HAS_MASK_INPUT: torch.zeros(batch),
     }
 
 

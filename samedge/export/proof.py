@@ -25,7 +25,7 @@ from samedge.export import staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.sources import read_photos
 from samedge.pixels.prompts import fitting_bucket
-from samedge.predict.opening import open_graph
+from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof import parity
 from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare
@@ -175,24 +175,18 @@ def _canary(
     """Record the canary from the reference, and hold the files against it as a device will."""
     request.progress(note="canary")
     reference = TorchReference(request.model)
-    size = request.model.image_size
     canary = record_canary(
-        reference.encoder,
-        reference.decoder,
-        input_size=size,
+        reference,
+        reference.frame,
         min_cosine=MIN_COSINE if request.precision in FLOATS else MIN_COSINE_QUANTIZED,
     )
-    with (
-        open_graph(bundle, "encoder", backend, device=device, options=options) as encoder,
-        open_graph(bundle, "decoder", backend, device=device, options=options) as decoder,
-    ):
+    with Graphs(bundle, backend, device=device, options=options) as graphs:
         check_canary(
             canary,
-            encoder.run,
-            decoder.run,
-            input_size=size,
+            graphs,
+            graphs.frame,
             where=f"{backend.name} device {device!r}",
-            bucket=fitting_bucket(request.buckets, 1, 2),
+            bucket=fitting_bucket(bundle.manifest.prompt_buckets, 1, 2),
         )
     return canary
 

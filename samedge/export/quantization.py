@@ -94,11 +94,8 @@ def _usual_plan(request: ExportRequest) -> PrecisionPlan:
 def feeds_of(graph: Graph, request: ExportRequest) -> Iterable[Mapping[str, Array]]:
     """Calibration feeds of an encoder or a decoder graph."""
     data = request.calibration or load_calibration()
-    size = request.model.image_size
+    frame = request.model.frame
     if isinstance(graph, EncoderGraph):
-        return data.encoder_feeds(size)
-    reference = TorchReference(request.model)
+        return data.encoder_feeds(frame)
     bucket = graph.bucket if isinstance(graph, DecoderGraph) else None
-    return data.decoder_feeds(
-        size, lambda feeds: reference.encoder(feeds)["image_embeddings"], bucket=bucket
-    )
+    return data.decoder_feeds(frame, TorchReference(request.model), bucket=bucket)

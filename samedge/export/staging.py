@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import datetime
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 from samedge import runtimes
 from samedge._version import __version__
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import SCHEMA, ArtifactRecord, Manifest, Preprocessing, bundle_id
+from samedge.bundle.manifest import (
+    SCHEMA,
+    ArtifactRecord,
+    GraphRecord,
+    Manifest,
+    usual_thresholds,
+    with_id,
+)
 from samedge.bundle.writer import BundleWriter
 from samedge.export import base
 from samedge.export.base import ExportedGraph, ExportRequest
@@ -35,9 +43,9 @@ def staged(request: ExportRequest, writer: BundleWriter) -> Bundle:
     exporter = base.get(request.target.format)
     graphs = exporter.export(request, writer.folder)
     request.progress(note="hashing")
-    records = [_artifact(writer, graph) for graph in graphs]
+    records = [_graph(writer, graph, request) for graph in graphs]
     remarks = [f"{graph.graph.role}: {note}" for graph in graphs for note in graph.notes]
-    manifest = _manifest(request, records, exporter.versions(), remarks)
+    manifest = _manifest(request, records, writer.artifacts, notes=remarks)
     return Bundle(writer.destination, writer.folder, manifest)
 
 
@@ -61,14 +69,16 @@ def is_platform(target: Target) -> bool:
     return exporter.check_backend(target) == target.backend and own_device
 
 
-def _artifact(writer: BundleWriter, exported: ExportedGraph) -> ArtifactRecord:
-    return writer.artifact(
-        exported.graph.role,
+def _graph(writer: BundleWriter, exported: ExportedGraph, request: ExportRequest) -> GraphRecord:
+    graph = exported.graph
+    return writer.graph(
+        graph.role,
         exported.path,
         artifact_format=exported.format,
         precision=exported.precision.value,
-        inputs=exported.graph.input_records(),
-        outputs=exported.graph.output_records(),
+        inputs=graph.input_records(),
+        outputs=graph.output_records(),
+        shapes=graph.shapes(request.buckets),
         extra_files=exported.extra_files,
         options=exported.options,
         device=exported.device,
@@ -77,15 +87,17 @@ def _artifact(writer: BundleWriter, exported: ExportedGraph) -> ArtifactRecord:
 
 def _manifest(
     request: ExportRequest,
-    records: list[ArtifactRecord],
-    versions: dict[str, str],
-    remarks: list[str],
+    graphs: Sequence[GraphRecord],
+    artifacts: Sequence[ArtifactRecord],
+    *,
+    notes: Sequence[str],
 ) -> Manifest:
     now = datetime.datetime.now(datetime.timezone.utc)
-    normalize = request.model.normalize
-    return Manifest(
+    exporter, frame = base.get(request.target.format), request.model.frame
+    versions = {"python": platform.python_version(), "samedge": __version__}
+    manifest = Manifest(
         schema=SCHEMA,
-        id=bundle_id(records),
+        id="",
         samedge_version=__version__,
         created=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         model=request.source,
@@ -93,18 +105,18 @@ def _manifest(
         backend=request.target.backend,
         device=request.target.device,
         precision=request.precision.value,
-        input_size=request.model.image_size,
-        preprocessing=Preprocessing(
-            mean=[round(value, 4) for value in normalize.mean.flatten().tolist()],
-            std=[round(value, 4) for value in normalize.std.flatten().tolist()],
-        ),
-        artifacts=records,
-        prompt_buckets=[list(bucket) for bucket in request.buckets],
-        versions={"python": platform.python_version(), "samedge": __version__, **versions},
-        options=base.get(request.target.format).options(request),
+        input_size=frame.target_length,
+        frame=frame,
+        prompts=list(request.model.prompt_kinds),
+        thresholds=usual_thresholds(request.source.name),
+        graphs=list(graphs),
+        artifacts=list(artifacts),
+        versions={**versions, **exporter.versions()},
+        options=exporter.options(request),
         plan=_plan_rows(request),
-        notes=[*remarks, *request.target.notes],
+        notes=[*notes, *request.target.notes],
     )
+    return with_id(manifest)
 
 
 def _plan_rows(request: ExportRequest) -> list[dict[str, Any]]:

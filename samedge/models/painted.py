@@ -371,6 +371,11 @@ class PaintedSam(PromptableModel):
         super().__init__(image_encoder, decoder.image_size)
         self.decoder = decoder
 
+    @property
+    def embed_dim(self) -> int:
+        """Channels C of the image embedding."""
+        return self.decoder.config.embed_dim
+
     def decode(
         self,
         image_embeddings: Tensor,

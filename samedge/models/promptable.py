@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from samedge.models.layers import Normalize
 from samedge.models.spec import ModelSpec
+from samedge.pixels.frames import Frame
+from samedge.types import IMAGE_EMBEDDINGS, PROMPT_KINDS
 
 
 class PromptableModel(nn.Module, ABC):
@@ -20,9 +23,15 @@ class PromptableModel(nn.Module, ABC):
     Attributes:
         spec: what was built, and the name, licence and origin of the weights; ``None`` for a
             model that was put together by hand.
+        embedding_names: tensors that ``embed`` gives and ``decode_embedded`` takes, in order.
+        encoder_parts: children that ``embed`` uses; decoding uses the others alone.
+        prompt_kinds: what decoding understands.
     """
 
     spec: ModelSpec | None = None
+    embedding_names: tuple[str, ...] = (IMAGE_EMBEDDINGS,)
+    encoder_parts: tuple[str, ...] = ("normalize", "image_encoder")
+    prompt_kinds: tuple[str, ...] = PROMPT_KINDS
 
     def __init__(self, image_encoder: nn.Module, image_size: int) -> None:
         super().__init__()
@@ -30,17 +39,60 @@ class PromptableModel(nn.Module, ABC):
         self.image_encoder = image_encoder
         self.image_size = image_size
 
+    @property
+    def frame(self) -> Frame:
+        """How images get into ``encode``."""
+        return Frame(
+            target_length=self.image_size,
+            mean=_triple(self.normalize.mean),
+            std=_triple(self.normalize.std),
+        )
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels C of the image embedding."""
+        return 256
+
+    def embedding_shapes(self) -> dict[str, tuple[int, ...]]:
+        """What ``embed`` gives for one image: shapes by ``embedding_names``."""
+        side = self.image_size // 16
+        return {IMAGE_EMBEDDINGS: (1, self.embed_dim, side, side)}
+
     def encode(self, image: Tensor) -> Tensor:
-        """Embed padded images.
+        """Embed images.
 
         Args:
-            image: (B, S, S, 3) RGB 0..255, uint8 or float, padded right and bottom.
+            image: (B, S, S, 3) RGB 0..255, uint8 or float, as ``frame`` makes it.
 
         Returns:
             (B, C, S/16, S/16) float.
         """
         embeddings: Tensor = self.image_encoder(self.normalize(image))
         return embeddings
+
+    def embed(self, image: Tensor) -> dict[str, Tensor]:
+        """Everything that decoding needs to know of images, by ``embedding_names``.
+
+        A model that gives more than one tensor overrides this and :meth:`decode_embedded`.
+
+        Args:
+            image: as of ``encode``.
+        """
+        return {IMAGE_EMBEDDINGS: self.encode(image)}
+
+    def decode_embedded(
+        self, tensors: Mapping[str, Tensor], *prompts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`decode`, from what :meth:`embed` gave.
+
+        Args:
+            tensors: by ``embedding_names``.
+            prompts: the four other arguments of ``decode``, in its order.
+        """
+        point_coords, point_labels, mask_input, has_mask_input = prompts
+        return self.decode(
+            tensors[IMAGE_EMBEDDINGS], point_coords, point_labels, mask_input, has_mask_input
+        )
 
     @abstractmethod
     def decode(
@@ -75,5 +127,10 @@ class PromptableModel(nn.Module, ABC):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """``encode`` and ``decode`` in one call."""
-        embeddings = self.encode(image)
-        return self.decode(embeddings, point_coords, point_labels, mask_input, has_mask_input)
+        prompts = (point_coords, point_labels, mask_input, has_mask_input)
+        return self.decode_embedded(self.embed(image), *prompts)
+
+
+def _triple(buffer: Tensor) -> tuple[float, float, float]:
+    first, second, third = (round(value, 4) for value in buffer.flatten().tolist())
+    return first, second, third

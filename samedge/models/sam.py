@@ -31,6 +31,11 @@ class Sam(PromptableModel):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
 
+    @property
+    def embed_dim(self) -> int:
+        """Channels C of the image embedding."""
+        return int(self.prompt_encoder.padding_embedding.shape[1])
+
     def decode(
         self,
         image_embeddings: Tensor,

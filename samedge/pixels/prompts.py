@@ -7,23 +7,28 @@ of the attention, so that batching changes no mask.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from samedge.errors import PromptError
-from samedge.pixels.frames import (
-    LOW_RES_STRIDE,
-    input_coords_from_original,
-    input_size_from_original,
-    low_res_logits_from_mask,
+from samedge.pixels.frames import Frame, View
+from samedge.types import (
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    HAS_MASK_INPUT,
+    IGNORED,
+    MASK_INPUT,
+    PADDING,
+    POINT_COORDS,
+    POINT_LABELS,
+    PROMPT_KINDS,
+    Array,
+    Prompt,
 )
-from samedge.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, IGNORED, PADDING, Prompt, Size
 
-Array = npt.NDArray[Any]
 Bucket = tuple[int, int]
 """``(B, N)`` of a decoder graph with fixed shapes."""
 
@@ -34,75 +39,186 @@ took gigabytes."""
 logger = logging.getLogger(__name__)
 
 
-def decoder_feeds(
-    prompts: Sequence[Prompt],
-    *,
-    original_size: Size,
-    target_length: int,
-    bucket: Bucket | None = None,
-) -> dict[str, Array]:
-    """The decoder's inputs but for the embedding.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+    """One prompt as the decoder takes it.
+
+    Attributes:
+        coords: (n, 2) float32, xy pixels of the input.
+        labels: (n,).
+        mask: (S/4, S/4) float32 logits, or ``None``.
+    """
+
+    coords: Array
+    labels: Array
+    mask: Array | None
+
+
+def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = PROMPT_KINDS) -> Row:
+    """Check a prompt against its image and the model, and map it into the input.
 
     Args:
-        prompts: B prompts about one image.
-        original_size: ``(height, width)`` of the image.
-        target_length: S, pixels.
+        prompt: in pixels of the original image.
+        view: of that image.
+        kinds: what the model understands, of ``PROMPT_KINDS``.
+
+    Raises:
+        PromptError: a point or box outside the image, a mask of another size, or a kind of prompt
+            that the model does not understand.
+    """
+    foreign = [kind for kind in prompt.kinds if kind not in kinds]
+    if foreign:
+        raise PromptError(
+            f"The prompt has a {foreign[0]}, and this model understands {', '.join(kinds)}: give "
+            "one of them, or use another bundle."
+        )
+    points, labels = _tokens(prompt, view)
+    return Row(view.input_coords(points), labels, _mask_logits(prompt, view))
+
+
+def rows_from_prompts(
+    prompts: Sequence[Prompt],
+    view: View,
+    *,
+    kinds: Sequence[str] = PROMPT_KINDS,
+    buckets: Sequence[Bucket] = (),
+    skip: bool = False,
+) -> list[Row | None]:
+    """:func:`row_from_prompt` of every prompt of a batch.
+
+    Args:
+        prompts: in pixels of the original image.
+        view: of that image.
+        kinds: what the model understands.
+        buckets: the decoder's fixed shapes, where it has them.
+        skip: put ``None`` in the place of a prompt that does not fit, instead of raising.
+
+    Raises:
+        PromptError: names the first prompt that does not fit by its index in the batch.
+    """
+    rows: list[Row | None] = []
+    for index, prompt in enumerate(prompts):
+        row = _row_or_error(prompt, view, kinds=kinds, buckets=buckets)
+        if isinstance(row, Row):
+            rows.append(row)
+            continue
+        place = "" if len(prompts) == 1 else f"Prompt {index} of {len(prompts)}: "
+        if not skip:
+            raise PromptError(f"{place}{row}") from row
+        logger.warning("%sskipped: %s", place, row)
+        rows.append(None)
+    return rows
+
+
+def _row_or_error(
+    prompt: Prompt, view: View, *, kinds: Sequence[str], buckets: Sequence[Bucket]
+) -> Row | PromptError:
+    try:
+        row = row_from_prompt(prompt, view, kinds=kinds)
+        fitting_bucket(buckets, 1, len(row.labels))
+    except PromptError as error:
+        return error
+    return row
+
+
+def batches(
+    rows: Sequence[Row], *, buckets: Sequence[Bucket], limit: int
+) -> Iterator[tuple[Sequence[Row], Bucket | None]]:
+    """Cut a batch into calls of the decoder, each with the fixed shapes that it is filled up to.
+
+    Args:
+        rows: in their order.
+        buckets: the decoder's fixed shapes; none: any shape is possible.
+        limit: most rows in a call where there are none.
+    """
+    waiting = list(rows)
+    while waiting:
+        length = max(len(row.labels) for row in waiting)
+        bucket = fitting_bucket(buckets, len(waiting), length)
+        size = min(len(waiting), bucket[0] if bucket else limit)
+        yield waiting[:size], bucket
+        waiting = waiting[size:]
+
+
+def decoder_feeds(
+    rows: Sequence[Row], frame: Frame, *, bucket: Bucket | None = None
+) -> dict[str, Array]:
+    """The decoder's inputs but for what the encoder gives.
+
+    Args:
+        rows: B prompts about one image.
+        frame: of the model.
         bucket: shapes to fill up to; ``None`` keeps B and takes the longest prompt's N. Filled
             rows repeat nothing: they hold ignored points.
 
     Returns:
         ``point_coords`` (B, N, 2), ``point_labels`` (B, N), ``mask_input`` (B, 1, S/4, S/4) and
-        ``has_mask_input`` (B,), all float32; coordinates in the input frame.
-
-    Raises:
-        PromptError: a point or box outside the image, or a mask of another size.
+        ``has_mask_input`` (B,), all float32; coordinates in the input.
     """
-    rows = [_tokens(prompt, original_size) for prompt in prompts]
-    batch, length = bucket or (len(rows), max(len(labels) for _, labels in rows))
+    batch, length = bucket or (len(rows), max(len(one.labels) for one in rows))
+    side = frame.low_res_side
     coords = np.zeros((batch, length, 2), np.float32)
     labels = np.full((batch, length), IGNORED, np.float32)
-    input_size = input_size_from_original(original_size, target_length)
-    for row, (points, kinds) in enumerate(rows):
-        coords[row, : len(points)] = input_coords_from_original(points, original_size, input_size)
+    masks = np.zeros((batch, 1, side, side), np.float32)
+    flags = np.zeros(batch, np.float32)
+    for index, one in enumerate(rows):
+        coords[index, : len(one.coords)] = one.coords
         # A lone mask has no point at all, not even SAM's padding point: its row stays ignored.
-        labels[row] = IGNORED if (kinds == IGNORED).all() else PADDING
-        labels[row, : len(kinds)] = kinds
-    masks, flags = _mask_inputs(prompts, batch, original_size, target_length)
+        labels[index] = IGNORED if (one.labels == IGNORED).all() else PADDING
+        labels[index, : len(one.labels)] = one.labels
+        if one.mask is not None:
+            masks[index, 0], flags[index] = one.mask, 1.0
     return {
-        "point_coords": coords,
-        "point_labels": labels,
-        "mask_input": masks,
-        "has_mask_input": flags,
+        POINT_COORDS: coords,
+        POINT_LABELS: labels,
+        MASK_INPUT: masks,
+        HAS_MASK_INPUT: flags,
     }
+
+
+def feeds_of(
+    prompts: Sequence[Prompt], view: View, *, bucket: Bucket | None = None
+) -> dict[str, Array]:
+    """:func:`decoder_feeds` straight from prompts about one image.
+
+    Raises:
+        PromptError: one does not fit the image.
+    """
+    rows = [row for row in rows_from_prompts(prompts, view) if row is not None]
+    return decoder_feeds(rows, view.frame, bucket=bucket)
 
 
 def token_count(prompt: Prompt) -> int:
     """Points that a prompt takes in the decoder: its own, and the padding point or two corners."""
     points = len(prompt.points)
-    if prompt.box is not None:
-        return points + 2
-    return points + 1
+    return points + (1 if prompt.box is None else 2)
 
 
-def usual_shapes(target_length: int) -> tuple[dict[str, tuple[int, ...]], ...]:
+def usual_shapes(frame: Frame) -> tuple[dict[str, tuple[int, ...]], ...]:
     """Shapes that most calls of a decoder have: a click or a box, alone or a processor's batch.
 
     Args:
-        target_length: S, pixels.
+        frame: of the model.
 
     Returns:
         Shapes by the names of :func:`decoder_feeds`; that of a single prompt first.
     """
-    side = target_length // LOW_RES_STRIDE
+    side = frame.low_res_side
     return tuple(
         {
-            "point_coords": (batch, 2, 2),
-            "point_labels": (batch, 2),
-            "mask_input": (batch, 1, side, side),
-            "has_mask_input": (batch,),
+            POINT_COORDS: (batch, 2, 2),
+            POINT_LABELS: (batch, 2),
+            MASK_INPUT: (batch, 1, side, side),
+            HAS_MASK_INPUT: (batch,),
         }
         for batch in (1, CPU_BATCH)
     )
+
+
+def buckets_from_shapes(shapes: Sequence[Mapping[str, Sequence[int]]]) -> tuple[Bucket, ...]:
+    """``(B, N)`` of a graph's fixed shapes, in their order; nothing of a graph without points."""
+    found = (tuple(one[POINT_COORDS][:2]) for one in shapes if POINT_COORDS in one)
+    return tuple((batch, length) for batch, length in found)
 
 
 def fitting_bucket(buckets: Sequence[Bucket], batch: int, length: int) -> Bucket | None:
@@ -133,11 +249,11 @@ def fitting_bucket(buckets: Sequence[Bucket], batch: int, length: int) -> Bucket
     return min(b for b in long_enough if b[0] == most)
 
 
-def _tokens(prompt: Prompt, original_size: Size) -> tuple[Array, Array]:
-    """Points (n, 2) float32 in the original frame and their labels (n,)."""
-    _check_inside(prompt.points, original_size)
+def _tokens(prompt: Prompt, view: View) -> tuple[Array, Array]:
+    """Points (n, 2) float32 in pixels of the original image and their labels (n,)."""
+    _check_inside(prompt.points, view)
     if prompt.box is not None:
-        corners = _clipped(prompt.box, original_size).reshape(2, 2)
+        corners = _clipped(prompt.box, view).reshape(2, 2)
         kinds = np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT])
     else:
         corners = np.zeros((1, 2), np.float32)
@@ -145,47 +261,46 @@ def _tokens(prompt: Prompt, original_size: Size) -> tuple[Array, Array]:
     return np.concatenate([prompt.points, corners]), np.concatenate([prompt.labels, kinds])
 
 
-def _check_inside(points: Array, original_size: Size) -> None:
-    height, width = original_size
-    outside = (points < 0).any(axis=1) | (points[:, 0] > width) | (points[:, 1] > height)
+def _check_inside(points: Array, view: View) -> None:
+    x0, y0, x1, y1 = view.bounds
+    outside = (points < (x0, y0)).any(axis=1) | (points > (x1, y1)).any(axis=1)
     if outside.any():
         raise PromptError(
-            f"Point {points[outside][0].tolist()} is outside the image of {width}x{height} pixels "
-            "(width x height): give x, y in pixels of the original image."
+            f"Point {points[outside][0].tolist()} is outside {_words(view)}: give x, y in pixels "
+            "of the original image."
         )
 
 
-def _clipped(box: Array, original_size: Size) -> Array:
+def _clipped(box: Array, view: View) -> Array:
     """The part of a box inside the image."""
-    height, width = original_size
-    inside = np.clip(box, 0, np.array([width, height, width, height], np.float32))
+    x0, y0, x1, y1 = view.bounds
+    inside = np.clip(box, (x0, y0, x0, y0), np.array([x1, y1, x1, y1], np.float32))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise PromptError(
-            f"Box {box.tolist()} is wholly outside the image of {width}x{height} pixels (width x "
-            "height): give x0, y0, x1, y1 in pixels of the original image."
+            f"Box {box.tolist()} is wholly outside {_words(view)}: give x0, y0, x1, y1 in pixels "
+            "of the original image."
         )
     if not np.array_equal(inside, box):
         logger.warning("Box %s reaches over the image, cut to %s.", box.tolist(), inside.tolist())
-    return np.asarray(inside)
+    return np.asarray(inside, np.float32)
 
 
-def _mask_inputs(
-    prompts: Sequence[Prompt], batch: int, original_size: Size, target_length: int
-) -> tuple[Array, Array]:
-    side = target_length // LOW_RES_STRIDE
-    masks = np.zeros((batch, 1, side, side), np.float32)
-    flags = np.zeros(batch, np.float32)
-    for row, prompt in enumerate(prompts):
-        if prompt.mask is None:
-            continue
-        flags[row] = 1.0
-        if prompt.mask.dtype == np.bool_:
-            masks[row, 0] = low_res_logits_from_mask(prompt.mask, original_size, target_length)
-        elif prompt.mask.shape == (side, side):
-            masks[row, 0] = prompt.mask
-        else:
-            raise PromptError(
-                f"The mask prompt has shape {prompt.mask.shape}, expected low-res logits of shape "
-                f"{(side, side)}, or a bool mask of the image's size {original_size}."
-            )
-    return masks, flags
+def _words(view: View) -> str:
+    height, width = view.original_size
+    image = f"the image of {width}x{height} pixels (width x height)"
+    return image if view.region is None else f"the region {list(view.region)} of {image}"
+
+
+def _mask_logits(prompt: Prompt, view: View) -> Array | None:
+    """(S/4, S/4) float32 logits of the mask that a prompt starts from."""
+    if prompt.mask is None:
+        return None
+    if prompt.mask.dtype == np.bool_:
+        return view.mask_prompt(prompt.mask)
+    side = view.frame.low_res_side
+    if prompt.mask.shape != (side, side):
+        raise PromptError(
+            f"The mask prompt has shape {prompt.mask.shape}, expected low-res logits of shape "
+            f"{(side, side)}, or a bool mask of the image's size {view.original_size}."
+        )
+    return np.asarray(prompt.mask)

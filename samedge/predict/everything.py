@@ -10,35 +10,30 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from samedge.bundle.manifest import Manifest, Thresholds
 from samedge.errors import OptionError
 from samedge.pixels import metrics, rle
 from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid
-from samedge.pixels.frames import LOW_RES_STRIDE, check_image, masks_from_low_res, stability_scores
+from samedge.pixels.frames import LOW_RES_STRIDE
+from samedge.pixels.images import check_image
+from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
-from samedge.types import Array, ImageEmbedding, Prompt, Size
+from samedge.types import Array, Prompt, Size
 
 logger = logging.getLogger(__name__)
-
-
-_EMBEDDED = {"pred_iou_threshold": 0.6, "stability_threshold": 0.75}
-MODEL_THRESHOLDS: Mapping[str, Mapping[str, float]] = {
-    "samedge-nano": _EMBEDDED,
-    "samedge-pico": _EMBEDDED,
-}
-"""Of models that rate their own masks lower than SAM does, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EverythingConfig:
     """Settings of the automatic mask generator; the defaults that change masks are SAM's.
 
-    :meth:`for_model` has those of a model.
+    :meth:`for_bundle` has those of a bundle.
 
     Attributes:
         points_per_side: clicks along each side of the grid.
@@ -67,18 +62,20 @@ class EverythingConfig:
     crop_points_downscale: int = 1
 
     @classmethod
-    def for_model(cls, name: str, **settings: Any) -> EverythingConfig:
-        """Settings whose thresholds suit a model.
+    def for_bundle(cls, manifest: Manifest, **settings: Any) -> EverythingConfig:
+        """Settings with the thresholds of a bundle.
 
         Args:
-            name: of the model, as in a bundle's manifest.
-            settings: fields that are to be as given; ``None`` leaves one to the model.
+            manifest: of the bundle.
+            settings: fields that are to be as given; ``None`` leaves one to the bundle.
 
         Raises:
             OptionError: a setting is out of its range.
         """
+        cuts = manifest.thresholds
+        own = {"pred_iou_threshold": cuts.predicted_iou, "stability_threshold": cuts.stability}
         given = {field: value for field, value in settings.items() if value is not None}
-        return cls(**{**MODEL_THRESHOLDS.get(name, {}), **given})
+        return cls(**{**own, **given})
 
     def __post_init__(self) -> None:
         for field in ("points_per_side", "points_per_batch", "crop_points_downscale"):
@@ -156,7 +153,7 @@ def segment_everything(
         InferenceError: the backend failed.
     """
     check_image(image)
-    config = config or EverythingConfig.for_model(predictor.manifest.model.name)
+    config = config or EverythingConfig.for_bundle(predictor.manifest)
     size = image.shape[0], image.shape[1]
     found: list[AutomaticMask] = []
     for crop_box, layer in _crops(size, config):
@@ -252,13 +249,16 @@ def _segment_crop(
     x0, y0, x1, y1 = crop_box
     embedding = predictor.encode(np.ascontiguousarray(image[y0:y1, x0:x1]))
     points = _grid(config, layer) * (x1 - x0, y1 - y0)
+    cuts = predictor.manifest.thresholds
     parts = []
     best = 0.0
     for start in range(0, len(points), config.points_per_batch):
         batch = points[start : start + config.points_per_batch]
         logits, iou = predictor.decode_logits(embedding, [Prompt(points=[p]) for p in batch])
         best = max(best, float(iou[:, 1:].max()))
-        parts.append(_filtered(embedding, batch, logits[:, 1:], iou[:, 1:], config=config))
+        parts.append(
+            _filtered(embedding, batch, logits[:, 1:], iou[:, 1:], config=config, cuts=cuts)
+        )
         if done is not None:
             done()
     if not any(len(part.iou) for part in parts):
@@ -286,21 +286,22 @@ def _filtered(
     iou: Array,
     *,
     config: EverythingConfig,
+    cuts: Thresholds,
 ) -> _Candidates:
     """Keep the candidates of sufficient quality and stability; (B, 3, ...) of each click."""
     good = iou > config.pred_iou_threshold
     chosen, iou = logits[good], iou[good]
-    stability = stability_scores(chosen, embedding.input_size)
-    boxes = _low_res_boxes(chosen, embedding)
+    stability = embedding.view.stability(chosen, offset=cuts.stability_offset)
+    boxes = _low_res_boxes(chosen, embedding, threshold=cuts.mask)
     clicks = np.repeat(points, good.sum(axis=1), axis=0)
     kept = (stability >= config.stability_threshold) & (boxes[:, 2] > boxes[:, 0])
     return _Candidates(chosen, boxes, iou, stability, clicks)[kept]
 
 
-def _low_res_boxes(logits: Array, embedding: ImageEmbedding) -> Array:
+def _low_res_boxes(logits: Array, embedding: ImageEmbedding, *, threshold: float) -> Array:
     """Boxes of low-res masks in pixels of the image, (N, 4) float; zeros for empty masks."""
-    height, width = (-(-side // LOW_RES_STRIDE) for side in embedding.input_size)
-    positive: npt.NDArray[np.bool_] = logits[:, :height, :width] > 0
+    height, width = embedding.view.low_res_size
+    positive: npt.NDArray[np.bool_] = logits[:, :height, :width] > threshold
     edges = []
     for axis in (1, 2):
         taken: npt.NDArray[np.bool_] = np.any(positive, axis=axis)
@@ -325,12 +326,8 @@ def _finished(
     """Upscale the survivors, one at a time, and place them in the image."""
     made = []
     for index in range(len(kept.iou)):
-        mask = masks_from_low_res(
-            kept.logits[index : index + 1],
-            embedding.input_size,
-            embedding.original_size,
-            target_length=predictor.manifest.input_size,
-        )[0]
+        low_res = kept.logits[index : index + 1]
+        mask = embedding.view.masks(low_res, threshold=predictor.manifest.thresholds.mask)[0]
         if mask.shape != size:
             whole = np.zeros(size, np.bool_)
             whole[crop_box[1] : crop_box[3], crop_box[0] : crop_box[2]] = mask

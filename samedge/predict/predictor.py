@@ -1,4 +1,4 @@
-"""SAM on any backend: two sessions and everything between an image, prompts and masks.
+"""SAM on any backend: everything between an image, prompts and masks.
 
 There is no hidden current image: ``encode`` returns an embedding, and ``decode`` takes one, so that
 many prompts cost one encode.
@@ -6,38 +6,24 @@ many prompts cost one encode.
 
 from __future__ import annotations
 
-import logging
-import platform
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from samedge import runtimes
-from samedge.bundle import canary as canaries
 from samedge.bundle.bundle import Bundle, embedded_path
-from samedge.errors import BundleError, InferenceError, OptionError
-from samedge.pixels.frames import (
-    LOW_RES_STRIDE,
-    encoder_input_from_image,
-    input_size_from_original,
-    masks_from_low_res,
-    stability_scores,
-)
-from samedge.pixels.prompts import CPU_BATCH, Bucket, decoder_feeds, fitting_bucket, token_count
-from samedge.predict.opening import best_backend, check_backend, open_graph
-from samedge.runtimes.base import Backend, Session
-from samedge.runtimes.options import required_probe
-from samedge.types import ActiveBackend, Array, ImageEmbedding, Masks, Prompt
-
-MAX_BATCH = 64
-"""Prompts in one call of the decoder; more are cut into several calls, which bounds the memory."""
-
-logger = logging.getLogger(__name__)
+from samedge.errors import OptionError
+from samedge.pixels.frames import Region
+from samedge.predict import trust
+from samedge.predict.decoding import MaskDecoder, selected_tokens
+from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.graphs import Graphs, best_backend, check_backend
+from samedge.runtimes.base import Backend, Probe
+from samedge.types import IMAGE, ActiveBackend, Array, Masks, Prompt, Role
 
 
 class Predictor:
@@ -46,10 +32,18 @@ class Predictor:
     The encoder and the decoder are opened when they are first needed, so that encode-only and
     decode-only uses hold one graph. A predictor may be shared between threads.
 
-    Attributes:
+    Args:
         bundle: the opened bundle.
-        manifest: its manifest.
-        timing_ms: ``load``: what opening has cost so far, the canary included.
+        backend: what opens its graphs.
+        device: the backend's own device string.
+        options: for the backend.
+        probe: what the backend found here, where that is known already.
+
+    Attributes:
+        bundle: as given.
+        manifest: the bundle's.
+        frame: how images get into the encoder, and masks come back.
+        graphs: the bundle's graphs by role.
     """
 
     def __init__(
@@ -59,36 +53,34 @@ class Predictor:
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        probe: Probe | None = None,
     ) -> None:
-        self.bundle, self.manifest = bundle, bundle.manifest
-        self.timing_ms: dict[str, float] = {"load": 0.0}
-        self._backend, self._device, self._options = backend, device, dict(options or {})
-        self._buckets: list[Bucket] = [(b, n) for b, n in self.manifest.prompt_buckets]
-        red, green, blue = self.manifest.preprocessing.pad_value
-        self._pad_value = (red, green, blue)
-        self._probe = required_probe(backend)
-        self._sessions: dict[str, Session] = {}
-        self._lock = threading.RLock()
-        self._closed = False
+        self.bundle, self.manifest, self.frame = bundle, bundle.manifest, bundle.manifest.frame
+        self.graphs = Graphs(bundle, backend, device=device, options=options, probe=probe)
+        self._decoder = MaskDecoder(self.graphs)
+        self._other_load_ms = 0.0
 
     @classmethod
     def from_bundle(
         cls,
-        path: str | Path,
+        path: str | Path | Bundle,
         *,
         backend: str | None = None,
         device: str | None = None,
         threads: int | None = None,
         verify: bool = True,
+        any_backend: bool = False,
     ) -> Predictor:
         """Open a bundle, verify its hashes, and run its canary if it never ran here.
 
         Args:
-            path: the bundle's folder or ``.samedge`` file.
+            path: the bundle's folder or ``.samedge`` file, or a bundle that is open already.
             backend: another backend than the bundle was made for; it must open the same format.
             device: the backend's own device string; ``None`` takes the bundle's.
             threads: processor threads; ``None`` leaves it to the backend.
             verify: check hashes and canary.
+            any_backend: where no backend is named and the bundle's own is not here, take the first
+                that opens its formats; the results say which.
 
         Raises:
             BundleError: the bundle is missing, altered, or computes wrong results here.
@@ -98,30 +90,32 @@ class Predictor:
             OptionError: ``threads`` is not positive.
         """
         start = time.perf_counter()
-        bundle = Bundle.open(path, verify=verify)
-        chosen = runtimes.get(backend or bundle.manifest.backend)
+        bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify=verify)
+        chosen, probe = runtimes.get(backend or bundle.manifest.backend), None
+        if backend is None and any_backend:
+            chosen, probe = best_backend(bundle)
         check_backend(bundle, chosen)
-        own = chosen.name == bundle.manifest.backend
-        options = dict(bundle.manifest.options) if own else {}
-        if threads is not None:
-            if threads < 1:
-                raise OptionError(f"threads is {threads}, expected 1 or more.")
-            options["threads"] = threads
-        wanted = device or (bundle.manifest.device if own else None)
-        predictor = cls(bundle, chosen, device=wanted, options=options)
-        predictor._add_load_time(start)
+        is_own = chosen.name == bundle.manifest.backend
+        options = {**(bundle.manifest.options if is_own else {}), **_thread_option(threads)}
+        wanted = device or (bundle.manifest.device if is_own else None)
+        predictor = cls(bundle, chosen, device=wanted, options=options, probe=probe)
         if verify:
-            predictor._check_canary_once()
+            trust.check_canary_once(predictor.graphs)
+        predictor._other_load_ms = _ms(start, time.perf_counter()) - predictor.graphs.load_ms
         return predictor
 
+    @property
+    def timing_ms(self) -> dict[str, float]:
+        """``load``: what opening has cost so far, the canary included."""
+        return {"load": self.graphs.load_ms + self._other_load_ms}
+
     def load(self) -> None:
-        """Open both graphs now instead of when they are first needed.
+        """Open encoder and decoder now instead of when they are first needed.
 
         Raises:
             InferenceError: the backend cannot open a graph.
         """
-        self._session("encoder")
-        self._session("decoder")
+        self.graphs.load()
 
     def check_canary(self) -> bool:
         """Run the bundle's canary now, whether or not it has passed here before.
@@ -132,52 +126,33 @@ class Predictor:
         Raises:
             BundleError: this backend and device compute something else than the export did.
         """
-        canary = self.bundle.canary()
-        if canary is None:
-            return False
-        encoder, decoder = self._session("encoder"), self._session("decoder")
-        where = self.active_backend()
-        canaries.check_canary(
-            canary,
-            encoder.run,
-            decoder.run,
-            input_size=self.manifest.input_size,
-            where=f"{where.name} {where.version} device {where.device!r}",
-            bucket=fitting_bucket(self._buckets, 1, 2),
-        )
-        logger.info("The canary of bundle %s passed on %s.", self.bundle.id, where)
-        return True
+        return trust.check_canary(self.graphs)
 
-    def encode(self, image: Array) -> ImageEmbedding:
+    def encode(self, image: Array, *, region: Region | None = None) -> ImageEmbedding:
         """Encode an image once for any number of prompts.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            region: ``(x0, y0, x1, y1)``, whole pixels: the part of the image that the encoder sees,
+                at its full input size. Prompts and masks stay those of the whole image.
 
         Raises:
-            ImageError: not such an array.
+            ImageError: not such an array, or a region that is not inside it.
             InferenceError: the backend failed, or gave NaN or infinity.
         """
         start = time.perf_counter()
-        side = self.manifest.input_size
-        pixels = encoder_input_from_image(image, side, pad_value=self._pad_value)
+        view = self.frame.view_of(image, region=region)
+        pixels = view.encoder_input(image)
         preprocessed = time.perf_counter()
-        session = self._session("encoder")
+        self.graphs.session(Role.ENCODER)
         opened = time.perf_counter()
-        data = session.run({"image": pixels})["image_embeddings"]
+        tensors = self.graphs.run(Role.ENCODER, {IMAGE: pixels})
         timing = {
             "preprocess": _ms(start, preprocessed),
             "encode": _ms(opened, time.perf_counter()),
         }
-        self._check_finite("encoder", "image_embeddings", data)
-        original = (image.shape[0], image.shape[1])
-        return ImageEmbedding(
-            data=data,
-            original_size=original,
-            input_size=input_size_from_original(original, side),
-            bundle_id=self.bundle.id,
-            timing_ms=timing,
-        )
+        self.graphs.check_finite(Role.ENCODER, tensors)
+        return ImageEmbedding(tensors, view, self.bundle.id, timing)
 
     def decode(
         self, embedding: ImageEmbedding, prompt: Prompt, *, multimask: bool = False
@@ -196,9 +171,34 @@ class Predictor:
         """
         return self.decode_batch(embedding, [prompt], multimask=multimask)[0]
 
+    @overload
     def decode_batch(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask: bool = False
-    ) -> list[Masks]:
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        multimask: bool = False,
+        on_invalid: Literal["raise"] = "raise",
+    ) -> list[Masks]: ...
+
+    @overload
+    def decode_batch(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        multimask: bool = False,
+        on_invalid: Literal["skip"],
+    ) -> list[Masks | None]: ...
+
+    def decode_batch(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        multimask: bool = False,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> list[Masks] | list[Masks | None]:
         """Masks of several prompts about one image, with as few calls of the graph as possible.
 
         One mask a prompt is returned: for a single click the best of the three candidates by the
@@ -208,21 +208,31 @@ class Predictor:
             embedding: of the image that the prompts are about.
             prompts: in pixels of the original image; they do not influence one another.
             multimask: return all three candidates of SAM for every prompt.
+            on_invalid: what to do about a prompt that does not fit the image or the bundle, such
+                as a box wholly outside: ``raise`` before anything is computed, or ``skip``.
 
         Returns:
-            One entry a prompt; ``timing_ms`` is its even share of the graph's call.
+            One entry a prompt, ``None`` for one that was skipped; ``timing_ms`` is its even share
+            of the graph's call.
 
         Raises:
-            PromptError: a prompt does not fit the image or the bundle.
+            PromptError: a prompt does not fit; names its index in the batch.
+            OptionError: another word for ``on_invalid``.
             BundleError: the embedding is from another bundle.
             InferenceError: the backend failed, or gave NaN or infinity.
         """
-        results: list[Masks] = []
-        for chunk, logits, iou, decode_ms in self._decoded(embedding, prompts):
-            for row, prompt in enumerate(chunk):
-                tokens = _selected_tokens(prompt, iou[row], multimask=multimask)
-                results.append(
-                    self._masks(embedding, logits[row, tokens], iou[row, tokens], decode_ms)
+        if on_invalid not in ("raise", "skip"):
+            raise OptionError(f"on_invalid is {on_invalid!r}, expected 'raise' or 'skip'.")
+        rows = self._decoder.rows(embedding, prompts, skip=on_invalid == "skip")
+        fitting = [(place, row) for place, row in enumerate(rows) if row is not None]
+        places = iter([place for place, _ in fitting])
+        results: list[Masks | None] = [None] * len(prompts)
+        for logits, iou, decode_ms in self._decoder.logits(embedding, [row for _, row in fitting]):
+            for low_res, quality in zip(logits, iou, strict=True):
+                place = next(places)
+                tokens = selected_tokens(prompts[place], quality, multimask=multimask)
+                results[place] = self._decoder.masks(
+                    embedding.view, low_res[tokens], quality[tokens], decode_ms=decode_ms
                 )
         return results
 
@@ -240,43 +250,32 @@ class Predictor:
             for clear prompts, 1 to 3 are the candidates for an ambiguous one.
 
         Raises:
-            PromptError: a prompt does not fit the image or the bundle.
+            PromptError: a prompt does not fit the image or the bundle; names its index.
             BundleError: the embedding is from another bundle.
             InferenceError: the backend failed, or gave NaN or infinity.
         """
-        parts = list(self._decoded(embedding, prompts))
+        rows = [row for row in self._decoder.rows(embedding, prompts) if row is not None]
+        parts = list(self._decoder.logits(embedding, rows))
         if not parts:
-            side = self.manifest.input_size // LOW_RES_STRIDE
+            side = self.frame.low_res_side
             return np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
-        return np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts])
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def predict(self, image: Array, prompt: Prompt, *, multimask: bool = False) -> Masks:
         """Encode an image and decode one prompt about it; see :meth:`encode`, :meth:`decode`."""
         return self.decode(self.encode(image), prompt, multimask=multimask)
 
-    def active_backend(self, role: str = "decoder") -> ActiveBackend:
+    def active_backend(self, role: str = Role.DECODER) -> ActiveBackend:
         """What really executes a graph; opens it if need be."""
-        return ActiveBackend(self._backend.name, self._probe.version, self._session(role).device)
+        return self.graphs.active(role)
 
     def residency(self) -> dict[str, dict[str, float]]:
         """Where the library plans to execute each graph, by role; empty where it does not say."""
-        found = {}
-        for role in ("encoder", "decoder"):
-            try:
-                shares = self._session(role).residency()
-            except InferenceError as error:
-                logger.warning("Where the %s runs is not known: %s", role, error)
-                continue
-            if shares:
-                found[role] = shares
-        return found
+        return self.graphs.residency()
 
     def close(self) -> None:
-        """Release both graphs. Calling it again does nothing."""
-        with self._lock:
-            self._closed = True
-            while self._sessions:
-                self._sessions.popitem()[1].close()
+        """Release the graphs. Calling it again does nothing."""
+        self.graphs.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -288,92 +287,6 @@ class Predictor:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _session(self, role: str) -> Session:
-        with self._lock:
-            if self._closed:
-                raise InferenceError("The predictor is closed: open the bundle again.")
-            if role not in self._sessions:
-                start = time.perf_counter()
-                self._sessions[role] = open_graph(
-                    self.bundle, role, self._backend, device=self._device, options=self._options
-                )
-                self._add_load_time(start)
-            return self._sessions[role]
-
-    def _add_load_time(self, start: float) -> None:
-        self.timing_ms["load"] += _ms(start, time.perf_counter())
-
-    def _decoded(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
-    ) -> Iterator[tuple[Sequence[Prompt], Array, Array, float]]:
-        """Chunks of the prompts with their logits, IoU predictions, and milliseconds a prompt."""
-        self._check_embedding(embedding)
-        session = self._session("decoder")
-        limit = CPU_BATCH if session.device.lower() == "cpu" else MAX_BATCH
-        waiting = list(prompts)
-        while waiting:
-            length = max(map(token_count, waiting))
-            bucket = fitting_bucket(self._buckets, len(waiting), length)
-            size = min(len(waiting), bucket[0] if bucket else limit)
-            chunk, waiting = waiting[:size], waiting[size:]
-            feeds = decoder_feeds(
-                chunk,
-                original_size=embedding.original_size,
-                target_length=self.manifest.input_size,
-                bucket=bucket,
-            )
-            start = time.perf_counter()
-            outputs = session.run({"image_embeddings": embedding.data, **feeds})
-            decode_ms = _ms(start, time.perf_counter()) / size
-            logits, iou = outputs["low_res_masks"][:size], outputs["iou_predictions"][:size]
-            self._check_finite("decoder", "iou_predictions", iou)
-            yield chunk, logits, iou, decode_ms
-
-    def _masks(
-        self, embedding: ImageEmbedding, logits: Array, iou: Array, decode_ms: float
-    ) -> Masks:
-        self._check_finite("decoder", "low_res_masks", logits)
-        start = time.perf_counter()
-        side = self.manifest.input_size
-        masks = masks_from_low_res(
-            logits, embedding.input_size, embedding.original_size, target_length=side
-        )
-        stability = stability_scores(logits, embedding.input_size)
-        timing = {"decode": decode_ms, "postprocess": _ms(start, time.perf_counter())}
-        return Masks(masks, iou, logits, stability, self.active_backend(), timing)
-
-    def _check_embedding(self, embedding: ImageEmbedding) -> None:
-        if embedding.bundle_id != self.bundle.id:
-            raise BundleError(
-                f"The embedding was made by bundle {embedding.bundle_id!r}, and this is bundle "
-                f"{self.bundle.id!r}: encode the image again with this predictor."
-            )
-
-    def _check_finite(self, role: str, name: str, array: Array) -> None:
-        if not np.isfinite(array).all():
-            where = self.active_backend(role)
-            raise InferenceError(
-                f"The {role} gave NaN or infinity in {name} on {where.name} {where.device!r}: "
-                "export with a higher precision, such as --precision fp32."
-            )
-
-    def _check_canary_once(self) -> None:
-        """Run the canary, unless it has passed before with this very combination."""
-        facts = {
-            "bundle": self.bundle.id,
-            "canary": self.manifest.canary_sha256,
-            "backend": [self._backend.name, self._probe.version],
-            "device": [self._device or self._probe.devices[0], platform.machine(), platform.node()],
-            "options": self._options,
-        }
-        if self.manifest.canary_sha256 is None or canaries.remembered(facts):
-            return
-        self.load()  # counts its own time
-        start = time.perf_counter()
-        self.check_canary()
-        canaries.remember(facts)
-        self._add_load_time(start)
 
 
 def load_default(
@@ -391,17 +304,17 @@ def load_default(
         BundleError: this installation carries no model.
         BackendUnavailableError: no backend here opens it.
     """
-    path = embedded_path()
-    if backend is None:
-        backend = best_backend(Bundle.open(path, verify=False))  # opening it verifies
-    return Predictor.from_bundle(path, backend=backend, device=device, threads=threads)
+    return Predictor.from_bundle(
+        embedded_path(), backend=backend, device=device, threads=threads, any_backend=True
+    )
 
 
-def _selected_tokens(prompt: Prompt, iou: Array, *, multimask: bool) -> list[int]:
-    """SAM's rule: three candidates where one click leaves open what is meant."""
-    if multimask:
-        return [1, 2, 3]
-    return [1 + int(np.argmax(iou[1:]))] if prompt.is_ambiguous else [0]
+def _thread_option(threads: int | None) -> dict[str, int]:
+    if threads is None:
+        return {}
+    if threads < 1:
+        raise OptionError(f"threads is {threads}, expected 1 or more.")
+    return {"threads": threads}
 
 
 def _ms(start: float, stop: float) -> float:

@@ -213,7 +213,7 @@ def compare(
         encode_ratio=encode_ratio,
         decode_ratio=decode_ratio,
         total_ratio=total_ratio,
-        size_ratio=_bytes(candidate) / _bytes(reference.predictor),
+        size_ratio=candidate.bundle.size_bytes / reference.predictor.bundle.size_bytes,
         max_drop=max_drop,
         passed=all(row.drop <= allowed_drop(row.prompt, max_drop) for row in rows),
     )
@@ -330,9 +330,3 @@ def _row(name: str, scores: Sequence[tuple[float, float, float]]) -> AccuracyRow
         mask_iou_mean=float(between.mean()),
         mask_iou_p05=float(np.percentile(between, 5)),
     )
-
-
-def _bytes(predictor: Predictor) -> int:
-    records = predictor.manifest.artifacts
-    own = {record.path: record.bytes for record in records if record.role != "meta_decoder"}
-    return sum(own.values())  # graphs may share a file

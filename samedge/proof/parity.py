@@ -21,21 +21,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from samedge.bundle.canary import Graphs
 from samedge.bundle.manifest import ParityRecord
 from samedge.errors import ExportError, ParityError
-from samedge.pixels.frames import LOW_RES_STRIDE, encoder_input_from_image, input_size_from_original
+from samedge.pixels.frames import Frame, View
 from samedge.pixels.metrics import embedding_cosines
-from samedge.pixels.prompts import decoder_feeds
+from samedge.pixels.prompts import feeds_of
 from samedge.predict.predictor import Predictor
 from samedge.proof.probes import Probe, feedback_probes, probes
-from samedge.types import Precision, Prompt
-
-Array = npt.NDArray[Any]
+from samedge.types import IMAGE, LOW_RES_MASKS, Array, Precision, Prompt, Role
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,22 +173,14 @@ _ADVICE = (
 )
 
 
-class ReferenceGraphs(Protocol):
-    """What files are compared with, asked like opened graphs.
+class ReferenceGraphs(Graphs, Protocol):
+    """What files are compared with, asked like a bundle's graphs.
 
     Attributes:
-        image_size: side S of the encoder's input, pixels.
+        frame: how images get into it.
     """
 
-    image_size: int
-
-    def encoder(self, feeds: Mapping[str, Array], /) -> Mapping[str, Array]:
-        """``image`` to ``image_embeddings``."""
-        ...
-
-    def decoder(self, feeds: Mapping[str, Array], /) -> Mapping[str, Array]:
-        """The decoder's five inputs to its two outputs."""
-        ...
+    frame: Frame
 
 
 def measure(
@@ -217,43 +207,53 @@ def measure(
             "a graph that is blind to its input cannot be told by one."
         )
     rows: list[_Row] = []
-    wanted, given = [], []
+    wanted: list[Mapping[str, Array]] = []
+    given: list[Mapping[str, Array]] = []
     for index, photo in enumerate(photos):
         on_photo(index)
-        pixels = encoder_input_from_image(photo, reference.image_size)
-        wanted.append(reference.encoder({"image": pixels})["image_embeddings"])
+        view = reference.frame.view_of(photo)
+        tensors = reference.run(Role.ENCODER, {IMAGE: view.encoder_input(photo)})
         embedding = candidate.encode(photo)
-        given.append(np.asarray(embedding.data))
-        size = (photo.shape[0], photo.shape[1])
+        wanted.append(tensors)
+        given.append(embedding.tensors)
 
-        def expect(prompt: Prompt, size: tuple[int, int] = size, at: int = index) -> Array:
-            feeds = decoder_feeds([prompt], original_size=size, target_length=reference.image_size)
-            answer = reference.decoder({"image_embeddings": wanted[at], **feeds})
-            return np.asarray(answer["low_res_masks"][0])
+        def expect(
+            prompt: Prompt, view: View = view, tensors: Mapping[str, Array] = tensors
+        ) -> Array:
+            answer = reference.run(Role.DECODER, {**feeds_of([prompt], view), **tensors})
+            return np.asarray(answer[LOW_RES_MASKS][0])
 
-        asked, expected = _expectations(size, expect)
+        asked, expected = _expectations(view, expect)
         # One batch pads the shorter prompts; each kind's first prompt is asked alone as well.
         logits, _ = candidate.decode_logits(embedding, [probe.prompt for probe in asked])
-        rows += _compared(asked, expected, logits, size, reference.image_size)
+        rows += _compared(asked, expected, logits, view)
         alone = _first_of_each_kind(asked)
         single = [candidate.decode_logits(embedding, [asked[i].prompt])[0][0] for i in alone]
         rows += _compared(
             [asked[i] for i in alone],
             [expected[i] for i in alone],
             np.stack(single),
-            size,
-            reference.image_size,
+            view,
         )
-    return Parity(len(photos), tuple(rows), embedding_cosines(np.stack(wanted), np.stack(given)))
+    return Parity(len(photos), tuple(rows), _cosines(wanted, given))
 
 
-def _expectations(
-    size: tuple[int, int], expect: Callable[[Prompt], Array]
-) -> tuple[list[Probe], list[Array]]:
+def _cosines(
+    wanted: Sequence[Mapping[str, Array]], given: Sequence[Mapping[str, Array]]
+) -> tuple[float, ...]:
+    """The lowest similarity of any of an embedding's tensors, for each photo."""
+    names = wanted[0].keys()
+    stacks = (
+        [np.stack([one[name] for one in found]) for found in (wanted, given)] for name in names
+    )
+    return tuple(map(min, zip(*(embedding_cosines(a, b) for a, b in stacks), strict=True)))
+
+
+def _expectations(view: View, expect: Callable[[Prompt], Array]) -> tuple[list[Probe], list[Array]]:
     """Prompts for a photo, those that continue earlier masks too, with the reference's logits."""
-    asked = probes(size)
+    asked = probes(view.original_size)
     expected = [expect(probe.prompt) for probe in asked]
-    more = feedback_probes(size, asked, expected)
+    more = feedback_probes(view, asked, expected)
     return asked + more, expected + [expect(probe.prompt) for probe in more]
 
 
@@ -268,12 +268,9 @@ def _compared(
     asked: Sequence[Probe],
     expected: Sequence[Array],
     logits: Array,
-    size: tuple[int, int],
-    target_length: int,
+    view: View,
 ) -> list[_Row]:
-    height, width = (
-        -(-side // LOW_RES_STRIDE) for side in input_size_from_original(size, target_length)
-    )
+    height, width = view.low_res_size
     rows = []
     for probe, want, have in zip(asked, expected, logits, strict=True):
         a, b = want[:, :height, :width], have[:, :height, :width]

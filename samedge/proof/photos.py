@@ -11,19 +11,20 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from samedge.bundle.canary import Graphs
 from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
 from samedge.files.reading import read_bytes
-from samedge.pixels.frames import encoder_input_from_image
+from samedge.pixels.frames import Frame
 from samedge.pixels.images import load_image
-from samedge.pixels.prompts import Bucket, decoder_feeds
-from samedge.types import Array, Prompt, Size
+from samedge.pixels.prompts import Bucket, feeds_of
+from samedge.types import IMAGE, Array, Prompt, Role, Size
 
 Feeds = dict[str, Array]
 """One array for every input of a graph."""
@@ -71,29 +72,26 @@ class CalibrationSet:
             if len(self.images) < FEW_IMAGES:
                 yield from _quarters(picture)
 
-    def encoder_feeds(self, size: int) -> Iterator[Feeds]:
-        """Feeds of an encoder whose input has side ``size``."""
+    def encoder_feeds(self, frame: Frame) -> Iterator[Feeds]:
+        """Feeds of an encoder whose input is made by ``frame``."""
         for picture in self.pictures():
-            yield {"image": encoder_input_from_image(picture, size)}
+            yield {IMAGE: frame.view_of(picture).encoder_input(picture)}
 
     def decoder_feeds(
-        self, size: int, encode: Callable[[Feeds], Array], *, bucket: Bucket | None = None
+        self, frame: Frame, encoder: Graphs, *, bucket: Bucket | None = None
     ) -> Iterator[Feeds]:
         """Feeds of a decoder: boxes, clicks, both, and earlier masks about every image.
 
         Args:
-            size: side S of the encoder's input, pixels.
-            encode: an encoder's feeds to its (1, C, S/16, S/16) embedding.
+            frame: how images get into the encoder.
+            encoder: gives the embeddings.
             bucket: fixed shapes of the decoder, where it has them.
         """
         for index, picture in enumerate(self.pictures()):
-            embedding = encode({"image": encoder_input_from_image(picture, size)})
-            shape = (picture.shape[0], picture.shape[1])
-            for prompt in generated_prompts(shape, size, seed=index):
-                feeds = decoder_feeds(
-                    [prompt], original_size=shape, target_length=size, bucket=bucket
-                )
-                yield {"image_embeddings": embedding, **feeds}
+            view = frame.view_of(picture)
+            tensors = encoder.run(Role.ENCODER, {IMAGE: view.encoder_input(picture)})
+            for prompt in generated_prompts(view.original_size, frame.low_res_side, seed=index):
+                yield {**tensors, **feeds_of([prompt], view, bucket=bucket)}
 
     def ground_truth(self, *, limit: int | None = None) -> GroundTruth | None:
         """The annotations of the COCO file, ``None`` where there is none.
@@ -138,12 +136,12 @@ def load_calibration(
     return CalibrationSet(path, chosen, truth, folder if truth else None)
 
 
-def generated_prompts(size: Size, target_length: int, *, seed: int = 0) -> list[Prompt]:
+def generated_prompts(size: Size, low_res_side: int, *, seed: int = 0) -> list[Prompt]:
     """Prompts of every kind about an image of which nothing is known.
 
     Args:
         size: ``(height, width)`` of the image, pixels.
-        target_length: side S of the padded input, pixels: the grid of earlier masks is S/4.
+        low_res_side: side of the grid of earlier masks, S/4.
         seed: of their places.
 
     Returns:
@@ -154,7 +152,7 @@ def generated_prompts(size: Size, target_length: int, *, seed: int = 0) -> list[
     boxes = [_box(random, height, width) for _ in range(3)]
     points = random.uniform(0.05, 0.95, (3, 2)) * (width, height)
     inside = boxes[1][:2] + random.uniform(0.3, 0.7, 2) * (boxes[1][2:] - boxes[1][:2])
-    earlier = _blob_logits(random, target_length // 4)
+    earlier = _blob_logits(random, low_res_side)
     return [
         Prompt(box=boxes[0]),
         Prompt(points=points[:1]),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samedge.pixels.frames import input_size_from_original, masks_from_low_res
+from samedge.pixels.frames import View
 from samedge.types import BACKGROUND, FOREGROUND, Prompt, Size
 
 Array = npt.NDArray[Any]
@@ -56,21 +56,18 @@ def probes(size: Size) -> list[Probe]:
     ]
 
 
-def feedback_probes(size: Size, asked: Sequence[Probe], expected: Sequence[Array]) -> list[Probe]:
+def feedback_probes(view: View, asked: Sequence[Probe], expected: Sequence[Array]) -> list[Probe]:
     """Prompts that continue from earlier masks: with a click, with a box, alone, and as a picture.
 
     Args:
-        size: ``(height, width)`` of the photo.
+        view: of the photo.
         asked: what :func:`probes` gave.
         expected: (4, S/4, S/4) logits of the reference for each of them.
     """
     earlier = {probe.kind: (probe, logits) for probe, logits in zip(asked, expected, strict=True)}
     point, from_point = earlier["point"]
     box, from_box = earlier["box"]
-    side = 4 * from_box.shape[-1]
-    picture = masks_from_low_res(
-        from_box[:1], input_size_from_original(size, side), size, target_length=side
-    )[0]
+    picture = view.masks(from_box[:1])[0]
     return [
         Probe("mask and point", Prompt(points=point.prompt.points, mask=from_point[1])),
         Probe("mask and box", Prompt(box=box.prompt.box, mask=from_box[0])),

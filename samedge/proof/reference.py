@@ -1,17 +1,26 @@
-"""The model in torch, asked like an opened graph."""
+"""The model in torch, asked like an opened bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from samedge.errors import BundleError
 from samedge.models.promptable import PromptableModel
+from samedge.types import (
+    HAS_MASK_INPUT,
+    IMAGE,
+    IOU_PREDICTIONS,
+    LOW_RES_MASKS,
+    MASK_INPUT,
+    POINT_COORDS,
+    POINT_LABELS,
+    Array,
+    Role,
+)
 
-Array = npt.NDArray[Any]
+_PROMPTS = (POINT_COORDS, POINT_LABELS, MASK_INPUT, HAS_MASK_INPUT)
 
 
 class TorchReference:
@@ -19,22 +28,37 @@ class TorchReference:
 
     Args:
         model: in evaluation mode.
+
+    Attributes:
+        model: as given.
+        frame: how images get into it.
     """
 
     def __init__(self, model: PromptableModel) -> None:
-        self.model, self.image_size = model, model.image_size
+        self.model, self.frame = model, model.frame
 
-    def encoder(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """``image`` to ``image_embeddings``."""
-        with torch.inference_mode():
-            image = torch.from_numpy(feeds["image"])
-            return {"image_embeddings": np.asarray(self.model.encode(image).numpy())}
+    def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Every output of a graph by name, as the file with this role would give it.
 
-    def decoder(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The decoder's five inputs to its two outputs."""
-        names = ("point_coords", "point_labels", "mask_input", "has_mask_input")
+        Args:
+            role: ``encoder`` or ``decoder``.
+            feeds: by name; what the graph does not take is left out.
+
+        Raises:
+            BundleError: the model has no such graph.
+        """
         with torch.inference_mode():
-            masks, quality = self.model.decode(
-                *(torch.from_numpy(feeds[name]) for name in ("image_embeddings", *names))
-            )
-        return {"low_res_masks": masks.numpy(), "iou_predictions": quality.numpy()}
+            if role == Role.ENCODER:
+                found = self.model.embed(torch.from_numpy(feeds[IMAGE]))
+            elif role == Role.DECODER:
+                found = self._decoded(feeds)
+            else:
+                raise BundleError(f"The model in torch has no {role}: ask encoder or decoder.")
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    def _decoded(self, feeds: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        names = self.model.embedding_names
+        tensors = {name: torch.from_numpy(feeds[name]) for name in names}
+        prompts = [torch.from_numpy(feeds[name]) for name in _PROMPTS]
+        masks, quality = self.model.decode_embedded(tensors, *prompts)
+        return {LOW_RES_MASKS: masks, IOU_PREDICTIONS: quality}

@@ -9,14 +9,14 @@ import collections
 import importlib
 import importlib.util
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from samedge.errors import BundleError, InferenceError, SamedgeError
-from samedge.runtimes.base import Array, Backend, Probe, Session
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
 from samedge.runtimes.mil.example import write_coreml_example
 from samedge.runtimes.mil.package import Feature, Package, read_package
 from samedge.runtimes.options import checked_device, checked_options
@@ -136,6 +136,8 @@ class CoremlBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> CoremlSession:
         """Compile and load a package.
 
@@ -144,12 +146,15 @@ class CoremlBackend(Backend):
             device: compute units: ``all``, ``cpu+ne``, ``cpu+gpu`` or ``cpu``.
             options: ``function``, the name of a function where the package has several;
                 ``threads`` is accepted and left to Core ML.
+            shapes: of no effect.
+            keep: of no effect.
 
         Raises:
             BackendUnavailableError: this is no Mac, coremltools is missing, or another device.
             InferenceError: Core ML cannot open the package.
             UnknownNameError: no such function or option.
         """
+        del shapes, keep
         settings = checked_options(self.name, options, {"threads": 0, "function": ""})
         chosen = checked_device(self, device)
         try:

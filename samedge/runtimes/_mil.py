@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samedge.errors import BundleError, InferenceError, SamedgeError
-from samedge.runtimes.base import Array, Backend, Probe, Session
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
 from samedge.runtimes.mil import proto
 from samedge.runtimes.mil.example import write_coreml_example
 from samedge.runtimes.mil.package import Package, read_package
@@ -166,6 +166,8 @@ class MilBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> MilSession:
         """Open a package.
 
@@ -174,6 +176,8 @@ class MilBackend(Backend):
             device: ``"cpu"`` or ``None``.
             options: ``rounding``, ``"fp16"`` (default) or ``"none"``; ``function``, the name of a
                 function where the package has several; ``threads``.
+            shapes: of no effect.
+            keep: of no effect.
 
         Raises:
             BackendUnavailableError: torch or coremltools is not installed, or another device.
@@ -181,6 +185,7 @@ class MilBackend(Backend):
                 message names them.
             UnknownNameError: no such function, option or rounding.
         """
+        del shapes, keep
         defaults = {"threads": 0, "rounding": "fp16", "function": ""}
         settings = checked_options(self.name, options, defaults)
         rounded = checked_choice(self.name, "rounding", settings["rounding"], ROUNDINGS)

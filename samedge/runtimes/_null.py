@@ -6,7 +6,7 @@ predictor's bookkeeping, a service that embeds samedge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from samedge._version import __version__
 from samedge.errors import InferenceError
-from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.options import checked_device, checked_options
 
 
@@ -70,6 +70,8 @@ class NullBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> NullSession:
         """Read the tensors' specs.
 
@@ -77,12 +79,15 @@ class NullBackend(Backend):
             model: path of the ``.json`` file.
             device: ``null``.
             options: ``threads`` is accepted and means nothing.
+            shapes: of no effect.
+            keep: of no effect.
 
         Raises:
             BackendUnavailableError: another device than ``null``.
             InferenceError: the file is missing or not such a document, or an output has a dynamic
                 axis that no input has.
         """
+        del shapes, keep
         checked_options(self.name, options, {"threads": 0})
         checked_device(self, device)
         try:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from samedge.errors import BackendUnavailableError, InferenceError
 from samedge.machine.libraries import library
-from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
@@ -96,12 +96,20 @@ class OnnxRuntimeBackend(Backend):
             detail=f"onnxruntime {onnxruntime.__version__} with {', '.join(present)}.",
         )
 
+    def spelled(self, device: str, probe: Probe) -> str | None:
+        """Any index of a GPU: ONNX Runtime does not count them, opening tells."""
+        if re.fullmatch(r"cuda:\d+", device) and "cuda:0" in probe.devices:
+            return device
+        return super().spelled(device, probe)
+
     def open(
         self,
         model: Path,
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> OnnxRuntimeSession:
         """Open an ONNX file.
 
@@ -111,17 +119,16 @@ class OnnxRuntimeBackend(Backend):
             options: ``threads``; ``graph_optimization`` (``all``, ``extended``, ``basic``,
                 ``disabled``: quantized graphs are evaluated with the last); ``spinning``;
                 ``memory_arena``.
+            shapes: of no effect.
+            keep: of no effect.
 
         Raises:
             BackendUnavailableError: the library or the device is not here.
             InferenceError: the library cannot open the file.
         """
+        del shapes, keep
         settings = checked_options(self.name, options, _DEFAULTS)
-        other_gpu = device is not None and re.fullmatch(r"cuda:\d+", device)
-        if other_gpu and "cuda:0" in self.probe().devices:
-            chosen = other_gpu.group()  # ONNX Runtime does not count the GPUs; opening tells
-        else:
-            chosen = checked_device(self, device)
+        chosen = checked_device(self, device)
         return OnnxRuntimeSession(_open(model, chosen, settings), chosen)
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:

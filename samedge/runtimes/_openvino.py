@@ -25,7 +25,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # 0: one a physical core
     "inference_precision": "f32",
     "cache": True,  # keep the compiled graph in the user's cache
-    "usual_shapes": (),  # those of the dynamic inputs that get a graph of their own
 }
 _PRECISIONS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
@@ -60,7 +59,7 @@ class OpenVinoSession(Session):
         self._usual: tuple[_Key, ...] = tuple(
             tuple(shapes[name] for name in self._names)
             for shapes in usual
-            if self._names and set(shapes) == set(self._names)
+            if self._names and set(self._names) <= set(shapes)
         )
         compiled = self._request(self._usual[0] if self._usual else ()).get_compiled_model()
         ports = model if model is not None else compiled
@@ -107,7 +106,6 @@ class OpenVinoBackend(Backend):
     packages = ("openvino",)
     selftest = "graph.onnx"
     scratch_options = MappingProxyType({"cache": False})
-    has_usual_shapes = True
 
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""
@@ -138,6 +136,8 @@ class OpenVinoBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> OpenVinoSession:
         """Compile a graph for a device, or take it from the user's cache.
 
@@ -145,14 +145,16 @@ class OpenVinoBackend(Backend):
             model: path of the ``.xml`` or ``.onnx`` file.
             device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``; ``None`` takes the first here.
             options: ``threads``; ``inference_precision`` (``f32`` computes exactly, ``bf16`` and
-                ``f16`` where the device has them); ``cache``; ``usual_shapes``, a tuple of
-                mappings from every dynamic input to a shape: each gets a graph of its own, the
-                first at once and the others when they come; one graph serves all other shapes.
+                ``f16`` where the device has them); ``cache``.
+            shapes: of every dynamic input: each set gets a graph of its own, the first at once and
+                the others when they come; one graph serves all other shapes.
+            keep: of no effect.
 
         Raises:
             BackendUnavailableError: the library or the device is not here.
             InferenceError: the library cannot open the file.
         """
+        del keep
         settings = checked_options(self.name, options, _DEFAULTS)
         precision = checked_choice(
             self.name, "inference_precision", settings["inference_precision"], _PRECISIONS
@@ -165,7 +167,7 @@ class OpenVinoBackend(Backend):
         if settings["threads"] and chosen.startswith("CPU"):
             properties["INFERENCE_NUM_THREADS"] = settings["threads"]
         graph = CompiledGraph(model, chosen, properties, is_kept=settings["cache"])
-        return OpenVinoSession(graph, settings["usual_shapes"])
+        return OpenVinoSession(graph, shapes)
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""

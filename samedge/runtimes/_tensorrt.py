@@ -7,19 +7,19 @@ It opens ONNX files and builds their engines itself, once, in a process of its o
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from samedge.errors import BackendUnavailableError, InferenceError, OptionError
-from samedge.runtimes.base import Backend, Probe
+from samedge.runtimes.base import Backend, Probe, Shapes
 from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.options import checked_device, checked_options
 from samedge.runtimes.tensorrt.builder import Progress
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.engines import (
+    Engine,
     EngineWish,
-    buckets_from,
     device_here,
     engine_for,
 )
@@ -30,12 +30,10 @@ from samedge.runtimes.tensorrt.session import Native, TensorRtSession
 _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # understood, and of no effect: the GPU does the work
     "flavour": AUTO,
-    "buckets": [],  # [[B, N], ...]: a profile of fixed shape each
     "build": True,
     "cuda_graph": True,
     "tf32": False,
     "workspace_mb": 0,  # 0: half of the memory that is free when the builder starts
-    "keep_on_device": ["image_embeddings"],
 }
 
 logger = logging.getLogger(__name__)
@@ -50,6 +48,7 @@ class TensorRtBackend(Backend):
     packages = ("cuda-bindings", "cuda-python", "tensorrt", "tensorrt-rtx")
     selftest = "graph.onnx"
     stand_in = "onnxruntime"
+    takes_other_shapes = False
 
     def probe(self) -> Probe:
         """Look for the library, cuda-python and a GPU. Never raises."""
@@ -71,17 +70,20 @@ class TensorRtBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> TensorRtSession:
         """Open an ONNX file; its engine is built first where there is none.
 
         Args:
             model: path of the ``.onnx`` file.
             device: ``cuda:0`` (any index); ``None`` takes the first.
-            options: ``flavour`` (``auto``, ``tensorrt``, ``tensorrt-rtx``); ``buckets``, the
-                decoder's ``[[B, N], ...]``; ``build``, whether a missing engine may be built;
-                ``workspace_mb``, scratch memory of a build; ``cuda_graph``; ``tf32``;
-                ``keep_on_device``, names of outputs that other sessions read; ``threads`` changes
-                nothing.
+            options: ``flavour`` (``auto``, ``tensorrt``, ``tensorrt-rtx``); ``build``, whether a
+                missing engine may be built; ``workspace_mb``, scratch memory of a build;
+                ``cuda_graph``; ``tf32``; ``threads`` changes nothing.
+            shapes: of the dynamic inputs: a profile of fixed shape a set, and no other shapes; none
+                make one profile over a range.
+            keep: outputs that also stay on the GPU.
 
         Raises:
             OptionError, UnknownNameError: nonsense among the options.
@@ -89,28 +91,13 @@ class TensorRtBackend(Backend):
                 engine and ``build`` is off.
             InferenceError: the engine cannot be built or loaded.
         """
-        settings = checked_options(self.name, options, _DEFAULTS)
-        buckets = buckets_from(settings["buckets"])
-        if settings["workspace_mb"] < 0:
-            raise OptionError(
-                f"workspace_mb is {settings['workspace_mb']}, expected megabytes, or 0 for half of "
-                "the free memory."
-            )
+        settings = _settings(options)
         chosen = checked_device(self, device)
-        flavour = flavour_named(settings["flavour"])
         cuda = Cuda(int(chosen.partition(":")[2]))
-        wish = EngineWish(
-            flavour=flavour,
-            device=device_here(cuda),
-            buckets=buckets,
-            tf32=settings["tf32"],
-            workspace_bytes=settings["workspace_mb"] * 10**6 or None,
-        )
+        wish = _wish(settings, cuda, shapes)
         try:
-            engine = engine_for(
-                model, wish, may_build=settings["build"], on_progress=_LoggedProgress(model)
-            )
-            native = _deserialized(flavour, engine.content, model)
+            engine = _engine(model, wish, may_build=settings["build"])
+            native = _deserialized(wish.flavour, engine.content, model)
         except InferenceError as error:
             raise InferenceError(f"{model} cannot be opened on {chosen!r}: {error}") from error
         return TensorRtSession(
@@ -118,13 +105,62 @@ class TensorRtBackend(Backend):
             cuda,
             device=chosen,
             use_graphs=settings["cuda_graph"],
-            keep_on_device=frozenset(settings["keep_on_device"]),
+            keep_on_device=frozenset(keep),
         )
+
+    def prepare(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+    ) -> None:
+        """Build the engine of an ONNX file where there is none; ``samedge build`` shows progress.
+
+        Args:
+            model: as of ``open``, like the others.
+            device: see there.
+            options: see there.
+            shapes: see there.
+
+        Raises:
+            BackendUnavailableError: the library, cuda-python or the GPU is not here.
+            InferenceError: the engine cannot be built.
+        """
+        settings = _settings(options)
+        chosen = checked_device(self, device)
+        wish = _wish(settings, Cuda(int(chosen.partition(":")[2])), shapes)
+        _engine(model, wish, may_build=settings["build"])
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""
         del artifact_format
         return write_onnx_example(folder)
+
+
+def _settings(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    settings = checked_options(TensorRtBackend.name, options, _DEFAULTS)
+    if settings["workspace_mb"] < 0:
+        raise OptionError(
+            f"workspace_mb is {settings['workspace_mb']}, expected megabytes, or 0 for half of "
+            "the free memory."
+        )
+    return settings
+
+
+def _wish(settings: Mapping[str, Any], cuda: Cuda, shapes: Sequence[Shapes]) -> EngineWish:
+    return EngineWish(
+        flavour=flavour_named(settings["flavour"]),
+        device=device_here(cuda),
+        shapes=tuple(shapes),
+        tf32=settings["tf32"],
+        workspace_bytes=settings["workspace_mb"] * 10**6 or None,
+    )
+
+
+def _engine(model: Path, wish: EngineWish, *, may_build: bool) -> Engine:
+    return engine_for(model, wish, may_build=may_build, on_progress=_LoggedProgress(model))
 
 
 def _probed_devices(flavour: Flavour, version: str) -> Probe:

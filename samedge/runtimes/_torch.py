@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from samedge.errors import InferenceError, SamedgeError
-from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.options import checked_device, checked_options
 from samedge.runtimes.pt2 import refuse_code
 
@@ -85,6 +85,8 @@ class TorchBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> TorchSession:
         """Load an exported program, after a look for anything but tensors and ATen operators.
 
@@ -92,12 +94,15 @@ class TorchBackend(Backend):
             model: path of the ``.pt2`` file.
             device: ``cpu``, ``cuda:0`` or ``mps``; ``None`` takes the first here.
             options: ``threads``.
+            shapes: of no effect.
+            keep: of no effect.
 
         Raises:
             BackendUnavailableError: the library or the device is not here.
             IncompatibleArtifactError: the file could run foreign code.
             InferenceError: the library cannot open the file.
         """
+        del shapes, keep
         settings = checked_options(self.name, options, {"threads": 0})
         chosen = checked_device(self, device)
         import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -150,6 +150,12 @@ class Session(ABC):
         self.close()
 
 
+class FoundDevice(str):
+    """A device that a probe has just found: opening a graph on it need not look again."""
+
+    __slots__ = ()
+
+
 class Backend(ABC):
     """A library that executes graphs. Stateless; one instance a module, named ``BACKEND``.
 
@@ -165,8 +171,7 @@ class Backend(ABC):
         scratch_options: for ``open`` where the files live for minutes, so that nothing is kept.
         exact_options: for ``open`` where it is to compute what the file says, as a reference.
         computes: whether results are the graph's, and not of the right shape only.
-        has_usual_shapes: whether ``open`` takes the option ``usual_shapes``: shapes that a graph
-            with dynamic axes will mostly be run with.
+        takes_other_shapes: whether a graph that was opened with ``shapes`` runs with others too.
     """
 
     name: str
@@ -178,7 +183,7 @@ class Backend(ABC):
     scratch_options: Mapping[str, Any] = MappingProxyType({})
     exact_options: Mapping[str, Any] = MappingProxyType({})
     computes: bool = True
-    has_usual_shapes = False
+    takes_other_shapes = True
 
     @property
     def install(self) -> str:
@@ -198,6 +203,10 @@ class Backend(ABC):
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""
 
+    def spelled(self, device: str, probe: Probe) -> str | None:
+        """A device as the library spells it; ``None`` where it is not here."""
+        return next((known for known in probe.devices if device.lower() == known.lower()), None)
+
     @abstractmethod
     def open(
         self,
@@ -205,6 +214,8 @@ class Backend(ABC):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> Session:
         """Open a graph for execution.
 
@@ -213,11 +224,36 @@ class Backend(ABC):
             device: one of ``probe().devices``; ``None`` takes the first.
             options: the library's own settings; ``threads`` (int) is understood by every backend,
                 0 or absent meaning the library's default.
+            shapes: sets of shapes of the dynamic inputs to prepare for, the likeliest first; a
+                library that compiles for shapes compiles for these. See ``takes_other_shapes``.
+            keep: outputs that other graphs of the same backend read: they may stay on the device.
 
         Raises:
             BackendUnavailableError: the library or the device is not here.
             InferenceError: the library cannot open the file.
         """
+
+    def prepare(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+    ) -> None:
+        """Do ahead of time what ``open`` would do at first: compile, where the device compiles.
+
+        Args:
+            model: path of the artifact.
+            device: as of ``open``, like the others.
+            options: see there.
+            shapes: see there.
+
+        Raises:
+            BackendUnavailableError: the library or the device is not here.
+            InferenceError: the library cannot open the file.
+        """
+        self.open(model, device=device, options=options, shapes=shapes).close()
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """Write the contract's tiny graph, which its tests open; see :mod:`.example`.

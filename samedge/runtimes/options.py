@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from samedge.errors import BackendUnavailableError, OptionError, UnknownNameError
-from samedge.runtimes.base import Backend, Probe
+from samedge.runtimes.base import Backend, FoundDevice, Probe
 
 
 def checked_options(
@@ -67,12 +67,22 @@ def checked_device(backend: Backend, device: str | None) -> str:
     Raises:
         BackendUnavailableError: the library or the device is not here.
     """
-    probe = required_probe(backend)
+    if isinstance(device, FoundDevice):
+        return str(device)
+    return str(found_device(backend, required_probe(backend), device))
+
+
+def found_device(backend: Backend, probe: Probe, device: str | None) -> FoundDevice:
+    """The same with what a probe has found.
+
+    Raises:
+        BackendUnavailableError: the device is not here.
+    """
     if device is None:
-        return probe.devices[0]
-    for known in probe.devices:
-        if device.lower() == known.lower():
-            return known
+        return FoundDevice(probe.devices[0])
+    known = backend.spelled(device, probe)
+    if known is not None:
+        return FoundDevice(known)
     raise BackendUnavailableError(
         f"Backend {backend.name!r} has no device {device!r} here, only "
         f"{', '.join(probe.devices)}: choose one of them, or install its driver."

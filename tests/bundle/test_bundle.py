@@ -49,11 +49,12 @@ def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> Non
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    written = write_bundle(tmp_path / "new", notes=["hello"], prompt_buckets=[[1, 2]])
+    written = write_bundle(tmp_path / "new", notes=["hello"], buckets=[[1, 2]])
     opened = Bundle.open(tmp_path / "new")
     assert opened.manifest == written.manifest
     assert opened.manifest.notes == ["hello"]
-    assert opened.id == bundle_id(opened.manifest.artifacts)
+    assert opened.id == bundle_id(opened.manifest)
+    assert opened.manifest.prompt_buckets == ((1, 2),)
     assert opened.artifact("decoder").bytes == opened.artifact_path("decoder").stat().st_size
     assert sorted(path.name for path in opened.folder.iterdir()) == [
         "bundle.json",
@@ -65,10 +66,13 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 def test_manifest_names_every_field_of_the_contract(toy_bundle: Path) -> None:
     document = json.loads((toy_bundle / "bundle.json").read_text())
-    assert document["schema"] == "samedge.bundle/1"
-    assert {"id", "model", "target", "precision", "input_size", "preprocessing"} <= set(document)
-    artifact = document["artifacts"][0]
-    assert artifact["inputs"] == [{"name": "image", "dtype": "uint8", "shape": [1, 64, 64, 3]}]
+    assert document["schema"] == "samedge.bundle/2"
+    assert {"id", "model", "target", "precision", "input_size"} <= set(document)
+    assert {"graphs", "artifacts", "frame", "prompts", "thresholds"} <= set(document)
+    graph, artifact = document["graphs"][0], document["artifacts"][0]
+    assert set(graph) >= {"role", "artifact", "format", "inputs", "outputs", "shapes"}
+    assert graph["artifact"] == artifact["path"]
+    assert graph["inputs"] == [{"name": "image", "dtype": "uint8", "shape": [1, 64, 64, 3]}]
     assert len(artifact["sha256"]) == 64
 
 
@@ -85,7 +89,7 @@ def test_folder_artifact_is_hashed_as_a_whole(tmp_path: Path) -> None:
         package.mkdir(parents=True)
         (package / "weights.bin").write_bytes(b"weights")
         (package.parent / "Manifest.json").write_bytes(b"{}")
-        record = writer.artifact(
+        record = writer.graph(
             "encoder",
             "encoder.mlpackage",
             artifact_format="mlpackage",
@@ -93,13 +97,14 @@ def test_folder_artifact_is_hashed_as_a_whole(tmp_path: Path) -> None:
             inputs=[],
             outputs=[],
         )
-        writer.commit(blank_manifest(artifacts=[record]))
-    assert sorted(record.files) == [
+        writer.commit(blank_manifest(graphs=[record], artifacts=writer.artifacts))
+    bundle = Bundle.open(tmp_path / "mac")
+    artifact = bundle.artifact(record.role)
+    assert sorted(artifact.files) == [
         "encoder.mlpackage/Data/weights.bin",
         "encoder.mlpackage/Manifest.json",
     ]
-    assert record.bytes == 9
-    bundle = Bundle.open(tmp_path / "mac")
+    assert artifact.bytes == 9
     assert bundle.artifact_path("encoder").is_dir()
     (bundle.artifact_path("encoder") / "Data" / "weights.bin").write_bytes(b"WEIGHTS")
     with pytest.raises(BundleError, match=r"weights\.bin has SHA-256"):
@@ -110,7 +115,7 @@ def test_extra_files_belong_to_the_artifact(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "ir") as writer:
         (writer.folder / "encoder.xml").write_bytes(b"<net/>")
         (writer.folder / "encoder.bin").write_bytes(b"weights")
-        record = writer.artifact(
+        record = writer.graph(
             "encoder",
             "encoder.xml",
             artifact_format="openvino",
@@ -120,7 +125,7 @@ def test_extra_files_belong_to_the_artifact(tmp_path: Path) -> None:
             extra_files=["encoder.bin"],
         )
         with pytest.raises(BundleError, match=r"absent\.bin is missing"):
-            writer.artifact(
+            writer.graph(
                 "decoder",
                 "absent.bin",
                 artifact_format="openvino",
@@ -128,8 +133,8 @@ def test_extra_files_belong_to_the_artifact(tmp_path: Path) -> None:
                 inputs=[],
                 outputs=[],
             )
-        writer.commit(blank_manifest(artifacts=[record]))
-    assert set(record.files) == {"encoder.xml", "encoder.bin"}
+        bundle = writer.commit(blank_manifest(graphs=[record], artifacts=writer.artifacts))
+    assert set(bundle.artifact("encoder").files) == {"encoder.xml", "encoder.bin"}
     (tmp_path / "ir" / "encoder.bin").unlink()
     with pytest.raises(BundleError, match=r"encoder\.bin is missing"):
         Bundle.open(tmp_path / "ir")
@@ -156,8 +161,8 @@ def test_manifest_that_is_none(folder: Path, text: str) -> None:
 
 
 def test_newer_schema(folder: Path) -> None:
-    edit_manifest(folder, lambda m: m.update(schema="samedge.bundle/2", new_field=1))
-    with pytest.raises(IncompatibleArtifactError, match=r"samedge\.bundle/2.*pip install -U"):
+    edit_manifest(folder, lambda m: m.update(schema="samedge.bundle/3", new_field=1))
+    with pytest.raises(IncompatibleArtifactError, match=r"samedge\.bundle/3.*pip install -U"):
         Bundle.open(folder)
 
 
@@ -172,13 +177,15 @@ def test_foreign_schema(folder: Path) -> None:
     [
         (lambda m: m.pop("input_size"), "input_size"),
         (lambda m: m.update(input_size="64"), "input_size"),
-        (lambda m: m.update(input_size=100), "multiple of 16"),
-        (lambda m: m.update(id="0" * 12), "its artifacts make"),
-        (lambda m: m.update(prompt_buckets=[[0, 2]]), "prompt_buckets"),
-        (lambda m: m["preprocessing"].update(pad_value=[1]), "pad_value"),
-        (lambda m: m["preprocessing"].update(gamma=2.2), "gamma"),
+        (lambda m: m.update(input_size=128), "its frame 64"),
+        (lambda m: m["frame"].update(target_length=100), "input_size is 100.*multiple of 16"),
+        (lambda m: m.update(id="0" * 12), "its content makes"),
+        (lambda m: m["frame"].update(pad_value=[1]), "pad_value"),
+        (lambda m: m["frame"].update(pad_value=[0, 0, 256]), "from 0 to 255"),
         (lambda m: m["artifacts"][0].update(files={}), "without files"),
-        (lambda m: m["artifacts"].append(m["artifacts"][0]), "role twice"),
+        (lambda m: m["artifacts"].append(m["artifacts"][0]), "artifact twice"),
+        (lambda m: m["graphs"].append(m["graphs"][0]), "role twice"),
+        (lambda m: m["graphs"][0].update(artifact="other.onnx"), "none of its artifacts"),
         (lambda m: m["artifacts"][0].update(path="../encoder.onnx"), "leaves the folder"),
         (lambda m: m["artifacts"][0]["files"].update({"/etc/passwd": "0"}), "leaves the folder"),
         (lambda m: m["artifacts"][0]["files"].update({"a\\b": "0"}), "leaves the folder"),
@@ -512,10 +519,10 @@ def test_large_files_survive_the_archive(tmp_path: Path) -> None:
         (writer.folder / "weights").mkdir()
         (writer.folder / "weights" / "noise.bin").write_bytes(noise)
         (writer.folder / "README").write_text("not in the manifest, so not unpacked")
-        record = writer.artifact(
+        record = writer.graph(
             "encoder", "weights", artifact_format="onnx", precision="fp32", inputs=[], outputs=[]
         )
-        bundle = writer.commit(blank_manifest(artifacts=[record]))
+        bundle = writer.commit(blank_manifest(graphs=[record], artifacts=writer.artifacts))
     assert (bundle.artifact_path("encoder") / "noise.bin").read_bytes() == noise
     assert sorted(path.name for path in bundle.folder.iterdir()) == ["bundle.json", "weights"]
 

@@ -14,11 +14,12 @@ from samedge import runtimes
 from samedge.bundle import canary as canaries
 from samedge.bundle.canary import Canary, canary_images, check_canary, record_canary
 from samedge.errors import BundleError
+from samedge.pixels.frames import Frame
 from samedge.predict.predictor import Predictor
 
 pytest.importorskip("onnx")
 
-from tests.toys.bundle import SIDE, write_bundle
+from tests.toys.bundle import FRAME, SIDE, write_bundle
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -42,13 +43,24 @@ def decoder(feeds: Arrays) -> dict[str, np.ndarray]:
     return {"low_res_masks": np.tile(cone.astype(np.float32), (1, 4, 1, 1))}
 
 
+class Pair:
+    """Two functions asked by role."""
+
+    def __init__(self, one: Any = encoder, two: Any = decoder) -> None:
+        self.graphs = {"encoder": one, "decoder": two}
+
+    def run(self, role: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = self.graphs[role](feeds)
+        return found
+
+
 def check(canary: Canary, one: Any = encoder, two: Any = decoder) -> None:
-    check_canary(canary, one, two, input_size=SIDE, where="the abacus")
+    check_canary(canary, Pair(one, two), FRAME, where="the abacus")
 
 
 @pytest.fixture
 def canary() -> Canary:
-    return record_canary(encoder, decoder, input_size=SIDE)
+    return record_canary(Pair(), FRAME)
 
 
 def test_same_answers_pass(canary: Canary) -> None:
@@ -75,7 +87,7 @@ def test_file_is_small_at_full_size() -> None:
     def large_decoder(feeds: Arrays) -> dict[str, np.ndarray]:
         return {"low_res_masks": rng.normal(size=(1, 4, 256, 256)).astype(np.float32)}
 
-    data = record_canary(large_encoder, large_decoder, input_size=1024).to_bytes()
+    data = record_canary(Pair(large_encoder, large_decoder), Frame(target_length=1024)).to_bytes()
     assert len(data) < 2_000_000
 
 
@@ -97,14 +109,14 @@ def test_constant_embedding_is_found(canary: Canary) -> None:
     with pytest.raises(BundleError, match="abacus the encoder gives the same embedding"):
         check(canary, constant)
     with pytest.raises(BundleError, match="reference the encoder gives the same embedding"):
-        record_canary(constant, decoder, input_size=SIDE)
+        record_canary(Pair(constant), FRAME)
 
 
 def test_nearly_constant_embedding_is_found(canary: Canary) -> None:
     def dull(feeds: Arrays) -> dict[str, np.ndarray]:
         return {"image_embeddings": canary_mean + 0.01 * encoder(feeds)["image_embeddings"]}
 
-    canary_mean = canary.embeddings.mean(axis=0, keepdims=True)
+    canary_mean = canary.answers["encoder"]["image_embeddings"].mean(axis=0, keepdims=True)
     with pytest.raises(BundleError, match="nearly the same embedding"):
         check(canary, dull)
 
@@ -139,9 +151,38 @@ def test_wrong_masks_are_found(canary: Canary) -> None:
 
 
 def test_other_shapes_are_found(canary: Canary) -> None:
-    fewer = dataclasses.replace(canary, embeddings=canary.embeddings[:, :100])
+    answers = {
+        "encoder": {"image_embeddings": canary.answers["encoder"]["image_embeddings"][:, :100]},
+        "decoder": canary.answers["decoder"],
+    }
+    fewer = dataclasses.replace(canary, answers=answers)
     with pytest.raises(BundleError, match=r"\(100, 4, 4\)|shape"):
         check(fewer)
+
+
+def test_every_tensor_of_the_encoder_is_compared() -> None:
+    def two_maps(feeds: Arrays) -> dict[str, np.ndarray]:
+        coarse = blocks(feeds["image"])
+        return {"image_embeddings": coarse, "fine": np.repeat(coarse, 2, axis=-1)}
+
+    def other_map(feeds: Arrays) -> dict[str, np.ndarray]:
+        return {**two_maps(feeds), "fine": two_maps(feeds)["fine"][..., ::-1]}
+
+    canary = Canary.from_bytes(record_canary(Pair(two_maps), FRAME).to_bytes())
+    check(canary, two_maps)
+    with pytest.raises(BundleError, match="fine of canary picture 0"):
+        check(canary, other_map)
+    with pytest.raises(BundleError, match="expects fine of the encoder"):
+        check(canary)
+
+
+def test_pictures_are_padded_as_the_frame_says() -> None:
+    """A canary that was recorded with another padding than the bundle's is found out."""
+    black = Frame(target_length=SIDE, pad_value=(0, 0, 0))
+    canary = record_canary(Pair(), black)
+    check_canary(canary, Pair(), black, where="here")
+    with pytest.raises(BundleError, match="image_embeddings of canary picture"):
+        check(canary)
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive"])

@@ -12,9 +12,9 @@ from PIL import Image
 from samedge.benchmark import bench as library
 from samedge.benchmark.bench import Effort
 from samedge.bundle.bundle import Bundle, embedded_path
-from samedge.evaluation.subjects import runs_on
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
-from samedge.predict.everything import MODEL_THRESHOLDS, EverythingConfig
+from samedge.predict.everything import EverythingConfig
+from samedge.predict.subjects import runs_on
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
 
 
@@ -203,12 +203,11 @@ class TestEverything:
     def test_help_names_the_thresholds_of_the_embedded_model(self) -> None:
         """Help is printed without importing them."""
         lines = " ".join(invoke("everything", "--help").stdout.split())
-        for field, value in MODEL_THRESHOLDS[
-            Bundle.open(embedded_path()).manifest.model.name
-        ].items():
-            assert (
-                f"SAM's {getattr(EverythingConfig(), field)}; the embedded model's {value}" in lines
-            )
+        manifest = Bundle.open(embedded_path()).manifest
+        sams, own = EverythingConfig(), EverythingConfig.for_bundle(manifest)
+        for field in ("pred_iou_threshold", "stability_threshold"):
+            text = f"SAM's {getattr(sams, field)}; the embedded model's {getattr(own, field)}"
+            assert text in lines
 
     def test_prints_one_document(self, toy_bundle: Path, photo: Path) -> None:
         result = invoke("everything", photo, "--bundle", toy_bundle, *self.EASY, "--json")

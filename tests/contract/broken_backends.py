@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from samedge import runtimes
 from samedge.errors import BackendUnavailableError, InferenceError
-from samedge.runtimes.base import Array, Backend, Probe, Session, TensorSpec
+from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.options import checked_device, checked_options
 
 _IMAGE = TensorSpec("image", "uint8", (1, 2, 2, 3))
@@ -54,6 +54,8 @@ class SoundBackend(Backend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> Session:
         checked_options(self.name, options, {"threads": 0})
         chosen = checked_device(self, device)
@@ -76,6 +78,8 @@ class _Lazy(SoundBackend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> Session:
         return super().open(model)
 
@@ -109,6 +113,8 @@ class AbsentWithoutCommand(SoundBackend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> Session:
         raise BackendUnavailableError("It is not here.")
 
@@ -167,6 +173,8 @@ class NoThreads(SoundBackend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> Session:
         checked_options(self.name, options, {})
         return super().open(model, device=device)
@@ -187,6 +195,8 @@ class OpensAnything(SoundBackend):
         *,
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
+        shapes: Sequence[Shapes] = (),
+        keep: Sequence[str] = (),
     ) -> Session:
         checked_options(self.name, options, {"threads": 0})
         return self.session(checked_device(self, device))

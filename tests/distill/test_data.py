@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from samedge.distill.augment import PAD_COLOUR, PLAIN, AugmentConfig, choose_window
+from samedge.distill.augment import PLAIN, AugmentConfig, choose_window
 from samedge.distill.coco import CocoFolder
 from samedge.distill.composites import Composites
 from samedge.distill.data import Mixture, Part, Sample
 from samedge.distill.mosaic import mosaic
 from samedge.distill.scenes import ImageFolder, Scene, read_rgb
 from samedge.errors import DatasetError
+from samedge.pixels.frames import PAD_VALUE, Frame
 
 MakeCoco = Callable[..., Path]
 GEOMETRY = AugmentConfig(
@@ -53,9 +54,19 @@ def test_shapes_types_and_padding(make_coco: MakeCoco) -> None:
         assert max(height, width) == 64
         outside = torch.ones(64, 64, dtype=torch.bool)
         outside[:height, :width] = False
-        assert (sample["image"][outside] == torch.tensor(PAD_COLOUR, dtype=torch.uint8)).all()
+        assert (sample["image"][outside] == torch.tensor(PAD_VALUE, dtype=torch.uint8)).all()
         assert not sample["masks"][:, outside].any()
         assert (sample["masks"].flatten(1).any(1) == sample["valid"]).all()
+
+
+def test_a_whole_photo_has_the_size_that_it_has_in_deployment() -> None:
+    rng = np.random.default_rng(0)
+    frame = Frame(target_length=64)
+    for size in ((480, 640), (333, 500), (50, 3), (64, 64), (1, 900)):
+        nothing = np.zeros((0, 4))
+        scene = Scene(size, nothing, lambda scale: np.zeros(0), lambda index: np.zeros(0))
+        window = choose_window(scene, rng, image_size=64, config=PLAIN)
+        assert window.output == frame.input_size(size)
 
 
 @pytest.mark.parametrize("mosaic_share", [0.0, 1.0])

@@ -33,7 +33,7 @@ from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND
 from samedge.runtimes.mil.package import read_package
 from samedge.runtimes.mil.program import Function
-from samedge.types import Precision
+from samedge.types import Precision, Role
 from tests.models.conftest import fill
 
 pytest.importorskip("coremltools")
@@ -42,7 +42,7 @@ pytest.importorskip("coremltools")
 class Toy(Graph):
     """A few operations whose attributes converters get wrong."""
 
-    role = "encoder"
+    role = Role.ENCODER
     output_names = ("image_embeddings",)
 
     def __init__(self, approximate: str = "none") -> None:
@@ -80,9 +80,9 @@ def test_bundle_passes_parity_in_fp16(bundle: ExportResult) -> None:
     assert parity.mask_iou_mean > 0.995
     manifest = bundle.bundle.manifest
     assert (manifest.backend, manifest.precision) == ("coreml", "fp16")
-    assert manifest.prompt_buckets == [[1, 11]]
+    assert manifest.prompt_buckets == ((1, 11),)
     assert "coremltools" in manifest.versions
-    assert {artifact.format for artifact in manifest.artifacts} == {"coreml"}
+    assert {graph.format for graph in manifest.graphs} == {"coreml"}
 
 
 def test_mil_runs_the_bundle_and_coreml_says_why_it_cannot(bundle: ExportResult) -> None:

@@ -17,7 +17,7 @@ from samedge.export.coreml.options import read_layout
 from samedge.export.pipeline import export
 from samedge.inspection.ane import lint_package
 from samedge.models.painted import PaintedSam
-from samedge.predict.opening import open_graph
+from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND
 from samedge.runtimes.mil.package import read_package
@@ -38,7 +38,7 @@ def test_bundle_of_one_package_with_points_apart(painted: PaintedSam, tmp_path: 
     assert result.parity is not None
     assert result.parity.passed
     manifest = result.bundle.manifest
-    assert {a.role: (a.path, a.options, a.device) for a in manifest.artifacts} == {
+    assert {g.role: (g.artifact, g.options, g.device) for g in manifest.graphs} == {
         "encoder": ("model.mlpackage", {"function": "encoder"}, None),
         "prompts": ("model.mlpackage", {"function": "prompts"}, "cpu"),
         "decoder": ("model.mlpackage", {"function": "decoder"}, None),
@@ -47,8 +47,11 @@ def test_bundle_of_one_package_with_points_apart(painted: PaintedSam, tmp_path: 
     assert set(package.functions) == {"encoder", "prompts", "decoder"}
     assert package.specification_version == 9
     assert package.metadata["licence"] == "unknown"
-    with open_graph(result.bundle, "decoder", BACKEND) as session:
-        names = {spec.name for spec in session.inputs}
+    (file,) = manifest.artifacts
+    assert result.bundle.size_bytes == file.bytes
+    assert manifest.prompt_buckets == ((1, 11),)
+    with Graphs(result.bundle, BACKEND) as graphs:
+        names = {spec.name for spec in graphs.session("decoder").inputs}
         assert {"point_coords", "point_labels", "image_embeddings"} <= names
         assert "click_across" not in names
     photo = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)

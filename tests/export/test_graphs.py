@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, MetaDecoderGraph, folded
+from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, folded
+from samedge.export.meta_dialect import MetaDecoderGraph
 from samedge.models._tinyvit import ENCODER, TinyViTConfig
 from samedge.models.painted import PaintedSam
 from samedge.models.promptable import PromptableModel

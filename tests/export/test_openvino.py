@@ -76,5 +76,5 @@ def test_the_file_says_what_it_is(exported: Callable[[str], ExportResult]) -> No
 
 
 def test_metas_dialect_stays_onnx(exported: Callable[[str], ExportResult]) -> None:
-    record = exported("intel").bundle.artifact("meta_decoder")
-    assert (record.format, record.path) == ("onnx", "meta_decoder.onnx")
+    graph = exported("intel").bundle.graph("meta_decoder")
+    assert (graph.format, graph.artifact) == ("onnx", "meta_decoder.onnx")

@@ -74,7 +74,7 @@ def test_int8_is_written_where_the_plan_says(
     result = export(painted, target, precision="int8", output=tmp_path / "int8")
     manifest = result.bundle.manifest
     rest = "bf16" if target == "intel" else "fp32"
-    assert {a.role: a.precision for a in manifest.artifacts} == {"encoder": "int8", "decoder": rest}
+    assert {g.role: g.precision for g in manifest.graphs} == {"encoder": "int8", "decoder": rest}
     assert manifest.precision == "int8"
     assert [(row["module"], row["precision"]) for row in manifest.plan] == [
         ("", "int8"),
@@ -102,7 +102,7 @@ def test_a_plan_of_ones_own_is_followed(
         ]
     )
     result = export(painted, "cpu", precision="int8", plan=plan, output=tmp_path / "int8")
-    precisions = {a.role: a.precision for a in result.bundle.manifest.artifacts}
+    precisions = {g.role: g.precision for g in result.bundle.manifest.graphs}
     assert precisions == {"encoder": "fp32", "decoder": "int8"}
     assert result.bundle.manifest.plan[-1]["reason"] == "by hand"
 

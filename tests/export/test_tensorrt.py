@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 import pytest
 from click.testing import CliRunner
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import with_id
 from samedge.cli._build import COMMAND
 from samedge.errors import BackendUnavailableError, ExportError
 from samedge.export import base, pipeline, proof
@@ -32,7 +35,6 @@ from samedge.proof.accuracy import Accuracy, AccuracyRow
 from samedge.proof.photos import PHOTOS, CalibrationSet
 from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob
-from samedge.runtimes.tensorrt.engines import buckets_from
 from samedge.targets import TARGETS, target
 from samedge.types import Precision
 
@@ -136,18 +138,35 @@ def rtx() -> str:
     return "tensorrt-rtx"
 
 
+def shapes_of(path: Path) -> list[dict[str, tuple[int, ...]]]:
+    """The shapes of a graph's dynamic inputs for every bucket."""
+    inputs = {
+        tensor.name: [
+            axis.dim_param or axis.dim_value for axis in tensor.type.tensor_type.shape.dim
+        ]
+        for tensor in onnx.load(path).graph.input
+    }
+    dynamic = {name: axes for name, axes in inputs.items() if any(isinstance(a, str) for a in axes)}
+    sizes = [{"batch": b, "points": n} for b, n in BUCKETS]
+    return [
+        {name: tuple(size.get(a, a) for a in axes) for name, axes in dynamic.items()}
+        for size in sizes
+        if dynamic
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "role"), GRAPHS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_rtx_takes_every_node_and_compiles(
     rtx: str, written: Written, tmp_path: Path, kind: str, precision: Precision, role: str
 ) -> None:
-    profiles = [{"batch": (b, b, b), "points": (n, n, n)} for b, n in BUCKETS]
+    wanted = shapes_of(written(kind, precision) / f"{role}.onnx")
     job = BuildJob(
         flavour=rtx,
         onnx=str(written(kind, precision) / f"{role}.onnx"),
         engine=str(tmp_path / "engine"),
-        profiles=profiles,
+        profiles=wanted,
         capabilities=["8.6", "8.9"],
     )
     report = build(job)
@@ -169,11 +188,12 @@ def test_the_bundle_passes_with_the_reference_and_says_how_to_open_it(
     assert bundle.parity is not None
     assert bundle.parity.passed
     assert (manifest.backend, manifest.device) == ("tensorrt", "cuda:0")
-    assert buckets_from(manifest.options["buckets"]) == BUCKETS
-    assert [tuple(shape) for shape in manifest.prompt_buckets] == list(BUCKETS)
+    assert manifest.options == {}
+    assert manifest.prompt_buckets == BUCKETS
     assert any("not yet run on a Jetson" in note for note in manifest.notes)
-    assert {record.format for record in manifest.artifacts} == {"onnx"}
-    decoder = bundle.bundle.artifact("decoder")
+    assert {graph.format for graph in manifest.graphs} == {"onnx"}
+    decoder = bundle.bundle.graph("decoder")
+    assert decoder.shapes[1]["point_labels"] == [1, 12]
     assert next(spec for spec in decoder.inputs if spec.name == "point_coords").shape == [
         "batch",
         "points",
@@ -227,13 +247,11 @@ def test_build_on_the_command_line(rtx: str, bundle: ExportResult) -> None:
 
 
 def test_a_bundle_of_another_format_is_not_built(tmp_path: Path, toy_bundle: Path) -> None:
-    copy = tmp_path / "toy"
-    copy.mkdir()
-    for file in toy_bundle.iterdir():
-        text = file.read_bytes()
-        if file.name == "bundle.json":
-            text = text.replace(b'"format": "onnx"', b'"format": "mlpackage"')
-        (copy / file.name).write_bytes(text)
+    copy = shutil.copytree(toy_bundle, tmp_path / "toy")
+    manifest = Bundle.open(copy).manifest
+    graphs = [msgspec.structs.replace(g, format="mlpackage") for g in manifest.graphs]
+    other = with_id(msgspec.structs.replace(manifest, graphs=graphs))
+    (copy / "bundle.json").write_bytes(msgspec.json.encode(other))
     result = CliRunner().invoke(COMMAND, [str(copy)])
     assert result.exit_code == 1
     assert "TensorRT reads ONNX" in result.output
@@ -254,10 +272,6 @@ def test_cuda_takes_the_same_files_without_buckets(
     request_for: Callable[..., ExportRequest],
 ) -> None:
     assert target("cuda").format == target("jetson").format
-    assert EXPORTER.options(request_for("cuda", buckets=BUCKETS)) == {}
-    assert EXPORTER.options(request_for("jetson", buckets=BUCKETS)) == {
-        "buckets": [list(bucket) for bucket in BUCKETS]
-    }
 
 
 @pytest.mark.slow

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from samedge.bundle.bundle import embedded_path
+from samedge.bundle.manifest import Thresholds, usual_thresholds
 from samedge.errors import ImageError, OptionError
 from samedge.pixels import metrics
 from samedge.pixels.boxes import crop_boxes, nms, point_grid
-from samedge.pixels.frames import input_coords_from_original, input_size_from_original
+from samedge.pixels.frames import Frame
 from samedge.pixels.images import load_image
+from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything import (
     AutomaticMask,
     EverythingConfig,
@@ -22,7 +24,7 @@ from samedge.predict.everything import (
 )
 from samedge.predict.predictor import load_default
 from samedge.proof.photos import PHOTOS
-from samedge.types import Array, ImageEmbedding, Prompt
+from samedge.types import Array, Prompt
 
 SIDE = 256
 DISCS = np.array([(60, 50, 22), (150, 60, 30), (70, 140, 35), (190, 150, 18), (150, 60, 12)], float)
@@ -63,20 +65,19 @@ class FakePredictor:
 
     calls: list[int] = dataclasses.field(default_factory=list)
     manifest: Any = dataclasses.field(
-        default_factory=lambda: types.SimpleNamespace(input_size=SIDE)
+        default_factory=lambda: types.SimpleNamespace(thresholds=Thresholds())
     )
 
     def encode(self, image: Array) -> ImageEmbedding:
-        size = image.shape[0], image.shape[1]
-        return ImageEmbedding(image, size, input_size_from_original(size, SIDE), "fake")
+        view = Frame(target_length=SIDE).view_of(image)
+        return ImageEmbedding({"image_embeddings": image}, view, "fake")
 
     def decode_logits(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
     ) -> tuple[Array, Array]:
         self.calls.append(len(prompts))
         points = np.array([prompt.points[0] for prompt in prompts])
-        coords = input_coords_from_original(points, embedding.original_size, embedding.input_size)
-        logits, iou = _logits(coords)
+        logits, iou = _logits(embedding.view.input_coords(points))
         return np.pad(logits, [(0, 0), (1, 0), (0, 0), (0, 0)]), np.pad(iou, [(0, 0), (1, 0)])
 
 
@@ -214,16 +215,18 @@ class TestParts:
         assert nms(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
 
 
-def test_thresholds_suit_the_model() -> None:
-    nano = EverythingConfig.for_model("samedge-nano", stability_threshold=0.8, crop_layers=None)
+def test_thresholds_are_the_bundles() -> None:
+    manifest: Any = types.SimpleNamespace(thresholds=usual_thresholds("samedge-nano"))
+    nano = EverythingConfig.for_bundle(manifest, stability_threshold=0.8, crop_layers=None)
     assert (nano.pred_iou_threshold, nano.stability_threshold, nano.crop_layers) == (0.6, 0.8, 0)
-    assert EverythingConfig.for_model("mobile-sam") == EverythingConfig()
+    manifest.thresholds = usual_thresholds("mobile-sam")
+    assert EverythingConfig.for_bundle(manifest) == EverythingConfig()
 
 
 @pytest.mark.skipif(not embedded_path().exists(), reason="the model is not embedded here")
 def test_the_embedded_model_finds_something_by_default() -> None:
     photo = load_image(PHOTOS / "coffee.jpg")
     with load_default() as predictor:
-        own = EverythingConfig.for_model(predictor.manifest.model.name, points_per_side=6)
+        own = EverythingConfig.for_bundle(predictor.manifest, points_per_side=6)
         assert segment_everything(predictor, photo, config=own)
         assert not segment_everything(predictor, photo, config=EverythingConfig(points_per_side=6))

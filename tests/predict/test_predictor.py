@@ -24,7 +24,7 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.pixels.prompts import token_count
-from samedge.predict.opening import best_backend
+from samedge.predict.graphs import best_backend
 from samedge.predict.predictor import Predictor, load_default
 from samedge.runtimes.base import Probe
 from samedge.types import Prompt
@@ -168,10 +168,10 @@ def test_batching_changes_nothing(predictor: Predictor, image: np.ndarray) -> No
 def test_large_batches_are_cut(
     predictor: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samedge.predict.predictor.MAX_BATCH", 8)
+    monkeypatch.setattr("samedge.predict.decoding.MAX_BATCH", 8)
     embedding = predictor.encode(image)
     sizes: list[int] = []
-    session = predictor._session("decoder")
+    session = predictor.graphs.session("decoder")
     run = session.run
 
     def counted(feeds: Any) -> Any:
@@ -213,7 +213,7 @@ def test_fixed_shapes_change_nothing(
 ) -> None:
     longest = max(n for _, n in buckets)
     fixed = decoder_model(batch=buckets[0][0], length=longest) if len(buckets) == 1 else None
-    write_bundle(tmp_path / "fixed", decoder=fixed, prompt_buckets=buckets)
+    write_bundle(tmp_path / "fixed", decoder=fixed, buckets=buckets)
     prompts = [prompt for prompt in mixed_prompts() if token_count(prompt) <= longest]
     assert len(prompts) > 2
     with (
@@ -222,7 +222,7 @@ def test_fixed_shapes_change_nothing(
     ):
         embedding = bucketed.encode(image)
         shapes: set[tuple[int, ...]] = set()
-        session = bucketed._session("decoder")
+        session = bucketed.graphs.session("decoder")
         original = session.run
 
         def watched(feeds: Any) -> Any:
@@ -238,7 +238,7 @@ def test_fixed_shapes_change_nothing(
 
 
 def test_prompt_longer_than_every_bucket(tmp_path: Path, image: np.ndarray) -> None:
-    write_bundle(tmp_path / "fixed", prompt_buckets=[[1, 2], [4, 3]])
+    write_bundle(tmp_path / "fixed", buckets=[[1, 2], [4, 3]])
     with Predictor.from_bundle(tmp_path / "fixed") as predictor:
         embedding = predictor.encode(image)
         with pytest.raises(PromptError, match=r"needs 4 points.*at most 3"):
@@ -398,16 +398,16 @@ def test_openvino_compiles_the_decoder_for_a_click(
 def test_graphs_are_opened_when_they_are_needed(toy_bundle: Path, image: np.ndarray) -> None:
     Predictor.from_bundle(toy_bundle).close()  # the canary has run
     with Predictor.from_bundle(toy_bundle) as predictor:
-        assert not predictor._sessions
+        assert not predictor.graphs.opened
         before = predictor.timing_ms["load"]
         embedding = predictor.encode(image)
-        assert list(predictor._sessions) == ["encoder"]
+        assert list(predictor.graphs.opened) == ["encoder"]
         assert predictor.timing_ms["load"] > before
     with Predictor.from_bundle(toy_bundle) as predictor:
         predictor.decode(embedding, Prompt(points=[[1, 1]]))
-        assert list(predictor._sessions) == ["decoder"]
+        assert list(predictor.graphs.opened) == ["decoder"]
         predictor.load()
-        assert set(predictor._sessions) == {"decoder", "encoder"}
+        assert set(predictor.graphs.opened) == {"decoder", "encoder"}
 
 
 def test_backend_that_cannot_open_the_format(toy_bundle: Path) -> None:
@@ -444,7 +444,7 @@ def test_threads_are_positive(toy_bundle: Path, threads: int) -> None:
 
 
 def test_best_backend_is_the_bundles_own(toy_bundle: Path, predictor: Predictor) -> None:
-    assert best_backend(predictor.bundle) == "onnxruntime"
+    assert best_backend(predictor.bundle)[0].name == "onnxruntime"
 
 
 def test_best_backend_is_one_that_is_here(
@@ -454,7 +454,7 @@ def test_best_backend_is_one_that_is_here(
         pytest.skip("needs a second backend")
     absent = Probe(available=False, detail="It is not installed.", fix="pip install it")
     monkeypatch.setattr(type(runtimes.get("onnxruntime")), "probe", lambda self: absent)
-    assert best_backend(predictor.bundle) == "openvino"
+    assert best_backend(predictor.bundle)[0].name == "openvino"
     monkeypatch.setattr(type(runtimes.get("openvino")), "probe", lambda self: absent)
     with pytest.raises(BackendUnavailableError, match=r"Fix: pip install it$"):
         best_backend(predictor.bundle)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from samedge.errors import CalibrationError, GateError
+from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.proof import accuracy
 from samedge.proof.accuracy import Accuracy, AccuracyRow, Reference, allowed_drop, compare
 from samedge.proof.photos import CalibrationSet, load_calibration
-from samedge.types import ImageEmbedding, Masks, Prompt
+from samedge.types import Masks, Prompt
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,7 @@ def test_a_bundle_loses_nothing_against_itself(toy_bundle: Path, data: Calibrati
 class Shifted(Predictor):
     """A quantized bundle whose masks moved by some pixels."""
 
-    def decode_batch(
+    def decode_batch(  # type: ignore[override]
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask: bool = False
     ) -> list[Masks]:
         answers = super().decode_batch(embedding, prompts, multimask=multimask)

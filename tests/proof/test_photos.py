@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from samedge.errors import CalibrationError
-from samedge.pixels.frames import encoder_input_from_image
+from samedge.pixels.frames import Frame
 from samedge.proof.photos import (
     FEW_IMAGES,
     PHOTOS,
     generated_prompts,
     load_calibration,
 )
-from samedge.types import Array
+from samedge.types import Array, Role
 
 
 def picture(seed: int, *, side: int = 64) -> Array:
@@ -103,28 +103,43 @@ def test_missing_places_and_wrong_files_are_named(tmp_path: Path) -> None:
 
 def test_encoder_feeds_are_what_the_runtime_feeds(tmp_path: Path) -> None:
     data = load_calibration(folder_of(tmp_path / "photos", range(FEW_IMAGES)))
-    feeds = list(data.encoder_feeds(96))
+    frame = Frame(target_length=96, pad_value=(1, 2, 3))
+    feeds = list(data.encoder_feeds(frame))
     assert len(feeds) == FEW_IMAGES
     for feed, path in zip(feeds, data.images, strict=True):
-        expected = encoder_input_from_image(np.asarray(Image.open(path)), 96)
+        picture = np.asarray(Image.open(path))
+        expected = frame.view_of(picture).encoder_input(picture)
         np.testing.assert_array_equal(feed["image"], expected)
+
+
+class Encoder:
+    """Gives two maps."""
+
+    def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        assert role == Role.ENCODER
+        assert feeds["image"].shape == (1, 64, 64, 3)
+        return {
+            "image_embeddings": np.zeros((1, 8, 4, 4), np.float32),
+            "fine": np.zeros((1, 2, 8, 8), np.float32),
+        }
 
 
 def test_decoder_feeds_hold_every_kind_of_prompt(tmp_path: Path) -> None:
     data = load_calibration(folder_of(tmp_path / "photos", range(FEW_IMAGES)))
-    embedding = np.zeros((1, 8, 4, 4), np.float32)
-    feeds = list(data.decoder_feeds(64, lambda _: embedding))
+    frame = Frame(target_length=64)
+    feeds = list(data.decoder_feeds(frame, Encoder()))
+    assert all({"image_embeddings", "fine"} <= feed.keys() for feed in feeds)
     labels = {tuple(sorted(set(feed["point_labels"].ravel().tolist()))) for feed in feeds}
     assert labels == {(2.0, 3.0), (-1.0, 1.0), (-1.0, 0.0, 1.0), (1.0, 2.0, 3.0)}
     assert {float(feed["has_mask_input"][0]) for feed in feeds} == {0.0, 1.0}
-    fixed = next(iter(data.decoder_feeds(64, lambda _: embedding, bucket=(4, 6))))
+    fixed = next(iter(data.decoder_feeds(frame, Encoder(), bucket=(4, 6))))
     assert fixed["point_coords"].shape == (4, 6, 2)
 
 
 @pytest.mark.parametrize("size", [(20, 30), (480, 640), (3000, 200)])
 def test_prompts_lie_inside_of_the_image(size: tuple[int, int]) -> None:
     for seed in range(50):
-        for prompt in generated_prompts(size, 64, seed=seed):
+        for prompt in generated_prompts(size, 16, seed=seed):
             points = np.asarray(prompt.points).reshape(-1, 2)
             corners = np.zeros(0) if prompt.box is None else np.asarray(prompt.box)
             places = np.concatenate([points, corners.reshape(-1, 2)])

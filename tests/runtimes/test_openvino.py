@@ -157,7 +157,7 @@ class TestUsualShapes:
     def test_each_is_compiled_once_and_one_graph_serves_the_rest(
         self, graph: Path, compiled_shapes: list[Any], *, cache: bool
     ) -> None:
-        with BACKEND.open(graph, options={"usual_shapes": self.USUAL, "cache": cache}) as session:
+        with BACKEND.open(graph, options={"cache": cache}, shapes=self.USUAL) as session:
             assert compiled_shapes == [1]
             for batch in (1, 2, 4, 3, 1, 4, 2):
                 self.check(session, batch)
@@ -168,31 +168,30 @@ class TestUsualShapes:
     def test_the_session_still_takes_every_shape(self, graph: Path) -> None:
         with (
             BACKEND.open(graph) as plain,
-            BACKEND.open(graph, options={"usual_shapes": self.USUAL}) as session,
+            BACKEND.open(graph, shapes=self.USUAL) as session,
         ):
             assert session.inputs == plain.inputs
             assert session.outputs == plain.outputs
 
     def test_a_second_start_finds_them(self, graph: Path) -> None:
-        options = {"usual_shapes": self.USUAL}
-        with BACKEND.open(graph, options=options) as session:
+        with BACKEND.open(graph, shapes=self.USUAL) as session:
             self.check(session, 4)
         files = {p: p.stat().st_mtime_ns for p in cache_folder("openvino").rglob("*.*")}
         assert len([p for p in files if p.suffix == ".blob"]) == len(self.USUAL)
-        with BACKEND.open(graph, options=options) as session:
+        with BACKEND.open(graph, shapes=self.USUAL) as session:
             self.check(session, 4)
         assert {p: p.stat().st_mtime_ns for p in cache_folder("openvino").rglob("*.*")} == files
 
     def test_other_inputs_leave_the_graph_dynamic(
         self, graph: Path, compiled_shapes: list[Any]
     ) -> None:
-        with BACKEND.open(graph, options={"usual_shapes": ({"x": (1, 3)},)}) as session:
+        with BACKEND.open(graph, shapes=({"x": (1, 3)},)) as session:
             self.check(session, 1)
         assert compiled_shapes == [None]
 
 
 def test_no_openvino_file(tmp_path: Path) -> None:
     (tmp_path / "graph.xml").write_text("<net/>")
-    for options in ({}, {"usual_shapes": TestUsualShapes.USUAL}):
+    for shapes in ((), TestUsualShapes.USUAL):
         with pytest.raises(InferenceError, match="cannot open"):
-            BACKEND.open(tmp_path / "graph.xml", options=options)
+            BACKEND.open(tmp_path / "graph.xml", shapes=shapes)

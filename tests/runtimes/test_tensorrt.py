@@ -199,7 +199,7 @@ def test_the_embedding_stays_on_the_gpu(
     image = feeds()["image"]
     points = np.ones((1, 3), np.float32)
     with (
-        BACKEND.open(write(tmp_path, toys.ENCODER)) as encoder,
+        BACKEND.open(write(tmp_path, toys.ENCODER), keep=["image_embeddings"]) as encoder,
         BACKEND.open(write(tmp_path, toys.DECODER)) as decoder,
     ):
         embedding = encoder.run({"image": image})["image_embeddings"]
@@ -224,7 +224,7 @@ def test_the_embedding_stays_on_the_gpu(
 def test_an_embedding_outlives_its_session(
     tmp_path: Path, trt: toys.TensorRt, cuda: toys.CudaRuntime, jobs: list[BuildJob]
 ) -> None:
-    with BACKEND.open(write(tmp_path, toys.ENCODER)) as encoder:
+    with BACKEND.open(write(tmp_path, toys.ENCODER), keep=["image_embeddings"]) as encoder:
         embedding = encoder.run({"image": feeds()["image"]})["image_embeddings"]
     points = np.zeros((1, 3), np.float32)
     with BACKEND.open(write(tmp_path, toys.DECODER)) as decoder:
@@ -355,21 +355,20 @@ def test_an_engine_is_built_once(toy: Path, jobs: list[BuildJob]) -> None:
     assert len(list(toy.parent.glob("toy.*.engine"))) == 1
 
 
-@pytest.mark.parametrize("change", ["graph", "version", "buckets", "tf32"])
+@pytest.mark.parametrize("change", ["graph", "version", "shapes", "tf32"])
 def test_an_engine_of_something_else_is_not_opened(
     toy: Path, trt: toys.TensorRt, jobs: list[BuildJob], change: str
 ) -> None:
     BACKEND.open(toy).close()
     options: dict[str, Any] = {}
+    shapes = [{"points": (4, 3)}] if change == "shapes" else []
     if change == "graph":
         toy.write_text(toy.read_text() + " ")
     elif change == "version":
         trt.__version__ = "10.4.0"
-    elif change == "buckets":
-        options = {"buckets": [[1, 4]]}
-    else:
+    elif change == "tf32":
         options = {"tf32": True}
-    BACKEND.open(toy, options=options).close()
+    BACKEND.open(toy, options=options, shapes=shapes).close()
     assert len(jobs) == 2
 
 
@@ -489,16 +488,21 @@ def test_available_memory_is_the_kernels_estimate(tmp_path: Path) -> None:
     assert cuda_module.available_memory(tmp_path / "absent") == 0
 
 
+def test_preparing_builds_the_engine_that_opening_finds(toy: Path, jobs: list[BuildJob]) -> None:
+    shapes = [{"points": (1, 3)}]
+    BACKEND.prepare(toy, shapes=shapes)
+    assert len(jobs) == 1
+    BACKEND.open(toy, options={"build": False}, shapes=shapes).close()
+    assert len(jobs) == 1
+
+
 def test_the_job_carries_profiles_workspace_and_timings(
     toy: Path, trt: toys.TensorRt, jobs: list[BuildJob]
 ) -> None:
-    options = {"buckets": [[1, 4], [16, 4]], "workspace_mb": 2000}
-    BACKEND.open(toy, options=options).close()
+    shapes = [{"points": (1, 3)}, {"points": (16, 3)}]
+    BACKEND.open(toy, options={"workspace_mb": 2000}, shapes=shapes).close()
     (job,) = jobs
-    assert job.profiles == [
-        {"batch": (1, 1, 1), "points": (4, 4, 4)},
-        {"batch": (16, 16, 16), "points": (4, 4, 4)},
-    ]
+    assert job.profiles == shapes
     assert job.workspace_bytes == 2_000_000_000
     assert not job.tf32
     if trt.__name__ == "tensorrt":
@@ -552,9 +556,7 @@ def test_absent_gpu(toy: Path) -> None:
     ("options", "error", "message"),
     [
         ({"flavour": "tensorflow"}, UnknownNameError, "'tensorrt'"),
-        ({"buckets": [[1, 2, 3]]}, OptionError, r"expected \[\[B, N\], ...\]"),
-        ({"buckets": [[0, 2]]}, OptionError, r"of positive numbers"),
-        ({"bucket": []}, UnknownNameError, "'buckets'"),
+        ({"buckets": []}, UnknownNameError, "Known: build"),
         ({"workspace_mb": -1}, OptionError, "workspace_mb is -1"),
     ],
 )

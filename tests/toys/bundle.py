@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from samedge._version import __version__
-from samedge.bundle.bundle import Bundle, Manifest, ModelRecord, Preprocessing, TensorRecord
+from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import record_canary
-from samedge.bundle.manifest import SCHEMA
+from samedge.bundle.manifest import SCHEMA, Manifest, ModelRecord, Shape, TensorRecord, Thresholds
 from samedge.bundle.writer import BundleWriter
+from samedge.pixels.frames import Frame
+from samedge.predict.graphs import Graphs
 from samedge.runtimes.base import Backend
+from samedge.types import PROMPT_KINDS
 
 SIDE = 64
+FRAME = Frame(target_length=SIDE)
 IOU_PREDICTIONS = (0.1, 0.5, 0.9, 0.3)
 RADII = (1.5, 2.0, 2.5, 3.0)  # low-res pixels
 
@@ -58,10 +62,7 @@ class _Graph:
         return name
 
     def model(self, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
-        graph = helper.make_graph(self.nodes, "toy", inputs, outputs, initializer=self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        onnx.checker.check_model(model, full_check=True)
-        return model
+        return _assembled(self.nodes, inputs, outputs, self.constants)
 
 
 def encoder_model(side: int = SIDE, *, constant: bool = False) -> onnx.ModelProto:
@@ -165,6 +166,56 @@ def decoder_model(side: int = SIDE, batch: Axis = "B", length: Axis = "N") -> on
     )
 
 
+MAPS = {"high_res_features_4": 4, "high_res_features_8": 8}
+"""Further tensors of an encoder, and the input pixels to one of their positions."""
+
+
+def encoder_with_maps(side: int = SIDE) -> onnx.ModelProto:
+    """The encoder that also gives the blurred picture itself, (1, 3, S/4, S/4) and (1, 3, S/8,
+    S/8), as models do whose decoders look at fine detail.
+    """
+    graph = encoder_model(side).graph
+    planes = next(node.output[0] for node in graph.node if node.op_type == "Transpose")
+    outputs = list(graph.output)
+    nodes = list(graph.node)
+    for name, stride in MAPS.items():
+        window = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        nodes.append(helper.make_node("AveragePool", [planes], [name], **window))
+        outputs.append(_value(name, (1, 3, side // stride, side // stride)))
+    return _assembled(nodes, list(graph.input), outputs, list(graph.initializer))
+
+
+def decoder_with_maps(side: int = SIDE) -> onnx.ModelProto:
+    """The decoder that adds the finer map's mean to its logits, and the coarser one's everywhere.
+
+    It is small enough to predict: logits plus the mean over colours at stride 4, plus the mean of
+    all of the map at stride 8.
+    """
+    graph = decoder_model(side).graph
+    nodes = [node for node in graph.node if "low_res_masks" not in node.output]
+    last = next(node for node in graph.node if "low_res_masks" in node.output)
+    fine, coarse = MAPS
+    nodes += [
+        helper.make_node(last.op_type, list(last.input), ["without_maps"]),
+        helper.make_node("ReduceMean", [fine], ["fine"], axes=[1], keepdims=1),
+        helper.make_node("ReduceMean", [coarse], ["coarse"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Add", ["fine", "coarse"], ["detail"]),
+        helper.make_node("Add", ["without_maps", "detail"], ["low_res_masks"]),
+    ]
+    inputs = [_value(n, (1, 3, side // stride, side // stride)) for n, stride in MAPS.items()]
+    inputs += list(graph.input)
+    return _assembled(nodes, inputs, list(graph.output), list(graph.initializer))
+
+
+def _assembled(
+    nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any]
+) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "toy", inputs, outputs, initializer=constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def records(model: onnx.ModelProto) -> tuple[list[TensorRecord], list[TensorRecord]]:
     kinds = {TensorProto.FLOAT: "float32", TensorProto.UINT8: "uint8"}
 
@@ -188,10 +239,24 @@ def blank_manifest(**changes: Any) -> Manifest:
         device="cpu",
         precision="fp32",
         input_size=SIDE,
-        preprocessing=Preprocessing(),
+        frame=FRAME,
+        prompts=list(PROMPT_KINDS),
+        thresholds=Thresholds(),
+        graphs=[],
         artifacts=[],
     )
     return msgspec.structs.replace(manifest, **changes)
+
+
+def shapes_of(bucket: Sequence[int], side: int = SIDE) -> Shape:
+    """The decoder's shapes for ``(B, N)``."""
+    batch, length = bucket
+    return {
+        "point_coords": [batch, length, 2],
+        "point_labels": [batch, length],
+        "mask_input": [batch, 1, side // 4, side // 4],
+        "has_mask_input": [batch],
+    }
 
 
 def write_bundle(
@@ -201,6 +266,7 @@ def write_bundle(
     decoder: onnx.ModelProto | None = None,
     reference: Backend | None = None,
     before_commit: Callable[[BundleWriter], None] | None = None,
+    buckets: Sequence[Sequence[int]] = (),
     **changes: Any,
 ) -> Bundle:
     """Write the toy bundle.
@@ -211,32 +277,32 @@ def write_bundle(
         decoder: another decoder graph.
         reference: backend that records the canary; without one there is no canary.
         before_commit: called with the writer just before the end.
+        buckets: ``(B, N)`` of the decoder's fixed shapes.
         changes: other values of the manifest's fields.
     """
-    graphs = {"encoder": encoder or encoder_model(), "decoder": decoder or decoder_model()}
+    models = {"encoder": encoder or encoder_model(), "decoder": decoder or decoder_model()}
     with BundleWriter(destination) as writer:
-        artifacts = []
-        for role, model in graphs.items():
+        graphs = []
+        for role, model in models.items():
             onnx.save(model, writer.folder / f"{role}.onnx")
             inputs, outputs = records(model)
-            artifacts.append(
-                writer.artifact(
+            graphs.append(
+                writer.graph(
                     role,
                     f"{role}.onnx",
                     artifact_format="onnx",
                     precision="fp32",
                     inputs=inputs,
                     outputs=outputs,
+                    shapes=[shapes_of(bucket) for bucket in buckets] if role == "decoder" else (),
                 )
             )
+        manifest = blank_manifest(graphs=graphs, artifacts=writer.artifacts, **changes)
         canary = None
         if reference is not None:
-            with (
-                reference.open(writer.folder / "encoder.onnx") as one,
-                reference.open(writer.folder / "decoder.onnx") as two,
-            ):
-                canary = record_canary(one.run, two.run, input_size=SIDE)
+            staged = Bundle(writer.folder, writer.folder, manifest)
+            with Graphs(staged, reference) as opened:
+                canary = record_canary(opened, opened.frame)
         if before_commit:
             before_commit(writer)
-        manifest = blank_manifest(artifacts=artifacts, **changes)
         return writer.commit(manifest, canary=canary)

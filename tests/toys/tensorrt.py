@@ -61,12 +61,13 @@ DECODER: Spec = {
 }
 
 
-def engine_of(path: str, profiles: list[dict[str, tuple[int, int, int]]]) -> Spec:
+def engine_of(path: str, profiles: list[dict[str, tuple[int, ...]]]) -> Spec:
     """An engine that computes an ONNX file, with the profiles that a build asks for.
 
     Args:
         path: of the file.
-        profiles: sizes by the names of axes; axes that no profile names go from 1 to 16.
+        profiles: shapes by the names of inputs; axes of inputs that no profile names go from 1 to
+            16.
     """
     import onnx
 
@@ -81,10 +82,12 @@ def engine_of(path: str, profiles: list[dict[str, tuple[int, int, int]]]) -> Spe
             sizes = [-1 if axis.dim_param else axis.dim_value for axis in kind.shape.dim]
             side[tensor.name], names[tensor.name] = [dtype, sizes], axes
 
-    def shapes(name: str, ranges: dict[str, tuple[int, int, int]]) -> list[list[int]]:
+    def shapes(name: str, wanted: dict[str, tuple[int, ...]]) -> list[list[int]]:
+        if name in wanted:
+            return [list(wanted[name])] * 3
         size = edges[0][name][1]
         found = [
-            ranges.get(axis, (1, 4, 16)) if axis else (length,) * 3
+            (1, 4, 16) if axis else (length,) * 3
             for axis, length in zip(names[name], size, strict=True)
         ]
         return [list(column) for column in zip(*found, strict=True)]

@@ -12,9 +12,17 @@ from samedge.models.painted import PaintedSam
 from samedge.models.promptable import PromptableModel
 from samedge.models.sam import Sam
 from samedge.pixels.prompts import Bucket
+from samedge.types import (
+    HAS_MASK_INPUT,
+    IMAGE_EMBEDDINGS,
+    MASK_INPUT,
+    POINT_COORDS,
+    POINT_LABELS,
+    Role,
+)
 
-_POINTS = ("point_coords", "point_labels")
-_REST = ("image_embeddings", "mask_input", "has_mask_input")
+_POINTS = (POINT_COORDS, POINT_LABELS)
+_REST = (IMAGE_EMBEDDINGS, MASK_INPUT, HAS_MASK_INPUT)
 
 
 class PlanarDecoderGraph(DecoderGraph):
@@ -44,13 +52,14 @@ class PointsGraph(Graph):
         bucket: fixed ``(B, N)``.
     """
 
-    role = "prompts"
+    role = Role.PROMPTS
+    prompt_axes = DecoderGraph.prompt_axes
 
     def __init__(self, model: PromptableModel, *, bucket: Bucket) -> None:
         super().__init__()
         self.whole = PlanarDecoderGraph(model, bucket=bucket)
         self.prompts = _planar_of(self.whole).prompts
-        self.output_names = self.prompts.output_names  # type: ignore[misc]
+        self.output_names = self.prompts.output_names
         self.bucket = bucket
 
     def forward(self, point_coords: Tensor, point_labels: Tensor) -> tuple[Tensor, ...]:
@@ -76,7 +85,8 @@ class PointlessDecoderGraph(Graph):
         bucket: fixed ``(B, N)``.
     """
 
-    role = "decoder"
+    role = Role.DECODER
+    prompt_axes = DecoderGraph.prompt_axes
     output_names = DecoderGraph.output_names
 
     def __init__(self, model: PromptableModel, *, bucket: Bucket) -> None:

@@ -21,7 +21,10 @@ from samedge.runtimes.tensorrt.listener import Listener
 
 MARK = "@samedge "
 DEFAULT_RANGE = (1, 4, 16)
-"""Smallest, usual and largest size of a dynamic axis that no profile names."""
+"""Smallest, usual and largest size of a dynamic axis of an input that no profile names."""
+
+Profile = dict[str, tuple[int, ...]]
+"""The shape of each dynamic input."""
 
 
 class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +34,7 @@ class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
         flavour: name of the library.
         onnx: the strongly typed graph.
         engine: where to write the engine, or ``None`` to parse only.
-        profiles: optimization profiles: by axis name the smallest, usual and largest size.
+        profiles: optimization profiles of fixed shape: the shapes of the dynamic inputs by name.
         capabilities: compute capabilities such as ``"8.6"`` to compile for (TensorRT for RTX only);
             empty means the GPU that is here.
         workspace_bytes: scratch memory that kernels may ask for; ``None`` leaves the library's
@@ -43,7 +46,7 @@ class BuildJob(msgspec.Struct, frozen=True, kw_only=True):
     flavour: str
     onnx: str
     engine: str | None = None
-    profiles: list[dict[str, tuple[int, int, int]]] = []
+    profiles: list[Profile] = []
     capabilities: list[str] = []
     workspace_bytes: int | None = None
     timing_cache: str | None = None
@@ -168,20 +171,21 @@ def _add_profiles(builder: Any, network: Any, config: Any, job: BuildJob) -> Non
     dynamic = [tensor for tensor in inputs if -1 in tuple(tensor.shape)]
     if not dynamic:
         return
-    for ranges in job.profiles or [{}]:
+    for wanted in job.profiles or [{}]:
         profile = builder.create_optimization_profile()
         for tensor in dynamic:
-            sizes = [_sizes(tensor, axis, ranges) for axis in range(len(tensor.shape))]
+            sizes = _sizes(tensor, wanted.get(tensor.name))
             smallest, usual, largest = zip(*sizes, strict=True)
             profile.set_shape(tensor.name, smallest, usual, largest)
         config.add_optimization_profile(profile)
 
 
-def _sizes(tensor: Any, axis: int, ranges: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
-    size = int(tensor.shape[axis])
-    if size >= 0:
-        return size, size, size
-    return ranges.get(tensor.get_dimension_name(axis), DEFAULT_RANGE)
+def _sizes(tensor: Any, wanted: tuple[int, ...] | None) -> list[tuple[int, int, int]]:
+    """Smallest, usual and largest size of every axis."""
+    if wanted is not None:
+        return [(size, size, size) for size in wanted]
+    own = map(int, tensor.shape)
+    return [(size, size, size) if size >= 0 else DEFAULT_RANGE for size in own]
 
 
 def _keep_timings(config: Any, job: BuildJob) -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import GraphRecord
 from samedge.errors import IncompatibleArtifactError
+from samedge.runtimes.base import Shapes
 from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
 from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.engines import (
     Device,
     EngineWish,
-    buckets_from,
     device_here,
     device_of_capability,
     engine_for,
 )
 from samedge.runtimes.tensorrt.flavours import AUTO, Flavour, flavour_named
-
-ROLES = ("encoder", "decoder")
 
 
 class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,15 +104,16 @@ def build_bundle(
     wish = EngineWish(
         flavour=library,
         device=where,
-        buckets=buckets_from(options.get("buckets", [])),
         tf32=bool(options.get("tf32", False)),
         workspace_bytes=workspace_bytes,
     )
     records = []
-    for role in ROLES:
+    for graph in bundle.manifest.own_graphs:
+        role = graph.role
         on_graph(role)
         start = time.perf_counter()
-        engine = engine_for(bundle.artifact_path(role), wish, on_progress=on_progress)
+        own = dataclasses.replace(wish, shapes=shapes_of(graph))
+        engine = engine_for(bundle.artifact_path(role), own, on_progress=on_progress)
         records.append(
             EngineRecord(
                 role=role,
@@ -152,7 +153,8 @@ def parse_bundle(
     _check_format(bundle)
     library = flavour_named(flavour)
     records = []
-    for role in ROLES:
+    for graph in bundle.manifest.own_graphs:
+        role = graph.role
         on_graph(role)
         start = time.perf_counter()
         job = BuildJob(flavour=library.name, onnx=str(bundle.artifact_path(role)))
@@ -169,10 +171,14 @@ def _device(flavour: Flavour, index: int, capability: str | None) -> Device:
 
 
 def _check_format(bundle: Bundle) -> None:
-    for role in ROLES:
-        record = bundle.artifact(role)
-        if record.format != "onnx":
+    for graph in bundle.manifest.own_graphs:
+        if graph.format != "onnx":
             raise IncompatibleArtifactError(
-                f"The {role} of {bundle.path} is {record.format}, and TensorRT reads ONNX: export "
-                "the bundle with `samedge export --target jetson`."
+                f"The {graph.role} of {bundle.path} is {graph.format}, and TensorRT reads ONNX: "
+                "export the bundle with `samedge export --target jetson`."
             )
+
+
+def shapes_of(graph: GraphRecord) -> tuple[Shapes, ...]:
+    """A graph's fixed shapes as a backend takes them."""
+    return tuple({name: tuple(shape) for name, shape in shapes.items()} for shapes in graph.shapes)

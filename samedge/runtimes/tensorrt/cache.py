@@ -19,6 +19,7 @@ import msgspec
 from samedge._cache import cache_folder
 from samedge.bundle.manifest import file_hash
 from samedge.errors import InferenceError
+from samedge.runtimes.tensorrt.builder import Profile
 
 MAGIC = b"samedge-engine/1 "
 _DIGEST_LENGTH = 16
@@ -44,7 +45,7 @@ class EngineKey(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     gpu: str
     capability: str
-    profiles: list[dict[str, tuple[int, int, int]]]
+    profiles: list[Profile]
     tf32: bool
 
     @property

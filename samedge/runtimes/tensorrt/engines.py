@@ -7,16 +7,16 @@ import dataclasses
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
 from samedge._cache import cache_folder
 from samedge.errors import BackendUnavailableError, OptionError
-from samedge.pixels.prompts import Bucket
+from samedge.runtimes.base import Shapes
 from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
-from samedge.runtimes.tensorrt.builder import BuildJob
+from samedge.runtimes.tensorrt.builder import BuildJob, Profile
 from samedge.runtimes.tensorrt.cache import EngineKey, find_engine, graph_hash, keep_engine
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.flavours import Flavour
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 _WORKSPACE_SHARE = 0.5
 """Of the free memory: on a Jetson the same memory also holds the builder's own copies."""
-
-Profile = dict[str, tuple[int, int, int]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,20 +49,20 @@ class EngineWish:
     Attributes:
         flavour: the library.
         device: what for.
-        buckets: ``(B, N)`` of the decoder, a profile each; empty: one profile over a range.
+        shapes: of the dynamic inputs, a profile a set; empty: one profile over a range.
         tf32: let float32 products be rounded to 10 bits of mantissa.
         workspace_bytes: scratch memory of kernels; ``None`` takes half of what is free.
     """
 
     flavour: Flavour
     device: Device
-    buckets: tuple[Bucket, ...] = ()
+    shapes: tuple[Shapes, ...] = ()
     tf32: bool = False
     workspace_bytes: int | None = None
 
     def profiles(self) -> list[Profile]:
-        """One of fixed shape a bucket."""
-        return [{"batch": (b, b, b), "points": (n, n, n)} for b, n in self.buckets]
+        """One of fixed shape a set of shapes."""
+        return [{name: tuple(shape) for name, shape in one.items()} for one in self.shapes]
 
     def key(self, onnx: Path) -> EngineKey:
         """Everything that the engine of a graph depends on."""
@@ -216,18 +214,3 @@ def _timing_cache(wish: EngineWish) -> str | None:
     gpu = "".join(c if c.isalnum() else "-" for c in wish.device.gpu) or "gpu"
     name = f"{wish.flavour.version()}-{gpu}-{wish.device.capability}.timings"
     return str(cache_folder("tensorrt") / name)
-
-
-def buckets_from(shapes: Sequence[Sequence[int]]) -> tuple[Bucket, ...]:
-    """Prompt buckets as a manifest or an option holds them.
-
-    Raises:
-        OptionError: something else than pairs of positive numbers.
-    """
-    for shape in shapes:
-        if len(shape) != 2 or min(shape) < 1:
-            raise OptionError(
-                f"buckets are {list(shapes)}, expected [[B, N], ...] of positive numbers, such as "
-                "[[1, 4], [16, 4]]."
-            )
-    return tuple((shape[0], shape[1]) for shape in shapes)

@@ -1,0 +1,95 @@
+"""Prompts about one image to logits and masks, over a bundle's decoder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from samedge.errors import BundleError
+from samedge.pixels.frames import View
+from samedge.pixels.prompts import CPU_BATCH, Row, batches, decoder_feeds, rows_from_prompts
+from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.graphs import Graphs
+from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, Array, Masks, Prompt, Role
+
+MAX_BATCH = 64
+"""Prompts in one call of the decoder; more are cut into several calls, which bounds the memory."""
+
+
+class MaskDecoder:
+    """The decoder of a bundle, with what its manifest says about prompts and thresholds.
+
+    Args:
+        graphs: of the bundle.
+    """
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs, self._bundle = graphs, graphs.bundle
+        self._manifest = graphs.bundle.manifest
+        self._buckets = self._manifest.prompt_buckets
+
+    def rows(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, skip: bool = False
+    ) -> list[Row | None]:
+        """The prompts as the decoder takes them; ``None`` for one that is skipped.
+
+        Raises:
+            PromptError: one does not fit; names its index in the batch.
+            BundleError: the embedding is from another bundle.
+        """
+        if embedding.bundle_id != self._bundle.id:
+            raise BundleError(
+                f"The embedding was made by bundle {embedding.bundle_id!r}, and this is bundle "
+                f"{self._bundle.id!r}: encode the image again with this predictor."
+            )
+        return rows_from_prompts(
+            prompts,
+            embedding.view,
+            kinds=self._manifest.prompts,
+            buckets=self._buckets,
+            skip=skip,
+        )
+
+    def logits(
+        self, embedding: ImageEmbedding, rows: Sequence[Row]
+    ) -> Iterator[tuple[Array, Array, float]]:
+        """Low-res logits and IoU predictions of all tokens, call by call, and ms a prompt.
+
+        Raises:
+            InferenceError: the backend failed, or an IoU prediction is no number.
+        """
+        device = self._graphs.session(Role.DECODER).device
+        limit = CPU_BATCH if device.lower() == "cpu" else MAX_BATCH
+        for batch, bucket in batches(rows, buckets=self._buckets, limit=limit):
+            feeds = decoder_feeds(batch, self._graphs.frame, bucket=bucket)
+            start = time.perf_counter()
+            outputs = self._graphs.run(Role.DECODER, {**feeds, **embedding.tensors})
+            decode_ms = (time.perf_counter() - start) * 1e3 / len(batch)
+            iou = outputs[IOU_PREDICTIONS][: len(batch)]
+            self._graphs.check_finite(Role.DECODER, {IOU_PREDICTIONS: iou})
+            yield outputs[LOW_RES_MASKS][: len(batch)], iou, decode_ms
+
+    def masks(self, view: View, logits: Array, iou: Array, *, decode_ms: float) -> Masks:
+        """The result of one prompt from the logits of its chosen tokens.
+
+        Raises:
+            InferenceError: a logit is no number.
+        """
+        self._graphs.check_finite(Role.DECODER, {LOW_RES_MASKS: logits})
+        start = time.perf_counter()
+        cuts = self._manifest.thresholds
+        masks = view.masks(logits, threshold=cuts.mask)
+        stability = view.stability(logits, offset=cuts.stability_offset)
+        postprocess_ms = (time.perf_counter() - start) * 1e3
+        timing = {"decode": decode_ms, "postprocess": postprocess_ms}
+        active = self._graphs.active(Role.DECODER)
+        return Masks(masks, iou, logits, stability, active, timing)
+
+
+def selected_tokens(prompt: Prompt, iou: Array, *, multimask: bool) -> list[int]:
+    """SAM's rule: three candidates where one click leaves open what is meant."""
+    if multimask:
+        return [1, 2, 3]
+    return [1 + int(np.argmax(iou[1:]))] if prompt.is_ambiguous else [0]

@@ -1,0 +1,273 @@
+"""A bundle's graphs by role on one backend: opened when they are needed, closed together.
+
+What goes from one graph to another goes by name: an output of one that is an input of another is
+handed on, and may stay on the device. A decoder whose arithmetic on points lies in a graph of its
+own runs as one with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from samedge import runtimes
+from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import GraphRecord
+from samedge.errors import BackendUnavailableError, IncompatibleArtifactError, InferenceError
+from samedge.pixels.prompts import usual_shapes
+from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
+from samedge.runtimes.chained import ChainedSession
+from samedge.runtimes.options import found_device, required_probe
+from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
+
+_BEFORE: Mapping[str, Role] = {Role.DECODER: Role.PROMPTS}
+"""Graphs that make some of another's inputs; the two run as one."""
+
+logger = logging.getLogger(__name__)
+
+
+class Graphs:
+    """The graphs of a bundle on one backend and device. May be shared between threads.
+
+    Args:
+        bundle: where they lie.
+        backend: what opens them.
+        device: the backend's own string; a graph that names its own device keeps to that.
+        options: for the backend, beside each graph's own.
+        probe: what the backend found here, where that is known already.
+
+    Attributes:
+        bundle, backend, probe: as given, or found.
+        frame: the bundle's: how images get into the encoder.
+        load_ms: what opening has cost so far.
+
+    Raises:
+        BackendUnavailableError: the backend is not here.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self.bundle, self.backend, self.frame = bundle, backend, bundle.manifest.frame
+        self.probe = required_probe(backend) if probe is None else probe
+        self.load_ms = 0.0
+        self._device, self._options = device, dict(options or {})
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """Roles of the graphs that are open now."""
+        return tuple(self._sessions)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What may change the answers here: backend, version, device, options."""
+        return {
+            "backend": [self.backend.name, self.probe.version],
+            "device": self._device or self.probe.devices[0],
+            "options": self._options,
+        }
+
+    def load(self, roles: Iterable[str] = IMAGE_ROLES) -> None:
+        """Open graphs now instead of when they are first needed.
+
+        Raises:
+            BundleError: the bundle has none of such a role.
+            InferenceError: the backend cannot open one.
+        """
+        for role in roles:
+            self.session(role)
+
+    def prepare(self) -> None:
+        """Compile every graph ahead of time, where the device compiles.
+
+        Raises:
+            InferenceError: the backend cannot.
+        """
+        for graph in self.bundle.manifest.own_graphs:
+            self.backend.prepare(
+                self.bundle.artifact_path(graph.role),
+                device=self._found(graph),
+                options={**self._options, **graph.options},
+                shapes=self._shapes(graph),
+            )
+
+    def session(self, role: str) -> Session:
+        """The graph with a role; opens it if need be.
+
+        Raises:
+            BundleError: the bundle has none, or its files changed.
+            BackendUnavailableError: the device is not here.
+            InferenceError: the backend cannot open it, or everything was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise InferenceError("The predictor is closed: open the bundle again.")
+            if role not in self._sessions:
+                start = time.perf_counter()
+                self._sessions[role] = self._opened(role)
+                self.load_ms += (time.perf_counter() - start) * 1e3
+            return self._sessions[role]
+
+    def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Execute the graph with a role once.
+
+        Args:
+            role: of the graph.
+            feeds: one array an input by name; what the graph does not take is left out.
+
+        Returns:
+            One array an output by name.
+
+        Raises:
+            TensorMismatchError: a feed is missing, or of another dtype or shape.
+            InferenceError: the backend failed.
+        """
+        session = self.session(role)
+        wanted = [spec.name for spec in session.inputs]
+        return session.run({name: feeds[name] for name in wanted if name in feeds})
+
+    def active(self, role: str) -> ActiveBackend:
+        """What really executes a graph; opens it if need be."""
+        return ActiveBackend(self.backend.name, self.probe.version, self.session(role).device)
+
+    def check_finite(self, role: str, tensors: Mapping[str, Array]) -> None:
+        """Refuse results that are no numbers.
+
+        Raises:
+            InferenceError: NaN or infinity; names the tensor and the place.
+        """
+        for name, array in tensors.items():
+            if not np.isfinite(array).all():
+                where = self.active(role)
+                raise InferenceError(
+                    f"The {role} gave NaN or infinity in {name} on {where.name} {where.device!r}: "
+                    "export with a higher precision, such as --precision fp32."
+                )
+
+    def residency(self) -> dict[str, dict[str, float]]:
+        """Where the library plans to execute each graph, by role; empty where it does not say."""
+        found = {}
+        for role in IMAGE_ROLES:
+            try:
+                shares = self.session(role).residency()
+            except InferenceError as error:
+                logger.warning("Where the %s runs is not known: %s", role, error)
+                continue
+            if shares:
+                found[str(role)] = shares
+        return found
+
+    def close(self) -> None:
+        """Release every graph. Calling it again does nothing."""
+        with self._lock:
+            self._closed = True
+            while self._sessions:
+                self._sessions.popitem()[1].close()
+
+    def __enter__(self) -> Graphs:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _opened(self, role: str) -> Session:
+        session = self._open(self.bundle.graph(role))
+        before = self.bundle.manifest.graph(_BEFORE[role]) if role in _BEFORE else None
+        if before is None:
+            return session
+        try:
+            return ChainedSession(self._open(before), session)
+        except BaseException:
+            session.close()
+            raise
+
+    def _open(self, graph: GraphRecord) -> Session:
+        return self.backend.open(
+            self.bundle.artifact_path(graph.role),
+            device=self._found(graph),
+            options={**self._options, **graph.options},
+            shapes=self._shapes(graph),
+            keep=self._handed_on(graph),
+        )
+
+    def _found(self, graph: GraphRecord) -> FoundDevice:
+        return found_device(self.backend, self.probe, graph.device or self._device)
+
+    def _shapes(self, graph: GraphRecord) -> tuple[Shapes, ...]:
+        """The fixed shapes of a graph, or those that a decoder will mostly be run with."""
+        if graph.shapes:
+            return tuple({name: tuple(s) for name, s in one.items()} for one in graph.shapes)
+        if graph.role == Role.DECODER and self.backend.takes_other_shapes:
+            return usual_shapes(self.frame)
+        return ()
+
+    def _handed_on(self, graph: GraphRecord) -> tuple[str, ...]:
+        """Outputs of a graph that another one takes."""
+        others = (other for other in self.bundle.manifest.own_graphs if other.role != graph.role)
+        taken = {tensor.name for other in others for tensor in other.inputs}
+        return tuple(tensor.name for tensor in graph.outputs if tensor.name in taken)
+
+
+def best_backend(bundle: Bundle) -> tuple[Backend, Probe]:
+    """The backend to open a bundle with here, and what it found: the bundle's own, or one that
+    opens the same formats.
+
+    Raises:
+        BackendUnavailableError: none is here; ends in the command that installs the bundle's own.
+    """
+    own = runtimes.get(bundle.manifest.backend)
+    probe = own.probe()
+    if probe.available:  # then the other libraries are not even imported
+        return own, probe
+    for name in runtimes.names():
+        other = runtimes.get(name)
+        if name != own.name and not _foreign(bundle, other):
+            found = other.probe()
+            if found.available:
+                return other, found
+    raise BackendUnavailableError(
+        f"No backend here opens {bundle.path}: {probe.detail} Fix: {probe.fix}"
+    )
+
+
+def opens(backend: Backend, bundle: Bundle) -> bool:
+    """Whether a backend opens the formats of all of a bundle's graphs."""
+    return not _foreign(bundle, backend)
+
+
+def check_backend(bundle: Bundle, backend: Backend) -> None:
+    """Refuse a backend that does not open the format of one of a bundle's graphs.
+
+    Raises:
+        IncompatibleArtifactError: it does not.
+    """
+    for graph in _foreign(bundle, backend)[:1]:
+        raise IncompatibleArtifactError(
+            f"Backend {backend.name!r} opens {', '.join(backend.formats)}, and {graph.artifact} "
+            f"of {bundle.path} is {graph.format}: use backend {bundle.manifest.backend!r}, or "
+            "export for another target."
+        )
+
+
+def _foreign(bundle: Bundle, backend: Backend) -> list[GraphRecord]:
+    return [g for g in bundle.manifest.own_graphs if g.format not in backend.formats]

@@ -1,0 +1,94 @@
+"""Opens what is measured, and writes down exactly what it is."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from samedge import runtimes
+from samedge.bundle.bundle import Bundle, bundle_path, embedded_path
+from samedge.predict.graphs import opens
+from samedge.predict.predictor import Predictor
+from samedge.records import Subject
+
+
+def open_predictor(
+    bundle: str | None,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> tuple[Predictor, dict[str, Any]]:
+    """Open a bundle with both graphs loaded.
+
+    Args:
+        bundle: its path, or an embedded model's name; ``None`` is the embedded model.
+        backend: ``None`` is the bundle's own, or for an embedded model the best one here.
+        device: the backend's own device string; ``None`` is the bundle's.
+        threads: processor threads; ``None`` leaves it to the backend.
+
+    Returns:
+        The predictor, and the fields of its ``records.Subject`` with ``artifact_bytes`` and
+        ``residency``.
+
+    Raises:
+        BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
+    """
+    path = bundle_path(bundle)
+    predictor = Predictor.from_bundle(
+        path,
+        backend=backend,
+        device=device,
+        threads=threads,
+        any_backend=path == embedded_path(),
+    )
+    predictor.load()
+    described = msgspec.to_builtins(subject(predictor, name=bundle))
+    facts = {"artifact_bytes": artifact_bytes(predictor), "residency": predictor.residency()}
+    return predictor, {**described, **facts}
+
+
+def runs_on(bundle: str | None, backend: str | None) -> bool:
+    """Whether a backend opens a bundle's format, so that the two can be measured together.
+
+    Args:
+        bundle: as for ``open_predictor``.
+        backend: ``None`` is the bundle's own, which always does.
+
+    Raises:
+        BundleError: the bundle is missing.
+        UnknownNameError: there is no backend of such a name.
+    """
+    if backend is None:
+        return True
+    return opens(runtimes.get(backend), Bundle.open(bundle_path(bundle), verify=False))
+
+
+def subject(predictor: Predictor, *, name: str | None = None) -> Subject:
+    """Who a predictor's figures belong to.
+
+    Args:
+        predictor: an open one.
+        name: the bundle as the user named it; ``None`` takes the model's name.
+    """
+    manifest, active = predictor.manifest, predictor.active_backend()
+    hashes = [predictor.bundle.artifact(graph.role).sha256 for graph in manifest.own_graphs]
+    return Subject(
+        bundle=name or manifest.model.name,
+        backend=active.name,
+        device=active.device,
+        backend_version=active.version,
+        bundle_id=manifest.id,
+        model=manifest.model.name,
+        target=manifest.target,
+        precision=manifest.precision,
+        input_size=manifest.input_size,
+        artifact_sha256=hashlib.sha256("".join(hashes).encode("ascii")).hexdigest(),
+    )
+
+
+def artifact_bytes(predictor: Predictor) -> int:
+    """Bytes of the files of all graphs that samedge runs."""
+    return predictor.bundle.size_bytes

@@ -1,0 +1,59 @@
+"""Whether a bundle computes here what its export did: its canary, run once on each device."""
+
+from __future__ import annotations
+
+import logging
+import platform
+
+from samedge.bundle import canary as canaries
+from samedge.bundle.manifest import bundle_id
+from samedge.pixels.prompts import fitting_bucket
+from samedge.predict.graphs import Graphs
+from samedge.types import Role
+
+logger = logging.getLogger(__name__)
+
+
+def check_canary(graphs: Graphs) -> bool:
+    """Run a bundle's canary now, whether or not it has passed here before.
+
+    Returns:
+        Whether there was one to run.
+
+    Raises:
+        BundleError: this backend and device compute something else than the export did.
+    """
+    bundle = graphs.bundle
+    canary = bundle.canary()
+    if canary is None:
+        return False
+    where = graphs.active(Role.DECODER)
+    canaries.check_canary(
+        canary,
+        graphs,
+        graphs.frame,
+        where=f"{where.name} {where.version} device {where.device!r}",
+        bucket=fitting_bucket(bundle.manifest.prompt_buckets, 1, 2),
+    )
+    logger.info("The canary of bundle %s passed on %s.", bundle.id, where)
+    return True
+
+
+def check_canary_once(graphs: Graphs) -> None:
+    """Run the canary, unless it has passed before with this very combination.
+
+    Raises:
+        BundleError: this backend and device compute something else than the export did.
+    """
+    manifest = graphs.bundle.manifest
+    facts = {
+        "bundle": bundle_id(manifest),
+        "canary": manifest.canary_sha256,
+        "machine": [platform.machine(), platform.node()],
+        **graphs.facts,
+    }
+    if manifest.canary_sha256 is None or canaries.remembered(facts):
+        return
+    graphs.load()
+    check_canary(graphs)
+    canaries.remember(facts)

@@ -15,12 +15,14 @@ SAM  := $(BIN)/samedge
 DEMO := build/demo
 DATA := samedge/data/photos
 
-# The demonstration's model, and the platform that suits this machine: OpenVINO on x86-64, ONNX
-# Runtime elsewhere.
-MODEL  ?= samedge-nano
-TARGET ?= $(if $(filter x86_64 amd64,$(shell uname -m)),intel,cpu)
-# PRECISION=auto also exports and measures lower precisions, in minutes instead of seconds.
+# The demonstration: the embedded model for ONNX Runtime and, on x86-64, for OpenVINO, compared.
+# EXPORT=0 leaves PyTorch out (gigabytes): it segments and measures the bundle in the package.
+MODEL     ?= samedge-nano
+TARGETS   ?= cpu $(if $(filter x86_64 amd64,$(shell uname -m)),intel)
 PRECISION ?= fp32
+EXPORT    ?= 1
+OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
+	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
 .PHONY: demo test check pytest docs clean
 .NOTPARALLEL:
@@ -37,24 +39,35 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	@echo "Installing samedge with what exports models, PyTorch among it (gigabytes);"
+	@echo "make demo EXPORT=0 does without ..."
 	@test $(VENV)/.installed-dev -nt pyproject.toml || $(PIP) install --editable ".[export,eval,report]"
 	@touch $@
 
+$(VENV)/.installed-runtime: pyproject.toml | $(BIN)/python
+	@echo "Installing samedge with ONNX Runtime and what measures ..."
+	@test $(VENV)/.installed-dev -nt pyproject.toml || $(PIP) install --editable ".[onnxruntime,eval,report]"
+	@touch $@
+
+ifeq ($(EXPORT),0)
+demo: $(VENV)/.installed-runtime
+	@mkdir -p $(DEMO)
+	$(SAM) bench --effort quick -o $(DEMO)/latency.json
+	$(SAM) eval --dataset $(DATA)/instances.json --images $(DATA) --prompts box,center \
+		-o $(DEMO)/accuracy.json
+	$(SAM) report $(DEMO)/accuracy.json $(DEMO)/latency.json --html $(DEMO)/report.html
+	$(SAM) segment $(DATA)/astronaut.jpg $(OVERLAY)
+else
 demo: $(VENV)/.installed-demo
 	@mkdir -p $(DEMO)
-	$(SAM) export --target $(TARGET) --precision $(PRECISION) --model $(MODEL) \
-		-o $(DEMO)/bundle --record $(DEMO)/export.json
-	$(SAM) segment $(DATA)/astronaut.jpg --bundle $(DEMO)/bundle --box 153,15,301,189 \
-		--box 134,348,209,424 --box 281,340,329,378 --box 278,343,508,512 --box 355,0,472,285 \
-		--format overlay -o $(DEMO)/overlay.png
-	$(SAM) eval --dataset $(DATA)/instances.json --images $(DATA) --bundle $(DEMO)/bundle \
-		--bundle baseline:box --prompts box -o $(DEMO)/accuracy.json
-	$(SAM) bench --bundle $(DEMO)/bundle --effort quick -o $(DEMO)/latency.json
-	$(SAM) report $(DEMO)/accuracy.json $(DEMO)/latency.json $(DEMO)/export.json \
-		--html $(DEMO)/report.html
+	$(SAM) compare --model $(MODEL) $(TARGETS:%=--target %) --precision $(PRECISION) \
+		--dataset $(DATA)/instances.json --images $(DATA) -o $(DEMO)/compare
+	@cp $(DEMO)/compare/report.html $(DEMO)/report.html
+	$(SAM) segment $(DATA)/astronaut.jpg --bundle $(DEMO)/compare/bundles/cpu-$(PRECISION) $(OVERLAY)
+endif
 	@echo
-	@echo "The photo with its masks:  $(CURDIR)/$(DEMO)/overlay.png"
-	@echo "Accuracy and latency:      $(CURDIR)/$(DEMO)/report.html"
+	@echo "The photo with its masks:     $(CURDIR)/$(DEMO)/overlay.png"
+	@echo "Which bundle to ship and why: $(CURDIR)/$(DEMO)/report.html"
 
 test: check pytest
 

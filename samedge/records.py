@@ -202,6 +202,13 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: str | None = None
 
 
+class StageSamples(msgspec.Struct, frozen=True, kw_only=True):
+    """Every sample of one stage: ms by block, and the index of the image that each block ran on."""
+
+    blocks_ms: list[list[float]]
+    images: list[int]
+
+
 class StageRow(Subject, frozen=True, kw_only=True):
     """Latency of one stage of one subject.
 
@@ -217,6 +224,7 @@ class StageRow(Subject, frozen=True, kw_only=True):
         block_p50_ms: medians of the blocks, in the order of measurement; block i of one subject
             ran next to block i of every other subject of the record.
         histogram_ms: ``[left edge, right edge, count]`` of the distribution's bins.
+        samples: every sample, where the plan asked to keep them, so that rounds can be joined.
     """
 
     stage: str
@@ -235,6 +243,7 @@ class StageRow(Subject, frozen=True, kw_only=True):
     cold_ms: float | None = None
     block_p50_ms: list[float] = []
     histogram_ms: list[tuple[float, float, int]] = []
+    samples: StageSamples | None = None
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,12 +25,12 @@ import numpy as np
 
 from samedge._cache import VARIABLE as CACHE_VARIABLE
 from samedge.benchmark.latency import (
-    MOST_VARIATION,
     STAGES,
     START_STAGES,
     Samples,
     compare,
     stage_row,
+    variation_warnings,
     verdict,
 )
 from samedge.benchmark.plan import EFFORTS, PHOTOS, Effort, Plan, effort, find_images
@@ -108,7 +108,7 @@ class _Run:
         if reply["peak_rss_bytes"] is not None:
             self.peak_rss_bytes = max(self.peak_rss_bytes or 0, reply["peak_rss_bytes"])
 
-    def rows(self) -> list[StageRow]:
+    def rows(self, *, keep_samples: bool) -> list[StageRow]:
         """One row a stage that was measured."""
         return [
             stage_row(
@@ -117,6 +117,7 @@ class _Run:
                 samples,
                 peak_rss_bytes=self.peak_rss_bytes,
                 artifact_bytes=self.artifact_bytes,
+                keep_samples=keep_samples,
             )
             for stage, samples in self.stages.items()
             if samples.blocks
@@ -152,7 +153,7 @@ def bench(
             _launch(runs, plan, launch=launch, on_step=on_step)
         rates = list(_prompt_rate(runs, plan, on_step=on_step))
         sustained = [row for run in runs for row in _sustained(run, plan, on_step=on_step)]
-    rows = [row for run in runs for row in run.rows()]
+    rows = [row for run in runs for row in run.rows(keep_samples=plan.keep_samples)]
     frequencies = max((run.frequencies for run in runs), key=len, default=[])
     throttled = {what for run in runs for what in run.throttled}
     return BenchRecord(
@@ -171,7 +172,7 @@ def bench(
             for run in runs
             for role, shares in run.residency.items()
         ],
-        warnings=[*watch.warnings(frequencies, throttled=throttled), *_variation_warnings(rows)],
+        warnings=[*watch.warnings(frequencies, throttled=throttled), *variation_warnings(rows)],
         workload=_workload(plan),
         seconds=round(time.perf_counter() - began, 3),
     )
@@ -332,19 +333,6 @@ def _slices(series: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     for at, value in series:
         slices.setdefault(int(at // SLICE_SECONDS), []).append(value)
     return [(k * SLICE_SECONDS, round(statistics.median(v), 4)) for k, v in slices.items()]
-
-
-def _variation_warnings(rows: Sequence[StageRow]) -> list[str]:
-    noisy: dict[str, list[str]] = {}
-    for row in rows:
-        if row.cov is not None and row.cov > MOST_VARIATION and row.stage not in START_STAGES:
-            noisy.setdefault(f"{row.bundle} on {row.backend}", []).append(
-                f"{row.stage} {row.cov:.1%}"
-            )
-    return [
-        f"{name} varies by more than {MOST_VARIATION:.1%} on the same image: {', '.join(stages)}."
-        for name, stages in noisy.items()
-    ]
 
 
 def _workload(plan: Plan) -> dict[str, Any]:

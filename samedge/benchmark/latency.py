@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
+from pathlib import PurePath
 
 import numpy as np
 
 from samedge.pixels import metrics
-from samedge.records import Comparison, StageRow, Subject, Verdict, subject_fields
+from samedge.records import (
+    Comparison,
+    StageRow,
+    StageSamples,
+    Subject,
+    Verdict,
+    subject_fields,
+)
 
 STAGES = ("load", "first", "preprocess", "encode", "decode", "postprocess", "end_to_end")
 START_STAGES = ("load", "first")
@@ -53,6 +61,11 @@ class Samples:
         """Every sample."""
         return [value for block in self.blocks for value in block]
 
+    def record(self) -> StageSamples:
+        """The samples as a record keeps them."""
+        rounded = [[round(value, 4) for value in block] for block in self.blocks]
+        return StageSamples(blocks_ms=rounded, images=list(self.images))
+
     def variation(self) -> float | None:
         """Coefficient of variation around each image's own mean.
 
@@ -75,6 +88,7 @@ def stage_row(
     *,
     peak_rss_bytes: int | None,
     artifact_bytes: int | None,
+    keep_samples: bool = False,
 ) -> StageRow:
     """Summarise one stage.
 
@@ -84,6 +98,7 @@ def stage_row(
         samples: at least one.
         peak_rss_bytes: largest resident memory of the process, from its start to its end.
         artifact_bytes: size of the files that it opened.
+        keep_samples: put every sample into the row.
     """
     values = samples.values
     return StageRow(
@@ -101,6 +116,7 @@ def stage_row(
         cold_ms=_rounded(samples.cold_ms),
         block_p50_ms=[round(float(np.median(block)), 4) for block in samples.blocks],
         histogram_ms=_histogram(values),
+        samples=samples.record() if keep_samples else None,
         peak_rss_bytes=peak_rss_bytes,
         artifact_bytes=artifact_bytes,
         **subject_fields(subject),
@@ -117,6 +133,19 @@ def _histogram(values: Sequence[float]) -> list[tuple[float, float, int]]:
     counts, edges = np.histogram(values, bins=min(_HISTOGRAM_BINS, len(values)))
     bins = zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
     return [(round(left, 4), round(right, 4), count) for left, right, count in bins if count]
+
+
+def variation_warnings(rows: Iterable[StageRow]) -> list[str]:
+    """What to say of subjects whose latency varies on the same image, one line a subject."""
+    noisy: dict[str, list[str]] = {}
+    for row in rows:
+        if row.cov is not None and row.cov > MOST_VARIATION and row.stage not in START_STAGES:
+            name = f"{PurePath(row.bundle).name} on {row.backend}"
+            noisy.setdefault(name, []).append(f"{row.stage} {row.cov:.1%}")
+    return [
+        f"{name} varies by more than {MOST_VARIATION:.1%} on the same image: {', '.join(stages)}."
+        for name, stages in noisy.items()
+    ]
 
 
 def differences(first: Subject, second: Subject) -> list[str]:

@@ -57,6 +57,7 @@ class Plan:
         sustained_s: length of the sustained run; 0 leaves it out.
         deadline_ms: limit that the 99th percentile of ``end_to_end`` has to meet, if any.
         deadline_count: samples to take for that verdict, unless it is certain with fewer.
+        keep_samples: put every sample into the record, so that several runs can be joined.
     """
 
     images: tuple[Path, ...]
@@ -66,6 +67,7 @@ class Plan:
     sustained_s: float = 0.0
     deadline_ms: float | None = None
     deadline_count: int = PERCENTILE_MIN_COUNT[99]
+    keep_samples: bool = False
 
 
 def find_images(folder: Path = PHOTOS) -> tuple[Path, ...]:

@@ -16,9 +16,8 @@ from samedge.benchmark.bench import bench
 from samedge.benchmark.plan import Effort, Plan
 from samedge.benchmark.process import Contestant
 from samedge.bundle.bundle import Bundle
-from samedge.comparison import losses
+from samedge.comparison import losses, rounds
 from samedge.comparison.losses import Agreement, Score
-from samedge.comparison.rounds import Rounds
 from samedge.comparison.store import Identity, Store
 from samedge.comparison.subjects import LeftOut, Wanted, wanted_subjects
 from samedge.errors import DatasetError, SamedgeError
@@ -44,6 +43,9 @@ from samedge.types import Progress
 logger = logging.getLogger(__name__)
 
 ROUNDS = 3
+JOINED = "joined"
+"""Name of the record of all rounds together."""
+
 PROMPTS = "box,center"
 EXPORT_SHARE = 0.6
 """Share of a time budget after which no further export is begun."""
@@ -167,11 +169,13 @@ def compare(request: Request, *, progress: Progress | None = None) -> CompareRec
     subjects += [_foreign(path, steps) for path in request.bundles]
     present = [subject for subject in subjects if not subject.note]
     if not present:
-        return _record(request, subjects, left_out, Rounds(()), clock=clock)
+        return _record(request, subjects, left_out, None, clock=clock)
     baseline = present[baseline_of([(s.target, s.precision) for s in present])]
     _measure_losses(request, store, present, baseline, steps)
-    rounds = Rounds(list(_benched(request, store, present, clock, steps)))
-    return _record(request, subjects, left_out, rounds, clock=clock, baseline=baseline)
+    benched = list(_benched(request, store, present, clock, steps))
+    whole = rounds.joined(benched, deadline_ms=request.limits.deadline_ms)
+    records.write(whole, store.path("bench", JOINED))
+    return _record(request, subjects, left_out, whole, clock=clock, baseline=baseline)
 
 
 class _Steps:
@@ -315,6 +319,7 @@ def _benched(
         images=request.photos[:4],
         effort=_ROUND if limits.deadline_ms is None else _DEADLINE_ROUND,
         deadline_ms=limits.deadline_ms,
+        keep_samples=True,
     )
     for index in range(request.rounds):
         record = store.record("bench", str(index), BenchRecord)
@@ -332,29 +337,27 @@ def _record(
     request: Request,
     subjects: Sequence[_Subject],
     left_out: Sequence[LeftOut],
-    rounds: Rounds,
+    bench_record: BenchRecord | None,
     *,
     clock: _Clock,
     baseline: _Subject | None = None,
 ) -> CompareRecord:
-    rows = [_row(subject, rounds, baseline) for subject in subjects]
+    rows = [_row(subject, bench_record, baseline) for subject in subjects]
     paths = {subject.name: str(subject.path) for subject in subjects}
+    name = None if baseline is None else baseline.name
+    warnings = [] if bench_record is None else bench_record.warnings
 
     def ratio(first: str, second: str) -> Interval | None:
-        return rounds.ratio(paths[first], paths[second])
+        if bench_record is None:
+            return None
+        return rounds.ratio(bench_record, paths[first], against=paths[second])
 
-    name = None if baseline is None else baseline.name
     answer = recommend(
         rows,
         baseline=name or "",
         ratio=ratio,
         limits=request.limits,
-        busy=tells_of_a_busy_machine(rounds.warnings),
-    )
-    on = (
-        f"{len(request.photos)} photos, against the masks of {name}"
-        if request.dataset is None
-        else f"{request.dataset[0].parent.name}/{request.dataset[0].name}"
+        busy=tells_of_a_busy_machine(warnings),
     )
     return CompareRecord(
         model=request.model,
@@ -363,26 +366,41 @@ def _record(
         rows=sorted(rows, key=lambda row: row.p50_ms or float("inf")),
         left_out={one.target: one.why for one in left_out},
         limits=request.limits,
-        warnings=rounds.warnings,
-        measured_on=on,
+        warnings=warnings,
+        measured_on=_measured_on(request, name),
         seconds=round(clock.seconds, 1),
     )
 
 
-def _row(subject: _Subject, rounds: Rounds, baseline: _Subject | None) -> Row:
+def _measured_on(request: Request, baseline: str | None) -> str:
+    if request.dataset is None:
+        return f"{len(request.photos)} photos, against the masks of {baseline}"
+    return f"{request.dataset[0].parent.name}/{request.dataset[0].name}"
+
+
+def _row(subject: _Subject, record: BenchRecord | None, baseline: _Subject | None) -> Row:
     path = str(subject.path)
-    other = None if baseline is None or subject is baseline else str(baseline.path)
-    return Row(
+    row = Row(
         name=subject.name,
         target=subject.target,
         precision=subject.precision,
         bundle=path,
-        speedup=None if other is None else rounds.ratio(path, other),
         losses=subject.losses,
-        p50_ms=rounds.p50_ms(path),
-        p99_ms=rounds.p99_ms(path),
-        met_deadline=rounds.met_deadline(path),
-        peak_rss_bytes=rounds.peak_rss_bytes(path),
-        artifact_bytes=rounds.artifact_bytes(path),
         note=subject.note,
+    )
+    results = [] if record is None else record.results
+    found = next((r for r in results if (r.bundle, r.stage) == (path, rounds.WHOLE)), None)
+    if record is None or baseline is None or found is None:
+        return row
+    verdicts = [verdict.met for verdict in record.deadline if verdict.bundle == path]
+    return msgspec.structs.replace(
+        row,
+        speedup=None
+        if subject is baseline
+        else rounds.ratio(record, path, against=str(baseline.path)),
+        p50_ms=found.p50_ms,
+        p99_ms=found.p99_ms,
+        met_deadline=verdicts[0] if verdicts else None,
+        peak_rss_bytes=found.peak_rss_bytes,
+        artifact_bytes=found.artifact_bytes,
     )

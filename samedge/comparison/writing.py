@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from samedge._version import __version__
-from samedge.comparison.run import CompareRecord
+from samedge.comparison.run import JOINED, CompareRecord
 from samedge.files.writing import write_bytes, write_text
 from samedge.report import html_page, load_overview
 from samedge.report.decision import Answer
@@ -43,7 +43,7 @@ def write_result(record: CompareRecord, folder: Path, *, command: str) -> Files:
     content = msgspec.json.encode({**head, **msgspec.to_builtins(record)})
     document = folder / "compare.json"
     write_bytes(document, msgspec.json.format(content, indent=1) + b"\n")
-    kinds = ("bench-*.json", "eval-*.json", "export-*.json")
+    kinds = (f"bench-{JOINED}.json", "eval-*.json", "export-*.json")
     drawn = [path for kind in kinds for path in sorted((folder / "records").glob(kind))]
     if not any(path.name.startswith("bench-") for path in drawn):
         return Files(document, None)

@@ -6,6 +6,7 @@ import datetime
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 from samedge._version import __version__
 from samedge.report import text
@@ -28,6 +29,7 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _code_spans
     deadlines = text.deadline_table(overview)
     exports = (text.export_table(overview), text.choices_table(overview))
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -54,3 +56,10 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
         machines=text.machine_facts(overview),
         commands=text.commands(overview),
     )
+
+
+def _code_spans(sentence: str) -> Markup:
+    """What stands between backticks as HTML's ``code``, all else escaped."""
+    parts = [escape(part) for part in sentence.split("`")]
+    marked = (Markup("<code>%s</code>") % part if i % 2 else part for i, part in enumerate(parts))
+    return Markup("").join(marked)

@@ -7,22 +7,20 @@ from samedge.report.text import Table, latency, megabytes
 
 
 def ranked_table(answer: Answer) -> Table:
-    """The subjects by speed, each with what may be said of it against the baseline."""
-    header = ["rank", "subject", "p50 ms", "speed", "masks", "peak MB", "files MB", "verdict here"]
-    rows = []
-    for place, row in enumerate(answer.rows, 1):
-        rows.append(
-            [
-                str(place) if row.measured else "–",
-                row.name,
-                latency(row.p50_ms),
-                _speed(row, answer.baseline),
-                _masks(row),
-                megabytes(row.peak_rss_bytes),
-                megabytes(row.artifact_bytes),
-                _standing(row, answer),
-            ]
-        )
+    """The subjects, the fastest first, each with what may be said of it against the baseline."""
+    header = ["subject", "p50 ms", "speed", "masks", "peak MB", "files MB", "verdict here"]
+    rows = [
+        [
+            row.name,
+            latency(row.p50_ms),
+            _speed(row, answer.baseline),
+            _masks(row),
+            megabytes(row.peak_rss_bytes),
+            megabytes(row.artifact_bytes),
+            _standing(row, answer),
+        ]
+        for row in answer.rows
+    ]
     caption = (
         f"Speed and masks are against {answer.baseline}, with 95% intervals from blocks that ran "
         "in turns. What an interval cannot tell apart is called equal."

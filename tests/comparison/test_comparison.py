@@ -3,72 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from samedge.comparison import losses, run
+from samedge.benchmark.latency import Samples, stage_row
+from samedge.comparison import losses, rounds, run
 from samedge.comparison.losses import Score
-from samedge.comparison.rounds import Rounds
 from samedge.comparison.store import Identity, Store
 from samedge.comparison.subjects import wanted_subjects
 from samedge.errors import DatasetError, ExportError, UnknownNameError
-from samedge.records import BenchRecord, Environment, StageRow, Verdict
+from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.runtimes.base import Probe
 
 IDENTITY = Identity(model="samedge-nano", photos=["a.jpg 1"], prompts="box")
 
 
-def stage(bundle: str, blocks: list[float], **changes: Any) -> StageRow:
-    fields: dict[str, Any] = dict.fromkeys(StageRow.__struct_fields__)
-    fields.update(
-        {field.name: field.default for field in msgspec.structs.fields(StageRow)}
-        | {"bundle": bundle, "backend": "null", "stage": "end_to_end", "n": len(blocks)}
-        | {"block_p50_ms": blocks, "histogram_ms": [], "outliers": None}
-        | changes
+def bench_record(*rows: StageRow) -> BenchRecord:
+    return BenchRecord(environment=Environment(), results=list(rows))
+
+
+def timed(bundle: str, blocks: list[list[float]]) -> StageRow:
+    samples = Samples(blocks=blocks, images=[0] * len(blocks))
+    subject = Subject(bundle=bundle, backend="null")
+    return stage_row(
+        subject, "end_to_end", samples, peak_rss_bytes=1, artifact_bytes=2, keep_samples=True
     )
-    return StageRow(**fields)
-
-
-def bench_record(*rows: StageRow, deadline: tuple[Verdict, ...] = ()) -> BenchRecord:
-    return BenchRecord(environment=Environment(), results=list(rows), deadline=list(deadline))
 
 
 class TestRounds:
     def test_blocks_of_all_rounds_are_paired(self) -> None:
-        rounds = Rounds(
-            [
-                bench_record(stage("a", [10.0, 10.0, 11.0]), stage("b", [20.0, 20.0, 22.0])),
-                bench_record(stage("a", [10.0, 12.0]), stage("b", [20.0, 24.0, 99.0])),
-            ]
-        )
-        ratio = rounds.ratio("a", "b")
-        assert ratio is not None
-        assert ratio[0] == pytest.approx(2.0)
+        rows = [
+            (timed("a", [[10.0], [10.0], [11.0]]), timed("b", [[20.0], [20.0], [22.0]])),
+            (timed("a", [[10.0], [12.0]]), timed("b", [[20.0], [24.0]])),
+        ]
+        whole = rounds.joined([bench_record(*pair) for pair in rows])
+        found = rounds.ratio(whole, "a", against="b")
+        assert found is not None
+        assert found[0] == pytest.approx(2.0)
+        assert [row.n for row in whole.results] == [5, 5]
+        assert [row.samples for row in whole.results] == [None, None]
+
+    def test_figures_are_those_of_all_samples(self) -> None:
+        halves = [timed("a", [[1.0, 2.0, 9.0]]), timed("a", [[3.0, 4.0]])]
+        (row,) = rounds.joined([bench_record(half) for half in halves]).results
+        assert (row.p50_ms, row.min_ms, row.max_ms) == (3.0, 1.0, 9.0)
 
     def test_too_few_pairs_say_nothing(self) -> None:
-        assert Rounds([bench_record(stage("a", [1.0]), stage("b", [1.0]))]).ratio("a", "b") is None
+        whole = rounds.joined([bench_record(timed("a", [[1.0]]), timed("b", [[1.0]]))])
+        assert rounds.ratio(whole, "a", against="b") is None
 
-    def test_one_late_round_misses_the_deadline(self) -> None:
-        def verdict(met: bool | None) -> Verdict:
-            return Verdict(
-                bundle="a",
-                backend="null",
-                deadline_ms=1,
-                met=met,
-                p99_ms=None,
-                late=None,
-                n=1,
-                why="",
-            )
+    def test_the_deadline_is_judged_over_all_rounds(self) -> None:
+        halves = [timed("a", [[1.0] * 400]), timed("a", [[1.0] * 400])]
+        whole = rounds.joined([bench_record(half) for half in halves], deadline_ms=2.0)
+        assert [verdict.met for verdict in whole.deadline] == [True]
 
-        undecided = bench_record(deadline=(verdict(None),))
-        met = bench_record(deadline=(verdict(True),))
-        late = bench_record(deadline=(verdict(False),))
-        assert Rounds([undecided]).met_deadline("a") is None
-        assert Rounds([met, undecided]).met_deadline("a") is True
-        assert Rounds([met, late]).met_deadline("a") is False
+    def test_a_warning_of_every_round_stands_once(self) -> None:
+        noisy = ["Other processes used 20% of it", "Other processes used 40% of it"]
+        parts = [
+            msgspec.structs.replace(bench_record(timed("a", [[1.0]])), warnings=[text])
+            for text in noisy
+        ]
+        assert rounds.joined(parts).warnings == noisy[1:]
 
 
 class TestLosses:

@@ -393,11 +393,10 @@ def _row(subject: _Subject, record: BenchRecord | None, baseline: _Subject | Non
     if record is None or baseline is None or found is None:
         return row
     verdicts = [verdict.met for verdict in record.deadline if verdict.bundle == path]
+    speedup = rounds.ratio(record, path, against=str(baseline.path))
     return msgspec.structs.replace(
         row,
-        speedup=None
-        if subject is baseline
-        else rounds.ratio(record, path, against=str(baseline.path)),
+        speedup=None if subject is baseline else speedup,
         p50_ms=found.p50_ms,
         p99_ms=found.p99_ms,
         met_deadline=verdicts[0] if verdicts else None,

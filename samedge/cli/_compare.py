@@ -132,7 +132,7 @@ def compare(
     """
     import msgspec
 
-    from samedge.comparison.run import Request
+    from samedge.comparison.exporting import Request
     from samedge.comparison.run import compare as compare_all
     from samedge.comparison.writing import write_result
     from samedge.report.decision import Limits

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from samedge.benchmark.latency import Samples, stage_row
-from samedge.comparison import losses, rounds, run
+from samedge.comparison import exporting, losses, rounds, run
 from samedge.comparison.losses import Score
 from samedge.comparison.store import Identity, Store
 from samedge.comparison.subjects import wanted_subjects
@@ -142,10 +142,10 @@ def test_a_subject_that_cannot_be_exported_is_listed(
         tries.append(1)
         raise ExportError("The decoder drifts.")
 
-    monkeypatch.setattr(run, "export", refuse)
+    monkeypatch.setattr(exporting, "export", refuse)
     photo = tmp_path / "p.jpg"
     photo.write_bytes(b"x")
-    request = run.Request(
+    request = exporting.Request(
         model="samedge-nano", output=tmp_path / "c", targets=("cpu",), photos=(photo,)
     )
     for _ in range(2):  # the second sitting knows
@@ -156,6 +156,6 @@ def test_a_subject_that_cannot_be_exported_is_listed(
 
 
 def test_without_photos_there_is_nothing_to_compare_on(tmp_path: Path) -> None:
-    request = run.Request(model="samedge-nano", output=tmp_path / "c", photos=())
+    request = exporting.Request(model="samedge-nano", output=tmp_path / "c", photos=())
     with pytest.raises(DatasetError, match="no photo"):
         run.compare(request)

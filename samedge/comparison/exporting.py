@@ -1,0 +1,151 @@
+"""What is compared, and its bundles: exported here, kept from earlier, or made elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from samedge import records
+from samedge.bundle.bundle import Bundle
+from samedge.comparison.store import Store
+from samedge.comparison.subjects import Wanted
+from samedge.errors import SamedgeError
+from samedge.export.pipeline import export
+from samedge.report.decision import Limits, Loss
+from samedge.types import Progress
+
+ROUNDS = 3
+PROMPTS = "box,center"
+EXPORT_SHARE = 0.6
+"""Share of a time budget after which no further export is begun."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be compared.
+
+    Attributes:
+        model: a name of ``samedge models``, or a checkpoint's file.
+        output: the comparison's folder.
+        targets, precisions: names; empty takes what runs here.
+        photos: to measure agreement and latency on.
+        dataset: COCO file and folder of its images; ``None`` measures agreement on the photos.
+        prompts: protocols of the accuracy, with a dataset.
+        bundles: made elsewhere, measured beside the others.
+        calibration: given to the exports; ``None`` takes their default.
+        minutes: time budget; ``None`` has none.
+        limits: what has to be kept.
+        rounds: of the benchmark.
+    """
+
+    model: str
+    output: Path
+    targets: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    photos: tuple[Path, ...]
+    dataset: tuple[Path, Path] | None = None
+    prompts: str = PROMPTS
+    bundles: tuple[Path, ...] = ()
+    calibration: Path | None = None
+    minutes: float | None = None
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    rounds: int = ROUNDS
+
+
+@dataclasses.dataclass
+class Subject:
+    """One subject on its way: its bundle, or why there is none."""
+
+    name: str
+    target: str
+    precision: str
+    path: Path
+    note: str = ""
+    losses: list[Loss] = dataclasses.field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """Part of its records' file names."""
+        return self.name.replace(" ", "-").replace("/", "_")
+
+
+class Clock:
+    """A time budget; without one there is always time."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._start = time.monotonic()
+        self._budget = None if minutes is None else minutes * 60
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._start
+
+    def spent(self, share: float = 1.0) -> bool:
+        """Whether a share of the budget is used up."""
+        return self._budget is not None and self.seconds > share * self._budget
+
+
+class Steps:
+    """Counts steps for whoever watches."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def step(self, count: int = 1) -> None:
+        """So many steps more are done."""
+        self._done += count
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def exported(one: Wanted, request: Request, store: Store, clock: Clock, steps: Steps) -> Subject:
+    """Export one subject, unless an earlier sitting did."""
+    path = store.bundles / one.folder
+    subject = Subject(one.name, one.target.name, one.precision.value, path)
+    subject.note = store.failure(one.folder) or ""
+    if not subject.note and not _is_bundle(path):
+        if clock.spent(EXPORT_SHARE):
+            subject.note = "not exported: the time budget was spent"
+        else:
+            subject.note = _export(one, request, store, path)
+    steps.step()
+    return subject
+
+
+def _is_bundle(path: Path) -> bool:
+    if not path.exists():
+        return False
+    Bundle.open(path, verify=True)
+    return True
+
+
+def _export(one: Wanted, request: Request, store: Store, path: Path) -> str:
+    """Why a subject could not be exported; empty when it could."""
+    try:
+        result = export(
+            request.model,
+            one.target,
+            output=path,
+            precision=one.precision,
+            calibration=request.calibration,
+        )
+    except SamedgeError as error:
+        why = f"not exported: {error}"
+        store.keep_failure(one.folder, why)
+        return why
+    records.write(result.record(), store.path("export", one.folder))
+    return ""
+
+
+def foreign(path: Path, steps: Steps) -> Subject:
+    """A bundle that was made elsewhere.
+
+    Raises:
+        BundleError: it is missing or altered.
+    """
+    manifest = Bundle.open(path).manifest
+    steps.step()
+    name = f"{path.name} ({manifest.target} {manifest.precision})"
+    return Subject(name, manifest.target, str(manifest.precision), path)

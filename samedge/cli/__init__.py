@@ -8,16 +8,20 @@ A command is a file ``_name.py`` here that exposes ``COMMAND``, a ``click.Comman
 from __future__ import annotations
 
 import ast
+import io
+import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from samedge import _discovery
 from samedge._version import __version__
-from samedge.cli import output
+from samedge.cli import failures, output
 from samedge.errors import UnknownNameError
+from samedge.files.json_text import json_text
 
 EPILOG = """\b
 Examples:
@@ -71,6 +75,45 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's signature
+        **extra: Any,
+    ) -> Any:
+        """Run a command line; however it ends, ``--json`` prints one document."""
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
+            if not standalone_mode:
+                raise
+            code = _ended_by(error, words)
+        except BrokenPipeError:
+            output.discard_stdout()
+            code = failures.BROKEN_PIPE
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+
+def _ended_by(error: BaseException, words: Sequence[str]) -> int:
+    """Say what ended a command line, to people and to programs."""
+    wants_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
+    is_ours = isinstance(error, failures.Failure) or getattr(error, "is_reported", False)
+    if wants_json and not is_ours:
+        ctx = getattr(error, "ctx", None)
+        name = ctx.command.name if ctx is not None else None
+        document = failures.error_document(error, command=name or "samedge")
+        click.echo(json_text(document, indent=2))
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    failures.complain("Interrupted.")
+    return failures.INTERRUPTED
+
 
 @click.group(
     cls=LazyGroup,
@@ -82,19 +125,10 @@ def cli() -> None:
     """Deploy Segment Anything on edge devices: distil, quantize, export, run, measure."""
 
 
-def _run() -> int:
-    """Run the command that ``sys.argv`` names and return the exit code."""
-    try:
-        result = cli.main(prog_name="samedge", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        output.complain("Interrupted.")
-        return output.INTERRUPTED
-    return result if isinstance(result, int) else 0
-
-
 def main() -> NoReturn:
     """Entry point of ``samedge``: exit 0 done, 1 error, 2 usage, 3 gate failed, 130 interrupted."""
-    sys.exit(_run())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal's encoding may lack characters
+            stream.reconfigure(errors="backslashreplace")
+    cli.main(prog_name="samedge")
+    raise AssertionError("click ends the process")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from samedge.cli import output
-from samedge.cli.image_options import images_and_bundle
+from samedge.cli.image_options import ImageRun, image_options, mask_rows, report, segmented
 from samedge.cli.prompt_types import BOX, POINT
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.bundle.manifest import Manifest
-    from samedge.predict.predictor import Predictor
+    from samedge.formats.masks import MaskRecord
     from samedge.predict.segmentation import Segmentation
     from samedge.types import Prompt
 
@@ -32,11 +32,9 @@ Examples:
   samedge segment photo.jpg --box 10,20,200,220 --json
 """
 
-FORMATS = ("png", "overlay", "coco", "npz")
-
 
 @click.command("segment", epilog=EPILOG)
-@images_and_bundle
+@image_options
 @click.option(
     "--point",
     "points",
@@ -62,87 +60,52 @@ FORMATS = ("png", "overlay", "coco", "npz")
 )
 @click.option("--text", metavar="T", help="Words, for models that understand them.")
 @click.option("--multimask", is_flag=True, help="Return all three candidates of each prompt.")
-@click.option(
-    "-o",
-    "--output",
-    "output_path",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="File to write; a folder when there are several images.",
-)
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(FORMATS),
-    help="What to write. [default: by the file's ending; png, .json coco, .npz]",
-)
 @output.standard_options
 def segment(
     out: output.Output,
     *,
-    images: tuple[Path, ...],
-    bundle: Path | None,
-    backend: str | None,
-    device: str | None,
+    run: ImageRun,
     points: tuple[Numbers, ...],
     boxes: tuple[Numbers, ...],
     mask_path: Path | None,
     text: str | None,
     multimask: bool,
-    output_path: Path | None,
-    file_format: str | None,
 ) -> None:
-    """Segment what points, boxes or an earlier mask show, in pixels of the image.
+    """Segment what points, boxes or an earlier mask show, in pixels of the upright image.
 
     All points are one prompt. Several boxes are a batch. A point and a box together are one prompt,
-    and so is a mask with either.
+    and so is a mask with either. An image that cannot be read is listed at the end; the others'
+    masks are written.
     """
-    from samedge.predict.segmentation import Destination, segment_image
+    from samedge.predict.segmentation import segment_image
 
     if text is not None:
-        _refuse_text(text, bundle)
+        _refuse_text(text, run)
     prompts = _prompts(points, boxes, mask_path)
-    destination = Destination(output_path, file_format, images=len(images))
-    documents = []
-    opened = _open(bundle, backend=backend, device=device)
-    with opened as predictor, out.progress("Segmenting", total=len(images)) as advance:
-        for path in images:
-            result = segment_image(predictor, path, prompts=prompts, multimask=multimask)
-            documents.append(_document(predictor.manifest, result, destination.write(result)))
-            advance()
-    kept = destination.close()
-    for document in documents:
-        document["files"] += kept
-    _report(out, documents, hint=output_path is None and file_format is None)
+    destination, names = run.destination(), run.names()
+    with (
+        run.open() as predictor,
+        destination.open() as writer,
+        out.progress("Segmenting", total=len(run.images)) as advance,
+    ):
+        one = functools.partial(segment_image, predictor, prompts=prompts, multimask=multimask)
+        outcomes = segmented(
+            run, writer, lambda path: one(path, name=names[path]), on_image=advance
+        )
+    report(out, predictor.manifest, outcomes, writer=writer, table=_table)
+    if not destination.writes and not out.json:
+        out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 
 
-def _refuse_text(text: str, bundle: Path | None) -> None:
-    from samedge.bundle.bundle import Bundle, embedded_path
+def _refuse_text(text: str, run: ImageRun) -> None:
+    from samedge.bundle.bundle import Bundle, bundle_path
     from samedge.errors import PromptError
 
-    model = Bundle.open(bundle or embedded_path(), verify=False).manifest.model.name
+    model = Bundle.open(bundle_path(run.bundle), verify=False).manifest.model.name
     raise PromptError(
         f"--text {text!r}: no model in this bundle understands words; {model} takes points, boxes "
         "and masks. Give --point X,Y or --box X0,Y0,X1,Y1."
     )
-
-
-def _open(bundle: Path | None, *, backend: str | None, device: str | None) -> Predictor:
-    from samedge.predict.predictor import Predictor, load_default
-
-    if bundle is None:
-        return load_default(backend=backend, device=device)
-    return Predictor.from_bundle(bundle, backend=backend, device=device)
-
-
-def _report(out: output.Output, documents: list[dict[str, Any]], *, hint: bool) -> None:
-    document = documents[0] if len(documents) == 1 else {"results": documents}
-    parts: list[Table | str] = []
-    for entry in documents:
-        parts += [_table(entry), _footer(entry)]
-    out.result(document, *parts)
-    if hint and not out.json:
-        out.note("Nothing was written; add -o overlay.png --format overlay to see the masks.")
 
 
 def _prompts(
@@ -165,53 +128,14 @@ def _prompts(
     return [Prompt(points=clicks, labels=labels, box=box, mask=mask) for box in boxes or (None,)]
 
 
-def _document(manifest: Manifest, result: Segmentation, files: Sequence[Path]) -> dict[str, Any]:
-    height, width = result.size
-    return {
-        "image": {"path": str(result.path), "height": height, "width": width},
-        "bundle": {
-            "id": manifest.id,
-            "model": manifest.model.name,
-            "target": manifest.target,
-            "precision": manifest.precision,
-            "input_size": manifest.input_size,
-        },
-        "backend": dataclasses.asdict(result.backend),
-        "masks": result.records(),
-        "timing_ms": result.timing_ms,
-        "files": list(files),
-    }
-
-
-def _table(document: dict[str, Any]) -> Table:
+def _table(outcome: Segmentation) -> Table:
     """The masks of one image for people."""
-    image = document["image"]
     table = output.table("Mask", "Prompt", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
-    table.title = f"{image['path']}, {image['width']} x {image['height']} px"
-    for index, record in enumerate(document["masks"]):
-        stability = record["stability_score"]
-        table.add_row(
-            str(index),
-            str(record["prompt"]["index"]),
-            f"{record['predicted_iou']:.3f}",
-            "-" if stability is None else f"{stability:.3f}",
-            str(record["area"]),
-            ", ".join(map(str, record["bbox"] or ["empty"])),
-        )
-    return table
+    return mask_rows(table, outcome, _prompt_index)
 
 
-def _footer(document: dict[str, Any]) -> str:
-    """What ran where, how long each stage took, and which files there are now."""
-    bundle, backend, timing = document["bundle"], document["backend"], document["timing_ms"]
-    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in timing.items())
-    lines = [
-        f"{bundle['model']} {bundle['precision']} on {backend['name']} {backend['version']}, "
-        f"device {backend['device']}",
-        f"ms: {stages}",
-        *(f"wrote {path}" for path in document["files"]),
-    ]
-    return "\n".join(lines)
+def _prompt_index(record: MaskRecord) -> str:
+    return "-" if isinstance(record.prompt, msgspec.UnsetType) else str(record.prompt.index)
 
 
 COMMAND = segment

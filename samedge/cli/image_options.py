@@ -1,11 +1,81 @@
-"""What the commands that segment images are given: the images, and what runs."""
+"""What the commands that segment images share: what they are given, and what they say of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from samedge import _discovery
+from samedge.cli import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.bundle.manifest import Manifest
+    from samedge.formats.base import Writer
+    from samedge.formats.destination import Destination
+    from samedge.formats.masks import MaskRecord
+    from samedge.predict.predictor import Predictor
+    from samedge.predict.segmentation import Outcome, Segmentation
+
+FORMATS = _discovery.names("samedge.formats")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRun:
+    """The images of a command, what runs on them, and where the masks go.
+
+    Attributes:
+        images: their files, as they were given.
+        bundle: a path or an embedded model's name; ``None`` is the embedded model.
+        backend: ``None`` takes the best one here for an embedded model, else the bundle's own.
+        device: the backend's own string.
+        output_path: a file or folder.
+        file_format: a format's name.
+    """
+
+    images: tuple[Path, ...]
+    bundle: str | None
+    backend: str | None
+    device: str | None
+    output_path: Path | None
+    file_format: str | None
+
+    def destination(self) -> Destination:
+        """Where the masks go, checked before there is any work.
+
+        Raises:
+            ImageError: path, format and number of images do not fit each other.
+        """
+        from samedge.formats.destination import Destination
+
+        return Destination(self.output_path, self.file_format, images=len(self.images))
+
+    def open(self) -> Predictor:
+        """Open the bundle.
+
+        Raises:
+            BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
+        """
+        from samedge.bundle.bundle import bundle_path, embedded_path
+        from samedge.predict.predictor import Predictor, load_default
+
+        path = bundle_path(self.bundle)
+        if path == embedded_path():
+            return load_default(backend=self.backend, device=self.device)
+        return Predictor.from_bundle(path, backend=self.backend, device=self.device)
+
+    def names(self) -> dict[Path, str]:
+        """What files call each image: its path from the images' common folder."""
+        from samedge.formats.destination import common_names
+
+        return dict(zip(self.images, common_names(self.images), strict=True))
+
 
 _OPTIONS = (
     click.argument(
@@ -13,19 +83,165 @@ _OPTIONS = (
     ),
     click.option(
         "--bundle",
-        type=click.Path(path_type=Path),
         metavar="DIR",
-        help="An exported bundle. [default: the embedded model]",
+        help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
     ),
     click.option(
         "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
     ),
     click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU."),
+    click.option(
+        "-o",
+        "--output",
+        "output_path",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="File to write; a folder when there are several images.",
+    ),
+    click.option(
+        "--format",
+        "file_format",
+        type=click.Choice(FORMATS),
+        metavar="F",
+        help=f"What to write: {', '.join(FORMATS)}. [default: by the file's ending: .png a black "
+        "and white picture a mask, .jpg an overlay, .json coco, .npz arrays]",
+    ),
 )
 
 
-def images_and_bundle(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the argument ``IMAGE...`` and ``--bundle``, ``--backend``, ``--device``."""
+def image_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``IMAGE...``, what runs, and where masks go, as its argument ``run``."""
+
+    @functools.wraps(function)
+    def gathered(*args: Any, **options: Any) -> None:
+        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(ImageRun)}
+        function(*args, run=ImageRun(**fields), **options)
+
     for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+        gathered = option(gathered)
+    return gathered
+
+
+def segmented(
+    run: ImageRun,
+    writer: Writer,
+    segment: Callable[[Path], Segmentation],
+    *,
+    on_image: Callable[[], None] | None = None,
+) -> list[Outcome]:
+    """Segment every image and write its masks; one that fails ends nothing but itself.
+
+    Args:
+        run: what was asked for.
+        writer: where the masks go; closed here, so that the outcomes name every file.
+        segment: makes the masks of one image.
+        on_image: called after each.
+    """
+    from samedge.predict.segmentation import Segmentation, segment_files
+
+    outcomes: list[Outcome] = []
+    for outcome in segment_files(run.images, segment, writer):
+        outcomes.append(outcome)
+        if on_image is not None:
+            on_image()
+    kept = tuple(writer.close())
+    return [
+        dataclasses.replace(outcome, files=(*outcome.files, *kept))
+        if isinstance(outcome, Segmentation)
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def report(
+    out: output.Output,
+    manifest: Manifest,
+    outcomes: Sequence[Outcome],
+    *,
+    writer: Writer,
+    table: Callable[[Segmentation], Table],
+) -> None:
+    """Print what a run made of its images: one document, then what failed.
+
+    Args:
+        out: of the command.
+        manifest: of the bundle that ran.
+        outcomes: one an image.
+        writer: already closed; tells what was left out.
+        table: draws the masks of one image for people.
+
+    Raises:
+        Exception: the one image's own error, where there was one image only.
+    """
+    from samedge.predict.segmentation import Failed, Segmentation
+
+    failures = [entry for entry in outcomes if isinstance(entry, Failed)]
+    if failures and len(outcomes) == 1:
+        raise failures[0].error
+    left_out = dict(+writer.left_out)
+    entries = [_entry(out, manifest, outcome) for outcome in outcomes]
+    document = entries[0] if len(entries) == 1 else {"results": entries}
+    parts: list[Table | str] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Segmentation):
+            parts += [table(outcome), footer(manifest, outcome)]
+    out.result({**document, "left_out": left_out}, *parts)
+    for reason, count in left_out.items():
+        out.note(f"left out: {count} {reason}")
+    out.failed([(str(failure.path), failure.error) for failure in failures])
+
+
+def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str, object]:
+    from samedge.cli.failures import error_record
+    from samedge.predict.segmentation import Failed
+
+    if isinstance(outcome, Failed):
+        image = {"path": str(outcome.path), "height": None, "width": None}
+        return {"image": image, "error": error_record(outcome.error, command=out.command)}
+    height, width = outcome.found.size
+    return {
+        "image": {"path": str(outcome.path), "height": height, "width": width},
+        "bundle": {
+            "id": manifest.id,
+            "model": manifest.model.name,
+            "target": manifest.target,
+            "precision": manifest.precision,
+            "input_size": manifest.input_size,
+        },
+        "backend": dataclasses.asdict(outcome.backend),
+        "masks": outcome.found.masks,
+        "timing_ms": outcome.timing_ms,
+        "files": outcome.files,
+    }
+
+
+def footer(manifest: Manifest, outcome: Segmentation) -> str:
+    """What ran where, how long each stage took, and which files there are now."""
+    backend = outcome.backend
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in outcome.timing_ms.items())
+    lines = [
+        f"{manifest.model.name} {manifest.precision} on {backend.name} {backend.version}, "
+        f"device {backend.device}",
+        f"ms: {stages}",
+        *(f"wrote {path}" for path in outcome.files),
+    ]
+    return "\n".join(lines)
+
+
+def mask_rows(table: Table, outcome: Segmentation, cell: Callable[[MaskRecord], str]) -> Table:
+    """Fill a table with an image's masks: number, the command's own cell, and what all have."""
+    height, width = outcome.found.size
+    table.title = f"{outcome.path}, {width} x {height} px"
+    for index, record in enumerate(outcome.found.masks):
+        table.add_row(
+            str(index),
+            cell(record),
+            *map(_figure, (record.predicted_iou, record.stability_score)),
+            str(record.area),
+            ", ".join(map(str, record.bbox or ["empty"])),
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

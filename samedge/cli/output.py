@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import datetime
 import functools
 import io
 import logging
@@ -18,15 +17,24 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-import msgspec
 
 from samedge._version import __version__
+from samedge.cli.failures import (
+    BROKEN_PIPE,
+    INTERRUPTED,
+    Failure,
+    complain,
+    created_now,
+    error_document,
+    error_record,
+    one_line,
+)
 from samedge.errors import SamedgeError
+from samedge.files.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -35,50 +43,16 @@ if TYPE_CHECKING:
 Advance = Callable[..., None]
 """``advance(steps=1, note="")``: moves a progress bar on; the note stands behind it."""
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
-BROKEN_PIPE = 141  # 128 + SIGPIPE
-
 _PIPE_WIDTH = 4096
-
-_EXTRAS = {"distill": "train", "eval": "eval", "report": "report", "export": "export"}
-"""What to install where a command's libraries are missing; ``all`` for the others."""
 
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
-class Failure(click.ClickException):
-    """An error that ends a command with one line on stderr and an exit code of its own."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # one class, several codes
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Write the message to stderr, on one line."""
-        complain(" ".join(self.format_message().split()), file=file)
-
-
-def complain(message: str, *, file: IO[Any] | None = None) -> None:
-    """Write ``samedge: message`` to stderr, coloured where a terminal shows it."""
-    color = False if "NO_COLOR" in os.environ else None
-    prefix = click.style("samedge:", fg="red", bold=True)
-    click.echo(f"{prefix} {message}", file=file, err=True, color=color)
-
-
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """Point stdout at nothing: its reader is gone, and Python flushes it once more at exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
-
-
-def _json_default(value: Any) -> Any:
-    """What msgspec does not encode by itself: NumPy's scalars and arrays, and paths."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 class Output:
@@ -87,12 +61,15 @@ class Output:
     Attributes:
         json: whether the result is a JSON document.
         verbosity: -1 quiet, 0 normal, 1 or more chatty.
+        exit_code: what the command exits with where no error ends it.
     """
 
     def __init__(self, command: str, *, json: bool = False, verbosity: int = 0) -> None:
         self.command, self.json, self.verbosity = command, json, verbosity
+        self.exit_code = 0
         self._stdout: TextIO = sys.stdout
         self._cleanup = contextlib.ExitStack()
+        self._has_document = False
 
     def __enter__(self) -> Output:
         self._stdout = self._cleanup.enter_context(_stdout_kept_clean())
@@ -107,7 +84,8 @@ class Output:
     ) -> None:
         if error is not None and self.verbosity > 1:
             traceback.print_exception(kind, error, trace, file=sys.stderr)
-        if isinstance(error, SamedgeError) and self.json:
+        ends_well = error is None or isinstance(error, click.exceptions.Exit | GeneratorExit)
+        if self.json and error is not None and not ends_well:
             self._write_error(error)
         self._cleanup.close()
 
@@ -149,11 +127,11 @@ class Output:
         from rich import progress as bars
 
         columns: Sequence[bars.ProgressColumn] = (
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[note]}"),
+            bars.TextColumn("{task.fields[note]}", markup=False),
         )
         hidden = self.verbosity < 0 or not self.console.is_terminal
         with bars.Progress(*columns, console=self.console, disable=hidden, transient=True) as bar:
@@ -164,16 +142,34 @@ class Output:
 
             yield advance
 
+    def failed(self, failures: Sequence[tuple[str, BaseException]]) -> None:
+        """Say what of a batch failed, after its result; the command then exits with 1.
+
+        Args:
+            failures: what failed, such as an image's path, and why.
+        """
+        if failures:
+            self.exit_code = 1
+        for name, error in failures:
+            reason = error_record(error, command=self.command).message
+            complain(one_line(reason if name in reason else f"{name}: {reason}"))
+
     def _write_json(self, schema: str, fields: Mapping[str, Any]) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        head = {"schema": schema, "samedge_version": __version__, "created": now}
-        encoded = msgspec.json.encode({**head, **fields}, enc_hook=_json_default)
-        self._stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+        head = {"schema": schema, "samedge_version": __version__, "created": created_now()}
+        self._write_document({**head, **fields})
+
+    def _write_document(self, document: object) -> None:
+        text = json_text(document, indent=2)
+        self._has_document = True
+        self._stdout.write(text + "\n")
         self._stdout.flush()
 
-    def _write_error(self, error: SamedgeError) -> None:
-        report = {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
-        self._write_json("samedge.error/1", {"command": self.command, "error": report})
+    def _write_error(self, error: BaseException) -> None:
+        """The document of a failure, unless there is one already or standard output is gone."""
+        if self._has_document:
+            return
+        with contextlib.suppress(OSError):
+            self._write_document(error_document(error, command=self.command))
 
     def _print(self, renderables: Sequence[RenderableType]) -> None:
         from rich.console import Console
@@ -214,13 +210,16 @@ def _stdout_kept_clean() -> Iterator[TextIO]:
         real.flush()
         kept = os.dup(1)
         os.dup2(2, 1)
-        stream = open(kept, "w", encoding=real.encoding, closefd=True)  # noqa: SIM115, PTH123
+        # Names of files may hold what the terminal's encoding has not.
+        stream = open(  # noqa: SIM115, PTH123 - a descriptor
+            kept, "w", encoding=real.encoding, errors="backslashreplace", closefd=True
+        )
         try:
             yield stream
         finally:
             ctypes.CDLL(None).fflush(None)  # what C still buffers must go before 1 is stdout again
             os.dup2(kept, 1)
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):  # what counts was flushed when it was written
                 stream.close()
 
 
@@ -253,20 +252,6 @@ def _logging_to_stderr(verbosity: int) -> Iterator[None]:
         warned.propagate = before[1]
 
 
-def _missing_module_line(command: str, error: ModuleNotFoundError) -> str:
-    """How to get a library that a command needs; a missing module of our own is our own bug."""
-    library = (error.name or "").partition(".")[0]
-    if library in ("", "samedge"):
-        raise error
-    extra = _EXTRAS.get(command, "all")
-    return f"`samedge {command}` needs {library}: pip install 'samedge[{extra}]'"
-
-
-def _os_error_line(error: OSError) -> str:
-    where = f" {error.filename!r}" if error.filename else ""
-    return f"{error.strerror or error}:{where} could not be read or written."
-
-
 def standard_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--json``, ``-q`` and ``-v``, and its function an ``Output`` first.
 
@@ -286,17 +271,21 @@ def standard_options(function: Callable[..., None]) -> Callable[..., None]:
         try:
             with Output(name, json=as_json, verbosity=-1 if quiet else verbose) as out:
                 function(out, *args, **options)
-        except SamedgeError as error:
-            raise Failure(str(error), error.exit_code) from error
-        except ModuleNotFoundError as error:
-            raise Failure(_missing_module_line(name, error), 1) from error
+        except click.UsageError as error:
+            error.is_reported = as_json  # type: ignore[attr-defined]  # read by the group
+            raise
         except BrokenPipeError:
-            _discard_stdout()
+            discard_stdout()
             ctx.exit(BROKEN_PIPE)
-        except OSError as error:
-            raise Failure(_os_error_line(error), 1) from error
+        except (SamedgeError, ModuleNotFoundError, OSError) as error:
+            record = error_record(error, command=name)
+            if record.kind == "internal":  # a module of our own
+                raise
+            raise Failure(record.message, record.exit_code) from error
         except KeyboardInterrupt:
             complain("Interrupted.")
             ctx.exit(INTERRUPTED)
+        if out.exit_code:
+            ctx.exit(out.exit_code)
 
     return wrapped

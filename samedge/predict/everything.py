@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,14 @@ import numpy.typing as npt
 
 from samedge.bundle.manifest import Manifest, Thresholds
 from samedge.errors import OptionError
+from samedge.formats.masks import BoxXywh, ImageMasks, MaskRecord, Rle
 from samedge.pixels import metrics, rle
 from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid
 from samedge.pixels.frames import LOW_RES_STRIDE
-from samedge.pixels.images import check_image
+from samedge.pixels.images import check_image, load_image
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
+from samedge.predict.segmentation import Segmentation
 from samedge.types import Array, Prompt, Size
 
 logger = logging.getLogger(__name__)
@@ -85,9 +89,9 @@ class EverythingConfig:
             raise OptionError(f"crop_layers is {self.crop_layers}, expected 0 to 4.")
 
 
-def _corner_and_sides(box: Box) -> list[int]:
+def _corner_and_sides(box: Box) -> BoxXywh:
     x0, y0, x1, y1 = box
-    return [x0, y0, x1 - x0, y1 - y0]
+    return x0, y0, x1 - x0, y1 - y0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,17 +121,17 @@ class AutomaticMask:
         """The mask, (H, W) bool, decoded anew each time: many masks of a photo fill a memory."""
         return rle.mask_from_rle(self.rle)
 
-    def record(self) -> dict[str, Any]:
-        """The mask for JSON, its box as ``[x, y, width, height]``."""
-        return {
-            "rle": self.rle,
-            "bbox": _corner_and_sides(self.box),
-            "area": self.area,
-            "predicted_iou": self.predicted_iou,
-            "stability_score": self.stability_score,
-            "point": list(self.point),
-            "crop_box": _corner_and_sides(self.crop_box),
-        }
+    def record(self) -> MaskRecord:
+        """The mask for JSON and files, its box as ``[x, y, width, height]``."""
+        return MaskRecord(
+            rle=Rle(size=self.rle["size"], counts=self.rle["counts"]),
+            bbox=_corner_and_sides(self.box),
+            area=self.area,
+            predicted_iou=self.predicted_iou,
+            stability_score=self.stability_score,
+            point=self.point,
+            crop_box=_corner_and_sides(self.crop_box),
+        )
 
 
 def segment_everything(
@@ -165,39 +169,37 @@ def segment_everything(
     return sorted(found, key=lambda mask: -mask.predicted_iou)
 
 
-def stacked(masks: Sequence[AutomaticMask], size: Size) -> npt.NDArray[np.bool_]:
-    """All masks as one (M, H, W) bool array; M may be 0."""
-    found = np.zeros((len(masks), *size), np.bool_)
-    for index, mask in enumerate(masks):
-        found[index] = mask.mask
-    return found
-
-
-def sam_document(name: str, size: Size, masks: Sequence[AutomaticMask]) -> dict[str, Any]:
-    """The masks of one image in the format of the SA-1B dataset.
+def everything_in_file(
+    predictor: Predictor,
+    path: Path,
+    *,
+    config: EverythingConfig,
+    name: str | None = None,
+    on_start: Callable[[int], Callable[[], None]] | None = None,
+) -> Segmentation:
+    """Find the masks of one image file.
 
     Args:
-        name: the image's file name.
-        size: its ``(height, width)``.
-        masks: from ``segment_everything``.
+        predictor: an open predictor.
+        path: the image's file.
+        config: the generator's settings.
+        name: what files call the image; ``None`` is the file's own name.
+        on_start: called with the number of batches; what it returns is called after each.
+
+    Raises:
+        ImageError: the file is no usable image.
+        InferenceError: the backend failed.
     """
-    annotations = []
-    for index, mask in enumerate(masks, start=1):
-        record = mask.record()
-        annotations.append(
-            {
-                "id": index,
-                "segmentation": record["rle"],
-                "bbox": record["bbox"],
-                "area": record["area"],
-                "predicted_iou": record["predicted_iou"],
-                "stability_score": record["stability_score"],
-                "crop_box": record["crop_box"],
-                "point_coords": [record["point"]],
-            }
-        )
-    image = {"image_id": 1, "file_name": name, "height": size[0], "width": size[1]}
-    return {"image": image, "annotations": annotations}
+    image = load_image(path)
+    size = image.shape[0], image.shape[1]
+    done = None if on_start is None else on_start(batch_count(size, config))
+    start = time.perf_counter()
+    masks = segment_everything(predictor, image, config=config, on_batch=done)
+    elapsed_ms = (time.perf_counter() - start) * 1000
+    records = tuple(mask.record() for mask in masks)
+    found = ImageMasks(name or path.name, size, records, pixels=image)
+    timing = {"load": predictor.timing_ms["load"], "everything": elapsed_ms}
+    return Segmentation(path, found, predictor.active_backend(), timing)
 
 
 def batch_count(size: Size, config: EverythingConfig) -> int:

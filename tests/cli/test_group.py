@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -89,7 +90,8 @@ def test_interrupt(tmp_path: Path) -> None:
     stdout, stderr = process.communicate(timeout=60)
     os.close(writer)
     assert process.returncode == 130
-    assert stdout == ""
+    document = json.loads(stdout)
+    assert (document["kind"], document["exit_code"]) == ("interrupted", 130)
     assert "Interrupted" in stderr
     assert "Traceback" not in stderr
 

@@ -172,7 +172,7 @@ def test_folder_for_several_images_keeps_equal_names_apart(toy_bundle: Path, pho
     options = ("--point", "10,10", "--format", "overlay", "-o", "out")
     found = document(photo, again, "--bundle", toy_bundle, *options)
     files = [name for entry in found["results"] for name in entry["files"]]
-    assert files == ["out/photo_overlay.png", "out/photo_overlay_2.png"]
+    assert files == ["out/photo_overlay.png", "out/again/photo_overlay.png"]
     with Image.open(files[1]) as picture:
         assert picture.size == (40, 30)
 
@@ -188,7 +188,7 @@ def test_nothing_is_written_unasked(toy_bundle: Path, photo: Path) -> None:
     result = invoke("segment", photo, "--bundle", toy_bundle, "--point", "9,9")
     assert result.exit_code == 0
     assert set(Path().rglob("*")) == before
-    assert "--format overlay" in result.stderr
+    assert "add -o overlay.jpg to see the masks" in result.stderr
 
 
 # ---- mistakes

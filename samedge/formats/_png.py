@@ -1,0 +1,75 @@
+"""Masks as grey pictures, 255 inside and 0 outside: one file a mask, numbered where several."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from samedge.errors import DatasetError
+from samedge.formats.base import ImageFormat, Writer
+from samedge.formats.masks import ImageMasks, record_from_mask
+from samedge.formats.pictures import save_picture
+from samedge.pixels.images import load_image
+
+_NUMBERED = re.compile(r"(_mask)?(_\d+)?$")
+
+
+class _Png(ImageFormat):
+    summary = "one black and white picture a mask"
+    endings = (".png",)
+    tail = "_mask"
+    chosen_by = (".png",)
+    keeps = frozenset({"holes", "parts", "overlaps", "folders"})
+
+    def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:
+        several = len(image.masks) != 1
+        return [
+            save_picture(
+                path.with_stem(f"{path.stem}_{index}") if several else path,
+                record.mask.astype(np.uint8) * 255,
+            )
+            for index, record in enumerate(image.masks)
+        ]
+
+    def read(
+        self,
+        path: Path,
+        *,
+        images: Path | None = None,
+        left_out: Counter[str],
+    ) -> Iterator[ImageMasks]:
+        """Masks of a file or of a folder: ``a_mask_0.png`` and ``a_mask_1.png`` are image a's."""
+        files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+        root = path if path.is_dir() else path.parent
+        by_image: dict[str, list[Path]] = defaultdict(list)
+        for file in files:
+            name = _NUMBERED.sub("", file.stem) or file.stem
+            by_image[(file.parent.relative_to(root) / name).as_posix()].append(file)
+        if not by_image:
+            raise DatasetError(f"{path} holds no .png file: name a folder of masks.")
+        for name, masks in by_image.items():
+            yield _image(name, masks, left_out)
+
+    def recognises(self, path: Path) -> bool:
+        return path.suffix.lower() == ".png" and path.is_file()
+
+
+def _image(name: str, files: list[Path], left_out: Counter[str]) -> ImageMasks:
+    masks = [load_image(file)[:, :, 0] > 127 for file in files]
+    sizes = {mask.shape for mask in masks}
+    if len(sizes) > 1:
+        raise DatasetError(
+            f"{files[0]} and the other masks of image {name!r} have different sizes: "
+            f"{', '.join(map(str, sorted(sizes)))}. Masks of one image have its size."
+        )
+    drawn = [record_from_mask(mask) for mask in masks if mask.any()]
+    left_out["empty masks"] += len(masks) - len(drawn)
+    height, width = masks[0].shape
+    return ImageMasks(f"{name}.png", (height, width), tuple(drawn), frame=None)
+
+
+FORMAT = _Png()

@@ -1,0 +1,213 @@
+"""The contract of a format: masks of images out to files, and in again.
+
+A format is a file ``_name.py`` here with ``FORMAT``, an instance of a subclass of ``Format``. What
+others list about it (endings, what it keeps) is in it; the contract tests find it by themselves.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from samedge.errors import DatasetError
+from samedge.formats.masks import ImageMasks
+
+logger = logging.getLogger(__name__)
+
+PROPERTIES: Mapping[str, str] = {
+    "holes": "masks with holes",
+    "parts": "masks of several parts",
+    "overlaps": "masks that overlap others",
+    "categories": "categories",
+    "predicted_iou": "predicted IoU or scores",
+    "stability": "stability scores",
+    "prompts": "prompts",
+    "crowds": "marks of crowds",
+    "empty_images": "images without masks",
+    "folders": "folders of image names",
+    "frame": "which way up the masks are",
+}
+"""What a format may keep or lose, in words for people."""
+
+
+class Layout(enum.Enum):
+    """How the masks of many images lie on disk."""
+
+    PER_IMAGE = "one file an image, or several"
+    ONE_FILE = "one file for all images"
+    FOLDER = "a folder of its own"
+
+
+class Writer(ABC):
+    """The files of one run, one image at a time; a context manager.
+
+    Whatever ends the run, the images that were added are in the files afterwards.
+
+    Attributes:
+        left_out: masks that could not be written, by reason.
+        changed: masks that are written as something else, by what.
+    """
+
+    def __init__(self) -> None:
+        self.left_out: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
+        self.added = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and self.added:
+            logger.warning(
+                "Stopped early: the files hold the %d images that were finished", self.added
+            )
+        self.close()
+
+    def add(self, image: ImageMasks) -> list[Path]:
+        """Write one image's masks, or keep them for ``close``.
+
+        Returns:
+            The files that are there now.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        files = self._add(image)
+        self.added += 1
+        return files
+
+    @abstractmethod
+    def _add(self, image: ImageMasks) -> list[Path]:
+        """Write one image's masks: all of them or, with an error, none."""
+
+    def close(self) -> list[Path]:
+        """Write what was kept; nothing where no image was added. May be called again.
+
+        Returns:
+            The files that this wrote.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        return []
+
+
+class Format(ABC):
+    """One way to write masks down.
+
+    Attributes:
+        summary: what it is, for people.
+        layout: how the masks of many images lie.
+        endings: of its files, the usual one first; a folder has none.
+        tail: behind an image's name where files are named after images.
+        keeps: names in ``PROPERTIES``; all else is lost in it.
+        chosen_by: endings that mean this format where none is named.
+        is_read: whether ``read`` works.
+    """
+
+    summary: str
+    layout: Layout
+    endings: tuple[str, ...] = ()
+    tail: str = ""
+    keeps: frozenset[str] = frozenset()
+    chosen_by: tuple[str, ...] = ()
+    is_read: bool = True
+
+    @property
+    def name(self) -> str:
+        """The file's name without its underscore."""
+        return type(self).__module__.rpartition("._")[2]
+
+    @property
+    def loses(self) -> tuple[str, ...]:
+        """What it does not keep, in words for people."""
+        return tuple(words for key, words in PROPERTIES.items() if key not in self.keeps)
+
+    @abstractmethod
+    def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
+        """Begin to write.
+
+        Args:
+            path: a file, or a folder to put files into.
+            is_folder: which of the two.
+        """
+
+    def read(
+        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
+    ) -> Iterator[ImageMasks]:
+        """Read masks, one image at a time.
+
+        Args:
+            path: a file or folder of this format.
+            images: folder of the images, for formats that do not say how large those are.
+            left_out: counts what cannot be read as a mask, by reason.
+
+        Raises:
+            DatasetError: the file is damaged or of another format.
+        """
+        raise DatasetError(
+            f"{path}: {self.name} is a picture for people, which cannot be read back: give "
+            "annotations, such as COCO's."
+        )
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file or folder looks like this format; never raises, reads little."""
+        return False
+
+
+class ImageFormat(Format):
+    """A format with files of its own for each image."""
+
+    layout = Layout.PER_IMAGE
+
+    @abstractmethod
+    def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:
+        """Write one image's masks into one file, or into several beside it.
+
+        Args:
+            path: the file.
+            image: what to write.
+            writer: counts what is left out or changed.
+
+        Returns:
+            The files.
+        """
+
+    def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
+        """A writer of one file an image."""
+        return _ImageWriter(self, path, is_folder=is_folder)
+
+
+class _ImageWriter(Writer):
+    """Names files after images: the same folders, and a number where two would be one."""
+
+    def __init__(self, file_format: ImageFormat, path: Path, *, is_folder: bool) -> None:
+        super().__init__()
+        self._format, self._path, self._is_folder = file_format, path, is_folder
+        self._taken: set[str] = set()
+
+    def _add(self, image: ImageMasks) -> list[Path]:
+        return self._format.write_image(self._file(image.name), image, writer=self)
+
+    def _file(self, name: str) -> Path:
+        if not self._is_folder:
+            return self._path
+        stem = name.rpartition(".")[0] or name
+        number = 1
+        while True:
+            again = "" if number == 1 else f"_{number}"
+            path = self._path / f"{stem}{self._format.tail}{again}{self._format.endings[0]}"
+            if str(path).casefold() not in self._taken:
+                self._taken.add(str(path).casefold())
+                return path
+            number += 1

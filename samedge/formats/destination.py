@@ -1,0 +1,99 @@
+"""Where the masks of a run go, settled before there is any work; and what images are called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from samedge import formats
+from samedge.errors import ImageError
+from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.masks import ImageMasks
+
+DEFAULT_FORMAT = "png"
+
+
+class Destination:
+    """A file or folder and a format that fit each other.
+
+    Args:
+        path: a file for one image or for a format of one file, a folder otherwise; ``None`` writes
+            into the current folder, and nothing at all where ``file_format`` is ``None`` too.
+        file_format: name of a format; ``None`` goes by the ending of ``path``: masks for a
+            ``.png`` and for a folder, a drawing for a ``.jpg``, COCO for a ``.json``.
+        images: how many images there will be.
+
+    Raises:
+        ImageError: one file for the pictures of several images, or one whose ending does not fit.
+        UnknownNameError: no such format.
+    """
+
+    def __init__(self, path: Path | None, file_format: str | None, *, images: int = 1) -> None:
+        self.writes = path is not None or file_format is not None
+        self.path = path or Path()
+        self.format = _chosen(self.path, file_format)
+        is_tree = self.format.layout is Layout.FOLDER
+        self.is_folder = is_tree or path is None or path.is_dir() or not path.suffix
+        if self.is_folder:
+            return
+        check_ending(self.path, self.format)
+        if images > 1 and self.format.layout is Layout.PER_IMAGE:
+            raise ImageError(
+                f"{path} is one file for the {self.format.name} results of {images} images: "
+                "name a folder, or write --format coco."
+            )
+
+    def open(self) -> Writer:
+        """Begin to write; one that writes nothing where nothing was asked for."""
+        if not self.writes:
+            return _Nowhere()
+        return self.format.open_writer(self.path, is_folder=self.is_folder)
+
+
+def _chosen(path: Path, file_format: str | None) -> Format:
+    if file_format is not None:
+        return formats.get(file_format)
+    return formats.from_ending(path) or formats.get(DEFAULT_FORMAT)
+
+
+def check_ending(path: Path, file_format: Format) -> None:
+    """Whether a file's ending fits what is to be written into it.
+
+    Raises:
+        ImageError: it does not.
+    """
+    if path.suffix.lower() in file_format.endings:
+        return
+    fitting = [name for name in formats.names() if path.suffix.lower() in formats.get(name).endings]
+    other = f", or name --format {' or '.join(fitting)}" if fitting else ""
+    raise ImageError(
+        f"{path} cannot be written: {file_format.name} results go to "
+        f"{', '.join(file_format.endings)}. Change the file's ending{other}."
+    )
+
+
+def common_names(paths: Sequence[Path]) -> list[str]:
+    """What to call images: their paths from the folder that holds them all, with ``/``.
+
+    Two cameras' ``0001.png`` stay two images in every reader.
+
+    Args:
+        paths: of the images' files; links are not followed.
+    """
+    full = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - resolve() follows links
+    try:
+        root = os.path.commonpath([os.path.dirname(path) for path in full])  # noqa: PTH120
+    except ValueError:  # several drives, or no images
+        root = os.sep
+    return [os.path.relpath(path, root).replace(os.sep, "/") for path in full]
+
+
+def common_folder(paths: Sequence[Path]) -> Path:
+    """The folder that ``common_names`` start from."""
+    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths]))  # noqa: PTH100, PTH120
+
+
+class _Nowhere(Writer):
+    def _add(self, image: ImageMasks) -> list[Path]:
+        return []

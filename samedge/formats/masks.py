@@ -1,0 +1,173 @@
+"""What every format reads and writes: the masks of one image, and one record a mask."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import UNSET, UnsetType
+
+from samedge.pixels.metrics import bounding_box
+from samedge.pixels.orientation import UPRIGHT
+from samedge.pixels.rle import mask_from_rle, rle_from_mask
+from samedge.types import Array, Masks, Prompt, Size
+
+BoxXywh = tuple[int, int, int, int]
+"""``(x, y, width, height)`` pixels of the image."""
+
+DEFAULT_CATEGORY = "object"
+
+
+class Rle(TypedDict):
+    """A mask as COCO's compressed run lengths; ``size`` is ``[height, width]``."""
+
+    size: list[int]
+    counts: str
+
+
+class PromptRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked, in pixels of the image; ``mask`` says whether there was an earlier mask."""
+
+    index: int
+    points: list[list[float]]
+    labels: list[int]
+    box_xyxy: list[float] | None
+    mask: bool
+
+
+class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One mask of an image, as ``--json`` prints it; a field that is unset is left out there.
+
+    Attributes:
+        prompt: what asked for it.
+        rle: the mask in the image's frame.
+        bbox: around it; ``None`` where it is empty.
+        area: in pixels.
+        predicted_iou: the model's own estimate, or another program's score; ``None`` without one.
+        stability_score: IoU of the mask cut at logits +1 and -1.
+        point: ``(x, y)`` of the click of a grid that gave it.
+        crop_box: the part of the image that the encoder saw.
+        category: what it shows.
+        is_crowd: one mask for many things, which evaluation leaves out.
+    """
+
+    prompt: PromptRecord | UnsetType = UNSET
+    rle: Rle
+    bbox: BoxXywh | None
+    area: int
+    predicted_iou: float | None = None
+    stability_score: float | None = None
+    point: tuple[float, float] | UnsetType = UNSET
+    crop_box: BoxXywh | UnsetType = UNSET
+    category: str | UnsetType = UNSET
+    is_crowd: bool | UnsetType = UNSET
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """The mask, (H, W) bool, decoded anew each time: many masks of a photo fill a memory."""
+        return mask_from_rle(dict(self.rle))
+
+    @property
+    def category_name(self) -> str:
+        """What it shows, or ``"object"`` where nobody said."""
+        return self.category if isinstance(self.category, str) else DEFAULT_CATEGORY
+
+
+def record_from_mask(
+    mask: npt.NDArray[np.bool_],
+    *,
+    predicted_iou: float | None = None,
+    stability_score: float | None = None,
+    prompt: PromptRecord | UnsetType = UNSET,
+    category: str | UnsetType = UNSET,
+) -> MaskRecord:
+    """Describe a mask.
+
+    Args:
+        mask: (H, W) bool, in the image's frame.
+        predicted_iou: an estimate; one that is not finite becomes ``None``.
+        stability_score: the same.
+        prompt: what asked for it.
+        category: what it shows.
+    """
+    encoded: dict[str, Any] = rle_from_mask(mask)
+    box = bounding_box(mask)
+    return MaskRecord(
+        prompt=prompt,
+        rle=Rle(size=encoded["size"], counts=encoded["counts"]),
+        bbox=None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1]),
+        area=int(np.count_nonzero(mask)),
+        predicted_iou=_rounded(predicted_iou),
+        stability_score=_rounded(stability_score),
+        category=category,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
+
+
+def prompt_record(prompt: Prompt, index: int) -> PromptRecord:
+    """Describe a prompt; ``index`` is its place among those asked together."""
+    return PromptRecord(
+        index=index,
+        points=prompt.points.tolist(),
+        labels=prompt.labels.tolist(),
+        box_xyxy=None if prompt.box is None else prompt.box.tolist(),
+        mask=prompt.mask is not None,
+    )
+
+
+def mask_records(prompts: Sequence[Prompt], results: Sequence[Masks]) -> tuple[MaskRecord, ...]:
+    """One record a mask: prompt, run lengths, box, area and the model's estimates.
+
+    Args:
+        prompts: what was asked.
+        results: what came back, one entry a prompt.
+    """
+    return tuple(
+        record_from_mask(
+            result.masks[row],
+            predicted_iou=float(result.iou_predictions[row]),
+            stability_score=float(result.stability_scores[row]),
+            prompt=prompt_record(prompt, index),
+        )
+        for index, (prompt, result) in enumerate(zip(prompts, results, strict=True))
+        for row in range(len(result.masks))
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageMasks:
+    """The masks of one image, read from a file or to be written.
+
+    Attributes:
+        name: the image's file, relative to the common folder of all images, with ``/`` between
+            folders.
+        size: its ``(height, width)``, the way up in which the masks are.
+        masks: in the order of the file.
+        frame: ``"upright"``, ``"stored"``, or ``None`` where the file does not say; see
+            :mod:`samedge.pixels.orientation`.
+        pixels: (H, W, 3) uint8 RGB, for formats that draw; ``None`` where it is not at hand.
+        prompts: what was asked, to be drawn.
+        low_res_logits: (M, S/4, S/4) float32 of the masks, or ``None``.
+    """
+
+    name: str
+    size: Size
+    masks: tuple[MaskRecord, ...]
+    frame: str | None = UPRIGHT
+    pixels: Array | None = None
+    prompts: tuple[Prompt, ...] = ()
+    low_res_logits: Array | None = None
+
+    def stacked(self) -> npt.NDArray[np.bool_]:
+        """All masks as one (M, H, W) bool array; M may be 0."""
+        found = np.zeros((len(self.masks), *self.size), np.bool_)
+        for index, record in enumerate(self.masks):
+            found[index] = record.mask
+        return found

@@ -1,0 +1,222 @@
+"""Reading other programs' annotation files: bounded, typed, and one odd entry is not the end.
+
+An entry that cannot be used is counted by its reason and left out. A file that is not what it
+should be is a ``DatasetError``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from samedge.errors import DatasetError, SamedgeError
+from samedge.files import limits, reading
+from samedge.pixels.images import load_image
+from samedge.pixels.polygons import fill
+from samedge.pixels.rle import mask_from_rle
+from samedge.types import Array, Size
+
+E = TypeVar("E")
+T = TypeVar("T")
+
+HEAD_BYTES = 1 << 16
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class OddEntryError(DatasetError):
+    """An entry that cannot be used; ``reason`` is what it is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"An annotation was left out: {reason}.")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file of bounded size.
+
+    Raises:
+        DatasetError: missing, too large, or not JSON.
+    """
+    data = reading.read_bytes(
+        path, limit="annotation_bytes", expected="an annotation file", error=DatasetError
+    )
+    try:
+        # Not msgspec: file names may hold the lone surrogates of names that are no UTF-8.
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(
+            f"{path} is not JSON ({error}): save or fetch the file again."
+        ) from error
+
+
+def head(path: Path) -> bytes:
+    """The beginning of a regular file, for telling formats apart; empty for anything else."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as stream:
+            return stream.read(HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def has_keys(path: Path, *keys: str) -> bool:
+    """Whether a ``.json`` file names these keys at its beginning; large files are not read."""
+    start = head(path)
+    return path.suffix.lower() in (".json", ".geojson") and all(
+        f'"{key}"'.encode() in start for key in keys
+    )
+
+
+def converted(value: Any, kind: type[T], *, where: str) -> T:
+    """A part of a document as a typed structure.
+
+    Raises:
+        DatasetError: a field is missing or of another type; names ``where``.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DatasetError(f"{where}: {error}: mend the entry, or remove it.") from error
+
+
+def checked_size(height: Any, width: Any, *, where: str) -> Size:
+    """A size that masks may have.
+
+    Raises:
+        DatasetError: not positive, or larger than the limit on images.
+    """
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        raise DatasetError(
+            f"{where} is {height!r} x {width!r} (height x width), expected two whole numbers "
+            "above 0: mend the entry."
+        )
+    limits.check(
+        height * width, "image_pixels", what=f"{where} has {{}} pixels", error=DatasetError
+    )
+    return height, width
+
+
+def mask_from_rings(
+    rings: Sequence[Sequence[float]] | Sequence[Array], size: Size, *, union: bool = False
+) -> npt.NDArray[np.bool_]:
+    """A mask of polygons along pixels' edges.
+
+    Args:
+        rings: each ``[x0, y0, x1, y1, ...]`` or (N, 2).
+        size: ``(height, width)``.
+        union: rings are parts that may overlap, instead of outlines and holes.
+
+    Raises:
+        OddEntryError: too few points, or numbers that lie nowhere near the image.
+    """
+    checked = [checked_ring(ring, size) for ring in rings]
+    if not checked:
+        raise OddEntryError("no polygon")
+    if not union:
+        return fill(checked, size)
+    mask = fill(checked[:1], size)
+    for ring in checked[1:]:
+        mask |= fill([ring], size)
+    return mask
+
+
+def checked_ring(ring: Sequence[float] | Array, size: Size) -> Array:
+    """(N, 2) float64 of a polygon that can be drawn.
+
+    Raises:
+        OddEntryError: it cannot.
+    """
+    try:
+        points = np.asarray(ring, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError) as error:
+        raise OddEntryError("coordinates that are no pairs of numbers") from error
+    if len(points) < 3:
+        raise OddEntryError("a polygon of fewer than three points")
+    if not np.isfinite(points).all() or np.abs(points).max() > 10 * max(size) + 1000:
+        raise OddEntryError("coordinates far outside of the image")
+    return points
+
+
+def mask_from_runs(counts: Any, size: Size) -> npt.NDArray[np.bool_]:
+    """A mask of COCO run lengths, compressed or not.
+
+    Raises:
+        OddEntryError: they do not fill the size.
+    """
+    if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
+        raise OddEntryError("run lengths that are no whole numbers")
+    if not isinstance(counts, list | str):
+        raise OddEntryError("run lengths that are neither text nor a list")
+    try:
+        return mask_from_rle({"size": list(size), "counts": counts})
+    except (SamedgeError, ValueError, OverflowError, IndexError) as error:
+        raise OddEntryError("run lengths that do not fill the image") from error
+
+
+def mask_from_box(
+    x: float, y: float, width: float, height: float, size: Size
+) -> npt.NDArray[np.bool_]:
+    """A filled rectangle.
+
+    Raises:
+        OddEntryError: it has no area, or lies nowhere near the image.
+    """
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    if not all(map(math.isfinite, corners)) or width <= 0 or height <= 0:
+        raise OddEntryError("a box without area")
+    return mask_from_rings([corners], size)
+
+
+def required(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The mask, where it has a pixel.
+
+    Raises:
+        OddEntryError: it has none.
+    """
+    if not mask.any():
+        raise OddEntryError("masks without a pixel")
+    return mask
+
+
+def find_image(name: str, folders: Sequence[Path]) -> Path | None:
+    """An image by its name, with or without an ending, in the first folder that has it."""
+    for folder in folders:
+        plain = folder / name
+        if plain.suffix.lower() in _IMAGE_ENDINGS and plain.is_file():
+            return plain
+        for ending in _IMAGE_ENDINGS:
+            for candidate in (ending, ending.upper()):
+                path = folder / f"{name}{candidate}"
+                if path.is_file():
+                    return path
+    return None
+
+
+def image_size(path: Path) -> Size:
+    """Height and width of the upright picture.
+
+    Raises:
+        ImageError: not a usable image.
+    """
+    height, width = load_image(path).shape[:2]
+    return height, width
+
+
+def usable(read: Callable[[E], T], entry: E, left_out: Counter[str]) -> T | None:
+    """What ``read`` makes of an entry; ``None``, and counted, where the entry is odd."""
+    try:
+        return read(entry)
+    except OddEntryError as error:
+        left_out[error.reason] += 1
+    except msgspec.ValidationError:
+        left_out["annotations with a missing or mistyped field"] += 1
+    return None

@@ -8,6 +8,7 @@ may be added without a new schema number.
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import msgspec
 
 from samedge._version import __version__
 from samedge.errors import DatasetError
+from samedge.files.json_text import builtins_from, json_text
 from samedge.files.reading import read_bytes
-from samedge.files.writing import write_bytes
+from samedge.files.writing import write_text
 
 EVAL_SCHEMA, BENCH_SCHEMA, EXPORT_SCHEMA = "samedge.eval/1", "samedge.bench/1", "samedge.export/1"
 
@@ -170,6 +172,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     annotation_id: int
     truth: dict[str, Any]
     masks: list[ExampleMask]
+    frame: str | None = None
 
 
 class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +180,8 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         skipped: annotations that were left out, by reason.
-        images_dir: where the images lay, so that a report can show them.
+        images_dir: where the images lay, for reports.
+        failed: images that could not be read, and why.
     """
 
     path: str
@@ -185,6 +189,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     instances: int
     skipped: dict[str, int] = {}
     images_dir: str | None = None
+    failed: dict[str, str] = {}
 
 
 class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,15 +372,8 @@ _HEAD = ("schema", "samedge_version", "created")
 
 def fields(record: Record) -> dict[str, Any]:
     """A record's JSON fields without its head, as the command line's output takes them."""
-    document: dict[str, Any] = msgspec.to_builtins(record, enc_hook=_plain)
+    document: dict[str, Any] = builtins_from(record)
     return {name: value for name, value in document.items() if name not in _HEAD}
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own number."""
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be part of a record")
 
 
 def write(record: Record, path: Path) -> None:
@@ -386,8 +384,7 @@ def write(record: Record, path: Path) -> None:
     """
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     head = {"schema": record.schema, "samedge_version": __version__, "created": now}
-    document = msgspec.json.encode({**head, **fields(record)})
-    write_bytes(path, msgspec.json.format(document, indent=1) + b"\n")
+    write_text(path, json_text(head | fields(record), indent=1) + "\n")
 
 
 def read(path: Path) -> Record:
@@ -398,8 +395,8 @@ def read(path: Path) -> Record:
     """
     data = read_bytes(path, limit="document_bytes", expected="a record", error=DatasetError)
     try:
-        document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        document = json.loads(data)  # msgspec refuses the escapes of names that are no UTF-8
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"{path} is not JSON ({error}): give files written by samedge."
         ) from error

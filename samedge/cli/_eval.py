@@ -90,9 +90,11 @@ def eval_(
     """Measure how well masks fit the ground truth, by the protocol of docs/accuracy-protocol.md.
 
     One prompt an instance, class-agnostic, masks at the images' original size; several bundles and
-    backends are compared on the very same prompts.
+    backends are compared on the very same prompts. An image that cannot be read is listed at the
+    end, and does not count.
     """
     from samedge import records
+    from samedge.errors import DatasetError
     from samedge.evaluation.evaluate import evaluate
     from samedge.evaluation.ground_truth import load_ground_truth
     from samedge.evaluation.protocols import parse_protocols
@@ -110,6 +112,7 @@ def eval_(
         records.write(record, output_path)
         out.note(f"wrote {output_path}")
     out.result(records.fields(record), _table(record.results), _footer(record))
+    out.failed([(name, DatasetError(why)) for name, why in record.dataset.failed.items()])
 
 
 def _candidates(

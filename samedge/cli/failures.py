@@ -123,8 +123,7 @@ def _remedy(error: SamedgeError) -> str:
     if isinstance(error, UnknownNameError) and (hint := re.search(r"Did you mean .*?\?", message)):
         return hint.group()
     tail = message.rpartition(": ")[2]
-    last = re.split(r"(?<=[.?!]) (?=[A-Z`])", tail)[-1]
-    return last[:1].upper() + last[1:]
+    return re.split(r"(?<=[.?!]) (?=[A-Z`])", tail)[-1]
 
 
 def _usage_remedy(error: click.UsageError) -> str:

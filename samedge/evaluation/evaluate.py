@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from samedge.errors import DatasetError, ImageError
 from samedge.evaluation.ground_truth import GroundTruth, Instance, TruthImage
 from samedge.evaluation.protocols import PromptProtocol, answers
 from samedge.pixels import metrics
@@ -124,20 +125,31 @@ def evaluate(
         protocols: from ``parse_protocols``.
         on_image: called after each image with a remark for a progress bar.
 
+    An image that cannot be read, or is of another size than the masks, is left out and named in the
+    dataset's record.
+
     Raises:
-        DatasetError: an image is missing or of the wrong size.
+        DatasetError: an image's file is missing, which is found before the first encode; or none
+            of the images can be read.
     """
     started = time.perf_counter()
+    for image in truth.images:
+        image.check_file()
     scores: dict[tuple[int, str], list[InstanceScore]] = {
         (index, protocol.name): []
         for index, candidate in enumerate(candidates)
         for protocol in _asked(candidate, protocols)
     }
+    failed: dict[str, str] = {}
     for image in truth.images:
-        for key, score in _score_image(candidates, image, protocols):
-            scores[key].append(score)
+        pixels = _pixels(image, failed)
+        if pixels is not None:
+            for key, score in _score_image(candidates, image, pixels, protocols=protocols):
+                scores[key].append(score)
         if on_image is not None:
             on_image(_running_mean(scores))
+    if failed and len(failed) == len(truth.images):
+        raise DatasetError(f"No image of {truth.path} can be read: {next(iter(failed.values()))}")
     rows = [_summarise(candidates[i].subject, name, found) for (i, name), found in scores.items()]
     return Evaluation(
         results=rows,
@@ -145,13 +157,23 @@ def evaluate(
         examples=_examples(rows, list(scores.values()), truth),
         dataset=DatasetRecord(
             path=str(truth.path),
-            images=len(truth.images),
-            instances=truth.instance_count,
+            images=len(truth.images) - len(failed),
+            instances=sum(len(i.annotations) for i in truth.images if i.name not in failed),
             skipped=truth.skipped,
             images_dir=str(truth.images_dir),
+            failed=failed,
         ),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _pixels(image: TruthImage, failed: dict[str, str]) -> Array | None:
+    """The image; ``None``, and its reason kept, where it cannot be used."""
+    try:
+        return image.pixels()
+    except (DatasetError, ImageError, OSError) as error:
+        failed[image.name] = str(error)
+        return None
 
 
 def _asked(candidate: Candidate, protocols: Sequence[PromptProtocol]) -> tuple[PromptProtocol, ...]:
@@ -167,9 +189,12 @@ def _running_mean(scores: Mapping[tuple[int, str], Sequence[InstanceScore]]) -> 
 
 
 def _score_image(
-    candidates: Sequence[Candidate], image: TruthImage, protocols: Sequence[PromptProtocol]
+    candidates: Sequence[Candidate],
+    image: TruthImage,
+    pixels: Array,
+    *,
+    protocols: Sequence[PromptProtocol],
 ) -> Iterator[tuple[tuple[int, str], InstanceScore]]:
-    pixels = image.pixels()
     embeddings = [candidate.segmenter.encode(pixels) for candidate in candidates]
     for instances in _chunks(image):
         for index, candidate in enumerate(candidates):
@@ -248,6 +273,7 @@ def _example(
         image=image.name,
         annotation_id=annotation_id,
         truth=image.rle(annotation_id),
+        frame=image.frame,
         masks=[
             ExampleMask(
                 bundle=row.bundle,

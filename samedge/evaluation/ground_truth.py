@@ -1,7 +1,7 @@
 """Ground truth in COCO's format: instances and their exact masks in the original image's frame.
 
-Polygons are drawn by pycocotools. An image's frame is that of its stored pixels, as in
-COCO: an orientation in EXIF is not applied.
+Polygons are drawn by pycocotools. Which way up an image's masks are, its ``frame`` says, and where
+the file has none their size: :mod:`samedge.pixels.orientation`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,10 @@ from samedge.formats.annotation_file import (
     read_annotations,
 )
 from samedge.pixels import metrics
-from samedge.pixels.images import load_image
-from samedge.pixels.picture_files import opened_picture
+from samedge.pixels.orientation import load_in_frame
 from samedge.pixels.rle import rle_from_mask
 from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
 from samedge.types import Array
-
-_EXIF_ORIENTATION = 0x0112
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,20 +82,26 @@ class TruthImage:
         Raises:
             DatasetError: the file is missing, or of another size than the annotations say.
         """
-        if not self.path.is_file():
-            raise DatasetError(
-                f"{self._source} names image {self.name!r}, but there is no {self.path}: give the "
-                "folder that holds it with --images."
-            )
-        with opened_picture(self.path) as (picture, _):
-            picture.getexif().pop(_EXIF_ORIENTATION, None)
-            image = load_image(picture)
+        self.check_file()
+        image = load_in_frame(self.path, self.size, frame=self.frame)
         if image.shape[:2] != self.size:
             raise DatasetError(
                 f"{self.path} is {image.shape[0]} x {image.shape[1]} (height x width), but "
                 f"{self._source} says {self.size[0]} x {self.size[1]}: the masks would not fit it."
             )
         return image
+
+    def check_file(self) -> None:
+        """Whether there is a file, asked before any work.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        if not self.path.is_file():
+            raise DatasetError(
+                f"{self._source} names image {self.name!r}, but there is no {self.path}: give the "
+                "folder that holds it with --images."
+            )
 
     def instances(self) -> Iterator[Instance]:
         """The image's objects in the order of the file, one mask in memory at a time."""

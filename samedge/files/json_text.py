@@ -26,12 +26,23 @@ def json_text(document: object, *, indent: int = 0) -> str:
     Raises:
         TypeError: something in it has no JSON.
     """
-    plain = msgspec.to_builtins(document, enc_hook=_plain, str_keys=True)
+    plain = builtins_from(document)
     try:
         text = json.dumps(plain, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(plain), allow_nan=False)
-    return msgspec.json.format(text, indent=indent) if indent else text
+        plain = _finite(plain)
+        text = json.dumps(plain, allow_nan=False)
+    if not indent:
+        return text
+    try:
+        return msgspec.json.format(text, indent=indent)
+    except msgspec.DecodeError:  # it refuses lone surrogates; Python's own is many times slower
+        return json.dumps(plain, indent=indent)
+
+
+def builtins_from(document: object) -> Any:
+    """Structs, dataclasses, NumPy values and paths as Python's own types."""
+    return msgspec.to_builtins(document, enc_hook=_plain, str_keys=True)
 
 
 def _plain(value: Any) -> Any:

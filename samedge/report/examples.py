@@ -13,7 +13,7 @@ from PIL import Image
 
 from samedge.errors import SamedgeError
 from samedge.pixels import metrics
-from samedge.pixels.images import load_image
+from samedge.pixels.orientation import load_in_frame
 from samedge.pixels.overlay import draw_masks
 from samedge.pixels.rle import mask_from_rle
 from samedge.records import EvalRecord, Example, ExampleMask, Subject
@@ -110,7 +110,7 @@ def _row(
     photos: bool,
 ) -> ExampleRow:
     truth = mask_from_rle(example.truth)
-    image = _photo(record, example) if photos else None
+    image = _photo(record, example, truth.shape) if photos else None
     if image is None or image.shape[:2] != truth.shape:
         image = np.full((*truth.shape, 3), _GREY, np.uint8)
     window = _window(truth)
@@ -126,12 +126,11 @@ def _row(
     return ExampleRow(title, tuple(pictures))
 
 
-def _photo(record: EvalRecord, example: Example) -> Array | None:
-    """The evaluated photograph, or ``None`` where it is not at hand."""
+def _photo(record: EvalRecord, example: Example, shape: tuple[int, ...]) -> Array | None:
+    """The evaluated photograph the way up it was, or ``None`` where it is not at hand."""
+    path = Path(record.dataset.images_dir or "") / example.image
     try:
-        with Image.open(Path(record.dataset.images_dir or "") / example.image) as picture:
-            picture.getexif().pop(0x0112, None)
-            return load_image(picture)
+        return load_in_frame(path, (shape[0], shape[1]), frame=example.frame)
     except (OSError, SamedgeError):
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -81,28 +80,25 @@ def test_no_command_shows_the_help_and_is_a_usage_error() -> None:
     assert "samedge doctor" in result.output
 
 
-def test_interrupt(tmp_path: Path) -> None:
-    pipe = tmp_path / "mask.png"
-    os.mkfifo(pipe)  # reading it waits for ever, like a slow disk or a long computation
-    process = samedge("segment", str(tmp_path / "photo.jpg"), "--mask", str(pipe), "--json")
-    writer = _wait_for_reader(pipe, process)
+def test_interrupt(tmp_path: Path, toy_bundle: Path, photo: Path) -> None:
+    """What was finished is written, and the document says what happened."""
+    images = [str(photo)] * 500
+    many = ("--points-per-side", "8", "--predicted-iou", "0.2", "--stability", "0")
+    process = samedge(
+        "everything", *images, "--bundle", str(toy_bundle), *many, "-o", "x.json", "--json"
+    )
+    while process.poll() is None and not list(tmp_path.glob(".samedge-tmp-*")):
+        time.sleep(0.05)  # the first image is written into a file that grows there
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
-    os.close(writer)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     document = json.loads(stdout)
     assert (document["kind"], document["exit_code"]) == ("interrupted", 130)
     assert "Interrupted" in stderr
     assert "Traceback" not in stderr
-
-
-def _wait_for_reader(pipe: Path, process: subprocess.Popen[str]) -> int:
-    while process.poll() is None:
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the command never opened its mask")
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert 1 <= len(written["images"]) < 500
+    assert f"the files hold the {len(written['images'])} images" in stderr
 
 
 def test_closed_pipe_is_not_a_traceback() -> None:

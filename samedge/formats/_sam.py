@@ -16,8 +16,8 @@ from samedge.files.writing import write_text
 from samedge.formats import reading
 from samedge.formats.base import ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
-from samedge.formats.reading import OddEntryError
 from samedge.pixels.orientation import FRAMES
+from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Size
 
 
@@ -110,7 +110,7 @@ def _image(file: Path, left_out: Counter[str]) -> ImageMasks:
 def _record(entry: object, *, size: Size) -> MaskRecord:
     annotation = msgspec.convert(entry, _Annotation)
     if annotation.segmentation.size != size:
-        raise OddEntryError("a mask of another size than its image")
+        raise UndrawableError("a mask of another size than its image")
     return record_from_mask(
         reading.required(reading.mask_from_runs(annotation.segmentation.counts, size)),
         predicted_iou=annotation.predicted_iou,

@@ -58,6 +58,8 @@ class Annotation(msgspec.Struct, frozen=True):
         segmentation: polygons or run lengths; :mod:`samedge.pixels.segmentations` draws them.
         bbox: ``(x, y, width, height)`` px.
         area: square px.
+        score: another program's, or samedge's predicted IoU.
+        stability_score: of samedge's masks.
     """
 
     id: _Id
@@ -67,9 +69,16 @@ class Annotation(msgspec.Struct, frozen=True):
     area: float | None = None
     iscrowd: bool | int | None = None
     category_id: int | None = None
+    score: float | None = None
+    stability_score: float | None = None
 
 
-Entry = TypeVar("Entry", AnnotatedImage, Annotation)
+class _Category(msgspec.Struct, frozen=True):
+    id: _Id
+    name: str
+
+
+Entry = TypeVar("Entry", AnnotatedImage, Annotation, _Category)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,11 +89,13 @@ class AnnotationFile:
         path: the file.
         images: in its order; no id is there twice.
         by_image: the annotations of each image that has some, by its id, in the file's order.
+        categories: names by id.
     """
 
     path: Path
     images: list[AnnotatedImage]
     by_image: dict[int, list[Annotation]]
+    categories: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def __iter__(self) -> Iterator[tuple[AnnotatedImage, list[Annotation]]]:
         """Every image with its annotations."""
@@ -144,7 +155,8 @@ def read_annotations(path: Path) -> AnnotationFile:
     for annotation in annotations:
         _check_annotation(path, annotation, known)
         by_image.setdefault(annotation.image_id, []).append(annotation)
-    return AnnotationFile(path, images, by_image)
+    named = _entries(path, {"categories": [], **document}, "categories", _Category)
+    return AnnotationFile(path, images, by_image, {entry.id: entry.name for entry in named})
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -156,8 +168,9 @@ def _document(path: Path) -> dict[str, Any]:
         document: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON ({error}): fetch or save it again.") from error
-    for key in ("images", "annotations"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+    for key in ("images", "annotations", "categories"):
+        empty: list[Any] | None = [] if key == "categories" else None  # many tools write none
+        if not isinstance(document, dict) or not isinstance(document.get(key, empty), list):
             raise DatasetError(f"{path} has no list {key!r}: expected COCO's instances format.")
     checked: dict[str, Any] = document
     return checked

@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from samedge.errors import DatasetError, SamedgeError
+from samedge.errors import DatasetError
 from samedge.files import limits, reading
 from samedge.pixels.images import load_image
 from samedge.pixels.polygons import fill
-from samedge.pixels.rle import mask_from_rle
+from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
 from samedge.types import Array, Size
 
 E = TypeVar("E")
@@ -29,14 +29,6 @@ T = TypeVar("T")
 
 HEAD_BYTES = 1 << 16
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-
-class OddEntryError(DatasetError):
-    """An entry that cannot be used; ``reason`` is what it is counted under."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"An annotation was left out: {reason}.")
 
 
 def read_json(path: Path) -> Any:
@@ -116,11 +108,11 @@ def mask_from_rings(
         union: rings are parts that may overlap, instead of outlines and holes.
 
     Raises:
-        OddEntryError: too few points, or numbers that lie nowhere near the image.
+        UndrawableError: too few points, or numbers that lie nowhere near the image.
     """
     checked = [checked_ring(ring, size) for ring in rings]
     if not checked:
-        raise OddEntryError("no polygon")
+        raise UndrawableError("no polygon")
     if not union:
         return fill(checked, size)
     mask = fill(checked[:1], size)
@@ -133,16 +125,16 @@ def checked_ring(ring: Sequence[float] | Array, size: Size) -> Array:
     """(N, 2) float64 of a polygon that can be drawn.
 
     Raises:
-        OddEntryError: it cannot.
+        UndrawableError: it cannot.
     """
     try:
         points = np.asarray(ring, np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
-        raise OddEntryError("coordinates that are no pairs of numbers") from error
+        raise UndrawableError("coordinates that are no pairs of numbers") from error
     if len(points) < 3:
-        raise OddEntryError("a polygon of fewer than three points")
+        raise UndrawableError("a polygon of fewer than three points")
     if not np.isfinite(points).all() or np.abs(points).max() > 10 * max(size) + 1000:
-        raise OddEntryError("coordinates far outside of the image")
+        raise UndrawableError("coordinates far outside of the image")
     return points
 
 
@@ -150,16 +142,9 @@ def mask_from_runs(counts: Any, size: Size) -> npt.NDArray[np.bool_]:
     """A mask of COCO run lengths, compressed or not.
 
     Raises:
-        OddEntryError: they do not fill the size.
+        UndrawableError: they do not fill the size.
     """
-    if isinstance(counts, list) and not all(isinstance(run, int) and run >= 0 for run in counts):
-        raise OddEntryError("run lengths that are no whole numbers")
-    if not isinstance(counts, list | str):
-        raise OddEntryError("run lengths that are neither text nor a list")
-    try:
-        return mask_from_rle({"size": list(size), "counts": counts})
-    except (SamedgeError, ValueError, OverflowError, IndexError) as error:
-        raise OddEntryError("run lengths that do not fill the image") from error
+    return mask_from_segmentation({"size": list(size), "counts": counts}, size)
 
 
 def mask_from_box(
@@ -168,11 +153,11 @@ def mask_from_box(
     """A filled rectangle.
 
     Raises:
-        OddEntryError: it has no area, or lies nowhere near the image.
+        UndrawableError: it has no area, or lies nowhere near the image.
     """
     corners = [x, y, x + width, y, x + width, y + height, x, y + height]
     if not all(map(math.isfinite, corners)) or width <= 0 or height <= 0:
-        raise OddEntryError("a box without area")
+        raise UndrawableError("a box without area")
     return mask_from_rings([corners], size)
 
 
@@ -180,10 +165,10 @@ def required(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The mask, where it has a pixel.
 
     Raises:
-        OddEntryError: it has none.
+        UndrawableError: it has none.
     """
     if not mask.any():
-        raise OddEntryError("masks without a pixel")
+        raise UndrawableError("masks without a pixel")
     return mask
 
 
@@ -215,7 +200,7 @@ def usable(read: Callable[[E], T], entry: E, left_out: Counter[str]) -> T | None
     """What ``read`` makes of an entry; ``None``, and counted, where the entry is odd."""
     try:
         return read(entry)
-    except OddEntryError as error:
+    except UndrawableError as error:
         left_out[error.reason] += 1
     except msgspec.ValidationError:
         left_out["annotations with a missing or mistyped field"] += 1

@@ -63,12 +63,15 @@ class ImageRun:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
         """
         from samedge.bundle.bundle import bundle_path, embedded_path
-        from samedge.predict.predictor import Predictor, load_default
+        from samedge.predict.predictor import Predictor
 
         path = bundle_path(self.bundle)
-        if path == embedded_path():
-            return load_default(backend=self.backend, device=self.device)
-        return Predictor.from_bundle(path, backend=self.backend, device=self.device)
+        return Predictor.from_bundle(
+            path,
+            backend=self.backend,
+            device=self.device,
+            any_backend=path == embedded_path(),
+        )
 
     def names(self) -> dict[Path, str]:
         """What files call each image: its path from the images' common folder."""

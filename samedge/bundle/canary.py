@@ -68,15 +68,15 @@ class Canary:
     def to_bytes(self) -> bytes:
         """The content of ``canary.npz``; expectations are stored in half precision."""
         stream = io.BytesIO()
-        arrays: dict[str, Any] = {
+        arrays: dict[str, Array] = {
             "images": self.images,
             "points": self.points,
-            "min_cosine": np.float64(self.min_cosine),
+            "min_cosine": np.asarray(self.min_cosine, np.float64),
         }
         for role, tensors in self.answers.items():
             for name, array in tensors.items():
                 arrays[f"{role}{_SEPARATOR}{name}"] = array.astype(np.float16)
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         return stream.getvalue()
 
     @staticmethod

@@ -32,6 +32,9 @@ Offset = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 Shape = dict[str, list[Length]]
 """Shapes by the names of inputs."""
 
+Options = dict[str, bool | int | float | str | None]
+"""Given to ``Backend.open``."""
+
 
 class TensorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input or output; an int axis is fixed, a string names a dynamic one."""
@@ -63,7 +66,7 @@ class GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     inputs: list[TensorRecord]
     outputs: list[TensorRecord]
     shapes: list[Shape] = []
-    options: dict[str, Any] = {}
+    options: Options = {}
     device: str | None = None
 
 
@@ -141,7 +144,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     artifacts: list[ArtifactRecord]
     versions: dict[str, str] = {}
     device: str | None = None  # the backend's own string; None takes the best one there
-    options: dict[str, Any] = {}  # given to Backend.open
+    options: Options = {}  # given to Backend.open
     canary_sha256: str | None = None
     parity: ParityRecord | None = None
     accuracy: dict[str, Any] | None = None

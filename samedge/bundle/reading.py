@@ -16,6 +16,7 @@ from samedge.bundle.manifest import (
     GraphRecord,
     Manifest,
     ModelRecord,
+    Options,
     ParityRecord,
     Shape,
     TensorRecord,
@@ -25,7 +26,14 @@ from samedge.bundle.manifest import (
 )
 from samedge.errors import BundleError, IncompatibleArtifactError
 from samedge.pixels.frames import Frame
-from samedge.types import PROMPT_KINDS, Role
+from samedge.types import (
+    HAS_MASK_INPUT,
+    MASK_INPUT,
+    POINT_COORDS,
+    POINT_LABELS,
+    PROMPT_KINDS,
+    Role,
+)
 
 SCHEMA_1 = "samedge.bundle/1"
 _UPGRADE = "upgrade it with `pip install -U samedge`, or export the bundle again"
@@ -111,7 +119,7 @@ class _Artifact1(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     inputs: list[TensorRecord]
     outputs: list[TensorRecord]
     files: dict[str, str]
-    options: dict[str, Any] = {}
+    options: Options = {}
     device: str | None = None
 
 
@@ -139,7 +147,7 @@ class _Manifest1(msgspec.Struct, kw_only=True):
     prompt_buckets: list[tuple[int, int]] = []
     versions: dict[str, str] = {}
     device: str | None = None
-    options: dict[str, Any] = {}
+    options: Mapping[str, bool | int | float | str | list[Any] | None] = {}
     canary_sha256: str | None = None
     parity: ParityRecord | None = None
     accuracy: dict[str, Any] | None = None
@@ -179,7 +187,7 @@ def _read_1(data: bytes) -> Manifest:
         thresholds=usual_thresholds(old.model.name),
         versions=old.versions,
         device=old.device,
-        options={key: old.options[key] for key in old.options if key not in _MOVED_OPTIONS},
+        options=_kept_options(old.options),
         canary_sha256=old.canary_sha256,
         parity=old.parity,
         accuracy=old.accuracy,
@@ -187,6 +195,14 @@ def _read_1(data: bytes) -> Manifest:
         gate=old.gate,
         notes=old.notes,
     )
+
+
+def _kept_options(options: Mapping[str, bool | float | str | list[Any] | None]) -> Options:
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in _MOVED_OPTIONS and not isinstance(value, list)
+    }
 
 
 def _id_1(artifacts: Sequence[_Artifact1]) -> str:
@@ -234,10 +250,10 @@ def _graph_1(record: _Artifact1, buckets: Sequence[tuple[int, int]]) -> GraphRec
 def _shapes_1(inputs: Sequence[TensorRecord], bucket: tuple[int, int]) -> Shape:
     """Shapes of the inputs that follow the number of prompts or points, for one bucket."""
     by_axis: Mapping[str, tuple[int, ...]] = {
-        "point_coords": (0, 1),
-        "point_labels": (0, 1),
-        "mask_input": (0,),
-        "has_mask_input": (0,),
+        POINT_COORDS: (0, 1),
+        POINT_LABELS: (0, 1),
+        MASK_INPUT: (0,),
+        HAS_MASK_INPUT: (0,),
     }
     found: Shape = {}
     for tensor in inputs:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 
@@ -20,6 +19,7 @@ from samedge.bundle.manifest import (
     ArtifactRecord,
     GraphRecord,
     Manifest,
+    Options,
     Shape,
     TensorRecord,
     combined_hash,
@@ -73,7 +73,7 @@ class BundleWriter:
         outputs: Sequence[TensorRecord],
         shapes: Sequence[Shape] = (),
         extra_files: Iterable[str] = (),
-        options: Mapping[str, Any] | None = None,
+        options: Options | None = None,
         device: str | None = None,
     ) -> GraphRecord:
         """Describe a graph that lies in :attr:`folder`, and its files in :attr:`artifacts`.

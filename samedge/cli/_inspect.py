@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from samedge.bundle.bundle import Bundle
-    from samedge.bundle.manifest import Manifest
+    from samedge.bundle.manifest import GraphRecord, Manifest
     from samedge.inspection.ane import AneReport
     from samedge.pixels.frames import Frame
 
@@ -159,11 +159,17 @@ def _neural_engine(bundle: Bundle) -> dict[str, AneReport]:
     graphs = [graph for graph in bundle.manifest.graphs if graph.format == "coreml"]
     try:
         return {
-            g.role: lint_package(bundle.artifact_path(g.role), function=g.options.get("function"))
-            for g in graphs
+            graph.role: lint_package(bundle.artifact_path(graph.role), function=_function(graph))
+            for graph in graphs
         }
     except BackendUnavailableError:
         return {}
+
+
+def _function(graph: GraphRecord) -> str | None:
+    """The function of a package that holds several graphs."""
+    name = graph.options.get("function")
+    return None if name is None else str(name)
 
 
 def _lint_tables(reports: dict[str, AneReport]) -> list[Table | str]:

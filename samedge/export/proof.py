@@ -186,7 +186,7 @@ def _canary(
             graphs,
             graphs.frame,
             where=f"{backend.name} device {device!r}",
-            bucket=fitting_bucket(bundle.manifest.prompt_buckets, 1, 2),
+            bucket=fitting_bucket(bundle.manifest.prompt_buckets, length=2),
         )
     return canary
 

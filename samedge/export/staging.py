@@ -80,7 +80,7 @@ def _graph(writer: BundleWriter, exported: ExportedGraph, request: ExportRequest
         outputs=graph.output_records(),
         shapes=graph.shapes(request.buckets),
         extra_files=exported.extra_files,
-        options=exported.options,
+        options=dict(exported.options),
         device=exported.device,
     )
 

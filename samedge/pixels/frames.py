@@ -24,7 +24,7 @@ from PIL import Image
 
 from samedge.errors import BundleError, ImageError, PromptError
 from samedge.pixels.images import check_image
-from samedge.pixels.upscaling import Axis, cut_mask, padded_axis, plain_axis, upscaled
+from samedge.pixels.upscaling import Axes, cut_mask, padded_axis, plain_axis, upscaled
 from samedge.types import Array, Size
 
 LONGEST_SIDE, SQUARE = "longest_side_bilinear", "square_bilinear"
@@ -152,13 +152,15 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         picture = Image.fromarray(np.ascontiguousarray(image))
         return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
-    def axes(self, side: int, size: Size) -> tuple[Axis, Axis]:
-        """Upscaling of ``side`` logits to an image of ``(height, width)``: rows and columns."""
+    def axes(self, side: int, size: Size) -> Axes:
+        """Upscaling of ``side`` logits to an image of ``(height, width)``."""
         if self.resize == SQUARE:
             return plain_axis(side, size[0]), plain_axis(side, size[1])
-        height, width = self.input_size(size)
-        length = self.target_length
-        return padded_axis(side, length, height, size[0]), padded_axis(side, length, width, size[1])
+        rows, columns = (
+            padded_axis(side, original, target_length=self.target_length, input_length=length)
+            for original, length in zip(size, self.input_size(size), strict=True)
+        )
+        return rows, columns
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -289,8 +291,7 @@ class View:
         Returns:
             (M, H, W) float32 logits; outside the region that of a pixel certainly not in the mask.
         """
-        rows, columns = self.frame.axes(low_res.shape[-1], self.viewed_size)
-        seen = upscaled(low_res, rows, columns, self.viewed_size)
+        seen = upscaled(low_res, self.frame.axes(low_res.shape[-1], self.viewed_size))
         if self.region is None:
             return seen
         whole = np.full((len(low_res), *self.original_size), -MASK_PROMPT_LOGIT, np.float32)
@@ -308,10 +309,10 @@ class View:
         Returns:
             (M, H, W) bool; nothing outside the region.
         """
-        rows, columns = self.frame.axes(low_res.shape[-1], self.viewed_size)
+        axes = self.frame.axes(low_res.shape[-1], self.viewed_size)
         masks = np.zeros((len(low_res), *self.original_size), np.bool_)
         for logits, mask in zip(low_res, masks, strict=True):
-            cut_mask(logits, rows, columns, threshold=threshold, mask=self._cut(mask))
+            cut_mask(logits, axes, threshold=threshold, mask=self._cut(mask))
         return masks
 
     def stability(self, low_res: Array, *, offset: float = STABILITY_OFFSET) -> Array:

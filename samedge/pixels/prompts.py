@@ -115,7 +115,7 @@ def _row_or_error(
 ) -> Row | PromptError:
     try:
         row = row_from_prompt(prompt, view, kinds=kinds)
-        fitting_bucket(buckets, 1, len(row.labels))
+        fitting_bucket(buckets, length=len(row.labels))
     except PromptError as error:
         return error
     return row
@@ -134,7 +134,7 @@ def batches(
     waiting = list(rows)
     while waiting:
         length = max(len(row.labels) for row in waiting)
-        bucket = fitting_bucket(buckets, len(waiting), length)
+        bucket = fitting_bucket(buckets, batch=len(waiting), length=length)
         size = min(len(waiting), bucket[0] if bucket else limit)
         yield waiting[:size], bucket
         waiting = waiting[size:]
@@ -221,7 +221,7 @@ def buckets_from_shapes(shapes: Sequence[Mapping[str, Sequence[int]]]) -> tuple[
     return tuple((batch, length) for batch, length in found)
 
 
-def fitting_bucket(buckets: Sequence[Bucket], batch: int, length: int) -> Bucket | None:
+def fitting_bucket(buckets: Sequence[Bucket], *, batch: int = 1, length: int) -> Bucket | None:
     """The smallest bucket that holds a batch, or as much of it as any bucket can.
 
     Args:

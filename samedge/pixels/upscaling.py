@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samedge.types import Array, Size
+from samedge.types import Array
 
 # Products of at most so many rows stay in the cache and below the size at which OpenBLAS starts
 # threads. Threads cost more than they give here: the backend's own still hold the cores, and beside
@@ -28,18 +28,21 @@ class Axis(NamedTuple):
     last: Array  # (n,) one past the column of the last weight
 
 
+Axes = tuple[Axis, Axis]
+"""Of the rows and of the columns."""
+
 _Band = tuple[slice, Array, int, int]
 
 
 @functools.lru_cache(maxsize=64)
-def padded_axis(side: int, target_length: int, input_length: int, original_length: int) -> Axis:
+def padded_axis(side: int, original_length: int, *, target_length: int, input_length: int) -> Axis:
     """SAM's upscaling: interpolate to S, cut the padding off, interpolate to the original length.
 
     Args:
         side: logits along the axis.
+        original_length: of the result.
         target_length: S, pixels.
         input_length: of the image inside the padded input, pixels.
-        original_length: of the result.
     """
     first = _bilinear(side, target_length)[:input_length]
     return _axis(_bilinear(input_length, original_length) @ first)
@@ -51,8 +54,10 @@ def plain_axis(side: int, original_length: int) -> Axis:
     return _axis(_bilinear(side, original_length))
 
 
-def upscaled(low_res: Array, rows: Axis, columns: Axis, size: Size) -> Array:
-    """Interpolate (M, m, m) logits to (M, *size) float32."""
+def upscaled(low_res: Array, axes: Axes) -> Array:
+    """Interpolate (M, m, m) logits to (M, H, W) float32."""
+    rows, columns = axes
+    size = len(rows.matrix), len(columns.matrix)
     result = np.empty((len(low_res), *size), np.float32)
     for logits, out in zip(low_res, result, strict=True):
         wide = _widened(logits, columns, 0, size[1])
@@ -61,7 +66,7 @@ def upscaled(low_res: Array, rows: Axis, columns: Axis, size: Size) -> Array:
     return result
 
 
-def cut_mask(logits: Array, rows: Axis, columns: Axis, *, threshold: float, mask: Array) -> None:
+def cut_mask(logits: Array, axes: Axes, *, threshold: float, mask: Array) -> None:
     """Write the upscaled ``logits > threshold`` into ``mask``, which is all False.
 
     Interpolated values never exceed their neighbours, so only the rectangle around the logits above
@@ -69,11 +74,11 @@ def cut_mask(logits: Array, rows: Axis, columns: Axis, *, threshold: float, mask
 
     Args:
         logits: (m, m).
-        rows: from m to the mask's height.
-        columns: from m to its width.
+        axes: from m to the mask's height, and to its width.
         threshold: logits above it are in the mask.
         mask: (H, W) bool.
     """
+    rows, columns = axes
     positive = logits > threshold
     top, bottom = _touched(rows, np.any(positive, axis=1))
     left, right = _touched(columns, np.any(positive, axis=0))

@@ -30,15 +30,41 @@ class MaskDecoder:
         self._manifest = graphs.bundle.manifest
         self._buckets = self._manifest.prompt_buckets
 
-    def rows(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, skip: bool = False
-    ) -> list[Row | None]:
-        """The prompts as the decoder takes them; ``None`` for one that is skipped.
+    def results(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        multimask: bool,
+        skip: bool,
+    ) -> list[Masks | None]:
+        """As of ``Predictor.decode_batch``; ``None`` in the place of a prompt that was skipped."""
+        rows = self._rows(embedding, prompts, skip=skip)
+        places = iter([place for place, row in enumerate(rows) if row is not None])
+        results: list[Masks | None] = [None] * len(prompts)
+        for logits, iou, decode_ms in self._calls(embedding, rows):
+            for low_res, quality in zip(logits, iou, strict=True):
+                place = next(places)
+                tokens = selected_tokens(prompts[place], quality, multimask=multimask)
+                results[place] = self._masks(
+                    embedding.view, low_res[tokens], iou=quality[tokens], decode_ms=decode_ms
+                )
+        return results
 
-        Raises:
-            PromptError: one does not fit; names its index in the batch.
-            BundleError: the embedding is from another bundle.
-        """
+    def all_logits(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
+    ) -> tuple[Array, Array]:
+        """As of ``Predictor.decode_logits``."""
+        parts = list(self._calls(embedding, self._rows(embedding, prompts, skip=False)))
+        if not parts:
+            side = self._graphs.frame.low_res_side
+            return np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _rows(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, skip: bool
+    ) -> list[Row | None]:
+        """The prompts as the decoder takes them; ``None`` for one that is skipped."""
         if embedding.bundle_id != self._bundle.id:
             raise BundleError(
                 f"The embedding was made by bundle {embedding.bundle_id!r}, and this is bundle "
@@ -52,17 +78,14 @@ class MaskDecoder:
             skip=skip,
         )
 
-    def logits(
-        self, embedding: ImageEmbedding, rows: Sequence[Row]
+    def _calls(
+        self, embedding: ImageEmbedding, rows: Sequence[Row | None]
     ) -> Iterator[tuple[Array, Array, float]]:
-        """Low-res logits and IoU predictions of all tokens, call by call, and ms a prompt.
-
-        Raises:
-            InferenceError: the backend failed, or an IoU prediction is no number.
-        """
+        """Low-res logits and IoU predictions of all tokens, call by call, and ms a prompt."""
+        asked = [row for row in rows if row is not None]
         device = self._graphs.session(Role.DECODER).device
         limit = CPU_BATCH if device.lower() == "cpu" else MAX_BATCH
-        for batch, bucket in batches(rows, buckets=self._buckets, limit=limit):
+        for batch, bucket in batches(asked, buckets=self._buckets, limit=limit):
             feeds = decoder_feeds(batch, self._graphs.frame, bucket=bucket)
             start = time.perf_counter()
             outputs = self._graphs.run(Role.DECODER, {**feeds, **embedding.tensors})
@@ -71,12 +94,8 @@ class MaskDecoder:
             self._graphs.check_finite(Role.DECODER, {IOU_PREDICTIONS: iou})
             yield outputs[LOW_RES_MASKS][: len(batch)], iou, decode_ms
 
-    def masks(self, view: View, logits: Array, iou: Array, *, decode_ms: float) -> Masks:
-        """The result of one prompt from the logits of its chosen tokens.
-
-        Raises:
-            InferenceError: a logit is no number.
-        """
+    def _masks(self, view: View, logits: Array, *, iou: Array, decode_ms: float) -> Masks:
+        """The result of one prompt from the logits of its chosen tokens."""
         self._graphs.check_finite(Role.DECODER, {LOW_RES_MASKS: logits})
         start = time.perf_counter()
         cuts = self._manifest.thresholds

@@ -211,7 +211,7 @@ class Graphs:
         )
 
     def _found(self, graph: GraphRecord) -> FoundDevice:
-        return found_device(self.backend, self.probe, graph.device or self._device)
+        return found_device(self.backend, self.probe, device=graph.device or self._device)
 
     def _shapes(self, graph: GraphRecord) -> tuple[Shapes, ...]:
         """The fixed shapes of a graph, or those that a decoder will mostly be run with."""

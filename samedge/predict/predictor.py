@@ -12,14 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
 
-import numpy as np
-
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.errors import OptionError
 from samedge.pixels.frames import Region
 from samedge.predict import trust
-from samedge.predict.decoding import MaskDecoder, selected_tokens
+from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.graphs import Graphs, best_backend, check_backend
 from samedge.runtimes.base import Backend, Probe
@@ -32,16 +30,10 @@ class Predictor:
     The encoder and the decoder are opened when they are first needed, so that encode-only and
     decode-only uses hold one graph. A predictor may be shared between threads.
 
-    Args:
-        bundle: the opened bundle.
-        backend: what opens its graphs.
-        device: the backend's own device string.
-        options: for the backend.
-        probe: what the backend found here, where that is known already.
+    Args are those of :class:`~samedge.predict.graphs.Graphs`.
 
     Attributes:
-        bundle: as given.
-        manifest: the bundle's.
+        bundle, manifest: the opened bundle's.
         frame: how images get into the encoder, and masks come back.
         graphs: the bundle's graphs by role.
     """
@@ -223,18 +215,9 @@ class Predictor:
         """
         if on_invalid not in ("raise", "skip"):
             raise OptionError(f"on_invalid is {on_invalid!r}, expected 'raise' or 'skip'.")
-        rows = self._decoder.rows(embedding, prompts, skip=on_invalid == "skip")
-        fitting = [(place, row) for place, row in enumerate(rows) if row is not None]
-        places = iter([place for place, _ in fitting])
-        results: list[Masks | None] = [None] * len(prompts)
-        for logits, iou, decode_ms in self._decoder.logits(embedding, [row for _, row in fitting]):
-            for low_res, quality in zip(logits, iou, strict=True):
-                place = next(places)
-                tokens = selected_tokens(prompts[place], quality, multimask=multimask)
-                results[place] = self._decoder.masks(
-                    embedding.view, low_res[tokens], quality[tokens], decode_ms=decode_ms
-                )
-        return results
+        return self._decoder.results(
+            embedding, prompts, multimask=multimask, skip=on_invalid == "skip"
+        )
 
     def decode_logits(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
@@ -254,12 +237,7 @@ class Predictor:
             BundleError: the embedding is from another bundle.
             InferenceError: the backend failed, or gave NaN or infinity.
         """
-        rows = [row for row in self._decoder.rows(embedding, prompts) if row is not None]
-        parts = list(self._decoder.logits(embedding, rows))
-        if not parts:
-            side = self.frame.low_res_side
-            return np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        return self._decoder.all_logits(embedding, prompts)
 
     def predict(self, image: Array, prompt: Prompt, *, multimask: bool = False) -> Masks:
         """Encode an image and decode one prompt about it; see :meth:`encode`, :meth:`decode`."""

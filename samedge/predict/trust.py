@@ -33,7 +33,7 @@ def check_canary(graphs: Graphs) -> bool:
         graphs,
         graphs.frame,
         where=f"{where.name} {where.version} device {where.device!r}",
-        bucket=fitting_bucket(bundle.manifest.prompt_buckets, 1, 2),
+        bucket=fitting_bucket(bundle.manifest.prompt_buckets, length=2),
     )
     logger.info("The canary of bundle %s passed on %s.", bundle.id, where)
     return True

@@ -253,7 +253,7 @@ def _expectations(view: View, expect: Callable[[Prompt], Array]) -> tuple[list[P
     """Prompts for a photo, those that continue earlier masks too, with the reference's logits."""
     asked = probes(view.original_size)
     expected = [expect(probe.prompt) for probe in asked]
-    more = feedback_probes(view, asked, expected)
+    more = feedback_probes(view, asked, expected=expected)
     return asked + more, expected + [expect(probe.prompt) for probe in more]
 
 

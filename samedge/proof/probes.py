@@ -56,7 +56,9 @@ def probes(size: Size) -> list[Probe]:
     ]
 
 
-def feedback_probes(view: View, asked: Sequence[Probe], expected: Sequence[Array]) -> list[Probe]:
+def feedback_probes(
+    view: View, asked: Sequence[Probe], *, expected: Sequence[Array]
+) -> list[Probe]:
     """Prompts that continue from earlier masks: with a click, with a box, alone, and as a picture.
 
     Args:

@@ -69,10 +69,10 @@ def checked_device(backend: Backend, device: str | None) -> str:
     """
     if isinstance(device, FoundDevice):
         return str(device)
-    return str(found_device(backend, required_probe(backend), device))
+    return str(found_device(backend, required_probe(backend), device=device))
 
 
-def found_device(backend: Backend, probe: Probe, device: str | None) -> FoundDevice:
+def found_device(backend: Backend, probe: Probe, *, device: str | None) -> FoundDevice:
     """The same with what a probe has found.
 
     Raises:

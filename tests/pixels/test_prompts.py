@@ -103,16 +103,16 @@ def test_smallest_bucket_that_holds_most(
     batch: int, length: int, expected: tuple[int, int]
 ) -> None:
     buckets = [(1, 2), (1, 8), (4, 8), (8, 2)]
-    assert fitting_bucket(buckets, batch, length) == expected
+    assert fitting_bucket(buckets, batch=batch, length=length) == expected
 
 
 def test_no_buckets_no_limit() -> None:
-    assert fitting_bucket([], 1000, 1000) is None
+    assert fitting_bucket([], batch=1000, length=1000) is None
 
 
 def test_no_bucket_is_long_enough() -> None:
     with pytest.raises(PromptError, match=r"needs 9 points.*at most 8"):
-        fitting_bucket([(1, 2), (1, 8)], 1, 9)
+        fitting_bucket([(1, 2), (1, 8)], length=9)
 
 
 def test_error_names_the_index_in_the_batch() -> None:

@@ -109,26 +109,27 @@ def build_bundle(
     )
     records = []
     for graph in bundle.manifest.own_graphs:
-        role = graph.role
-        on_graph(role)
-        start = time.perf_counter()
+        on_graph(graph.role)
         own = dataclasses.replace(wish, shapes=shapes_of(graph))
-        engine = engine_for(bundle.artifact_path(role), own, on_progress=on_progress)
-        records.append(
-            EngineRecord(
-                role=role,
-                path=str(engine.path),
-                bytes=len(engine.content),
-                built=engine.was_built,
-                seconds=time.perf_counter() - start,
-            )
-        )
+        records.append(_built(bundle, graph.role, wish=own, on_progress=on_progress))
     return BundleEngines(
         flavour=library.name,
         version=library.version(),
         gpu=where.gpu,
         capability=where.capability,
         engines=records,
+    )
+
+
+def _built(bundle: Bundle, role: str, *, wish: EngineWish, on_progress: OnProgress) -> EngineRecord:
+    start = time.perf_counter()
+    engine = engine_for(bundle.artifact_path(role), wish, on_progress=on_progress)
+    return EngineRecord(
+        role=role,
+        path=str(engine.path),
+        bytes=len(engine.content),
+        built=engine.was_built,
+        seconds=time.perf_counter() - start,
     )
 
 

@@ -28,6 +28,7 @@ from samedge.errors import (
 )
 from samedge.inspection.doctor import SELFTEST
 from samedge.runtimes.base import Array, Backend, Probe, TensorSpec
+from samedge.runtimes.options import found_device
 
 Feeds = dict[str, Array]
 
@@ -175,6 +176,29 @@ def threads_are_understood(backend: Backend, path: Path) -> None:
         assert session.run(feeds())["doubled"].shape == (2, 3)
 
 
+def shapes_and_kept_tensors_change_no_result(backend: Backend, path: Path) -> None:
+    """What is prepared for comes first; other shapes run too, unless the backend says otherwise."""
+    shapes = [{"points": (2, 3), "image": (1, 2, 2, 3)}, {"points": (4, 3), "image": (1, 2, 2, 3)}]
+    backend.prepare(path, shapes=shapes)
+    with backend.open(path, shapes=shapes, keep=["doubled"]) as session:
+        for batch in (2, 4, 3) if backend.takes_other_shapes else (2, 4):
+            given = feeds(batch)
+            found = session.run(given)
+            assert found["doubled"].shape == (batch, 3)
+            assert_computed(backend, given, found)
+
+
+def a_device_that_was_found_is_not_looked_for_again(backend: Backend, path: Path) -> None:
+    probe = backend.probe()
+    device = found_device(backend, probe, device=None)
+    kind = type(backend)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "probe", lambda self: pytest.fail("probed again"))
+        with backend.open(path, device=device) as session:
+            assert type(session.device) is str
+            assert session.device == probe.devices[0]
+
+
 def its_own_options_are_understood(backend: Backend, path: Path) -> None:
     for options in (backend.scratch_options, backend.exact_options):
         with backend.open(path, options=options) as session:
@@ -262,6 +286,8 @@ OPENED: tuple[Callable[[Backend, Path], None], ...] = (
     device_is_one_of_the_probed,
     no_other_device_steps_in,
     threads_are_understood,
+    shapes_and_kept_tensors_change_no_result,
+    a_device_that_was_found_is_not_looked_for_again,
     its_own_options_are_understood,
     wrong_options_are_errors,
     missing_file_is_an_error,

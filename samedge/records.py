@@ -401,7 +401,7 @@ def read(path: Path) -> Record:
             f"{path} is not JSON ({error}): give files written by samedge."
         ) from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema not in _STRUCTS:
+    if not isinstance(schema, str) or schema not in _STRUCTS:
         raise DatasetError(
             f"{path} has schema {schema!r}, expected one of {', '.join(_STRUCTS)}: give what "
             "`samedge eval`, `bench` or `export` wrote with --json or -o."

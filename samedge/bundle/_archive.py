@@ -17,6 +17,8 @@ from samedge.errors import BundleError
 SUFFIX = ".samedge"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # one content, one archive
 _MAX_MEMBERS = 10_000
+# What zipfile meets in a damaged archive: impossible places, versions, flags and names.
+_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -43,7 +45,7 @@ def read_member(archive: Path, name: str) -> bytes:
             )
         try:
             return content.read(name)
-        except zipfile.BadZipFile as error:
+        except _DAMAGED as error:
             raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
 
 
@@ -66,14 +68,14 @@ def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
             try:
                 with content.open(name) as source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
-            except zipfile.BadZipFile as error:
+            except _DAMAGED as error:
                 raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:
     try:
         content = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _DAMAGED as error:
         raise BundleError(f"{archive} is not a .samedge file ({error}): fetch it again.") from error
     reason = _refusal(content, archive.stat().st_size)
     if reason:

@@ -58,7 +58,7 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
     try:
         reader = _reader(msgspec.json.decode(data, type=_SchemaOnly).schema)
         manifest = reader(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(error, path) from error
     except BundleError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -81,7 +81,7 @@ def _check_id(given: str, expected: str, path: Path) -> None:
         )
 
 
-def _refusal(error: msgspec.DecodeError, path: Path) -> BundleError:
+def _refusal(error: Exception, path: Path) -> BundleError:
     if isinstance(error.__cause__, BundleError):  # from a value that checks itself
         return type(error.__cause__)(f"{path}: {error.__cause__}")
     if "unknown field" in str(error):

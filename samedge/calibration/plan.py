@@ -16,6 +16,7 @@ import msgspec
 
 from samedge.calibration.modules import is_within, may_mean
 from samedge.errors import CalibrationError
+from samedge.files.reading import read_bytes
 from samedge.files.writing import write_bytes
 from samedge.types import Precision
 
@@ -100,13 +101,12 @@ def load_plan(path: str | Path) -> PrecisionPlan:
         CalibrationError: no such file, not a plan, or a precision that no module can have.
     """
     file = Path(path)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise CalibrationError(f"The plan {file} cannot be read: {error.strerror}.") from error
+    data = read_bytes(
+        file, limit="document_bytes", expected="a precision plan", error=CalibrationError
+    )
     try:
         plan = msgspec.json.decode(data, type=PrecisionPlan)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CalibrationError(
             f"{file} is no precision plan: {error}. Write one with `samedge calibrate -o {file}`."
         ) from error

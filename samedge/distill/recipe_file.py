@@ -18,6 +18,7 @@ import msgspec
 
 from samedge.distill.recipe import AnyStage, MaeStage, PromptsStage, Recipe, Section, Stage
 from samedge.errors import RecipeError, UnknownNameError
+from samedge.files.reading import read_bytes
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -35,9 +36,12 @@ def recipe_text(recipe: str | Path) -> str:
     """
     path = Path(recipe)
     if path.suffix == ".toml" or path.exists():
+        data = read_bytes(
+            path, limit="document_bytes", expected="a recipe in TOML", error=RecipeError
+        )
         try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
             raise RecipeError(f"The recipe {str(path)!r} cannot be read: {error}.") from error
     if str(recipe) not in shipped_recipes():
         raise UnknownNameError("recipe", str(recipe), shipped_recipes())
@@ -63,7 +67,7 @@ def parse_recipe(text: str) -> Recipe:
     """
     try:
         raw = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RecipeError(f"The recipe is not valid TOML: {error}.") from error
     _check_keys(raw, Recipe, "")
     try:

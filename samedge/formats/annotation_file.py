@@ -182,7 +182,7 @@ def _entries(path: Path, document: dict[str, Any], key: str, kind: type[Entry]) 
     try:
         for entry in document[key]:
             found.append(msgspec.convert(entry, kind))
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's, and lone surrogates where text is
         number = entry.get("id") if isinstance(entry, dict) else None
         name = f"{key[:-1]} {number!r:.{_SHOWN}}" if number is not None else f"{key}[{len(found)}]"
         raise DatasetError(

@@ -19,7 +19,8 @@
     │   └── GateError                           a measured value is past its limit (exit code 3)
     │       └── ParityError                     measured value, threshold, tensor
     ├── SourceError (RuntimeError)              a camera or a video that cannot be read
-    └── InferenceError (RuntimeError)           wraps the native exception
+    ├── InferenceError (RuntimeError)           wraps the native exception
+    └── NotPicklableError (TypeError)           an open predictor is no value to send elsewhere
 
 Every message says what is wrong with the actual value, what was expected and what to do.
 """
@@ -137,3 +138,7 @@ class InferenceError(SamedgeError, RuntimeError):
 
 class SourceError(SamedgeError, RuntimeError):
     """A camera or a video that cannot be opened, or not be read on."""
+
+
+class NotPicklableError(SamedgeError, TypeError):
+    """What holds native sessions cannot be copied or sent to another process."""

@@ -12,14 +12,19 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord
-from samedge.errors import BackendUnavailableError, IncompatibleArtifactError, InferenceError
+from samedge.errors import (
+    BackendUnavailableError,
+    IncompatibleArtifactError,
+    InferenceError,
+    NotPicklableError,
+)
 from samedge.pixels.prompts import usual_shapes
 from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
 from samedge.runtimes.chained import ChainedSession
@@ -178,6 +183,14 @@ class Graphs:
             self._closed = True
             while self._sessions:
                 self._sessions.popitem()[1].close()
+
+    def __reduce__(self) -> NoReturn:
+        raise NotPicklableError(
+            "A predictor holds native sessions, which cannot be pickled or copied: send the path "
+            f"of its bundle, {str(self.bundle.path)!r}, and open it there with "
+            "Predictor.from_bundle, such as in the initializer of a pool. Embeddings, prompts and "
+            "masks can be pickled."
+        )
 
     def __enter__(self) -> Graphs:
         return self

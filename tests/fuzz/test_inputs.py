@@ -27,9 +27,10 @@ from samedge.calibration.plan import default_plan, load_plan
 from samedge.errors import PromptError, SamedgeError
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.formats.annotation_file import read_annotations
+from samedge.pixels.frames import Frame
 from samedge.pixels.images import check_image, load_image
 from samedge.pixels.mask_images import load_mask
-from samedge.pixels.prompts import decoder_feeds
+from samedge.pixels.prompts import row_from_prompt
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
 from samedge.pixels.segmentations import mask_from_segmentation
 from samedge.records import read as read_record
@@ -143,9 +144,8 @@ _PROMPT_VALUES = st.one_of(
 def test_prompts(points: Any, labels: Any, box: Any, mask: Any) -> None:
     for fields in ({"points": points}, {"box": box}, {"mask": mask}):
         with only_typed_errors():
-            prompt = Prompt(**fields)
-            feeds = decoder_feeds([prompt], original_size=(30, 40), target_length=64)
-            assert all(np.isfinite(array).all() for array in feeds.values())
+            row = row_from_prompt(Prompt(**fields), Frame(target_length=64).view((30, 40)))
+            assert np.isfinite(row.coords).all()
     with only_typed_errors():
         Prompt(points, labels, box=box, mask=mask)
     with only_typed_errors():
@@ -335,8 +335,8 @@ def test_archives(
 @fuzz(300)
 @given(st.data())
 def test_canaries(data: st.DataObject) -> None:
-    images, points = canary_images()
-    canary = Canary(images, points, np.zeros((2, 256, 2, 2)), np.zeros((2, 4, 2, 2)))
+    answer = {"any": np.zeros((2, 4, 2, 2))}
+    canary = Canary(*canary_images(), answers={"encoder": answer, "decoder": answer})
     with only_typed_errors():
         Canary.from_bytes(data.draw(damaged_bytes(canary.to_bytes())))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from samedge.cli import cli
 from samedge.errors import (
     IncompatibleArtifactError,
     InferenceError,
+    NotPicklableError,
     OptionError,
     PromptError,
     TensorMismatchError,
@@ -406,3 +409,14 @@ def test_one_bad_prompt_of_a_batch(toy_bundle: Path, image: np.ndarray) -> None:
             predictor.decode_logits(embedding, [CLICK] * 3 + [prompts[3]] + [CLICK] * 2)
         with pytest.raises(OptionError, match="'raise' or 'skip'"):
             predictor.decode_batch(embedding, good, on_invalid="ignore")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_predictor_is_no_value_to_send(toy_bundle: Path, send: Callable[[Any], Any]) -> None:
+    with Predictor.from_bundle(toy_bundle) as predictor:
+        if send is copy.copy:
+            with pytest.raises(NotPicklableError, match="from_bundle"):
+                send(predictor.graphs)
+        else:
+            with pytest.raises(NotPicklableError, match=r"Predictor\.from_bundle.*pool"):
+                send(predictor)

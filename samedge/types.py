@@ -7,7 +7,7 @@ import decimal
 import enum
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,14 @@ from samedge.files import limits
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
 """``(height, width)`` in pixels, always in that order."""
+
+
+class Rle(TypedDict):
+    """A mask as COCO's compressed run lengths; ``size`` is ``[height, width]``."""
+
+    size: list[int]
+    counts: str
+
 
 Progress = Callable[[int, int], None]
 """Who listens to long work: is called with the steps that are done and their total."""

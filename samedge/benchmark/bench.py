@@ -18,9 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from samedge._cache import VARIABLE as CACHE_VARIABLE
@@ -33,6 +31,7 @@ from samedge.benchmark.latency import (
     variation_warnings,
     verdict,
 )
+from samedge.benchmark.messages import Closed, Measured, Opened
 from samedge.benchmark.plan import EFFORTS, PHOTOS, Effort, Plan, effort, find_images
 from samedge.benchmark.process import Contestant, WorkerProcess
 from samedge.bundle.bundle import bundle_path
@@ -46,6 +45,9 @@ from samedge.records import (
     StageRow,
     Subject,
     SustainedRow,
+    Workload,
+    WorkloadBlock,
+    WorkloadImage,
     subject_fields,
 )
 
@@ -82,31 +84,30 @@ class _Run:
         """A fresh process for the contestant."""
         return WorkerProcess(self.contestant, {CACHE_VARIABLE: os.fspath(self.cache)})
 
-    def opened(self, reply: dict[str, Any]) -> None:
+    def opened(self, reply: Opened) -> None:
         """Take in a start."""
-        described = dict(reply["subject"])
-        self.artifact_bytes = described.pop("artifact_bytes", None)
-        self.residency = described.pop("residency", {})
-        self.subject = msgspec.convert(described, Subject)
+        found = reply.subject
+        self.subject, self.residency = found.subject, found.residency
+        self.artifact_bytes = found.artifact_bytes
 
-    def started(self, reply: dict[str, Any]) -> None:
+    def started(self, reply: Opened) -> None:
         """Take in a start whose times count."""
         self.opened(reply)
         for stage in START_STAGES:
-            self.stages[stage].add([reply[stage]])
+            self.stages[stage].add([getattr(reply, stage)])
 
-    def measured(self, reply: dict[str, Any], *, image: int) -> None:
+    def measured(self, reply: Measured, *, image: int) -> None:
         """Take in one block."""
-        for stage, values in reply["samples"].items():
+        for stage, values in reply.samples.items():
             self.stages[stage].add(values, image=image)
-        if reply["frequency_mhz"]:
-            self.frequencies.append(reply["frequency_mhz"])
-        self.throttled.update(reply["throttled"])
+        if reply.frequency_mhz:
+            self.frequencies.append(reply.frequency_mhz)
+        self.throttled.update(reply.throttled)
 
-    def closed(self, reply: dict[str, Any]) -> None:
+    def closed(self, reply: Closed) -> None:
         """Take in the memory of a process that ends."""
-        if reply["peak_rss_bytes"] is not None:
-            self.peak_rss_bytes = max(self.peak_rss_bytes or 0, reply["peak_rss_bytes"])
+        if reply.peak_rss_bytes is not None:
+            self.peak_rss_bytes = max(self.peak_rss_bytes or 0, reply.peak_rss_bytes)
 
     def rows(self, *, keep_samples: bool) -> list[StageRow]:
         """One row a stage that was measured."""
@@ -184,7 +185,7 @@ def _points() -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in drawn]
 
 
-def _open(worker: WorkerProcess, plan: Plan) -> dict[str, Any]:
+def _open(worker: WorkerProcess, plan: Plan) -> Opened:
     return worker.open(threads=plan.threads, image=plan.images[0], point=_points()[0])
 
 
@@ -197,7 +198,7 @@ def _cold_start(run: _Run, plan: Plan) -> None:
         worker.close()
     run.opened(reply)
     for stage in START_STAGES:
-        run.stages[stage].cold_ms = reply[stage]
+        run.stages[stage].cold_ms = getattr(reply, stage)
 
 
 def _evict(bundle: Path) -> None:
@@ -236,7 +237,7 @@ class _Progress:
             plan.images[image], _points(), seconds=BLOCK_SECONDS, count=BLOCK_COUNT
         )
         self.run.measured(reply, image=image)
-        values = reply["samples"]["end_to_end"]
+        values = reply.samples["end_to_end"]
         self.seconds += sum(values) / 1000
         self.count += len(values)
 
@@ -335,18 +336,18 @@ def _slices(series: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(k * SLICE_SECONDS, round(statistics.median(v), 4)) for k, v in slices.items()]
 
 
-def _workload(plan: Plan) -> dict[str, Any]:
+def _workload(plan: Plan) -> Workload:
     from samedge.pixels.images import load_image
 
     shapes = [load_image(path).shape for path in plan.images]
-    return {
-        "images": [
-            {"path": str(path), "height": shape[0], "width": shape[1]}
+    return Workload(
+        images=[
+            WorkloadImage(path=str(path), height=shape[0], width=shape[1])
             for path, shape in zip(plan.images, shapes, strict=True)
         ],
-        "prompt": "one foreground point, one of several places in turn",
-        "seconds": plan.effort.seconds,
-        "count": plan.effort.count,
-        "launches": plan.effort.launches,
-        "block": {"seconds": BLOCK_SECONDS, "count": BLOCK_COUNT, "unrecorded_before": 1},
-    }
+        prompt="one foreground point, one of several places in turn",
+        seconds=plan.effort.seconds,
+        count=plan.effort.count,
+        launches=plan.effort.launches,
+        block=WorkloadBlock(seconds=BLOCK_SECONDS, count=BLOCK_COUNT, unrecorded_before=1),
+    )

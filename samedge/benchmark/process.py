@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TypeVar
+
+import msgspec
 
 from samedge import errors
 from samedge.benchmark import worker as bench_worker
+from samedge.benchmark.messages import (
+    Block,
+    Close,
+    Closed,
+    Failed,
+    Measured,
+    Open,
+    Opened,
+    Point,
+    Rate,
+    Rated,
+    Reply,
+    Request,
+    Sustain,
+    Sustained,
+)
 from samedge.errors import InferenceError, SamedgeError
 from samedge.machine.child import start_python
 
 _LAST_LINES = 5
+
+R = TypeVar("R", Opened, Measured, Rated, Sustained, Closed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +49,7 @@ class Contestant:
         device: where; ``None`` takes the backend's first.
         factory: ``module:function`` that opens it, for models that are no bundles. It is called
             with the bundle and the keywords ``backend``, ``device`` and ``threads`` and returns a
-            context manager of a predictor, and the fields of ``records.Subject`` as a dictionary.
+            context manager of a predictor, and a ``records.OpenedSubject``.
     """
 
     bundle: str | None = None
@@ -72,52 +91,62 @@ class WorkerProcess:
         self._process.communicate()  # closes its input, which ends it, and waits
         self._chatter.close()
 
-    def open(self, *, threads: int | None, image: Path, point: Sequence[float]) -> dict[str, Any]:
-        """Load and segment once; see ``bench_worker.Worker.open``."""
-        settings = dataclasses.asdict(self.contestant)
-        return self._ask(do="open", threads=threads, image=str(image), point=point, **settings)
+    def open(self, *, threads: int | None, image: Path, point: Point) -> Opened:
+        """Load and segment once; see ``worker.Worker.open``."""
+        one = self.contestant
+        request = Open(
+            factory=one.factory,
+            bundle=one.bundle,
+            backend=one.backend,
+            device=one.device,
+            threads=threads,
+            image=str(image),
+            point=point,
+        )
+        return self._ask(request, Opened)
 
     def block(
-        self, image: Path, points: Sequence[Sequence[float]], *, seconds: float, count: int
-    ) -> dict[str, Any]:
-        """Measure one block; see ``bench_worker.Worker.block``."""
-        return self._ask(do="block", image=str(image), points=points, seconds=seconds, count=count)
+        self, image: Path, points: Sequence[Point], *, seconds: float, count: int
+    ) -> Measured:
+        """Measure one block; see ``worker.Worker.block``."""
+        request = Block(image=str(image), points=list(points), seconds=seconds, count=count)
+        return self._ask(request, Measured)
 
     def rate(
-        self, image: Path, points: Sequence[Sequence[float]], *, seconds: float, count: int
+        self, image: Path, points: Sequence[Point], *, seconds: float, count: int
     ) -> list[float]:
-        """Milliseconds of whole frames; see ``bench_worker.Worker.rate``."""
-        reply = self._ask(do="rate", image=str(image), points=points, seconds=seconds, count=count)
-        samples: list[float] = reply["samples"]
-        return samples
+        """Milliseconds of whole frames; see ``worker.Worker.rate``."""
+        request = Rate(image=str(image), points=list(points), seconds=seconds, count=count)
+        return self._ask(request, Rated).samples
 
     def sustain(
-        self, image: Path, points: Sequence[Sequence[float]], *, seconds: float
+        self, image: Path, points: Sequence[Point], *, seconds: float
     ) -> list[tuple[float, float]]:
         """``(seconds since the start, milliseconds)`` of every frame of a long run."""
-        reply = self._ask(do="sustain", image=str(image), points=points, seconds=seconds)
-        return [(at, value) for at, value in reply["series"]]
+        request = Sustain(image=str(image), points=list(points), seconds=seconds)
+        return self._ask(request, Sustained).series
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> Closed:
         """Release the model; the reply holds the process's peak memory."""
-        return self._ask(do="close")
+        return self._ask(Close(), Closed)
 
-    def _ask(self, **request: Any) -> dict[str, Any]:
+    def _ask(self, request: Request, expected: type[R]) -> R:
         process = self._process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.write(msgspec.json.encode(request).decode() + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise InferenceError(self._obituary(request["do"]))
-        reply: dict[str, Any] = json.loads(line)
-        if "error" in reply:
-            raise _error(reply["type"], reply["error"])
+            raise InferenceError(self._obituary(type(request).__name__.lower()))
+        reply = msgspec.json.decode(line, type=Reply)
+        if isinstance(reply, Failed):
+            raise _error(reply.kind, reply.message)
+        assert isinstance(reply, expected)
         return reply
 
     def _obituary(self, request: str) -> str:

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
+from samedge.benchmark.messages import (
+    Block,
+    Closed,
+    Failed,
+    Measured,
+    Open,
+    Opened,
+    Rate,
+    Rated,
+    Reply,
+    Request,
+    Sustain,
+    Sustained,
+)
 from samedge.errors import SamedgeError
 from samedge.machine import power
 from samedge.types import Array, Prompt
@@ -31,101 +46,80 @@ class Worker:
         self._stack = contextlib.ExitStack()
         self._images: dict[str, Array] = {}
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Request) -> Reply:
         """Do what one request asks."""
-        actions: dict[str, Callable[..., dict[str, Any]]] = {
-            "open": self.open,
-            "block": self.block,
-            "rate": self.rate,
-            "sustain": self.sustain,
-            "close": self.close,
-        }
-        arguments = {key: value for key, value in request.items() if key != "do"}
-        return actions[request["do"]](**arguments)
+        if isinstance(request, Open):
+            return self.open(request)
+        if isinstance(request, Block):
+            return self.block(request)
+        if isinstance(request, Rate):
+            return self.rate(request)
+        return self.sustain(request) if isinstance(request, Sustain) else self.close()
 
-    def open(
-        self,
-        *,
-        factory: str,
-        bundle: str | None,
-        backend: str | None,
-        device: str | None,
-        threads: int | None,
-        image: str,
-        point: Sequence[float],
-    ) -> dict[str, Any]:
+    def open(self, request: Open) -> Opened:
         """Load the bundle and segment for the first time; both are timed.
 
         The import of samedge and of NumPy is not part of ``load``; that of the backend is.
         """
-        module, _, name = factory.partition(":")
+        module, _, name = request.factory.partition(":")
         make = getattr(importlib.import_module(module), name)
-        pixels, prompts = self._work(image, [point])
+        pixels, prompts = self._work(request.image, [request.point])
+        where = {"backend": request.backend, "device": request.device}
         start = time.perf_counter()
-        opened, subject = make(bundle, backend=backend, device=device, threads=threads)
+        opened, subject = make(request.bundle, threads=request.threads, **where)
         self._predictor = self._stack.enter_context(opened)
         loaded = time.perf_counter()
         self._predict(pixels, prompts[0])
         first = time.perf_counter()
-        return {
-            "load": (loaded - start) * 1000,
-            "first": (first - loaded) * 1000,
-            "subject": subject,
-        }
+        return Opened(load=(loaded - start) * 1000, first=(first - loaded) * 1000, subject=subject)
 
-    def block(
-        self, *, image: str, points: Sequence[Sequence[float]], seconds: float, count: int
-    ) -> dict[str, Any]:
+    def block(self, request: Block) -> Measured:
         """Segment one image with rotating prompts until both the time and the count are reached.
 
         One prediction before it is not recorded: it finds the caches as the other subjects left
         them, which is not what a running application sees.
         """
-        pixels, prompts = self._work(image, points)
+        pixels, prompts = self._work(request.image, request.points)
         self._predict(pixels, prompts[-1])
         samples: dict[str, list[float]] = {}
         start = time.perf_counter()
         done = 0
-        while done < count or time.perf_counter() - start < seconds:
+        while done < request.count or time.perf_counter() - start < request.seconds:
             for stage, value in self._predict(pixels, prompts[done % len(prompts)]).items():
                 samples.setdefault(stage, []).append(value)
             done += 1
-        return {
-            "samples": samples,
-            "frequency_mhz": power.frequency_mhz("scaling_cur_freq"),
-            "throttled": power.throttled_now(),
-        }
+        return Measured(
+            samples=samples,
+            frequency_mhz=power.frequency_mhz("scaling_cur_freq"),
+            throttled=list(power.throttled_now()),
+        )
 
-    def rate(
-        self, *, image: str, points: Sequence[Sequence[float]], seconds: float, count: int
-    ) -> dict[str, Any]:
+    def rate(self, request: Rate) -> Rated:
         """Time whole frames that are asked all of ``points`` at once, one prompt each."""
-        pixels, prompts = self._work(image, points)
+        pixels, prompts = self._work(request.image, request.points)
         samples: list[float] = []
         start = time.perf_counter()
-        while len(samples) < count or time.perf_counter() - start < seconds:
+        while len(samples) < request.count or time.perf_counter() - start < request.seconds:
             began = time.perf_counter()
             self._predictor.decode_batch(self._predictor.encode(pixels), prompts)
             samples.append((time.perf_counter() - began) * 1000)
-        return {"samples": samples}
+        return Rated(samples=samples)
 
-    def sustain(
-        self, *, image: str, points: Sequence[Sequence[float]], seconds: float
-    ) -> dict[str, Any]:
+    def sustain(self, request: Sustain) -> Sustained:
         """Segment one image without a pause for so long."""
-        pixels, prompts = self._work(image, points)
+        pixels, prompts = self._work(request.image, request.points)
         series: list[tuple[float, float]] = []
         start = time.perf_counter()
-        while (elapsed := time.perf_counter() - start) < seconds:
+        while (elapsed := time.perf_counter() - start) < request.seconds:
             value = self._predict(pixels, prompts[len(series) % len(prompts)])["end_to_end"]
             series.append((round(elapsed, 4), round(value, 4)))
-        return {"series": series}
+        return Sustained(series=series)
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> Closed:
         """Release the predictor and say how much memory the process needed at most."""
         peak = peak_rss_bytes()
         self._stack.close()
-        return {"peak_rss_bytes": peak}
+        return Closed(peak_rss_bytes=peak)
 
     def _work(self, image: str, points: Sequence[Sequence[float]]) -> tuple[Array, list[Prompt]]:
         """Pixels and prompts; points are given as shares of width and height.
@@ -172,11 +166,12 @@ def serve(requests: Iterator[str], replies: IO[str]) -> None:
     """Answer requests until there are no more. An error of samedge is an answer too."""
     worker = Worker()
     for line in requests:
+        reply: Reply
         try:
-            reply = worker.answer(json.loads(line))
+            reply = worker.answer(msgspec.json.decode(line, type=Request))
         except SamedgeError as error:
-            reply = {"error": str(error), "type": type(error).__name__}
-        replies.write(json.dumps(reply) + "\n")
+            reply = Failed(kind=type(error).__name__, message=str(error))
+        replies.write(msgspec.json.encode(reply).decode() + "\n")
         replies.flush()
 
 

@@ -11,7 +11,6 @@ import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +27,7 @@ from samedge.pixels import metrics
 from samedge.pixels.orientation import load_in_frame
 from samedge.pixels.rle import rle_from_mask
 from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
-from samedge.types import Array
+from samedge.types import Array, Rle
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,7 +107,7 @@ class TruthImage:
         for annotation in self.annotations:
             yield _instance(annotation, mask_from_segmentation(annotation.segmentation, self.size))
 
-    def rle(self, annotation_id: int) -> dict[str, Any]:
+    def rle(self, annotation_id: int) -> Rle:
         """One object's mask as compressed run lengths."""
         chosen = next(a for a in self.annotations if a.id == annotation_id)
         return rle_from_mask(mask_from_segmentation(chosen.segmentation, self.size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -14,19 +13,12 @@ from msgspec import UNSET, UnsetType
 from samedge.pixels.metrics import bounding_box
 from samedge.pixels.orientation import UPRIGHT
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
-from samedge.types import Array, Masks, Prompt, Size
+from samedge.types import Array, Masks, Prompt, Rle, Size
 
 BoxXywh = tuple[int, int, int, int]
 """``(x, y, width, height)`` pixels of the image."""
 
 DEFAULT_CATEGORY = "object"
-
-
-class Rle(TypedDict):
-    """A mask as COCO's compressed run lengths; ``size`` is ``[height, width]``."""
-
-    size: list[int]
-    counts: str
 
 
 class PromptRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,11 +86,10 @@ def record_from_mask(
         prompt: what asked for it.
         category: what it shows.
     """
-    encoded: dict[str, Any] = rle_from_mask(mask)
     box = bounding_box(mask)
     return MaskRecord(
         prompt=prompt,
-        rle=Rle(size=encoded["size"], counts=encoded["counts"]),
+        rle=rle_from_mask(mask),
         bbox=None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1]),
         area=int(np.count_nonzero(mask)),
         predicted_iou=_rounded(predicted_iou),

@@ -93,9 +93,9 @@ class Watch:
         seen = ", ".join(sorted(set(throttled)))
         if seen:
             found.append(f"Held below full speed during the run: {seen}.")
-        if state.get("governor") == "powersave" and state.get("preference") is None:
+        if state.governor == "powersave" and state.preference is None:
             found.append("The frequency governor is `powersave`: set `performance` to compare.")
-        if state.get("on_battery"):
+        if state.on_battery:
             found.append("The machine runs on battery.")
         return found
 

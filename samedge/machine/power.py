@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from samedge.machine._system import ROOT, command, first_line, number, text
+from samedge.records import Power
 
 _CPU = "sys/devices/system/cpu"
 _GPU_SLOWDOWNS = {
@@ -23,26 +23,25 @@ _GPU_SLOWDOWNS = {
 }
 
 
-def power(*, root: Path = ROOT) -> dict[str, Any]:
+def power(*, root: Path = ROOT) -> Power:
     """Governor, frequencies, power mode, supply and sensors; ``None`` is what cannot be read.
 
     Args:
         root: where the system's files are.
     """
-    rails = _rails_mw(root)
-    return {
-        "governor": _distinct(root, f"{_CPU}/cpu[0-9]*/cpufreq/scaling_governor"),
-        "preference": _distinct(root, f"{_CPU}/cpu[0-9]*/cpufreq/energy_performance_preference"),
-        "profile": text(root / "sys/firmware/acpi/platform_profile").strip() or None,
-        "frequency_max_mhz": frequency_mhz("cpuinfo_max_freq", root=root),
-        "frequency_mhz": frequency_mhz("scaling_cur_freq", root=root),
-        "boost": _boost(root),
-        "on_battery": _on_battery(root),
-        "cpu_quota": _cpu_quota(root),
-        "temperature_c": temperature_c(root=root),
-        "nvpmodel": _nvpmodel(),
-        "rails_mw": rails or None,
-    }
+    return Power(
+        governor=_distinct(root, f"{_CPU}/cpu[0-9]*/cpufreq/scaling_governor"),
+        preference=_distinct(root, f"{_CPU}/cpu[0-9]*/cpufreq/energy_performance_preference"),
+        profile=text(root / "sys/firmware/acpi/platform_profile").strip() or None,
+        frequency_max_mhz=frequency_mhz("cpuinfo_max_freq", root=root),
+        frequency_mhz=frequency_mhz("scaling_cur_freq", root=root),
+        boost=_boost(root),
+        on_battery=_on_battery(root),
+        cpu_quota=_cpu_quota(root),
+        temperature_c=temperature_c(root=root),
+        nvpmodel=_nvpmodel(),
+        rails_mw=_rails_mw(root) or None,
+    )
 
 
 def _distinct(root: Path, pattern: str) -> str | None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from samedge.errors import DatasetError
 from samedge.files import limits
+from samedge.types import Rle
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +24,7 @@ _OFFSET, _CHARACTERS = 48, 64  # "0" is the first
 _MOST_CHARACTERS = 7  # of one number: 35 bits
 
 
-def rle_from_mask(mask: Array) -> dict[str, Any]:
+def rle_from_mask(mask: Array) -> Rle:
     """Encode a mask as ``{"size": [height, width], "counts": str}``.
 
     Args:

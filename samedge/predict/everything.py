@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from samedge.bundle.manifest import Manifest, Thresholds
 from samedge.errors import OptionError
-from samedge.formats.masks import BoxXywh, ImageMasks, MaskRecord, Rle
+from samedge.formats.masks import BoxXywh, ImageMasks, MaskRecord
 from samedge.pixels import metrics, rle
 from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid
 from samedge.pixels.frames import LOW_RES_STRIDE
@@ -28,7 +28,7 @@ from samedge.pixels.images import check_image, load_image
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation
-from samedge.types import Array, Prompt, Size
+from samedge.types import Array, Prompt, Rle, Size
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class AutomaticMask:
         crop_box: the part of the image that the encoder saw.
     """
 
-    rle: dict[str, Any]
+    rle: Rle
     box: Box
     area: int
     predicted_iou: float
@@ -124,7 +124,7 @@ class AutomaticMask:
     def record(self) -> MaskRecord:
         """The mask for JSON and files, its box as ``[x, y, width, height]``."""
         return MaskRecord(
-            rle=Rle(size=self.rle["size"], counts=self.rle["counts"]),
+            rle=self.rle,
             bbox=_corner_and_sides(self.box),
             area=self.area,
             predicted_iou=self.predicted_iou,

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
-
-import msgspec
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, bundle_path, embedded_path
 from samedge.predict.graphs import opens
 from samedge.predict.predictor import Predictor
-from samedge.records import Subject
+from samedge.records import OpenedSubject, Subject
 
 
 def open_predictor(
@@ -20,7 +17,7 @@ def open_predictor(
     backend: str | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> tuple[Predictor, dict[str, Any]]:
+) -> tuple[Predictor, OpenedSubject]:
     """Open a bundle with both graphs loaded.
 
     Args:
@@ -30,8 +27,7 @@ def open_predictor(
         threads: processor threads; ``None`` leaves it to the backend.
 
     Returns:
-        The predictor, and the fields of its ``records.Subject`` with ``artifact_bytes`` and
-        ``residency``.
+        The predictor, and what it is.
 
     Raises:
         BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
@@ -45,9 +41,12 @@ def open_predictor(
         any_backend=path == embedded_path(),
     )
     predictor.load()
-    described = msgspec.to_builtins(subject(predictor, name=bundle))
-    facts = {"artifact_bytes": artifact_bytes(predictor), "residency": predictor.residency()}
-    return predictor, {**described, **facts}
+    opened = OpenedSubject(
+        subject=subject(predictor, name=bundle),
+        artifact_bytes=artifact_bytes(predictor),
+        residency=predictor.residency(),
+    )
+    return predictor, opened
 
 
 def runs_on(bundle: str | None, backend: str | None) -> bool:

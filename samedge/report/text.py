@@ -7,6 +7,8 @@ import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from samedge.records import BenchRecord, Comparison, ExportRecord, Subject
 from samedge.report.overview import Entry, Overview
 
@@ -271,8 +273,9 @@ def _facts(env: object) -> Iterator[tuple[str, str]]:
             yield "gpus", "; ".join(f"{g.name}, driver {g.driver or '–'}" for g in value)
         elif field == "isa":
             yield "instruction sets", ", ".join(value)
-        elif isinstance(value, dict):
-            known = {key: item for key, item in value.items() if item is not None}
+        elif isinstance(value, dict | msgspec.Struct):
+            plain = msgspec.to_builtins(value)
+            known = {key: item for key, item in plain.items() if item is not None}
             if known:
                 yield field, ", ".join(f"{key} {_plain(item)}" for key, item in known.items())
         elif isinstance(value, list):

@@ -23,11 +23,12 @@ from samedge.benchmark.process import Contestant
 from samedge.errors import BundleError, DatasetError, InferenceError, UnknownNameError
 from samedge.machine import _system, disturbance, environment, power
 from samedge.machine.disturbance import Watch, processor_times
-from samedge.records import BenchRecord, StageRow, Subject, read, write
+from samedge.records import BenchRecord, Power, StageRow, Subject, read, write
 
 FAKE = """
 import contextlib, os, sys, time, types
 from samedge.errors import BundleError
+from samedge.records import OpenedSubject, Subject
 
 print("native chatter on standard output")
 
@@ -58,11 +59,11 @@ def make(bundle, *, backend, device, threads):
     if backend == "dying":
         print("about to die", file=sys.stderr, flush=True)
         os.abort()
-    subject = {"bundle": bundle, "backend": backend, "device": "cpu", "artifact_bytes": 123,
-               "input_size": 512 if backend == "slow" else 1024}
-    if backend == "slow":
-        subject["residency"] = {"encoder": {"ne": 0.75, "cpu": 0.25}}
-    return _opened(4.0 if backend == "slow" else 2.0), subject
+    slow = backend == "slow"
+    named = Subject(bundle=bundle, backend=backend, device="cpu", input_size=512 if slow else 1024)
+    residency = {"encoder": {"ne": 0.75, "cpu": 0.25}} if slow else {}
+    subject = OpenedSubject(subject=named, artifact_bytes=123, residency=residency)
+    return _opened(4.0 if slow else 2.0), subject
 """
 
 TINY = Effort(0.05, 60, 2)
@@ -346,11 +347,11 @@ class TestEnvironment:
     def test_what_cannot_be_read_is_null(self, tmp_path: Path) -> None:
         found = environment.environment(root=tmp_path)
         assert (found.board, found.cuda, found.jetpack) == (None, None, None)
-        assert found.power["governor"] is None
+        assert found.power.governor is None
         if sys.platform == "linux":
             assert found.memory_bytes is None
             assert found.isa is None
-            assert set(found.power.values()) == {None}
+            assert found.power == Power()
 
     @pytest.mark.skipif(sys.platform == "darwin", reason="reads Linux's files")
     def test_a_jetson(self, tmp_path: Path) -> None:
@@ -386,10 +387,10 @@ class TestEnvironment:
         assert found.os is not None
         assert found.os.startswith("Ubuntu 22.04.5 LTS")
         assert (found.jetpack, found.cuda, found.cores_physical) == ("L4T 36.4.3", "12.6.68", 1)
-        assert found.power["governor"] == "schedutil"
-        assert found.power["frequency_max_mhz"] == 1984
-        assert found.power["rails_mw"] == {"VDD_IN": 6000}
-        assert found.power["temperature_c"] == 51.25
+        assert found.power.governor == "schedutil"
+        assert found.power.frequency_max_mhz == 1984
+        assert found.power.rails_mw == {"VDD_IN": 6000}
+        assert found.power.temperature_c == 51.25
 
     def test_jetpack_itself_is_preferred(self, tmp_path: Path) -> None:
         status = "Package: a\nVersion: 1\n\nPackage: nvidia-jetpack\nStatus: ok\nVersion: 6.2-b77\n"
@@ -409,11 +410,11 @@ class TestEnvironment:
             },
         )
         found = power.power(root=tmp_path)
-        assert found["boost"] is False
-        assert found["cpu_quota"] == 1.5
+        assert found.boost is False
+        assert found.cpu_quota == 1.5
         assert power.throttle_count(root=tmp_path) == 7
         if sys.platform == "linux":
-            assert found["on_battery"] is True
+            assert found.on_battery is True
 
     def test_a_jetson_without_monitors_asks_tegrastats(
         self, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
@@ -424,8 +425,8 @@ class TestEnvironment:
         tools("nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
         monkeypatch.setattr(power, "first_line", functools.partial(_system.first_line, timeout_s=1))
         found = power.power(root=tmp_path)
-        assert found["rails_mw"] == {"VDD_IN": 4971, "VDD_SOC": 1418}
-        assert found["nvpmodel"] == "MAXN_SUPER"
+        assert found.rails_mw == {"VDD_IN": 4971, "VDD_SOC": 1418}
+        assert found.nvpmodel == "MAXN_SUPER"
 
     def test_a_mac(self, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
         """What Apple's tools print, on a machine that has none of Linux's files."""
@@ -452,7 +453,7 @@ class TestEnvironment:
         assert (found.cpu, found.isa) == ("Apple M2 Pro", ["FEAT_BF16"])
         assert (found.memory_bytes, found.cores_physical) == (2**34, 10)
         assert (found.os, found.container) == ("macOS 15.5", None)
-        assert found.power["on_battery"] is True
+        assert found.power.on_battery is True
         assert power.throttled_now(root=tmp_path) == ["processor, at 62% of its speed"]
 
     def test_an_nvidia_gpu(self, tools: Tools, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ class TestText:
         assert len(widths) == 1
         assert "| image_encoder.stages.2.blocks.1 | fp32 | measured | 0.02000 |" in text
         assert (
-            "| nvpmodel MAXN, temperature_c 51.2, on_battery no, rails_mw (VDD_IN 4971) |" in text
+            "| on_battery no, temperature_c 51.2, nvpmodel MAXN, rails_mw (VDD_IN 4971) |" in text
         )
         assert "# export.json\nsamedge export --target intel" in text
 

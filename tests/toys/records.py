@@ -21,6 +21,7 @@ from samedge.records import (
     ExampleMask,
     ExportRecord,
     GpuRecord,
+    Power,
     RateRow,
     Subject,
     SustainedRow,
@@ -128,13 +129,9 @@ def other_machine() -> Environment:
         memory_bytes=2**34,
         os="Ubuntu 22.04",
         gpus=[GpuRecord(name="Orin", driver="540.4")],
-        power={
-            "nvpmodel": "MAXN",
-            "temperature_c": 51.2,
-            "on_battery": False,
-            "rails_mw": {"VDD_IN": 4971},
-            "governor": None,
-        },
+        power=Power(
+            nvpmodel="MAXN", temperature_c=51.2, on_battery=False, rails_mw={"VDD_IN": 4971}
+        ),
     )
 
 

@@ -1,0 +1,88 @@
+"""The documents that `eval` and `bench` write and `report` reads: one schema, many machines.
+
+A figure that was not measured is ``None``, never 0. Lengths are pixels, times milliseconds
+(``*_ms``), sizes bytes (``*_bytes``). Readers ignore fields that they do not know, so that fields
+may be added without a new schema number.
+"""
+
+from __future__ import annotations
+
+from samedge.records.accuracy import (
+    EVAL_SCHEMA,
+    DatasetRecord,
+    EvalRecord,
+    EvalRow,
+    Example,
+    ExampleMask,
+    InstanceScore,
+    ScoredInstance,
+)
+from samedge.records.documents import (
+    Record,
+    fields,
+    read,
+    write,
+)
+from samedge.records.export import (
+    EXPORT_SCHEMA,
+    ExportRecord,
+)
+from samedge.records.latency import (
+    BENCH_SCHEMA,
+    BenchRecord,
+    Comparison,
+    RateRow,
+    ResidencyRow,
+    StageRow,
+    StageSamples,
+    SustainedRow,
+    Verdict,
+    Workload,
+    WorkloadBlock,
+    WorkloadImage,
+)
+from samedge.records.machine import (
+    Environment,
+    GpuRecord,
+    Power,
+)
+from samedge.records.subjects import (
+    OpenedSubject,
+    Subject,
+    subject_fields,
+)
+
+__all__ = [
+    "BENCH_SCHEMA",
+    "EVAL_SCHEMA",
+    "EXPORT_SCHEMA",
+    "BenchRecord",
+    "Comparison",
+    "DatasetRecord",
+    "Environment",
+    "EvalRecord",
+    "EvalRow",
+    "Example",
+    "ExampleMask",
+    "ExportRecord",
+    "GpuRecord",
+    "InstanceScore",
+    "OpenedSubject",
+    "Power",
+    "RateRow",
+    "Record",
+    "ResidencyRow",
+    "ScoredInstance",
+    "StageRow",
+    "StageSamples",
+    "Subject",
+    "SustainedRow",
+    "Verdict",
+    "Workload",
+    "WorkloadBlock",
+    "WorkloadImage",
+    "fields",
+    "read",
+    "subject_fields",
+    "write",
+]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.image_options import range_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from samedge.evaluation.evaluate import Candidate, Evaluation
+    from samedge.pixels.sample_range import SampleRange
     from samedge.records import EvalRecord, EvalRow
 
 EPILOG = """\b
@@ -63,6 +65,7 @@ Examples:
     metavar="LIST",
     help="Any of box, center and clicks:N, separated by commas.",
 )
+@range_option
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
 @click.option("--instances", is_flag=True, help="Put every instance's scores into the record.")
 @click.option(
@@ -83,6 +86,7 @@ def eval_(
     backends: tuple[str, ...],
     device: str | None,
     prompts: str,
+    sample_range: SampleRange,
     limit: int | None,
     instances: bool,
     output_path: Path | None,
@@ -100,7 +104,7 @@ def eval_(
     from samedge.evaluation.protocols import parse_protocols
 
     protocols = parse_protocols(prompts)
-    truth = load_ground_truth(dataset, images, limit=limit)
+    truth = load_ground_truth(dataset, images, limit=limit, sample_range=sample_range)
     with contextlib.ExitStack() as stack:
         candidates = list(_candidates(stack, bundles, backends, device=device))
         advance = stack.enter_context(out.progress("Evaluating", total=len(truth.images)))

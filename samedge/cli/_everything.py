@@ -113,7 +113,12 @@ def _outcomes(
                 return advance
 
             return everything_in_file(
-                predictor, path, config=config, name=names[path], on_start=start
+                predictor,
+                path,
+                config=config,
+                name=names[path],
+                sample_range=run.sample_range,
+                on_start=start,
             )
 
     return segmented(run, writer, one)

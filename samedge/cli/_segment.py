@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from samedge.formats.masks import MaskRecord
     from samedge.predict.segmentation import Segmentation
-    from samedge.types import Prompt
+    from samedge.types import Array, Prompt
 
 Numbers = tuple[float, ...]
 
@@ -53,10 +53,15 @@ Examples:
 )
 @click.option(
     "--mask",
-    "mask_path",
+    "mask_paths",
     type=click.Path(path_type=Path),
+    multiple=True,
     metavar="PNG",
-    help="An earlier mask of the same image to start from, white inside.",
+    help="An earlier mask of the same image to start from, read by what it is: white or 1, a "
+    "palette's or label map's values but 0, or alpha.",
+)
+@click.option(
+    "--mask-value", type=int, metavar="N", help="The one label or grey level that is inside."
 )
 @click.option("--text", metavar="T", help="Words, for models that understand them.")
 @click.option("--multimask", is_flag=True, help="Return all three candidates of each prompt.")
@@ -67,7 +72,8 @@ def segment(
     run: ImageRun,
     points: tuple[Numbers, ...],
     boxes: tuple[Numbers, ...],
-    mask_path: Path | None,
+    mask_paths: tuple[Path, ...],
+    mask_value: int | None,
     text: str | None,
     multimask: bool,
 ) -> None:
@@ -81,14 +87,20 @@ def segment(
 
     if text is not None:
         _refuse_text(text, run)
-    prompts = _prompts(points, boxes, mask_path)
+    prompts = _prompts(points, boxes, _mask(mask_paths, mask_value))
     destination, names = run.destination(), run.names()
     with (
         run.open() as predictor,
         destination.open() as writer,
         out.progress("Segmenting", total=len(run.images)) as advance,
     ):
-        one = functools.partial(segment_image, predictor, prompts=prompts, multimask=multimask)
+        one = functools.partial(
+            segment_image,
+            predictor,
+            prompts=prompts,
+            multimask=multimask,
+            sample_range=run.sample_range,
+        )
         outcomes = segmented(
             run, writer, lambda path: one(path, name=names[path]), on_image=advance
         )
@@ -108,21 +120,31 @@ def _refuse_text(text: str, run: ImageRun) -> None:
     )
 
 
+def _mask(paths: Sequence[Path], value: int | None) -> Array | None:
+    from samedge.pixels.mask_images import load_mask
+
+    if len(paths) > 1:
+        raise click.UsageError(
+            f"--mask was given {len(paths)} times, and a prompt takes one: call once for each."
+        )
+    if value is not None and not paths:
+        raise click.UsageError("--mask-value needs --mask: it says what is inside of that file.")
+    return load_mask(paths[0], value=value) if paths else None
+
+
 def _prompts(
-    points: Sequence[Numbers], boxes: Sequence[Numbers], mask_path: Path | None
+    points: Sequence[Numbers], boxes: Sequence[Numbers], mask: Array | None
 ) -> list[Prompt]:
     """Points are one prompt; boxes are one each; points and a mask join the one box."""
-    from samedge.pixels.mask_images import load_mask
     from samedge.types import Prompt
 
-    if not points and not boxes and mask_path is None:
+    if not points and not boxes and mask is None:
         raise click.UsageError("Say what to segment: give --point, --box or --mask.")
-    if len(boxes) > 1 and (points or mask_path is not None):
+    if len(boxes) > 1 and (points or mask is not None):
         raise click.UsageError(
             f"{len(boxes)} boxes are a batch, which points and masks cannot join: "
             "give one box with them, or call once for each box."
         )
-    mask = None if mask_path is None else load_mask(mask_path)
     clicks = [point[:2] for point in points]
     labels = [int(point[2]) for point in points]
     return [Prompt(points=clicks, labels=labels, box=box, mask=mask) for box in boxes or (None,)]

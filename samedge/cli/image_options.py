@@ -12,6 +12,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import output
+from samedge.cli.prompt_types import RANGE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from samedge.formats.base import Writer
     from samedge.formats.destination import Destination
     from samedge.formats.masks import MaskRecord
+    from samedge.pixels.sample_range import SampleRange
     from samedge.predict.predictor import Predictor
     from samedge.predict.segmentation import Outcome, Segmentation
 
@@ -35,6 +37,7 @@ class ImageRun:
         bundle: a path or an embedded model's name; ``None`` is the embedded model.
         backend: ``None`` takes the best one here for an embedded model, else the bundle's own.
         device: the backend's own string.
+        sample_range: which samples of an image become black and white.
         output_path: a file or folder.
         file_format: a format's name.
     """
@@ -43,6 +46,7 @@ class ImageRun:
     bundle: str | None
     backend: str | None
     device: str | None
+    sample_range: SampleRange
     output_path: Path | None
     file_format: str | None
 
@@ -80,6 +84,17 @@ class ImageRun:
         return dict(zip(self.images, common_names(self.images), strict=True))
 
 
+range_option = click.option(
+    "--range",
+    "sample_range",
+    type=RANGE,
+    default="auto",
+    show_default=True,
+    metavar="auto|full|LOW,HIGH",
+    help="Samples of more than 8 bits that become black and white: measured, all of the type's, or "
+    "these two.",
+)
+
 _OPTIONS = (
     click.argument(
         "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path)
@@ -93,6 +108,7 @@ _OPTIONS = (
         "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
     ),
     click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU."),
+    range_option,
     click.option(
         "-o",
         "--output",

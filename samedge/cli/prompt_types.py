@@ -1,4 +1,4 @@
-"""Points and boxes as people type them: ``X,Y[,LABEL]`` and ``X0,Y0,X1,Y1``."""
+"""Points, boxes and ranges as people type them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from samedge.pixels.sample_range import SampleRange
+
     _ParamType = click.ParamType[tuple[float, ...]]
+    _RangeType = click.ParamType[SampleRange]
 else:
-    _ParamType = click.ParamType  # generic since click 8.4 only
+    _ParamType = _RangeType = click.ParamType  # generic since click 8.4 only
 
 
 class _Numbers(_ParamType):
@@ -63,4 +66,23 @@ class BoxType(_Numbers):
     form = "X0,Y0,X1,Y1"
 
 
-POINT, BOX = PointType(), BoxType()
+class RangeType(_RangeType):
+    """``auto``, ``full`` or ``LOW,HIGH``: which samples become black and white."""
+
+    name = "range"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> SampleRange:
+        """Turn ``"0,4095"`` into ``(0.0, 4095.0)``."""
+        from samedge.errors import OptionError
+        from samedge.pixels.sample_range import check_range
+
+        try:
+            is_word = value in ("auto", "full") or not isinstance(value, str)
+            return check_range(value if is_word else tuple(value.split(",")))
+        except OptionError as error:
+            self.fail(str(error), param, ctx)
+
+
+POINT, BOX, RANGE = PointType(), BoxType(), RangeType()

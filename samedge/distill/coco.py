@@ -17,6 +17,7 @@ from samedge.formats.annotation_file import (
     read_annotations,
 )
 from samedge.pixels import metrics
+from samedge.pixels.orientation import UPRIGHT
 from samedge.pixels.segmentations import (
     UndrawableError,
     check_segmentation,
@@ -89,7 +90,8 @@ class CocoFolder:
         """
         image, masks, path = self._images[index], self._masks[index], self.path(index)
         size = image.size
-        found = header_size(path)
+        upright = is_upright(image, path)
+        found = header_size(path, upright=upright)
         if found != size:
             raise DatasetError(
                 f"{path} is {found[0]}x{found[1]} (height x width), but {self.annotations} says "
@@ -109,9 +111,20 @@ class CocoFolder:
         return Scene(
             size=size,
             boxes=np.array([box for _, box in masks], np.float32),
-            read_image=lambda scale: read_rgb(path, scale=scale),
+            read_image=lambda scale: read_rgb(path, scale=scale, upright=upright),
             read_mask=read_mask,
         )
+
+
+def is_upright(image: AnnotatedImage, path: Path) -> bool:
+    """Whether masks were drawn on the upright picture, by the rule of ``samedge eval``.
+
+    Raises:
+        DatasetError: the picture is missing.
+    """
+    if image.frame is not None:
+        return image.frame == UPRIGHT
+    return header_size(path, upright=True) == image.size
 
 
 def _box(annotation: Annotation, image: AnnotatedImage, left_out: LeftOut) -> Box | None:

@@ -26,6 +26,7 @@ from samedge.formats.annotation_file import (
 from samedge.pixels import metrics
 from samedge.pixels.orientation import load_in_frame
 from samedge.pixels.rle import rle_from_mask
+from samedge.pixels.sample_range import SampleRange
 from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
 from samedge.types import Array, Rle
 
@@ -70,9 +71,16 @@ class TruthImage:
     """
 
     def __init__(
-        self, image: AnnotatedImage, annotations: list[Annotation], *, path: Path, source: Path
+        self,
+        image: AnnotatedImage,
+        annotations: list[Annotation],
+        *,
+        path: Path,
+        source: Path,
+        sample_range: SampleRange = "auto",
     ) -> None:
         self.name, self.size, self.frame = image.file_name, image.size, image.frame
+        self._range = sample_range
         self.path, self.annotations, self._source = path, annotations, source
 
     def pixels(self) -> Array:
@@ -82,7 +90,7 @@ class TruthImage:
             DatasetError: the file is missing, or of another size than the annotations say.
         """
         self.check_file()
-        image = load_in_frame(self.path, self.size, frame=self.frame)
+        image = load_in_frame(self.path, self.size, frame=self.frame, sample_range=self._range)
         if image.shape[:2] != self.size:
             raise DatasetError(
                 f"{self.path} is {image.shape[0]} x {image.shape[1]} (height x width), but "
@@ -160,13 +168,20 @@ class GroundTruth:
         return sum(len(image.annotations) for image in self.images)
 
 
-def load_ground_truth(path: Path, images_dir: Path, *, limit: int | None = None) -> GroundTruth:
+def load_ground_truth(
+    path: Path,
+    images_dir: Path,
+    *,
+    limit: int | None = None,
+    sample_range: SampleRange = "auto",
+) -> GroundTruth:
     """Open COCO-format annotations; what cannot be used is left out and counted by reason.
 
     Args:
         path: the JSON file.
         images_dir: folder that the file names are relative to.
         limit: take the first so many images with instances; ``None`` takes all.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
 
     Raises:
         DatasetError: missing or malformed file; it names the file and the annotation.
@@ -178,7 +193,9 @@ def load_ground_truth(path: Path, images_dir: Path, *, limit: int | None = None)
         drawn = [a for a in found if _is_usable(a, image, left_out)]
         if drawn:
             place = images_dir / image.file_name
-            images.append(TruthImage(image, drawn, path=place, source=path))
+            images.append(
+                TruthImage(image, drawn, path=place, source=path, sample_range=sample_range)
+            )
         if limit is not None and len(images) >= limit:
             break
     left_out.say(path)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
 from samedge.pixels.images import load_image
+from samedge.pixels.picture_files import opened_picture
+from samedge.pixels.sample_range import SampleRange
 from samedge.types import Array, Size
 
 UPRIGHT, STORED = "upright", "stored"
@@ -21,25 +21,27 @@ FRAMES = (UPRIGHT, STORED)
 _EXIF_ORIENTATION = 0x0112
 
 
-def load_in_frame(path: Path, size: Size, *, frame: str | None = None) -> Array:
+def load_in_frame(
+    path: Path, size: Size, *, frame: str | None = None, sample_range: SampleRange = "auto"
+) -> Array:
     """Read a picture the way up in which its masks were drawn.
 
     Args:
         path: the picture's file.
         size: ``(height, width)`` of its masks.
         frame: ``"upright"`` or ``"stored"``; ``None`` where the annotations do not say.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
 
     Returns:
         (H, W, 3) uint8 RGB, of another size than ``size`` where the picture has no such frame.
 
     Raises:
         ImageError: not a usable image.
-        OSError: the file cannot be opened.
     """
-    image = load_image(path)
+    image = load_image(path, range=sample_range)
     if frame == UPRIGHT or (frame is None and image.shape[:2] == tuple(size)):
         return image
-    with Image.open(path) as picture:
+    with opened_picture(path) as (picture, _):
         picture.getexif().pop(_EXIF_ORIENTATION, None)
-        stored = load_image(picture)
+        stored = load_image(picture, range=sample_range)
     return stored if frame == STORED or stored.shape[:2] == tuple(size) else image

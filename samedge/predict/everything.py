@@ -25,6 +25,7 @@ from samedge.pixels import metrics, rle
 from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid
 from samedge.pixels.frames import LOW_RES_STRIDE
 from samedge.pixels.images import check_image, load_image
+from samedge.pixels.sample_range import SampleRange
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation
@@ -175,6 +176,7 @@ def everything_in_file(
     *,
     config: EverythingConfig,
     name: str | None = None,
+    sample_range: SampleRange = "auto",
     on_start: Callable[[int], Callable[[], None]] | None = None,
 ) -> Segmentation:
     """Find the masks of one image file.
@@ -184,13 +186,14 @@ def everything_in_file(
         path: the image's file.
         config: the generator's settings.
         name: what files call the image; ``None`` is the file's own name.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
         on_start: called with the number of batches; what it returns is called after each.
 
     Raises:
         ImageError: the file is no usable image.
         InferenceError: the backend failed.
     """
-    image = load_image(path)
+    image = load_image(path, range=sample_range)
     size = image.shape[0], image.shape[1]
     done = None if on_start is None else on_start(batch_count(size, config))
     start = time.perf_counter()

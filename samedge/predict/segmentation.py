@@ -12,6 +12,7 @@ from samedge.errors import ImageError, InferenceError, PromptError
 from samedge.formats.base import Writer
 from samedge.formats.masks import ImageMasks, mask_records
 from samedge.pixels.images import load_image
+from samedge.pixels.sample_range import SampleRange
 from samedge.predict.predictor import Predictor
 from samedge.types import ActiveBackend, Prompt
 
@@ -53,6 +54,7 @@ def segment_image(
     prompts: Sequence[Prompt],
     multimask: bool = False,
     name: str | None = None,
+    sample_range: SampleRange = "auto",
 ) -> Segmentation:
     """Segment one image file: one encode, then one decode for all prompts together.
 
@@ -62,6 +64,7 @@ def segment_image(
         prompts: at least one, in pixels of the image.
         multimask: whether to return all three candidates of each prompt.
         name: what files call the image; ``None`` is the file's own name.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
 
     Raises:
         ImageError: the file is no usable image.
@@ -69,7 +72,7 @@ def segment_image(
     """
     if not prompts:
         raise PromptError("There is no prompt: give at least a point, a box or a mask.")
-    image = load_image(path)
+    image = load_image(path, range=sample_range)
     embedding = predictor.encode(image)
     results = tuple(predictor.decode_batch(embedding, prompts, multimask=multimask))
     stages = {

@@ -262,3 +262,39 @@ def test_one_file_for_several_images_is_refused_before_any_work(photo: Path) -> 
     result = invoke("segment", photo, photo, "--bundle", "absent", "--point", "1,1", "-o", "x.png")
     assert result.exit_code == 1
     assert "name a folder" in result.stderr
+
+
+def test_the_range_of_samples_is_an_option(tmp_path: Path, toy_bundle: Path) -> None:
+    samples = np.linspace(1000, 2000, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    path = tmp_path / "thermal.png"
+    Image.fromarray(samples).save(path)
+    arguments = ("segment", path, "--bundle", toy_bundle, "--point", "64,48")
+    given = invoke(*arguments, "--range", "1000,2000")
+    assert given.exit_code == 0
+    assert "as black" not in given.stderr
+    measured = invoke(*arguments)
+    assert measured.exit_code == 0
+    assert "2000 of 65535" in measured.stderr
+    for wrong in ("2000,1000", "most", "1"):
+        refused = invoke(*arguments, "--range", wrong)
+        assert refused.exit_code == 2
+        assert "LOW,HIGH" in refused.stderr
+
+
+def test_one_mask_read_by_what_it_is(tmp_path: Path, photo: Path, toy_bundle: Path) -> None:
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[20:60, 30:80], labels[70:80, 90:100] = 1, 2
+    path = tmp_path / "labels.png"
+    Image.fromarray(labels).save(path)
+    arguments = ("segment", photo, "--bundle", toy_bundle)
+    assert invoke(*arguments, "--mask", path, "--mask-value", "1").exit_code == 0
+    cases = {
+        ("--mask", path, "--mask", path): (2, "--mask was given 2 times"),
+        ("--point", "5,5", "--mask-value", "1"): (2, "--mask-value needs --mask"),
+        ("--mask", path, "--mask-value", "7"): (1, "no pixel has the value 7"),
+        ("--mask", photo): (1, "photograph"),
+    }
+    for options, (code, words) in cases.items():
+        result = invoke(*arguments, *options)
+        assert result.exit_code == code
+        assert words in result.stderr

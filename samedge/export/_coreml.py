@@ -35,8 +35,8 @@ from samedge.types import Precision
 _CALIBRATION_FEEDS = 32
 _DEBUG_FILE = "executorch_debug_handle_mapping.json"
 _DESCRIPTIONS = {
-    "image": "RGB picture, longest side resized to the input size, padded right and bottom with "
-    "(124, 116, 104). Normalisation is inside.",
+    "image": "RGB picture, resized and padded as samedge.preprocessing says. Normalisation is "
+    "inside.",
     "image_embeddings": "What the decoder needs to know of the picture.",
     "point_coords": "xy pixels of the padded input; unused rows may hold anything.",
     "point_labels": "1 foreground, 0 background, 2 and 3 box corners, -1 padding, -2 unused.",
@@ -149,14 +149,14 @@ def _describe(model: Any, graph: Graph, request: ExportRequest) -> None:
     model.license = source.licence
     model.version = __version__
     model.short_description = f"Segment Anything: {graph.role} of {source.name}, by samedge."
-    normalize = request.model.normalize
+    frame = request.model.frame
     preprocessing = {
-        "input_size": request.model.image_size,
-        "resize": "longest side, bilinear",
-        "pad_value": [124, 116, 104],
+        "input_size": frame.target_length,
+        "resize": frame.resize,
+        "pad_value": frame.pad_value,
         "pad": "right and bottom",
-        "mean_in_graph": [round(v, 4) for v in normalize.mean.flatten().tolist()],
-        "std_in_graph": [round(v, 4) for v in normalize.std.flatten().tolist()],
+        "mean_in_graph": frame.mean,
+        "std_in_graph": frame.std,
     }
     facts = {**metadata(graph, request), "preprocessing": json.dumps(preprocessing)}
     for key, value in facts.items():

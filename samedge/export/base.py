@@ -19,12 +19,13 @@ from samedge.errors import ExportError, SamedgeError, UnknownNameError
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
 from samedge.export.meta_dialect import MetaDecoderGraph
 from samedge.models.promptable import PromptableModel
+from samedge.pixels.frames import LONGEST_SIDE
 from samedge.pixels.prompts import Bucket
 from samedge.proof.accuracy import Accuracy
 from samedge.proof.photos import CalibrationSet
 from samedge.records import ExportRecord
 from samedge.targets import Target
-from samedge.types import WEIGHTS_ONLY, Precision
+from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Precision
 
 META_DIALECT = "meta"
 DIALECTS = (META_DIALECT,)
@@ -270,10 +271,24 @@ class Exporter(ABC):
         for name in request.options:
             if name not in self.option_help:
                 raise UnknownNameError(f"option of format {self.name}", name, self.option_help)
+        self._check_dialects(request)
         planned = set() if request.plan is None else request.plan.precisions
         for precision in sorted(planned & set(WEIGHTS_ONLY) - set(self.precisions)):
             raise ExportError(
                 f"The plan wants {precision.value!r}, which format {self.name!r} does not store."
+            )
+
+    @staticmethod
+    def _check_dialects(request: ExportRequest) -> None:
+        """Other projects' tensors have one embedding, of an image with its longest side resized."""
+        model = request.model
+        fits = model.embedding_names == (IMAGE_EMBEDDINGS,) and model.frame.resize == LONGEST_SIDE
+        if request.dialects and not fits:
+            raise ExportError(
+                f"{request.source.name} cannot be written in dialect {request.dialects[0]}: its "
+                f"encoder gives {', '.join(model.embedding_names)} of an image resized by "
+                f"{model.frame.resize}; programs of that dialect expect {IMAGE_EMBEDDINGS} and "
+                f"{LONGEST_SIDE}. Leave the dialect out."
             )
 
     @abstractmethod

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import (
     MIN_COSINE,
     MIN_COSINE_QUANTIZED,
@@ -30,8 +29,7 @@ from samedge.predict.predictor import Predictor
 from samedge.proof import parity
 from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare
 from samedge.proof.reference import TorchReference
-from samedge.runtimes.base import Backend
-from samedge.types import Precision
+from samedge.types import Precision, Role
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +112,9 @@ def checked(
         if rules.enforced:
             measured.check(limits)
         accuracy = _accuracy(request, reference, predictor, rules)
-    if rules.enforced and accuracy is not None:
-        accuracy.check()
-    canary = _canary(request, bundle, backend, device, options)
+        if rules.enforced and accuracy is not None:
+            accuracy.check()
+        canary = _canary(request, predictor.graphs)
     record = measured.record(limits, passed=_passes(measured, limits))
     return Checked(
         request=request,
@@ -165,13 +163,7 @@ def _passes(measured: parity.Parity, limits: parity.Gate) -> bool:
     return True
 
 
-def _canary(
-    request: ExportRequest,
-    bundle: Bundle,
-    backend: Backend,
-    device: str | None,
-    options: Mapping[str, Any],
-) -> Canary:
+def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     """Record the canary from the reference, and hold the files against it as a device will."""
     request.progress(note="canary")
     reference = TorchReference(request.model)
@@ -180,14 +172,14 @@ def _canary(
         reference.frame,
         min_cosine=MIN_COSINE if request.precision in FLOATS else MIN_COSINE_QUANTIZED,
     )
-    with Graphs(bundle, backend, device=device, options=options) as graphs:
-        check_canary(
-            canary,
-            graphs,
-            graphs.frame,
-            where=f"{backend.name} device {device!r}",
-            bucket=fitting_bucket(bundle.manifest.prompt_buckets, length=2),
-        )
+    active = graphs.active(Role.DECODER)
+    check_canary(
+        canary,
+        graphs,
+        graphs.frame,
+        where=f"{active.name} device {active.device!r}",
+        bucket=fitting_bucket(graphs.bundle.manifest.prompt_buckets, length=2),
+    )
     return canary
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle
+from samedge.errors import ExportError
 from samedge.export import export
 from samedge.models.promptable import PromptableModel
 from samedge.models.sam import PatchEncoder
@@ -114,3 +115,8 @@ def test_every_tensor_crosses_the_files(
         torch.zeros(1),
     )
     np.testing.assert_allclose(logits, masks, atol=1e-3)
+
+
+def test_other_projects_tensors_have_one_embedding(model: DetailedModel, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"dialect meta: its encoder gives .*high_res_features_4"):
+        export(model, "cpu", output=tmp_path / "bundle", dialects=["meta"])

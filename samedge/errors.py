@@ -30,6 +30,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_ONE_TYPO = 3
+"""In names of so few letters, a letter more or less is another name: ``fp8`` is not ``p8``."""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a wrong one most likely is a slip of, ``None`` where none is near."""
+    for near in difflib.get_close_matches(name, list(known), n=3, cutoff=0.5):
+        if len(near) == len(name) or min(len(near), len(name)) >= _ONE_TYPO:
+            return near
+    return None
+
 
 class SamedgeError(Exception):
     """Base of every error that samedge raises on purpose.
@@ -46,8 +57,8 @@ class UnknownNameError(SamedgeError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        nearest = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        nearest = nearest_name(name, self.known)
+        hint = f" Did you mean {nearest!r}?" if nearest else ""
         listing = ", ".join(self.known) or "none"
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {listing}.")
 

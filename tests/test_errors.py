@@ -55,3 +55,20 @@ def test_unknown_name_lists_and_suggests() -> None:
 def test_parity_names_tensor_value_and_threshold() -> None:
     error = ParityError("image_embeddings", 0.5, 0.99, "Use fp32.")
     assert "image_embeddings is 0.5000, below the gate of 0.9900. Use fp32." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("fp8", "fp32"),
+        ("p9", "p8"),
+        ("itn8", "int8"),
+        ("in8", "int8"),
+        ("8", None),
+        ("zzz", None),
+        ("", None),
+    ],
+)
+def test_short_names_are_no_slips_of_one_another(name: str, nearest: str | None) -> None:
+    known = ["fp32", "fp16", "bf16", "int8", "w8", "w4", "p8", "p4"]
+    assert errors.nearest_name(name, known) == nearest

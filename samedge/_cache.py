@@ -85,7 +85,10 @@ def _users_root() -> tuple[Path, str]:
     if given:
         root = Path(os.path.expanduser(given))  # noqa: PTH111 - the same
         return root.absolute(), "there is no such home" if str(root).startswith("~") else ""
-    root = platformdirs.user_cache_path("samedge")
+    try:
+        root = platformdirs.user_cache_path("samedge")
+    except RuntimeError:  # HOME is not set, and the system does not know the user
+        return home.absolute(), "there is no home"
     in_home = not root.is_absolute() or root.is_relative_to(home)
     return root.absolute(), "there is no home" if in_home and not home.is_dir() else ""
 

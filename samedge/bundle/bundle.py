@@ -7,9 +7,10 @@ This module owns the verified load, :mod:`samedge.bundle.manifest` the schema,
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from samedge._cache import cache_folder
+from samedge import _cache
 from samedge.bundle import _archive, _commit
 from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.canary import Canary
@@ -24,6 +25,8 @@ from samedge.bundle.manifest import (
 from samedge.bundle.reading import decode_manifest
 from samedge.errors import BundleError
 
+_UNPACKED = "bundles"
+
 
 class Bundle:
     """An opened bundle, its hashes verified.
@@ -36,7 +39,7 @@ class Bundle:
 
     def __init__(self, path: Path, folder: Path, manifest: Manifest) -> None:
         self.path, self.folder, self.manifest = path, folder, manifest
-        self._stamps = {name: _stamp(folder / name) for name in _all_files(manifest)}
+        self._stamps = {name: _stamp(folder, name) for name in _all_files(manifest)}
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
@@ -90,15 +93,26 @@ class Bundle:
         data = _archive.read_member(path, MANIFEST_NAME)
         manifest = decode_manifest(data, path)
         key = f"{manifest.id}-{hashlib.sha256(data).hexdigest()[:16]}"
-        folder = cache_folder("bundles") / key
-        if folder.is_dir():
+        kept = _cache.cache_file(_UNPACKED, key)
+        if kept.is_dir():
             try:
-                return cls._open_folder(path, folder, verify=verify)
+                return cls._open_folder(path, kept, verify=verify)
             except BundleError:
-                pass  # the cache is damaged: unpack again
+                _cache.drop(kept, reason="is damaged")
+        try:
+            return cls._unpacked(path, manifest, _cache.cache_folder(_UNPACKED) / key)
+        except OSError as error:
+            private = _cache.private_folder(
+                f"{path.name} cannot be unpacked into the cache ({error})"
+            )
+            return cls._unpacked(path, manifest, private / _UNPACKED / key)
+
+    @classmethod
+    def _unpacked(cls, path: Path, manifest: Manifest, folder: Path) -> Bundle:
+        """Unpack an archive, verified, into a folder that is there in one step."""
         with _commit.temporary_beside(folder) as temporary:
             _archive.unpack(path, temporary, names=[MANIFEST_NAME, *_all_files(manifest)])
-            cls._open_folder(path, temporary, verify=verify)
+            cls._open_folder(path, temporary, verify=True)
             _commit.commit(temporary, folder)
         return cls._open_folder(path, folder, verify=False)
 
@@ -138,11 +152,29 @@ class Bundle:
         """
         record = self.artifact(role)
         for name in record.files:
-            if _stamp(self.folder / name) != self._stamps[name]:
+            if _stamp(self.folder, name) != self._stamps[name]:
                 raise BundleError(
                     f"{self.folder / name} changed since the bundle was opened: open it again."
                 )
         return self.folder / record.path
+
+    def check_named(self, role: str, files: Iterable[Path]) -> None:
+        """Refuse a graph that would make its backend open what the manifest does not name.
+
+        Args:
+            role: of the graph.
+            files: that opening it reads; of those, none may lie elsewhere either.
+
+        Raises:
+            BundleError: the manifest has no hash of one.
+        """
+        named = {self.folder / name for name in self.artifact(role).files}
+        for path in files:
+            if path not in named:
+                raise BundleError(
+                    f"The {role} of {self.path} would open {path}, which its manifest does not "
+                    "name: do not trust this bundle, or export it again."
+                )
 
     @property
     def size_bytes(self) -> int:
@@ -209,13 +241,18 @@ def _read_manifest(path: Path, folder: Path) -> bytes:
         ) from error
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def _stamp(folder: Path, name: str) -> tuple[int, ...]:
     """What changes when a file is replaced.
 
+    The file may be a link, as caches and volumes lay them out: what it leads to is hashed. A folder
+    on the way may not, for then the manifest's name says nothing of where the file lies.
+
     Raises:
-        BundleError: it is missing, a link or no file.
+        BundleError: it is missing or no file.
     """
-    if path.is_symlink() or not path.is_file():
+    path = folder / name
+    steps = [step for step in path.parents if step != folder and step.is_relative_to(folder)]
+    if not path.is_file() or any(step.is_symlink() for step in steps):
         raise BundleError(
             f"{path} is missing or not a plain file, and the manifest names it: fetch or export "
             "the bundle again."

@@ -12,11 +12,12 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from samedge._cache import cache_folder
+from samedge import _cache
 from samedge.errors import BundleError
 from samedge.pixels.frames import Frame
 from samedge.pixels.prompts import Bucket, feeds_of
@@ -274,19 +275,17 @@ def remembered(facts: Mapping[str, Any]) -> bool:
     Args:
         facts: everything that may change the answers: bundle, backend, version, device, options.
     """
-    return (cache_folder("canary") / _key(facts)).is_file()
+    return _cache.kept(_file(facts)) is not None
 
 
 def remember(facts: Mapping[str, Any]) -> None:
     """Note in the user's cache that the canary passed; where that cannot be, it runs again."""
-    path = cache_folder("canary") / _key(facts)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(facts, sort_keys=True, default=str))
-    except OSError as error:
-        logger.info("The canary's result cannot be remembered: %s", error)
+    _cache.keep(_file(facts), _text(facts))
 
 
-def _key(facts: Mapping[str, Any]) -> str:
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+def _file(facts: Mapping[str, Any]) -> Path:
+    return _cache.cache_file("canary", f"{hashlib.sha256(_text(facts)).hexdigest()[:32]}.json")
+
+
+def _text(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, default=str).encode()

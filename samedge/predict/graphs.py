@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
 
-from samedge import runtimes
+from samedge import _cache, runtimes
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord
 from samedge.errors import (
@@ -80,12 +81,23 @@ class Graphs:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What may change the answers here: backend, version, device, options."""
+        """What may change the answers here: the library's build, device, options, what it kept."""
+        device = self._device or self.probe.devices[0]
         return {
-            "backend": [self.backend.name, self.probe.version],
-            "device": self._device or self.probe.devices[0],
+            "backend": [self.backend.name, self.probe.version, *self.backend.build(device)],
+            "device": device,
             "options": self._options,
+            "compiled": [self._seals(graph) for graph in self.bundle.manifest.own_graphs],
         }
+
+    def _seals(self, graph: GraphRecord) -> list[str]:
+        """Hashes of what the backend has compiled and kept of a graph."""
+        files = self.backend.compiled_files(
+            self.bundle.artifact_path(graph.role),
+            device=self._found(graph),
+            options={**self._options, **graph.options},
+        )
+        return [_cache.seal(file) for file in files]
 
     def load(self, roles: Iterable[str] = IMAGE_ROLES) -> None:
         """Open graphs now instead of when they are first needed.
@@ -105,7 +117,7 @@ class Graphs:
         """
         for graph in self.bundle.manifest.own_graphs:
             self.backend.prepare(
-                self.bundle.artifact_path(graph.role),
+                self._path(graph),
                 device=self._found(graph),
                 options={**self._options, **graph.options},
                 shapes=self._shapes(graph),
@@ -216,12 +228,18 @@ class Graphs:
 
     def _open(self, graph: GraphRecord) -> Session:
         return self.backend.open(
-            self.bundle.artifact_path(graph.role),
+            self._path(graph),
             device=self._found(graph),
             options={**self._options, **graph.options},
             shapes=self._shapes(graph),
             keep=self._handed_on(graph),
         )
+
+    def _path(self, graph: GraphRecord) -> Path:
+        """Where a graph lies; the manifest names every file that opening it reads."""
+        path = self.bundle.artifact_path(graph.role)
+        self.bundle.check_named(graph.role, self.backend.reads(path))
+        return path
 
     def _found(self, graph: GraphRecord) -> FoundDevice:
         return found_device(self.backend, self.probe, device=graph.device or self._device)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import platform
 
 from samedge.bundle import canary as canaries
 from samedge.bundle.manifest import bundle_id
+from samedge.machine.identity import machine_identity
 from samedge.pixels.prompts import fitting_bucket
 from samedge.predict.graphs import Graphs
 from samedge.types import Role
@@ -49,11 +49,10 @@ def check_canary_once(graphs: Graphs) -> None:
     facts = {
         "bundle": bundle_id(manifest),
         "canary": manifest.canary_sha256,
-        "machine": [platform.machine(), platform.node()],
-        **graphs.facts,
+        "machine": machine_identity(),
     }
-    if manifest.canary_sha256 is None or canaries.remembered(facts):
+    if manifest.canary_sha256 is None or canaries.remembered({**facts, **graphs.facts}):
         return
     graphs.load()
     check_canary(graphs)
-    canaries.remember(facts)
+    canaries.remember({**facts, **graphs.facts})  # what was compiled just now is among them

@@ -18,7 +18,7 @@ import numpy as np
 from samedge.errors import BundleError, InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
 from samedge.runtimes.mil.example import write_coreml_example
-from samedge.runtimes.mil.package import Feature, Package, read_package
+from samedge.runtimes.mil.package import Feature, Package, files_inside, read_package
 from samedge.runtimes.options import checked_device, checked_options
 
 _UNITS = {"all": "ALL", "cpu+ne": "CPU_AND_NE", "cpu+gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}
@@ -173,6 +173,10 @@ class CoremlBackend(Backend):
             raise
         except Exception as error:
             raise InferenceError(f"Core ML cannot open {model} on {chosen!r}: {error}") from error
+
+    def reads(self, model: Path) -> tuple[Path, ...]:
+        """Everything in the folder."""
+        return files_inside(model)
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""

@@ -19,7 +19,7 @@ from samedge.errors import BundleError, InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
 from samedge.runtimes.mil import proto
 from samedge.runtimes.mil.example import write_coreml_example
-from samedge.runtimes.mil.package import Package, read_package
+from samedge.runtimes.mil.package import Package, files_inside, read_package
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 if TYPE_CHECKING:
@@ -202,6 +202,10 @@ class MilBackend(Backend):
             raise
         except Exception as error:
             raise InferenceError(f"The mil backend cannot open {model}: {error}") from error
+
+    def reads(self, model: Path) -> tuple[Path, ...]:
+        """Everything in the folder."""
+        return files_inside(model)
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""

@@ -18,6 +18,7 @@ from samedge.errors import BackendUnavailableError, InferenceError
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.example import write_onnx_example
+from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -130,6 +131,15 @@ class OnnxRuntimeBackend(Backend):
         settings = checked_options(self.name, options, _DEFAULTS)
         chosen = checked_device(self, device)
         return OnnxRuntimeSession(_open(model, chosen, settings), chosen)
+
+    def build(self, device: str) -> tuple[str, ...]:
+        """The library's own description of its build."""
+        del device
+        return (str(library("onnxruntime").get_build_info()),)
+
+    def reads(self, model: Path) -> tuple[Path, ...]:
+        """The file, and those that it keeps its tensors in."""
+        return (model, *(model.parent / name for name in external_files(model)))
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""

@@ -18,7 +18,8 @@ from samedge.errors import InferenceError
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.example import write_onnx_example
-from samedge.runtimes.openvino.compiled import CompiledGraph, core
+from samedge.runtimes.onnx_files import external_files
+from samedge.runtimes.openvino.compiled import CompiledGraph, core, identity
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -155,6 +156,21 @@ class OpenVinoBackend(Backend):
             InferenceError: the library cannot open the file.
         """
         del keep
+        return OpenVinoSession(self._graph(model, device, options), shapes)
+
+    def compiled_files(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Path, ...]:
+        """As of ``Backend.compiled_files``."""
+        return self._graph(model, device, options).files()
+
+    def _graph(
+        self, model: Path, device: str | None, options: Mapping[str, Any] | None
+    ) -> CompiledGraph:
         settings = checked_options(self.name, options, _DEFAULTS)
         precision = checked_choice(
             self.name, "inference_precision", settings["inference_precision"], _PRECISIONS
@@ -166,8 +182,18 @@ class OpenVinoBackend(Backend):
         }
         if settings["threads"] and chosen.startswith("CPU"):
             properties["INFERENCE_NUM_THREADS"] = settings["threads"]
-        graph = CompiledGraph(model, chosen, properties, is_kept=settings["cache"])
-        return OpenVinoSession(graph, shapes)
+        return CompiledGraph(model, chosen, properties, is_kept=settings["cache"])
+
+    def build(self, device: str) -> tuple[str, ...]:
+        """The library's full version, and what the device says of itself and its driver."""
+        return (library("openvino").get_version(), *identity(device))
+
+    def reads(self, model: Path) -> tuple[Path, ...]:
+        """The ``.xml``, which names no other file, and its ``.bin``; of ONNX what it names."""
+        if model.suffix == ".onnx":
+            return (model, *(model.parent / name for name in external_files(model)))
+        weights = model.with_suffix(".bin")
+        return (model, weights) if weights.exists() else (model,)
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""

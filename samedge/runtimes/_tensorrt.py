@@ -14,6 +14,7 @@ from typing import Any
 from samedge.errors import BackendUnavailableError, InferenceError, OptionError
 from samedge.runtimes.base import Backend, Probe, Shapes
 from samedge.runtimes.example import write_onnx_example
+from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.options import checked_device, checked_options
 from samedge.runtimes.tensorrt.builder import Progress
 from samedge.runtimes.tensorrt.cuda import Cuda
@@ -132,6 +133,10 @@ class TensorRtBackend(Backend):
         chosen = checked_device(self, device)
         wish = _wish(settings, Cuda(int(chosen.partition(":")[2])), shapes)
         _engine(model, wish, may_build=settings["build"])
+
+    def reads(self, model: Path) -> tuple[Path, ...]:
+        """The file, and those that it keeps its tensors in."""
+        return (model, *(model.parent / name for name in external_files(model)))
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""

@@ -118,6 +118,13 @@ class TorchBackend(Backend):
                 f"PyTorch {torch.__version__} cannot open {model} on {chosen!r}: {error}"
             ) from error
 
+    def build(self, device: str) -> tuple[str, ...]:
+        """The commit that it was built from, and the CUDA and cuDNN that it came with."""
+        del device
+        import torch
+
+        return str(torch.version.git_version), str(torch.version.cuda)
+
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """As of ``Backend.write_example``."""
         del artifact_format

@@ -255,6 +255,43 @@ class Backend(ABC):
         """
         self.open(model, device=device, options=options, shapes=shapes).close()
 
+    def build(self, device: str) -> tuple[str, ...]:
+        """What decides its results beside the version: the library's build, the device's driver.
+
+        Args:
+            device: the library's own string.
+        """
+        del device
+        return ()
+
+    def compiled_files(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Path, ...]:
+        """Files of the cache that ``open`` would take its compiled graphs from; none as a rule.
+
+        Args:
+            model: path of the artifact.
+            device: as of ``open``.
+            options: as of ``open``.
+        """
+        del model, device, options
+        return ()
+
+    def reads(self, model: Path) -> tuple[Path, ...]:
+        """Every file that opening a graph reads, so that a bundle can refuse what it does not name.
+
+        Args:
+            model: path of the artifact.
+
+        Raises:
+            InferenceError: the graph cannot be read.
+        """
+        return (model,)
+
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """Write the contract's tiny graph, which its tests open; see :mod:`.example`.
 

@@ -229,11 +229,51 @@ def test_decoder_of_another_bundle(folder: Path, tmp_path: Path) -> None:
         Bundle.open(folder)
 
 
-def test_link_in_place_of_a_file(folder: Path, tmp_path: Path) -> None:
-    (folder / "encoder.onnx").rename(tmp_path / "elsewhere.onnx")
-    (folder / "encoder.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+def linked(folder: Path, blobs: Path) -> None:
+    """Lay a bundle out as the Hugging Face cache does: every file a link to a blob."""
+    blobs.mkdir()
+    for index, path in enumerate(sorted(folder.iterdir())):
+        path.rename(blobs / str(index))
+        path.symlink_to(blobs / str(index))
+
+
+def test_a_bundle_of_links_is_read_and_hashed(folder: Path, tmp_path: Path) -> None:
+    linked(folder, tmp_path / "blobs")
+    assert Bundle.open(folder).id
+    blob = (folder / "encoder.onnx").resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    with pytest.raises(BundleError, match=r"encoder\.onnx has SHA-256"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/nonexistent", "."])
+def test_a_link_to_no_file(folder: Path, target: str) -> None:
+    (folder / "encoder.onnx").unlink()
+    (folder / "encoder.onnx").symlink_to(target)
     with pytest.raises(BundleError, match="not a plain file"):
         Bundle.open(folder)
+
+
+def test_a_link_that_changes_after_opening(folder: Path, tmp_path: Path) -> None:
+    linked(folder, tmp_path / "blobs")
+    bundle = Bundle.open(folder)
+    other = tmp_path / "other"
+    other.write_bytes((folder / "encoder.onnx").read_bytes())
+    (folder / "encoder.onnx").unlink()
+    (folder / "encoder.onnx").symlink_to(other)
+    with pytest.raises(BundleError, match="changed since"):
+        bundle.artifact_path("encoder")
+
+
+def test_a_folder_of_the_manifest_may_not_be_a_link(tmp_path: Path) -> None:
+    from samedge.bundle import bundle
+
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "weights").write_bytes(b"x")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="not a plain file"):
+        vars(bundle)["_stamp"](tmp_path / "bundle", "sub/weights")
 
 
 def test_unknown_role(toy_bundle: Path) -> None:

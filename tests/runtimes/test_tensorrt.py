@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samedge import runtimes
+from samedge import _cache, runtimes
 from samedge.errors import (
     BackendUnavailableError,
     InferenceError,
@@ -401,6 +401,28 @@ def test_a_damaged_engine_is_built_again(
     assert path.read_bytes() == content
 
 
+def test_an_engine_that_came_with_the_files_is_not_loaded(
+    toy: Path, tmp_path: Path, jobs: list[BuildJob], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is native code: only what was built on this machine is opened."""
+    BACKEND.open(toy).close()
+    copy = shutil.copytree(toy.parent, tmp_path / "from elsewhere")
+    BACKEND.open(copy / toy.name).close()
+    assert len(jobs) == 2
+    assert "was not built here" in caplog.text
+    BACKEND.open(copy / toy.name).close()
+    assert len(jobs) == 2
+
+
+def test_where_nothing_can_be_kept_an_engine_is_built_each_time(
+    toy: Path, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cache, "keep", lambda path, content: False)
+    BACKEND.open(toy).close()
+    BACKEND.open(toy).close()
+    assert len(jobs) == 2
+
+
 def test_building_can_be_forbidden(toy: Path, jobs: list[BuildJob]) -> None:
     with pytest.raises(BackendUnavailableError, match=r"building is off. Fix: samedge build"):
         BACKEND.open(toy, options={"build": False})
@@ -410,16 +432,12 @@ def test_building_can_be_forbidden(toy: Path, jobs: list[BuildJob]) -> None:
 def test_a_read_only_bundle_keeps_its_engines_in_the_cache(
     toy: Path, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.runtimes.tensorrt import cache
+    keep = _cache.keep
 
-    write_file = cache._write
+    def refuse(path: Path, content: bytes) -> bool:
+        return path.parent != toy.parent and keep(path, content)
 
-    def refuse(path: Path, content: bytes) -> None:
-        if path.parent == toy.parent:
-            raise OSError("read-only file system")
-        write_file(path, content)
-
-    monkeypatch.setattr(cache, "_write", refuse)
+    monkeypatch.setattr(_cache, "keep", refuse)
     BACKEND.open(toy).close()
     BACKEND.open(toy).close()
     assert len(jobs) == 1

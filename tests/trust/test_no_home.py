@@ -92,7 +92,8 @@ def python_of_all() -> str:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         with contextlib.suppress(OSError):
-            code = "import samedge.cli, onnxruntime, openvino"
+            code = "import samedge.cli; from samedge.machine.libraries import library as l"
+            code += "; l('openvino'), l('onnxruntime')"
             if started(python, code, variables={}, user=OTHER_USER).returncode == 0:
                 return python
     pytest.skip("no other user can read this checkout and run its Python")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samedge.errors import BundleError, TensorMismatchError, UnknownNameError
@@ -14,6 +14,7 @@ from samedge.runtimes.base import TensorSpec
 from samedge.runtimes.mil import proto
 from samedge.runtimes.mil.blob import BlobFile
 from samedge.runtimes.mil.program import Function, function
+from samedge.runtimes.mil.proto import read_document
 
 _MODEL_PATH = "@model_path/"
 
@@ -106,13 +107,15 @@ class Package:
 def _manifest(folder: Path) -> Any:
     path = folder / "Manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{folder} has no Manifest.json, expected a Core ML package: "
-            "give the .mlpackage folder itself."
-        ) from error
-    except ValueError as error:
+        if not path.exists():
+            raise BundleError(
+                f"{folder} has no Manifest.json, expected a Core ML package: "
+                "give the .mlpackage folder itself."
+            )
+        return json.loads(read_document(path, expected="a Core ML package's manifest"))
+    except BundleError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON: {error}. Copy the package again.") from error
 
 
@@ -133,9 +136,17 @@ def model_file(folder: Path) -> Path:
     return _inside(folder / "Data", str(entry))
 
 
+def files_inside(folder: Path) -> tuple[Path, ...]:
+    """Every file of a package; what macOS's Finder leaves in every folder is none of it."""
+    found = (path for path in folder.rglob("*") if path.name != ".DS_Store")
+    return tuple(sorted(path for path in found if path.is_symlink() or not path.is_dir()))
+
+
 def _inside(root: Path, relative: str) -> Path:
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root.resolve()):
+    """A file of the package by its name there; the file itself may be a link, as caches lay it."""
+    path, parts = root / relative, PurePosixPath(relative).parts
+    leaves = not parts or parts[0] == "/" or ".." in parts or "\\" in relative
+    if leaves or any(folder.is_symlink() for folder in path.parents if folder.is_relative_to(root)):
         raise BundleError(
             f"The package refers to {relative!r}, outside its own folder: do not trust this file."
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.errors import BackendUnavailableError, BundleError
+from samedge.files.reading import read_bytes
 
 INSTALL = 'pip install "samedge[coreml]"'
 _ALIAS = "_samedge_coremltools_proto"
@@ -47,6 +48,15 @@ def _modules() -> tuple[Any, Any, Any]:
     return model, mil, features
 
 
+def read_document(path: Path, *, expected: str) -> bytes:
+    """Content of a package's file that is not weights, of bounded size.
+
+    Raises:
+        BundleError: it is no regular file, or too large.
+    """
+    return read_bytes(path, limit="document_bytes", expected=expected, error=BundleError)
+
+
 def parse_model(path: Path) -> Any:
     """Parse a ``model.mlmodel``.
 
@@ -57,7 +67,7 @@ def parse_model(path: Path) -> Any:
     model = _modules()[0].Model()
     decode_error = importlib.import_module("google.protobuf.message").DecodeError
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(read_document(path, expected="a Core ML model"))
     except decode_error as error:
         raise BundleError(f"{path} is no Core ML model ({error}): copy it again.") from error
     return model

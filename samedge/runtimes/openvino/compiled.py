@@ -76,20 +76,27 @@ class CompiledGraph:
         try:
             if not self._is_kept or _EXPORTS not in capabilities(self.device):
                 return self._compile(shapes)
-            file = _cache.cache_file(KIND, f"{self.key(shapes)}.blob")
+            shaped = hashlib.sha256(repr(sorted(shapes.items())).encode()).hexdigest()[:8]
+            file = _cache.cache_file(KIND, f"{self.key()}-{shaped}.blob")
             return self._imported(file) or self._exported(self._compile(shapes), file)
         except Exception as error:
             raise InferenceError(
                 f"OpenVINO cannot open {self.path} on {self.device!r}: {error}"
             ) from error
 
-    def key(self, shapes: Shapes) -> str:
-        """Short hash of everything that a compiled graph depends on.
+    def files(self) -> tuple[Path, ...]:
+        """What the cache holds of this graph, for any shapes."""
+        if not self._is_kept:
+            return ()
+        return tuple(sorted(_cache.cache_folder(KIND).glob(f"{self.key()}-*.blob")))
+
+    def key(self) -> str:
+        """Short hash of everything that a compiled graph depends on, but for its inputs' shapes.
 
         Whether files are the same is judged by size, time and inode, as they are verified when the
         bundle is opened.
         """
-        facts: list[object] = [os.fspath(self.path.resolve()), sorted(shapes.items())]
+        facts: list[object] = [os.fspath(self.path.resolve())]
         for path in (self.path, self.path.with_suffix(".bin")):
             if path.is_file():
                 state = path.stat()

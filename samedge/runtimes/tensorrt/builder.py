@@ -8,7 +8,6 @@ in the ONNX file, and TensorRT 10 and 11 read it alike.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from samedge import _cache
 from samedge.runtimes.tensorrt.flavours import FLAVOURS
 from samedge.runtimes.tensorrt.listener import Listener
 
@@ -156,9 +156,7 @@ def _config(trt: Any, builder: Any, network: Any, job: BuildJob) -> Any:
             name = "SM" + capability.replace(".", "")
             config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
     if job.timing_cache is not None:
-        known = b""
-        with contextlib.suppress(FileNotFoundError):
-            known = Path(job.timing_cache).read_bytes()
+        known = bytes(_cache.kept(Path(job.timing_cache)) or b"")
         # Timings of another GPU or version are refused by the library itself.
         config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
     _add_profiles(builder, network, config, job)
@@ -192,11 +190,7 @@ def _keep_timings(config: Any, job: BuildJob) -> None:
     cache = None if job.timing_cache is None else config.get_timing_cache()
     if cache is None or job.timing_cache is None:
         return
-    path = Path(job.timing_cache)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{Path(job.engine or 'engine').name}.part")
-    unfinished.write_bytes(memoryview(cache.serialize()))
-    unfinished.replace(path)
+    _cache.keep(Path(job.timing_cache), memoryview(cache.serialize()))
 
 
 def _monitor(trt: Any) -> Any:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord
-from samedge.errors import IncompatibleArtifactError
+from samedge.errors import IncompatibleArtifactError, InferenceError
 from samedge.runtimes.base import Shapes
+from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
 from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.runtimes.tensorrt.cuda import Cuda
@@ -123,7 +125,12 @@ def build_bundle(
 
 def _built(bundle: Bundle, role: str, *, wish: EngineWish, on_progress: OnProgress) -> EngineRecord:
     start = time.perf_counter()
-    engine = engine_for(bundle.artifact_path(role), wish, on_progress=on_progress)
+    engine = engine_for(_path(bundle, role), wish, on_progress=on_progress)
+    if engine.path is None:
+        raise InferenceError(
+            f"The engine of the {role} was built, and can be kept neither beside it nor in the "
+            "user's cache: free some space, or set SAMEDGE_CACHE to a folder to write to."
+        )
     return EngineRecord(
         role=role,
         path=str(engine.path),
@@ -158,11 +165,17 @@ def parse_bundle(
         role = graph.role
         on_graph(role)
         start = time.perf_counter()
-        job = BuildJob(flavour=library.name, onnx=str(bundle.artifact_path(role)))
+        job = BuildJob(flavour=library.name, onnx=str(_path(bundle, role)))
         layers = build(job).layers
         seconds = time.perf_counter() - start
         records.append(EngineRecord(role=role, layers=layers, seconds=seconds))
     return BundleEngines(flavour=library.name, version=library.version(), engines=records)
+
+
+def _path(bundle: Bundle, role: str) -> Path:
+    path = bundle.artifact_path(role)
+    bundle.check_named(role, (path, *(path.parent / name for name in external_files(path))))
+    return path
 
 
 def _device(flavour: Flavour, index: int, capability: str | None) -> Device:

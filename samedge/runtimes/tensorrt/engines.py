@@ -83,12 +83,12 @@ class Engine:
 
     Attributes:
         content: its bytes.
-        path: the file that keeps it.
+        path: the file that keeps it; ``None`` where none can be written.
         was_built: whether it was built now; ``False``: it was kept from before.
     """
 
     content: bytes
-    path: Path
+    path: Path | None
     was_built: bool
 
 

@@ -67,7 +67,7 @@ def main() -> None:
             return
         measure_image(args.work, names, image)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record(args, names, images), indent=2) + "\n")
+    args.output.write_text(json.dumps(record(args, names, of=images), indent=2) + "\n")
 
 
 def write_bundle(args: argparse.Namespace, name: str) -> None:
@@ -123,7 +123,7 @@ def scores(segmenter: Predictor, image: TruthImage) -> Iterator[dict[str, Any]]:
     def decode(prompts: Sequence[Any], *, multimask: bool = False) -> list[Any]:
         return segmenter.decode_batch(embedding, prompts, multimask=multimask)
 
-    for protocol, answer in answers(decode, instances, parse_protocols(PROTOCOLS)):
+    for protocol, answer in answers(decode, instances, protocols=parse_protocols(PROTOCOLS)):
         yield {
             "prompt": protocol,
             "iou": answer.ious[-1],

@@ -106,7 +106,9 @@ def compared(
         ) -> Any:
             return p.decode_batch(e, prompts, multimask=multimask)
 
-        sides.append([(n, a.mask, a.ious[-1]) for n, a in answers(decode, instances, protocols)])
+        sides.append(
+            [(n, a.mask, a.ious[-1]) for n, a in answers(decode, instances, protocols=protocols)]
+        )
     for (name, expected, plain), (_, mask, low) in zip(*sides, strict=True):
         yield name, float(plain), float(low), metrics.mask_iou(expected, mask)
 

@@ -24,7 +24,7 @@ def names(package: str) -> tuple[str, ...]:
     return tuple(sorted(m[1:] for m in modules if m.startswith("_") and not m.startswith("__")))
 
 
-def load(package: str, name: str, attribute: str) -> Any:
+def load(package: str, name: str, *, attribute: str) -> Any:
     """Import plug-in ``name`` of ``package`` and return its ``attribute``.
 
     Args:

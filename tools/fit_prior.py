@@ -63,11 +63,11 @@ def score(model: PromptableModel, kept: Kept, prompts: PromptConfig) -> float:
     for batch, embedding in kept:
         rows = rows_of(batch)
         drawn = first_prompts(rows.masks, torch.Generator().manual_seed(0), config=prompts)
-        logits, quality = decode_rows(model, embedding, drawn, per_image=rows.per_image)
+        logits, quality = decode_rows(model, embedding, prompts=drawn, per_image=rows.per_image)
         fine = torch.nn.functional.interpolate(logits, size=(GRID, GRID), mode="bilinear")
         target = (mask_coverage(rows.masks, GRID) > 0.5).float()
         weight = valid_coverage(rows.valid_size, GRID, image_size=model.image_size)
-        iou = thresholded_iou(fine, target, weight)
+        iou = thresholded_iou(fine, target, weight=weight)
         token = torch.where(drawn.ambiguous, 1 + quality[:, 1:].argmax(1), 0)
         scores.append(iou.gather(1, token[:, None])[:, 0][rows.valid])
     return float(torch.cat(scores).mean())

@@ -53,7 +53,7 @@ POSITIONAL = 2
 # Torch's modules are called by position, and so are MIL's operations, by their own names.
 _POSITIONAL_FREE = ("samedge.models.", "samedge.runtimes.mil.", "samedge.export.coreml.")
 # Methods whose signature is a library's: torch's modules, click's types, TensorRT's listeners.
-_CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "phase_start", "phase_finish"})
+_CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "main", "phase_start", "phase_finish"})
 _NAMED_BY_STRING = re.compile(r"samedge(\.\w+)+(:\w+)?")
 
 

@@ -115,7 +115,7 @@ class _Run:
             stage_row(
                 self.subject,
                 stage,
-                samples,
+                samples=samples,
                 peak_rss_bytes=self.peak_rss_bytes,
                 artifact_bytes=self.artifact_bytes,
                 keep_samples=keep_samples,

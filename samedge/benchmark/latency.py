@@ -84,8 +84,8 @@ class Samples:
 def stage_row(
     subject: Subject,
     stage: str,
-    samples: Samples,
     *,
+    samples: Samples,
     peak_rss_bytes: int | None,
     artifact_bytes: int | None,
     keep_samples: bool = False,

@@ -111,7 +111,7 @@ def get(name: str) -> Quantizer:
     Raises:
         UnknownNameError: there is none; the message lists the known names.
     """
-    quantizer: Quantizer = _discovery.load("samedge.calibration", name, "QUANTIZER")
+    quantizer: Quantizer = _discovery.load("samedge.calibration", name, attribute="QUANTIZER")
     return quantizer
 
 

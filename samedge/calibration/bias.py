@@ -21,7 +21,7 @@ from samedge.types import Array
 _SHIFT = "__shift__"
 
 
-def correct_biases(float_path: Path, path: Path, feeds: Iterable[Mapping[str, Array]]) -> int:
+def correct_biases(float_path: Path, path: Path, *, feeds: Iterable[Mapping[str, Array]]) -> int:
     """Subtract from every quantized convolution's bias what quantization adds on average.
 
     Args:

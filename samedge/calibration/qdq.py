@@ -74,7 +74,7 @@ class QdqQuantizer(Quantizer):
             )
             quantizer.quantize_model()
             quantizer.model.save_model_to_file(destination)
-            correct_biases(prepared, destination, feeds())
+            correct_biases(prepared, destination, feeds=feeds())
         return Converted(destination, tuple(dict.fromkeys(found[name] for name in nodes)))
 
 

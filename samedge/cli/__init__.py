@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
         """Import one command file; ``None`` when there is no such file."""
         if cmd_name not in _discovery.names(__name__):
             return None
-        command = _discovery.load(__name__, cmd_name, "COMMAND")
+        command = _discovery.load(__name__, cmd_name, attribute="COMMAND")
         assert isinstance(command, click.Command)
         return command
 

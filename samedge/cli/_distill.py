@@ -40,7 +40,7 @@ Examples:
 )
 @standard_options
 def COMMAND(  # noqa: N802 - the name by which the group finds it
-    out: Output, recipe: str, data: Path, output: Path, *, resume: bool, max_steps: int | None
+    out: Output, *, recipe: str, data: Path, output: Path, resume: bool, max_steps: int | None
 ) -> None:
     """Train a model by RECIPE: a TOML file, or the name of a shipped recipe."""
     from samedge.distill.progress import TerminalProgress

@@ -100,7 +100,7 @@ class Steps:
             self._progress(self._done, self._total)
 
 
-def exported(one: Wanted, request: Request, store: Store, clock: Clock, steps: Steps) -> Subject:
+def exported(one: Wanted, request: Request, *, store: Store, clock: Clock, steps: Steps) -> Subject:
     """Export one subject, unless an earlier sitting did."""
     path = store.bundles / one.folder
     subject = Subject(one.name, one.target.name, one.precision.value, path)

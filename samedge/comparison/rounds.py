@@ -50,7 +50,7 @@ def _row(rows: Sequence[StageRow]) -> StageRow:
     return stage_row(
         first,
         first.stage,
-        _samples(rows),
+        samples=_samples(rows),
         peak_rss_bytes=max((r.peak_rss_bytes for r in rows if r.peak_rss_bytes), default=None),
         artifact_bytes=first.artifact_bytes,
         keep_samples=True,

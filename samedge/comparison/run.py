@@ -90,7 +90,7 @@ def compare(request: Request, *, progress: Progress | None = None) -> CompareRec
     wanted, left_out = wanted_subjects(request.targets, precisions=request.precisions)
     store = Store(request.output, _identity(request))
     steps = Steps(2 * (len(wanted) + len(request.bundles)) + request.rounds, progress)
-    subjects = [exported(one, request, store, clock, steps) for one in wanted]
+    subjects = [exported(one, request, store=store, clock=clock, steps=steps) for one in wanted]
     subjects += [foreign(path, steps) for path in request.bundles]
     present = [subject for subject in subjects if not subject.note]
     if not present:
@@ -136,7 +136,7 @@ def _measure_losses(
 
 def _dataset_scores(request: Request, store: Store, subject: Subject) -> list[Score]:
     assert request.dataset is not None
-    record = store.record("eval", subject.key, EvalRecord)
+    record = store.record("eval", subject.key, of=EvalRecord)
     if record is None or record.instances is None:
         truth = load_ground_truth(request.dataset[0], request.dataset[1])
         candidate = open_candidate(str(subject.path))
@@ -187,7 +187,7 @@ def _benched(
         keep_samples=True,
     )
     for index in range(request.rounds):
-        record = store.record("bench", str(index), BenchRecord)
+        record = store.record("bench", str(index), of=BenchRecord)
         if record is None or {row.bundle for row in record.results} != names:
             if index and clock.spent():
                 logger.warning("The time budget is spent after %d rounds.", index)

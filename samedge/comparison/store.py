@@ -79,7 +79,7 @@ class Store:
         """Where a record of a subject or a round lies."""
         return self.records / f"{kind}-{name}.json"
 
-    def record(self, kind: str, name: str, of: type[R]) -> R | None:
+    def record(self, kind: str, name: str, *, of: type[R]) -> R | None:
         """A record that an earlier sitting finished; ``None`` where there is none."""
         path = self.path(kind, name)
         if not path.is_file():

@@ -62,11 +62,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         shares = ("mosaic", "flip", "full_share", "colour_share", "hue_share", "gray", "blur")
-        check_range(self, 0, 1, *shares, "brightness", "contrast", "saturation")
-        check_range(self, 0, 0.5, "hue")
-        check_range(self, 1 / 64, 64, "scale")
-        check_range(self, 0, 16, "blur_sigma")
-        check_range(self, 1, 2**20, "min_area")
+        check_range(self, *shares, "brightness", "contrast", "saturation", low=0, high=1)
+        check_range(self, "hue", low=0, high=0.5)
+        check_range(self, "scale", low=1 / 64, high=64)
+        check_range(self, "blur_sigma", low=0, high=16)
+        check_range(self, "min_area", low=1, high=2**20)
 
 
 PLAIN = AugmentConfig(flip=0, full_share=1, colour_share=0, hue_share=0, gray=0, blur=0)

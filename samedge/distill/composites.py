@@ -44,11 +44,11 @@ class CompositeConfig:
     min_visible: float = 0.25
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1, "texture_share", "colour", "blur", "min_visible")
-        check_range(self, 8, 2**14, "size")
-        check_range(self, 1, 1000, "objects")
-        check_range(self, 0.001, 4, "extent")
-        check_range(self, 0, 180, "rotation")
+        check_range(self, "texture_share", "colour", "blur", "min_visible", low=0, high=1)
+        check_range(self, "size", low=8, high=2**14)
+        check_range(self, "objects", low=1, high=1000)
+        check_range(self, "extent", low=0.001, high=4)
+        check_range(self, "rotation", low=0, high=180)
 
 
 class Composites:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from samedge.errors import RecipeError
 
 
-def check_range(config: object, low: float, high: float, *names: str) -> None:
+def check_range(config: object, *names: str, low: float, high: float) -> None:
     """Refuse settings outside of ``low`` to ``high``; a pair must ascend too.
 
     Args:
         config: a configuration.
+        names: attributes of ``config``; numbers or pairs ``(smallest, largest)``.
         low: smallest allowed value.
         high: largest allowed value.
-        names: attributes of ``config``; numbers or pairs ``(smallest, largest)``.
 
     Raises:
         RecipeError: names the setting, its value and the range.

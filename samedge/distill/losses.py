@@ -57,12 +57,12 @@ class LossConfig:
     upsample: int = 1
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1e6, "focal_weight", "dice_weight", "iou_weight")
-        check_range(self, 0, 8, "focal_gamma")
-        check_range(self, 0, 1e6, "dice_smooth")
-        check_range(self, 1, 8, "upsample")
+        check_range(self, "focal_weight", "dice_weight", "iou_weight", low=0, high=1e6)
+        check_range(self, "focal_gamma", low=0, high=8)
+        check_range(self, "dice_smooth", low=0, high=1e6)
+        check_range(self, "upsample", low=1, high=8)
         if self.focal_alpha is not None:
-            check_range(self, 0, 1, "focal_alpha")
+            check_range(self, "focal_alpha", low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +131,8 @@ def mask_coverage(masks: Tensor, grid: int) -> Tensor:
 def focal_loss(
     logits: Tensor,
     targets: Tensor,
-    weight: Tensor,
     *,
+    weight: Tensor,
     gamma: float = 2.0,
     alpha: float | None = None,
     mean: FocalMean = "image",
@@ -161,7 +161,7 @@ def focal_loss(
 
 
 def dice_loss(
-    logits: Tensor, targets: Tensor, weight: Tensor, *, power: int = 2, smooth: float = 1.0
+    logits: Tensor, targets: Tensor, *, weight: Tensor, power: int = 2, smooth: float = 1.0
 ) -> Tensor:
     """One minus the dice coefficient of every token.
 
@@ -182,7 +182,7 @@ def dice_loss(
 
 
 @torch.no_grad()
-def thresholded_iou(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+def thresholded_iou(logits: Tensor, targets: Tensor, *, weight: Tensor) -> Tensor:
     """IoU of ``logits > 0`` with the coverage, for every token; (R, C), an empty union gives 1."""
     inside = (logits > 0).float() * weight
     overlap = (inside * targets).sum((2, 3))
@@ -253,13 +253,15 @@ def _pair_losses(
     focal = focal_loss(
         logits,
         targets,
-        weight,
+        weight=weight,
         gamma=config.focal_gamma,
         alpha=config.focal_alpha,
         mean=config.focal_mean,
     )
-    dice = dice_loss(logits, targets, weight, power=config.dice_power, smooth=config.dice_smooth)
-    return focal[:, 0], dice[:, 0], thresholded_iou(logits, targets, weight)[:, 0]
+    dice = dice_loss(
+        logits, targets, weight=weight, power=config.dice_power, smooth=config.dice_smooth
+    )
+    return focal[:, 0], dice[:, 0], thresholded_iou(logits, targets, weight=weight)[:, 0]
 
 
 def _scattered(values: Tensor, pairs: tuple[Tensor, ...], competing: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def _through_block(block: Block, x: Tensor, at: Tensor) -> Tensor:
     return out
 
 
-def encode_visible(encoder: ViTEncoder, images: Tensor, visible: Tensor) -> Tensor:
+def encode_visible(encoder: ViTEncoder, images: Tensor, *, visible: Tensor) -> Tensor:
     """The trunk's output for the visible patches; the neck is not used.
 
     Args:
@@ -220,7 +220,7 @@ class MaeStep(nn.Module):
             len(images), side * side, hidden=self.stage.hidden, generator=generator
         ).to(images.device)
         with autocast(images.device, enabled=self.bf16):
-            predicted = self.decoder(encode_visible(encoder, images, visible), visible)
+            predicted = self.decoder(encode_visible(encoder, images, visible=visible), visible)
         target = patch_pixels(images, normalize=self.stage.normalize)
         error = (predicted.float() - target).square().mean(-1)
         size = batch["image"].shape[1]

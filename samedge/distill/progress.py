@@ -23,7 +23,9 @@ class Progress(Protocol):
         """Show a run of ``total`` steps, of which some are done, while the context lasts."""
         ...
 
-    def step(self, done: int, values: Mapping[str, float], validation: Validation | None) -> None:
+    def step(
+        self, done: int, values: Mapping[str, float], *, validation: Validation | None
+    ) -> None:
         """Show the figures after ``done`` steps of the run."""
         ...
 
@@ -43,7 +45,9 @@ class NoProgress:
         """Do nothing."""
         yield
 
-    def step(self, done: int, values: Mapping[str, float], validation: Validation | None) -> None:
+    def step(
+        self, done: int, values: Mapping[str, float], *, validation: Validation | None
+    ) -> None:
         """Do nothing."""
 
 
@@ -89,7 +93,9 @@ class TerminalProgress:
         with self._bar:
             yield
 
-    def step(self, done: int, values: Mapping[str, float], validation: Validation | None) -> None:
+    def step(
+        self, done: int, values: Mapping[str, float], *, validation: Validation | None
+    ) -> None:
         """Move the bar; without a terminal, say a line every hundredth of the run."""
         text = describe(values, validation)
         self._bar.update(self._task, completed=done, description=text)

@@ -58,9 +58,9 @@ class PromptConfig:
     click_stride: int = 2
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1, "box_share", "central_share", "click_central_share")
-        check_range(self, 0, 1, "box_noise", "box_noise_limit")
-        check_range(self, 1, 16, "click_stride")
+        check_range(self, "box_share", "central_share", "click_central_share", low=0, high=1)
+        check_range(self, "box_noise", "box_noise_limit", low=0, high=1)
+        check_range(self, "click_stride", low=1, high=16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +229,7 @@ def first_prompts(
 
 
 def error_regions(
-    logits: Tensor, masks: Tensor, valid_size: Tensor | None
+    logits: Tensor, masks: Tensor, *, valid_size: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Where a prediction misses the mask and where it exceeds it.
 
@@ -256,8 +256,8 @@ def error_regions(
 def next_clicks(
     logits: Tensor,
     masks: Tensor,
-    generator: torch.Generator,
     *,
+    generator: torch.Generator,
     valid_size: Tensor | None = None,
     config: PromptConfig | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -278,7 +278,7 @@ def next_clicks(
     stride, first = config.click_stride, config.click_stride // 2
     seen = masks[:, first::stride, first::stride]
     inside = None if valid_size is None else (valid_size - first + stride - 1) // stride
-    missed, excess = error_regions(logits, seen, inside)
+    missed, excess = error_regions(logits, seen, valid_size=inside)
     central = _uniform((len(masks),), generator, like=masks) < config.click_central_share
     larger_missed = _row_counts(missed).sum(1) >= _row_counts(excess).sum(1)
     larger = torch.where(larger_missed[:, None, None], missed, excess)
@@ -295,8 +295,8 @@ def next_clicks(
 def refine_prompts(
     prompts: PromptBatch,
     logits: Tensor,
-    masks: Tensor,
     *,
+    masks: Tensor,
     generator: torch.Generator,
     valid_size: Tensor | None = None,
     config: PromptConfig | None = None,
@@ -312,7 +312,9 @@ def refine_prompts(
         config: ``click_central_share``.
     """
     logits = logits.detach()
-    coords, labels = next_clicks(logits, masks, generator, valid_size=valid_size, config=config)
+    coords, labels = next_clicks(
+        logits, masks, generator=generator, valid_size=valid_size, config=config
+    )
     filled = _row_counts(masks).any(1)
     labels = labels.masked_fill(~filled, IGNORED)
     return PromptBatch(

@@ -276,7 +276,7 @@ class StageRun:
         values = {name: float(value) for name, value in metrics.items()}
         values |= {**self.sitting.meter.figures, "seconds": position.seconds}
         self._write_row(values)
-        self.sitting.progress.step(position.total, values, self.sitting.validation)
+        self.sitting.progress.step(position.total, values, validation=self.sitting.validation)
 
     def _write_row(self, values: dict[str, float]) -> None:
         assert self.sitting.log is not None

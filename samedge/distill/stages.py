@@ -71,7 +71,7 @@ def rows_of(batch: Sample) -> Rows:
 
 
 def decode_rows(
-    model: PromptableModel, embeddings: Tensor, prompts: PromptBatch, *, per_image: int
+    model: PromptableModel, embeddings: Tensor, *, prompts: PromptBatch, per_image: int
 ) -> tuple[Tensor, Tensor]:
     """Decode the rows of a batch of images.
 
@@ -130,7 +130,9 @@ class Answers:
     def logits(self, prompts: PromptBatch, *, per_image: int) -> tuple[Tensor, Tensor]:
         """The teacher's low-res logits (R, 4, S/4, S/4) and IoU predictions (R, 4)."""
         with autocast(self.embeddings.device, enabled=self.bf16):
-            logits, ious = decode_rows(self.teacher, self.embeddings, prompts, per_image=per_image)
+            logits, ious = decode_rows(
+                self.teacher, self.embeddings, prompts=prompts, per_image=per_image
+            )
         return logits.float(), ious.float()
 
     def rows(self, rows: Rows, generator: torch.Generator) -> Rows:
@@ -229,7 +231,7 @@ class PromptsStep(nn.Module):
                 prompts = refine_prompts(
                     prompts,
                     picked(logits, losses.chosen),
-                    rows.masks,
+                    masks=rows.masks,
                     generator=generator,
                     valid_size=rows.valid_size,
                     config=self.stage.prompts,
@@ -249,7 +251,9 @@ class PromptsStep(nn.Module):
         self, embeddings: Tensor, prompts: PromptBatch, rows: Rows
     ) -> tuple[Tensor, MaskLosses]:
         with autocast(embeddings.device, enabled=self.bf16):
-            logits, ious = decode_rows(self.student, embeddings, prompts, per_image=rows.per_image)
+            logits, ious = decode_rows(
+                self.student, embeddings, prompts=prompts, per_image=rows.per_image
+            )
         logits = logits.float()
         return logits, mask_losses(
             logits,
@@ -293,8 +297,10 @@ class PromptsStep(nn.Module):
         mine = picked(logits, losses.chosen)[:, None]
         side = rows.masks.shape[-1]
         weight = valid_coverage(rows.valid_size, mine.shape[-1], image_size=side)
-        focal = focal_loss(mine, target, weight, gamma=config.focal_gamma, mean=config.focal_mean)
-        dice = dice_loss(mine, target, weight, power=2, smooth=config.dice_smooth)
+        focal = focal_loss(
+            mine, target, weight=weight, gamma=config.focal_gamma, mean=config.focal_mean
+        )
+        dice = dice_loss(mine, target, weight=weight, power=2, smooth=config.dice_smooth)
         each = (config.focal_weight * focal + config.dice_weight * dice)[:, 0]
         counts = rows.valid.to(each.dtype)
         return (each * counts).sum() / counts.sum().clamp(min=1.0)

@@ -75,7 +75,9 @@ def validate(
         for name, config in (("box", _BOX), ("point", _POINT)):
             prompts = first_prompts(rows.masks, torch.Generator().manual_seed(0), config=config)
             with autocast(device, enabled=bf16):
-                logits, ious = decode_rows(model, embeddings, prompts, per_image=rows.per_image)
+                logits, ious = decode_rows(
+                    model, embeddings, prompts=prompts, per_image=rows.per_image
+                )
             predicted[name] = _selected(logits.float(), ious.float(), prompts, rows)
             scores[name].append(_iou(predicted[name], rows)[rows.valid].cpu())
         if len(tiles) < 4:

@@ -200,7 +200,7 @@ def _score_image(
         for index, candidate in enumerate(candidates):
             wanted = [p for p in protocols if not (p.clicks and candidate.boxes_only)]
             decode = functools.partial(candidate.segmenter.decode_batch, embeddings[index])
-            for name, answer in answers(decode, instances, wanted):
+            for name, answer in answers(decode, instances, protocols=wanted):
                 yield (index, name), answer.score(image.name)
 
 

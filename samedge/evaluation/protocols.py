@@ -118,7 +118,7 @@ Decode = Callable[..., list[Masks]]
 
 
 def answers(
-    decode: Decode, instances: Sequence[Instance], protocols: Sequence[PromptProtocol]
+    decode: Decode, instances: Sequence[Instance], *, protocols: Sequence[PromptProtocol]
 ) -> Iterator[tuple[str, Answer]]:
     """Prompt every instance by every protocol; those that click share their first clicks.
 

@@ -70,7 +70,7 @@ class TensorRtExporter(Exporter):
             extra = save_onnx(model, path)
             return self._exported(graph, path, Precision.FP32, extra)
         save_onnx(cast_bytes_first(model), path)
-        precision = lower_precision(path, graph, request)
+        precision = lower_precision(path, graph, request=request)
         model = onnx.load(path)
         tensorrt_rules.check(model, role=graph.role)
         extra = save_onnx(model, path)

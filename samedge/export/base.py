@@ -307,5 +307,5 @@ def get(name: str) -> Exporter:
     Raises:
         UnknownNameError: there is none; the message lists the known names.
     """
-    exporter: Exporter = _discovery.load("samedge.export", name, "EXPORTER")
+    exporter: Exporter = _discovery.load("samedge.export", name, attribute="EXPORTER")
     return exporter

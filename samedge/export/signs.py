@@ -59,11 +59,11 @@ def make_unimodal(graph: Graph, request: ExportRequest) -> int:
     ]
     if not chosen:
         return 0
-    return fold_signs(graph, chosen, itertools.islice(feeds_of(graph, request), _FEEDS))
+    return fold_signs(graph, chosen, feeds=itertools.islice(feeds_of(graph, request), _FEEDS))
 
 
 def fold_signs(
-    graph: nn.Module, attentions: Iterable[Foldable], feeds: Iterable[Mapping[str, Array]]
+    graph: nn.Module, attentions: Iterable[Foldable], *, feeds: Iterable[Mapping[str, Array]]
 ) -> int:
     """Turn around the channels whose mean over calibration feeds is negative.
 

@@ -18,7 +18,7 @@ from samedge.types import Precision
 PRECISIONS = (Precision.FP16, Precision.INT8, Precision.FP32)
 
 
-def lower_precision(path: Path, graph: Graph, request: ExportRequest) -> Precision:
+def lower_precision(path: Path, graph: Graph, *, request: ExportRequest) -> Precision:
     """Rewrite a float32 file in the precision of a request.
 
     Args:

@@ -23,7 +23,7 @@ def get(name: str) -> Format:
     wanted = name.replace("-", "_")
     if wanted not in names():
         raise UnknownNameError("format", name, names())
-    found = _discovery.load(__name__, wanted, "FORMAT")
+    found = _discovery.load(__name__, wanted, attribute="FORMAT")
     assert isinstance(found, Format)
     return found
 

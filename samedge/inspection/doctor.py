@@ -126,7 +126,7 @@ def examine_backend(name: str) -> BackendReport:
     tests: tuple[SelfTest, ...] = ()
     if probe.available and backend.selftest:
         graph = SELFTEST / backend.selftest
-        tests = tuple(run_selftest(backend, device, graph) for device in probe.devices)
+        tests = tuple(run_selftest(backend, device, graph=graph) for device in probe.devices)
     return _report(name, probe, tests)
 
 
@@ -143,7 +143,7 @@ def _report(name: str, probe: Probe, tests: tuple[SelfTest, ...]) -> BackendRepo
     )
 
 
-def run_selftest(backend: Backend, device: str, graph: Path) -> SelfTest:
+def run_selftest(backend: Backend, device: str, *, graph: Path) -> SelfTest:
     """Run the small graph on one device and compare with what the formula gives.
 
     Whatever goes wrong is the finding, so nothing is raised.

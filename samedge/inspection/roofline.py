@@ -151,7 +151,7 @@ def _fold_counts(model: Any) -> None:
     model.graph.node.extend(rest)
 
 
-def bound(cost: GraphCost, target: str, hardware: Hardware) -> Bound:
+def bound(cost: GraphCost, target: str, *, hardware: Hardware) -> Bound:
     """The bound of a graph on a module."""
     known = all(precision in hardware.peaks for precision in cost.operations)
     seconds = sum(
@@ -166,7 +166,7 @@ def bound(cost: GraphCost, target: str, hardware: Hardware) -> Bound:
 
 def bounds(cost: GraphCost) -> list[Bound]:
     """The bounds of a graph on every module of the table."""
-    return [bound(cost, name, hardware) for name, hardware in HARDWARE.items()]
+    return [bound(cost, name, hardware=hardware) for name, hardware in HARDWARE.items()]
 
 
 def _operations(node: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) -> int:

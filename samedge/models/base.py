@@ -64,5 +64,5 @@ def encoder(name: str) -> Encoder[Any]:
     Raises:
         UnknownNameError: there is none of that name.
     """
-    found: Encoder[Any] = _discovery.load("samedge.models", name, "ENCODER")
+    found: Encoder[Any] = _discovery.load("samedge.models", name, attribute="ENCODER")
     return found

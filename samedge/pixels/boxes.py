@@ -53,7 +53,7 @@ def point_grid(side: int) -> npt.NDArray[np.float64]:
     return grid
 
 
-def nms(boxes: Array, scores: Array, threshold: float) -> npt.NDArray[np.int64]:
+def nms(boxes: Array, scores: Array, *, threshold: float) -> npt.NDArray[np.int64]:
     """Greedy non-maximum suppression; gives what ``torchvision.ops.nms`` gives.
 
     Args:
@@ -79,7 +79,7 @@ def nms(boxes: Array, scores: Array, threshold: float) -> npt.NDArray[np.int64]:
     return order[alive]
 
 
-def cut_off(boxes: Array, crop_box: Box, size: Size) -> npt.NDArray[np.bool_]:
+def cut_off(boxes: Array, crop_box: Box, *, size: Size) -> npt.NDArray[np.bool_]:
     """Which boxes end at an edge of the crop that is not an edge of the image.
 
     Args:

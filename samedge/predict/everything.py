@@ -276,9 +276,9 @@ def _segment_crop(
         )
     names = [field.name for field in dataclasses.fields(_Candidates)]
     every = _Candidates(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
-    inside = ~cut_off(every.boxes, crop_box, (image.shape[0], image.shape[1]))
+    inside = ~cut_off(every.boxes, crop_box, size=(image.shape[0], image.shape[1]))
     every = every[inside]
-    kept = every[nms(every.boxes, every.iou, config.box_nms_threshold)]
+    kept = every[nms(every.boxes, every.iou, threshold=config.box_nms_threshold)]
     masks = _finished(predictor, embedding, kept, crop_box, (image.shape[0], image.shape[1]))
     quality = np.array([mask.predicted_iou for mask in masks])
     return _suppressed(masks, quality, config.box_nms_threshold)
@@ -358,4 +358,4 @@ def _suppressed(
     masks: Sequence[AutomaticMask], scores: Array, threshold: float
 ) -> list[AutomaticMask]:
     boxes = np.array([mask.box for mask in masks], np.float64).reshape(-1, 4)
-    return [masks[index] for index in nms(boxes, scores, threshold)]
+    return [masks[index] for index in nms(boxes, scores, threshold=threshold)]

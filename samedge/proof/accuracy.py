@@ -175,7 +175,7 @@ def _answered(
     def decode(prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Any]:
         return predictor.decode_batch(embedding, prompts, multimask=multimask)
 
-    for name, answer in answers(decode, instances, parse_protocols(PROTOCOLS)):
+    for name, answer in answers(decode, instances, protocols=parse_protocols(PROTOCOLS)):
         size = (picture.shape[0], picture.shape[1])
         yield _Answer(name, np.packbits(answer.mask), size, answer.ious[-1])
 

@@ -57,7 +57,7 @@ def canvas(height_in: float) -> Iterator[tuple[Figure, Any]]:
         yield drawn, drawn.add_subplot()
 
 
-def svg_text(drawn: Figure, name: str, title: str) -> str:
+def svg_text(drawn: Figure, name: str, *, title: str) -> str:
     """The figure as an inline SVG element with ids of its own and the page's ink."""
     stream = io.StringIO()
     with mpl.rc_context(_STYLE):

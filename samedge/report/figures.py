@@ -51,7 +51,7 @@ def figures(overview: Overview) -> list[tuple[str, str, str]]:
     )
     made = (make(overview) for make in makers)
     return [
-        (title, caption, svg_text(drawn, f"f{index}", title))
+        (title, caption, svg_text(drawn, f"f{index}", title=title))
         for index, (title, caption, drawn) in enumerate(m for m in made if m is not None)
     ]
 

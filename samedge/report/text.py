@@ -86,7 +86,7 @@ def comparison_tables(overview: Overview) -> list[Table]:
     stages = ("load", "encode", "decode", "end_to_end")
     tables = []
     for source, record in overview.benches:
-        labels = bench_names(overview, source, record)
+        labels = bench_names(overview, source, record=record)
         pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
         for pair in record.comparisons:
             key = labels[tuple(pair.first)], labels[tuple(pair.second)]
@@ -236,7 +236,9 @@ _VERDICTS = {"True": "yes", "False": "no"}
 _PARITY_KEYS = ("mask_iou_mean", "mask_iou_p05", "embedding_cosine_min")
 
 
-def bench_names(overview: Overview, source: str, record: BenchRecord) -> dict[tuple[str, ...], str]:
+def bench_names(
+    overview: Overview, source: str, *, record: BenchRecord
+) -> dict[tuple[str, ...], str]:
     """Names of one benchmark's subjects by their keys."""
     machine = overview.machine_of(source)
     return {row.key: overview.name(row, machine) for row in record.results}

@@ -23,7 +23,7 @@ def get(name: str) -> Backend:
     Raises:
         UnknownNameError: there is none; the message lists the known names.
     """
-    backend: Backend = _discovery.load(_PACKAGE, name, "BACKEND")
+    backend: Backend = _discovery.load(_PACKAGE, name, attribute="BACKEND")
     return backend
 
 

@@ -155,7 +155,7 @@ class CoremlBackend(Backend):
             UnknownNameError: no such function or option.
         """
         del shapes, keep
-        settings = checked_options(self.name, options, {"threads": 0, "function": ""})
+        settings = checked_options(self.name, options, defaults={"threads": 0, "function": ""})
         chosen = checked_device(self, device)
         try:
             package = read_package(Path(model))

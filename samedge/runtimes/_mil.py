@@ -187,8 +187,10 @@ class MilBackend(Backend):
         """
         del shapes, keep
         defaults = {"threads": 0, "rounding": "fp16", "function": ""}
-        settings = checked_options(self.name, options, defaults)
-        rounded = checked_choice(self.name, "rounding", settings["rounding"], ROUNDINGS)
+        settings = checked_options(self.name, options, defaults=defaults)
+        rounded = checked_choice(
+            self.name, "rounding", value=settings["rounding"], choices=ROUNDINGS
+        )
         checked_device(self, device)
         try:
             package = read_package(Path(model))

@@ -88,7 +88,7 @@ class NullBackend(Backend):
                 axis that no input has.
         """
         del shapes, keep
-        checked_options(self.name, options, {"threads": 0})
+        checked_options(self.name, options, defaults={"threads": 0})
         checked_device(self, device)
         try:
             graph = msgspec.json.decode(model.read_bytes(), type=_Graph)

@@ -128,7 +128,7 @@ class OnnxRuntimeBackend(Backend):
             InferenceError: the library cannot open the file.
         """
         del shapes, keep
-        settings = checked_options(self.name, options, _DEFAULTS)
+        settings = checked_options(self.name, options, defaults=_DEFAULTS)
         chosen = checked_device(self, device)
         return OnnxRuntimeSession(_open(model, chosen, settings), chosen)
 
@@ -211,8 +211,8 @@ def _session_options(settings: Mapping[str, Any]) -> Any:
     options.graph_optimization_level = checked_choice(
         "onnxruntime",
         "graph_optimization",
-        settings["graph_optimization"],
-        {
+        value=settings["graph_optimization"],
+        choices={
             "all": levels.ORT_ENABLE_ALL,
             "extended": levels.ORT_ENABLE_EXTENDED,
             "basic": levels.ORT_ENABLE_BASIC,

@@ -171,9 +171,12 @@ class OpenVinoBackend(Backend):
     def _graph(
         self, model: Path, device: str | None, options: Mapping[str, Any] | None
     ) -> CompiledGraph:
-        settings = checked_options(self.name, options, _DEFAULTS)
+        settings = checked_options(self.name, options, defaults=_DEFAULTS)
         precision = checked_choice(
-            self.name, "inference_precision", settings["inference_precision"], _PRECISIONS
+            self.name,
+            "inference_precision",
+            value=settings["inference_precision"],
+            choices=_PRECISIONS,
         )
         chosen = checked_device(self, device)
         properties: dict[str, Any] = {

@@ -145,7 +145,7 @@ class TensorRtBackend(Backend):
 
 
 def _settings(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    settings = checked_options(TensorRtBackend.name, options, _DEFAULTS)
+    settings = checked_options(TensorRtBackend.name, options, defaults=_DEFAULTS)
     if settings["workspace_mb"] < 0:
         raise OptionError(
             f"workspace_mb is {settings['workspace_mb']}, expected megabytes, or 0 for half of "

@@ -103,7 +103,7 @@ class TorchBackend(Backend):
             InferenceError: the library cannot open the file.
         """
         del shapes, keep
-        settings = checked_options(self.name, options, {"threads": 0})
+        settings = checked_options(self.name, options, defaults={"threads": 0})
         chosen = checked_device(self, device)
         import torch
 

@@ -10,7 +10,7 @@ from samedge.runtimes.base import Backend, FoundDevice, Probe
 
 
 def checked_options(
-    backend: str, options: Mapping[str, Any] | None, defaults: Mapping[str, Any]
+    backend: str, options: Mapping[str, Any] | None, *, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Fill ``options`` up with a backend's defaults.
 
@@ -36,7 +36,7 @@ def checked_options(
     return {**defaults, **given}
 
 
-def checked_choice(backend: str, name: str, value: str, choices: Mapping[str, Any]) -> Any:
+def checked_choice(backend: str, name: str, *, value: str, choices: Mapping[str, Any]) -> Any:
     """The meaning of an option that is one of a few words.
 
     Raises:

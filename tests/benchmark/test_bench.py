@@ -236,7 +236,9 @@ class TestLatency:
         for value in blocks:
             samples.add([value] * 3)
         subject = Subject(bundle="b", backend=backend, **fields)  # type: ignore[arg-type]
-        return stage_row(subject, "encode", samples, peak_rss_bytes=None, artifact_bytes=None)
+        return stage_row(
+            subject, "encode", samples=samples, peak_rss_bytes=None, artifact_bytes=None
+        )
 
     def test_row_counts_everything(self) -> None:
         samples = Samples()
@@ -245,7 +247,7 @@ class TestLatency:
         row = stage_row(
             Subject(bundle="b", backend="x"),
             "decode",
-            samples,
+            samples=samples,
             peak_rss_bytes=7,
             artifact_bytes=8,
         )

@@ -113,7 +113,7 @@ def test_biases_take_the_mean_shift_away(residual: Path, tmp_path: Path) -> None
         return float(np.abs(np.mean(gaps, axis=0)).max())
 
     before = shift()
-    assert bias.correct_biases(residual, path, graphs.feeds()) == 4
+    assert bias.correct_biases(residual, path, feeds=graphs.feeds()) == 4
     after = shift()
     print(f"largest mean shift {before:.5f} before, {after:.5f} after")
     assert after < 0.5 * before

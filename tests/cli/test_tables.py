@@ -110,7 +110,7 @@ def test_doctor_notices_a_backend_that_computes_nonsense(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(session, "run", wrong)
         monkeypatch.setattr(type(backend), "open", lambda self, path, device=None: session)
-        test = doctor.run_selftest(backend, "cpu", doctor.SELFTEST / "graph.onnx")
+        test = doctor.run_selftest(backend, "cpu", graph=doctor.SELFTEST / "graph.onnx")
     assert not test.ok
     assert "off by" in test.error
 

@@ -27,7 +27,12 @@ def timed(bundle: str, blocks: list[list[float]]) -> StageRow:
     samples = Samples(blocks=blocks, images=[0] * len(blocks))
     subject = Subject(bundle=bundle, backend="null")
     return stage_row(
-        subject, "end_to_end", samples, peak_rss_bytes=1, artifact_bytes=2, keep_samples=True
+        subject,
+        "end_to_end",
+        samples=samples,
+        peak_rss_bytes=1,
+        artifact_bytes=2,
+        keep_samples=True,
     )
 
 

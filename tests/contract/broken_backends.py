@@ -57,7 +57,7 @@ class SoundBackend(Backend):
         shapes: Sequence[Shapes] = (),
         keep: Sequence[str] = (),
     ) -> Session:
-        checked_options(self.name, options, {"threads": 0})
+        checked_options(self.name, options, defaults={"threads": 0})
         chosen = checked_device(self, device)
         try:
             json.loads(model.read_bytes())
@@ -176,7 +176,7 @@ class NoThreads(SoundBackend):
         shapes: Sequence[Shapes] = (),
         keep: Sequence[str] = (),
     ) -> Session:
-        checked_options(self.name, options, {})
+        checked_options(self.name, options, defaults={})
         return super().open(model, device=device)
 
 
@@ -220,7 +220,7 @@ class OpensAnything(SoundBackend):
         shapes: Sequence[Shapes] = (),
         keep: Sequence[str] = (),
     ) -> Session:
-        checked_options(self.name, options, {"threads": 0})
+        checked_options(self.name, options, defaults={"threads": 0})
         return self.session(checked_device(self, device))
 
 

@@ -59,7 +59,7 @@ def test_focal_equals_torchvision_for_hard_targets(alpha: float | None, gamma: f
     reference = sigmoid_focal_loss(
         logits, targets.expand_as(logits), alpha=-1 if alpha is None else alpha, gamma=gamma
     )
-    ours = focal_loss(logits, targets, torch.ones_like(targets), gamma=gamma, alpha=alpha)
+    ours = focal_loss(logits, targets, weight=torch.ones_like(targets), gamma=gamma, alpha=alpha)
     torch.testing.assert_close(ours, reference.mean((2, 3)))
 
 
@@ -68,11 +68,11 @@ def test_focal_by_hand() -> None:
     targets = torch.tensor([[[[1.0, 0.5]]]])
     first = math.log(2) * 0.5**2
     second = -(0.5 * math.log(0.75) + 0.5 * math.log(0.25)) * 0.25**2
-    both = focal_loss(logits, targets, torch.ones_like(targets))
+    both = focal_loss(logits, targets, weight=torch.ones_like(targets))
     assert both.item() == pytest.approx((first + second) / 2)
-    object_mean = focal_loss(logits, targets, torch.ones_like(targets), mean="object")
+    object_mean = focal_loss(logits, targets, weight=torch.ones_like(targets), mean="object")
     assert object_mean.item() == pytest.approx((first + second) / 1.5)
-    padded = focal_loss(logits, targets, torch.tensor([[[[1.0, 0.0]]]]))
+    padded = focal_loss(logits, targets, weight=torch.tensor([[[[1.0, 0.0]]]]))
     assert padded.item() == pytest.approx(first)
 
 
@@ -81,10 +81,10 @@ def test_soft_targets_have_their_optimum_at_the_coverage() -> None:
     weight = torch.ones_like(targets)
     for loss in (focal_loss, dice_loss):
         logits = targets.logit().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(logits, targets, weight).sum(), logits)
+        (gradient,) = torch.autograd.grad(loss(logits, targets, weight=weight).sum(), logits)
         assert gradient.abs().max() < 1e-6, loss.__name__
-        assert loss(logits, targets, weight) < loss(logits + 0.3, targets, weight)
-        assert loss(logits, targets, weight) < loss(logits - 0.3, targets, weight)
+        assert loss(logits, targets, weight=weight) < loss(logits + 0.3, targets, weight=weight)
+        assert loss(logits, targets, weight=weight) < loss(logits - 0.3, targets, weight=weight)
 
 
 def test_dice_by_hand() -> None:
@@ -94,8 +94,8 @@ def test_dice_by_hand() -> None:
     overlap = 0.5 + 0.75
     linear = 1 - (2 * overlap + 1) / (0.5 + 0.75 + 0.5 + 2 + 1)
     squared = 1 - (2 * overlap + 1) / (0.25 + 0.5625 + 0.25 + 2 + 1)
-    assert dice_loss(logits, targets, weight, power=1).item() == pytest.approx(linear)
-    assert dice_loss(logits, targets, weight, power=2).item() == pytest.approx(squared)
+    assert dice_loss(logits, targets, weight=weight, power=1).item() == pytest.approx(linear)
+    assert dice_loss(logits, targets, weight=weight, power=2).item() == pytest.approx(squared)
 
 
 def test_dice_of_a_perfect_mask_is_zero_whatever_its_area() -> None:
@@ -104,18 +104,20 @@ def test_dice_of_a_perfect_mask_is_zero_whatever_its_area() -> None:
         targets[..., :area] = 1
         targets = targets.view(1, 1, 4, 4)
         logits = (targets * 2 - 1) * 50
-        assert dice_loss(logits, targets, torch.ones_like(targets)).item() == pytest.approx(0)
+        assert dice_loss(logits, targets, weight=torch.ones_like(targets)).item() == pytest.approx(
+            0
+        )
 
 
 def test_iou_by_hand() -> None:
     logits = torch.tensor([[[[1.0, 1.0], [-1.0, 1.0]]]])
     targets = torch.tensor([[[[1.0, 0.5], [1.0, 0.0]]]])
-    assert thresholded_iou(logits, targets, EVERYWHERE).item() == pytest.approx(
+    assert thresholded_iou(logits, targets, weight=EVERYWHERE).item() == pytest.approx(
         1.5 / (3 + 2.5 - 1.5)
     )
     padded = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    assert thresholded_iou(logits, targets, padded).item() == pytest.approx(1.5 / 2)
-    nothing = thresholded_iou(-torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), EVERYWHERE)
+    assert thresholded_iou(logits, targets, weight=padded).item() == pytest.approx(1.5 / 2)
+    nothing = thresholded_iou(-torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), weight=EVERYWHERE)
     assert nothing.item() == 1
 
 

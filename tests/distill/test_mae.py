@@ -52,7 +52,7 @@ def every_patch(batch: int) -> Tensor:
 def test_with_nothing_hidden_it_is_the_encoder_itself(encoder: ViTEncoder) -> None:
     images = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
-        seen = encode_visible(encoder, images, every_patch(2))
+        seen = encode_visible(encoder, images, visible=every_patch(2))
         whole = trunk(encoder, images)
     difference = float((seen - whole).abs().max())
     print(f"largest difference {difference:.2e}")
@@ -69,8 +69,8 @@ def test_hidden_pixels_have_no_influence(encoder: ViTEncoder) -> None:
         row, column = 16 * (patch // 8), 16 * (patch % 8)
         other[:, :, row : row + 16, column : column + 16] = 9.0
     with torch.no_grad():
-        first = encode_visible(encoder, images, visible)
-        second = encode_visible(encoder, other, visible)
+        first = encode_visible(encoder, images, visible=visible)
+        second = encode_visible(encoder, other, visible=visible)
     assert torch.equal(first, second)
 
 

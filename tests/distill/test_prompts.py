@@ -134,7 +134,7 @@ def test_an_empty_mask_gets_ignored_tokens() -> None:
         prompts = first_prompts(masks, _generator(), config=PromptConfig(box_share=share))
         assert prompts.point_labels[2].tolist() == [-2, -2]
         assert not prompts.ambiguous[2]
-        after = refine_prompts(prompts, _logits(masks) + 9, masks, generator=_generator())
+        after = refine_prompts(prompts, _logits(masks) + 9, masks=masks, generator=_generator())
         assert after.point_labels[2].tolist() == [-2, -2, -2]
         assert after.has_mask_input.tolist() == [1, 1, 0, 1, 1, 1]
 
@@ -147,7 +147,7 @@ def test_clicks_fall_on_errors_with_the_right_label(stride: int, central: float)
     predicted = torch.zeros_like(masks)
     predicted[:, 16:48, 24:52] = 1  # misses the left half, exceeds by 12 of 16 on the right
     config = PromptConfig(click_stride=stride, click_central_share=central)
-    coords, labels = next_clicks(_logits(predicted), masks, _generator(), config=config)
+    coords, labels = next_clicks(_logits(predicted), masks, generator=_generator(), config=config)
     x, y = coords[:, 0], coords[:, 1]
     slack = 2  # bilinear upsampling of the coarse logits
     missed = (x >= 8) & (x < 24 + slack) & (y >= 16) & (y < 48)
@@ -167,7 +167,7 @@ def test_a_click_names_the_pixel_that_was_looked_at(stride: int) -> None:
     masks[:, stride // 2 :: stride, stride // 2 :: stride] = 1
     logits = torch.full((40, SIZE // 4, SIZE // 4), -5.0)
     config = PromptConfig(click_stride=stride)
-    coords, labels = next_clicks(logits, masks, _generator(), config=config)
+    coords, labels = next_clicks(logits, masks, generator=_generator(), config=config)
     x, y = coords.long().unbind(1)
     assert masks[torch.arange(40), y, x].all()
     assert (labels == 1).all()
@@ -177,7 +177,7 @@ def test_central_clicks_agree_with_the_evaluator() -> None:
     masks, others = _masks(30, seed=1), _masks(30, seed=2)
     config = PromptConfig(click_stride=1, click_central_share=1)
     logits = _logits(others)
-    coords, labels = next_clicks(logits, masks, _generator(), config=config)
+    coords, labels = next_clicks(logits, masks, generator=_generator(), config=config)
     fine = torch.nn.functional.interpolate(
         logits[:, None], size=(SIZE, SIZE), mode="bilinear", align_corners=False
     )[:, 0]
@@ -189,7 +189,7 @@ def test_central_clicks_agree_with_the_evaluator() -> None:
 def test_a_perfect_prediction_gets_an_ignored_click() -> None:
     masks = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
     logits = torch.full((3, SIZE // 4, SIZE // 4), -5.0)
-    _, labels = next_clicks(logits, masks, _generator())
+    _, labels = next_clicks(logits, masks, generator=_generator())
     assert labels.tolist() == [-2, -2, -2]
 
 
@@ -201,7 +201,7 @@ def test_no_click_falls_on_padding() -> None:
     for stride in (1, 2, 3):
         config = PromptConfig(click_stride=stride)
         coords, labels = next_clicks(
-            everywhere, masks, _generator(), valid_size=valid_size, config=config
+            everywhere, masks, generator=_generator(), valid_size=valid_size, config=config
         )
         assert (labels == 0).all()
         assert coords[:, 1].max() < 31
@@ -212,14 +212,14 @@ def test_refined_prompts_add_a_click_and_the_logits() -> None:
     masks = _masks(8)
     first = first_prompts(masks, _generator())
     logits = torch.randn(8, SIZE // 4, SIZE // 4, requires_grad=True)
-    second = refine_prompts(first, logits, masks, generator=_generator())
+    second = refine_prompts(first, logits, masks=masks, generator=_generator())
     assert second.point_coords.shape == (8, 3, 2)
     assert torch.equal(second.point_labels[:, :2], first.point_labels)
     assert torch.equal(second.mask_input[:, 0], logits)
     assert not second.mask_input.requires_grad
     assert second.has_mask_input.all()
     assert not second.ambiguous.any()
-    third = refine_prompts(second, logits, masks, generator=_generator())
+    third = refine_prompts(second, logits, masks=masks, generator=_generator())
     assert third.point_labels.shape == (8, 4)
 
 
@@ -229,7 +229,7 @@ def test_the_generator_decides_everything() -> None:
     def run(seed: int) -> torch.Tensor:
         generator = _generator(seed)
         prompts = first_prompts(masks, generator)
-        return refine_prompts(prompts, logits, masks, generator=generator).point_coords
+        return refine_prompts(prompts, logits, masks=masks, generator=generator).point_coords
 
     torch.manual_seed(5)
     once = run(0)

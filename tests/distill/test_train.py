@@ -193,7 +193,7 @@ def test_a_teachers_masks_are_its_answers_to_exact_boxes() -> None:
         masks, torch.Generator().manual_seed(0), config=PromptConfig(box_share=1, box_noise=0)
     )
     with torch.no_grad():
-        logits, _ = decode_rows(teacher, teacher.encode(images), prompts, per_image=2)
+        logits, _ = decode_rows(teacher, teacher.encode(images), prompts=prompts, per_image=2)
     fine = torch.nn.functional.interpolate(
         logits[:1, :1], size=(64, 64), mode="bilinear", align_corners=False
     )

@@ -138,8 +138,8 @@ def test_one_range_for_all_channels_loses_less(bimodal: Sam) -> None:
 def test_a_second_time_there_is_nothing_to_turn(bimodal: Sam) -> None:
     graph = DecoderGraph(bimodal)
     chosen = [module for module in graph.modules() if isinstance(module, HeadProjections)]
-    assert fold_signs(graph, chosen, feeds(bimodal)) > 20
-    assert fold_signs(graph, chosen, feeds(bimodal)) == 0
+    assert fold_signs(graph, chosen, feeds=feeds(bimodal)) > 20
+    assert fold_signs(graph, chosen, feeds=feeds(bimodal)) == 0
 
 
 def test_what_stays_float_is_left_alone(bimodal: Sam) -> None:

@@ -102,7 +102,7 @@ def test_the_bound_is_the_longer_of_compute_and_memory(tmp_path: Path) -> None:
     weight = np.zeros((256, 256), np.float16)
     path = save(tmp_path, [node("MatMul", ["x", "w"])], {"w": weight}, [4096, 256], HALF)
     cost, module = graph_cost(path), HARDWARE["jetson-agx-orin"]
-    found = bound(cost, "jetson-agx-orin", module)
+    found = bound(cost, "jetson-agx-orin", hardware=module)
     assert found.compute_ms == pytest.approx(2 * 4096 * 256 * 256 / 42.6e12 * 1e3, rel=0.01)
     assert found.memory_ms == pytest.approx((2 * 4096 * 512 + 2 * 65536) / 204.8e9 * 1e3)
     assert found.bound_ms == max(found.compute_ms or 0, found.memory_ms)
@@ -112,7 +112,7 @@ def test_without_a_published_peak_there_is_no_bound(tmp_path: Path) -> None:
     weight = np.zeros((256, 256), np.float16)
     path = save(tmp_path, [node("MatMul", ["x", "w"])], {"w": weight}, [4096, 256], HALF)
     unknown = dataclasses.replace(HARDWARE["jetson-thor"], peaks={Precision.FP32: 8e12})
-    found = bound(graph_cost(path), "jetson-thor", unknown)
+    found = bound(graph_cost(path), "jetson-thor", hardware=unknown)
     assert found.compute_ms is None
     assert found.bound_ms is None
     assert all(known.bound_ms is not None for known in bounds(graph_cost(path)))

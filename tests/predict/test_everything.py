@@ -208,11 +208,13 @@ class TestParts:
         boxes = np.concatenate([corner, corner + rng.integers(1, 40, (300, 2))], axis=1)
         scores = rng.random(300).round(2)  # with ties
         for threshold in (0.3, 0.7):
-            expected = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold)
-            assert nms(boxes, scores, threshold).tolist() == expected.tolist()
+            expected = ops.nms(
+                torch.from_numpy(boxes), torch.from_numpy(scores), threshold=threshold
+            )
+            assert nms(boxes, scores, threshold=threshold).tolist() == expected.tolist()
 
     def test_nms_of_nothing(self) -> None:
-        assert nms(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+        assert nms(np.zeros((0, 4)), np.zeros(0), threshold=0.5).tolist() == []
 
 
 def test_thresholds_are_the_bundles() -> None:

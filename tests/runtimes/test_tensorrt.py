@@ -466,7 +466,7 @@ def test_two_processes_build_one_engine(toy: Path, jobs: list[BuildJob]) -> None
     key = wish.key(toy)
     with ThreadPoolExecutor(1) as pool, engines._alone(toy, key):
         second = pool.submit(engine_for, toy, wish)
-        keep_engine(toy, key, b"the first's")
+        keep_engine(toy, key, engine=b"the first's")
     assert second.result().content == b"the first's"
     assert not jobs
 

@@ -77,7 +77,7 @@ def bench_record(*, slower: float = 1.0, environment: Environment | None = None)
                 latency.stage_row(
                     subject,
                     stage,
-                    samples,
+                    samples=samples,
                     peak_rss_bytes=int(180e6 + 2 * size),
                     artifact_bytes=size,
                 )

@@ -18,7 +18,7 @@ def get(name: str) -> Source:
     Raises:
         UnknownNameError: there is none of this name.
     """
-    source: Source = _discovery.load(__name__, name, "SOURCE")
+    source: Source = _discovery.load(__name__, name, attribute="SOURCE")
     return source
 
 

@@ -130,7 +130,7 @@ def _was_built_here(beside: Path) -> bool:
     return note is not None and bytes(note).decode() == _cache.seal(beside)
 
 
-def keep_engine(onnx: Path, key: EngineKey, engine: bytes) -> Path | None:
+def keep_engine(onnx: Path, key: EngineKey, *, engine: bytes) -> Path | None:
     """Write an engine in one step, beside its graph or else into the user's cache.
 
     Returns:

@@ -115,7 +115,7 @@ class Cuda:
         found = self.call("reading the GPU's kind", "cudaGetDeviceProperties", self.index)
         return max(int(free), available_memory() if found.integrated else 0)
 
-    def copy(self, target: int, source: int, size: int, *, kind: int, stream: int) -> None:
+    def copy(self, target: int, source: int, *, size: int, kind: int, stream: int) -> None:
         """Queue a copy of ``size`` bytes."""
         native_kind = getattr(self._native.cudaMemcpyKind, _KINDS[kind])
         self.call("copying", "cudaMemcpyAsync", target, source, size, native_kind, stream)
@@ -197,17 +197,23 @@ class Stream(Owned):
         native, handle = cuda._native, self._native
         super().__init__(lambda: native.cudaStreamDestroy(handle))
 
-    def upload(self, target: DeviceBuffer, source: PinnedBuffer, size: int) -> None:
+    def upload(self, target: DeviceBuffer, source: PinnedBuffer, *, size: int) -> None:
         """Queue a copy to the GPU."""
-        self._cuda.copy(target.address, source.address, size, kind=_TO_DEVICE, stream=self.address)
+        self._cuda.copy(
+            target.address, source.address, size=size, kind=_TO_DEVICE, stream=self.address
+        )
 
-    def download(self, target: PinnedBuffer, source: DeviceBuffer, size: int) -> None:
+    def download(self, target: PinnedBuffer, source: DeviceBuffer, *, size: int) -> None:
         """Queue a copy from the GPU."""
-        self._cuda.copy(target.address, source.address, size, kind=_TO_HOST, stream=self.address)
+        self._cuda.copy(
+            target.address, source.address, size=size, kind=_TO_HOST, stream=self.address
+        )
 
-    def duplicate(self, target: DeviceBuffer, source: DeviceBuffer, size: int) -> None:
+    def duplicate(self, target: DeviceBuffer, source: DeviceBuffer, *, size: int) -> None:
         """Queue a copy on the GPU."""
-        self._cuda.copy(target.address, source.address, size, kind=_ON_DEVICE, stream=self.address)
+        self._cuda.copy(
+            target.address, source.address, size=size, kind=_ON_DEVICE, stream=self.address
+        )
 
     def wait(self) -> None:
         """Return when everything queued is done."""

@@ -155,7 +155,7 @@ def engine_for(
         if kept is not None:
             return Engine(*kept, was_built=False)
         content = _built(onnx, wish, on_progress)
-        return Engine(content, keep_engine(onnx, key, content), was_built=True)
+        return Engine(content, keep_engine(onnx, key, engine=content), was_built=True)
 
 
 @contextlib.contextmanager

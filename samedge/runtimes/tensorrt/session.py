@@ -114,7 +114,7 @@ class TensorRtSession(Session):
         kept = {name: self._duplicate(name, shape) for name, shape in results.items()}
         for name, shape in results.items():
             binding = self._bindings[name]
-            self._stream.download(binding.host, binding.device, _bytes(binding.spec, shape))
+            self._stream.download(binding.host, binding.device, size=_bytes(binding.spec, shape))
         self._stream.wait()
         return {name: self._result(name, shape, kept[name]) for name, shape in results.items()}
 
@@ -130,7 +130,7 @@ class TensorRtSession(Session):
         binding = self._bindings[name]
         size = _bytes(binding.spec, shape)
         buffer = DeviceBuffer(self._cuda, size)
-        self._stream.duplicate(buffer, binding.device, size)
+        self._stream.duplicate(buffer, binding.device, size=size)
         return buffer
 
     def _upload(self, binding: _Binding, array: Array) -> None:
@@ -139,9 +139,9 @@ class TensorRtSession(Session):
         if there is None:
             self._loaded.pop(name, None)
             np.copyto(binding.host.view(array.shape, binding.spec.dtype), array)
-            self._stream.upload(binding.device, binding.host, size)
+            self._stream.upload(binding.device, binding.host, size=size)
         elif self._loaded.get(name) is not there:
-            self._stream.duplicate(binding.device, there, size)
+            self._stream.duplicate(binding.device, there, size=size)
             self._loaded[name] = there
 
     def _execute(self, context: Any, profile: int) -> None:

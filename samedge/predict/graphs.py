@@ -27,6 +27,7 @@ from samedge.errors import (
     NotPicklableError,
 )
 from samedge.pixels.prompts import usual_shapes
+from samedge.predict.alive import Liveness
 from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
 from samedge.runtimes.chained import ChainedSession
 from samedge.runtimes.options import found_device, required_probe
@@ -73,6 +74,7 @@ class Graphs:
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
         self._closed = False
+        self._liveness = Liveness()
 
     @property
     def opened(self) -> tuple[str, ...]:
@@ -175,6 +177,27 @@ class Graphs:
                     f"The {role} gave NaN or infinity in {name} on {where.name} {where.device!r}: "
                     "export with a higher precision, such as --precision fp32."
                 )
+
+    def check_alive(self, pixels: Array, tensors: Mapping[str, Array]) -> None:
+        """Refuse an embedding that says nothing of its image.
+
+        Args:
+            pixels: what the encoder was given.
+            tensors: what it gave.
+
+        Raises:
+            InferenceError: constant, or that of another image before.
+        """
+        if not self.backend.computes:
+            return
+        complaint = self._liveness.complaint(pixels, tensors)
+        if complaint is not None:
+            where = self.active(Role.ENCODER)
+            raise InferenceError(
+                f"The encoder is dead on {where.name} {where.device!r}: {complaint}. Open the "
+                "bundle again; if that does not help, use another backend or device, and see what "
+                f"`samedge verify {self.bundle.path}` says."
+            )
 
     def residency(self) -> dict[str, dict[str, float]]:
         """Where the library plans to execute each graph, by role; empty where it does not say."""

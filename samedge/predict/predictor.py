@@ -130,7 +130,8 @@ class Predictor:
 
         Raises:
             ImageError: not such an array, or a region that is not inside it.
-            InferenceError: the backend failed, or gave NaN or infinity.
+            InferenceError: the backend failed, gave NaN or infinity, or an embedding that is
+                constant or another image's.
         """
         start = time.perf_counter()
         view = self.frame.view_of(image, region=region)
@@ -144,6 +145,7 @@ class Predictor:
             "encode": _ms(opened, time.perf_counter()),
         }
         self.graphs.check_finite(Role.ENCODER, tensors)
+        self.graphs.check_alive(pixels, tensors)
         return ImageEmbedding(tensors, view, self.bundle.id, timing)
 
     def decode(

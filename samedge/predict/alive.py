@@ -65,7 +65,7 @@ class Liveness:
 
 
 def _sample(array: Array) -> Array:
-    """Every fourth channel of a (1, C, h, w) map at a grid of places; the whole of what is small."""
+    """Every fourth channel of a (1, C, h, w) map at a grid of places; all of what is small."""
     if array.ndim < 4:
         return np.array(array)
     rows, columns = (max(size // _MAP_GRID, 1) for size in array.shape[-2:])

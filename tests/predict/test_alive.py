@@ -65,7 +65,8 @@ class Frozen:
     """A session that goes on giving its first answer, as a lost device may."""
 
     def __init__(self, native: Any) -> None:
-        self._native, self._first = native, {}
+        self._native = native
+        self._first: dict[str, Array] = {}
         self.inputs, self.outputs, self.device = native.inputs, native.outputs, native.device
 
     def run(self, feeds: Any) -> Any:

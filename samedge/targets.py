@@ -13,7 +13,7 @@ from typing import Any
 
 from samedge.errors import ExportError, UnknownNameError
 from samedge.machine.hardware import HARDWARE, Hardware
-from samedge.types import Precision
+from samedge.types import Options, Precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Target:
             )
         return precision
 
-    def backend_options(self, precision: Precision) -> dict[str, Any]:
+    def backend_options(self, precision: Precision) -> Options:
         """What the bundle passes to ``Backend.open`` when it is exported in ``precision``."""
         return {**self.options, **self.precision_options.get(precision, {})}
 

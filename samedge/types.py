@@ -27,6 +27,9 @@ class Rle(TypedDict):
     counts: str
 
 
+Options = dict[str, Any]
+"""What a backend or an exporter is given, by name: whatever its library takes."""
+
 Progress = Callable[[int, int], None]
 """Who listens to long work: is called with the steps that are done and their total."""
 

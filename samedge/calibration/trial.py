@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,7 @@ from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof.photos import CalibrationSet, Feeds
 from samedge.targets import TARGETS
-from samedge.types import IMAGE_ROLES, Precision, Role
+from samedge.types import IMAGE_ROLES, Options, Precision, Role
 
 _EVERY_FIFTH = 5  # has no divisor in common with the six prompts a picture
 
@@ -47,8 +46,8 @@ class Bench:
 
     backend: str
     device: str | None
-    options: dict[str, Any]
-    options_int8: dict[str, Any]
+    options: Options
+    options_int8: Options
     rest: Precision
     timed: bool
 

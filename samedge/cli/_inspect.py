@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -38,7 +38,7 @@ def inspect(out: output.Output, *, bundle: Path) -> None:
     opened = Bundle.open(bundle, verify=False)
     manifest = opened.manifest
     reports = _neural_engine(opened)
-    document: dict[str, Any] = {"path": str(bundle), "bundle": manifest}
+    document: dict[str, object] = {"path": str(bundle), "bundle": manifest}
     if reports:
         from samedge.inspection.ane import summary
 

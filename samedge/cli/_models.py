@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -72,7 +72,7 @@ def _sha256(entry: ModelEntry) -> str:
     return entry.sha256 or file_hash(entry.path)
 
 
-def _document(entry: ModelEntry) -> dict[str, Any]:
+def _document(entry: ModelEntry) -> dict[str, object]:
     return {
         **dataclasses.asdict(entry),
         "parameters": _parameters(entry),

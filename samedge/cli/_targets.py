@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,7 +33,7 @@ def targets(out: output.Output) -> None:
     out.result(document, table, *notes)
 
 
-def _document(row: Target) -> dict[str, Any]:
+def _document(row: Target) -> dict[str, object]:
     return {
         "name": row.name,
         "summary": row.summary,

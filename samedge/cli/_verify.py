@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -66,7 +66,7 @@ def verify(
     out.result(_document(found), table, footer)
 
 
-def _document(found: Verification) -> dict[str, Any]:
+def _document(found: Verification) -> dict[str, object]:
     manifest = found.manifest
     return {
         "bundle": {

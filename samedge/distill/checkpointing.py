@@ -13,6 +13,9 @@ from samedge.files.writing import replacing
 
 FORMAT = "samedge.training/1"
 
+State = dict[str, Any]
+"""Tensors, numbers, strings, lists and dictionaries of them, as torch saves them."""
+
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state of tensors, numbers, strings, lists and dictionaries.
@@ -25,7 +28,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, temporary)
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path) -> State:
     """Read a training state; nothing but tensors and plain values is ever unpickled.
 
     Raises:

@@ -125,7 +125,7 @@ def _struct_for(raw: Any, expected: Any, where: str) -> type[Any] | None:
     return kinds[raw["kind"]]
 
 
-def _unknown_key(key: str, known: dict[str, Any], where: str, struct: type[Any]) -> str:
+def _unknown_key(key: str, known: dict[str, object], where: str, struct: type[Any]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     place = f"[{where}]" if where else "the recipe"

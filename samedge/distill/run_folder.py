@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from samedge._version import __version__
-from samedge.distill.checkpointing import load_state, save_state
+from samedge.distill.checkpointing import State, load_state, save_state
 from samedge.distill.recipe import Recipe
 from samedge.distill.recipe_file import parse_recipe
 from samedge.distill.student import model_spec
@@ -79,7 +79,7 @@ class RunFolder:
         }
         return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> State | None:
         """The checkpoint to go on from; ``None`` for a run that was stopped before its first step.
 
         Raises:
@@ -126,6 +126,6 @@ def _differences(first: Recipe, second: Recipe) -> str:
     return ", ".join(k for k in old if k not in ignored and old[k] != new[k])
 
 
-def provenance_of(device: torch.device, *, processes: int) -> dict[str, Any]:
+def provenance_of(device: torch.device, *, processes: int) -> dict[str, str | int]:
     """What ``run.json`` says of the machine."""
     return {"device": str(device), "processes": processes, "threads": torch.get_num_threads()}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import default_collate
 
+from samedge.distill.checkpointing import State
 from samedge.distill.data import Sample
 from samedge.distill.loader import StepSampler, step_loader
 from samedge.distill.optimisation import FINETUNE, build_optimizer, build_schedule
@@ -28,8 +29,6 @@ from samedge.distill.sources import validation_mixture
 from samedge.distill.student import freeze
 from samedge.distill.validation import Validation, to_device, validate
 from samedge.models.promptable import PromptableModel
-
-State = dict[str, Any]
 
 
 @dataclasses.dataclass

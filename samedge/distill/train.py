@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
+from samedge.distill.checkpointing import State
 from samedge.distill.plans import Context, plan_stage
 from samedge.distill.progress import NoProgress, Progress
 from samedge.distill.recipe import Recipe
@@ -27,7 +28,7 @@ from samedge.distill.recipe_file import parse_recipe, recipe_text
 from samedge.distill.run_folder import RunFolder, provenance_of
 from samedge.distill.run_log import RunLog
 from samedge.distill.sources import training_mixture
-from samedge.distill.stage_run import Meter, Position, Sitting, StageRun, State
+from samedge.distill.stage_run import Meter, Position, Sitting, StageRun
 from samedge.distill.student import build_student, initialise
 from samedge.models.promptable import PromptableModel
 

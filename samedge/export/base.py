@@ -25,7 +25,7 @@ from samedge.proof.accuracy import Accuracy
 from samedge.proof.photos import CalibrationSet
 from samedge.records import ExportRecord
 from samedge.targets import Target
-from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Precision
+from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Options, Precision
 
 META_DIALECT = "meta"
 DIALECTS = (META_DIALECT,)
@@ -73,7 +73,7 @@ class ExportRequest:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     progress: Progress = no_progress
 
-    def backend_options(self) -> dict[str, Any]:
+    def backend_options(self) -> Options:
         """What the backend is given: with a plan of INT8, to compute the rest as that says."""
         if self.plan is None or self.precision is not Precision.INT8:
             return self.target.backend_options(self.precision)
@@ -237,7 +237,7 @@ class Exporter(ABC):
         del request
         return self.check_options
 
-    def options(self, request: ExportRequest) -> dict[str, Any]:
+    def options(self, request: ExportRequest) -> Options:
         """What the bundle passes to ``Backend.open`` on the device: the target's own."""
         return request.backend_options()
 

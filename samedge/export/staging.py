@@ -24,7 +24,7 @@ from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.quantization import plan_of
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
-from samedge.types import Precision
+from samedge.types import Options, Precision
 
 
 def staged(request: ExportRequest, writer: BundleWriter) -> Bundle:
@@ -49,7 +49,7 @@ def staged(request: ExportRequest, writer: BundleWriter) -> Bundle:
     return Bundle(writer.destination, writer.folder, manifest)
 
 
-def checking(request: ExportRequest) -> tuple[Backend, str | None, dict[str, Any]]:
+def checking(request: ExportRequest) -> tuple[Backend, str | None, Options]:
     """Backend, device and options that a request's files are checked with here."""
     target, exporter = request.target, base.get(request.target.format)
     backend = runtimes.get(exporter.check_backend(target))

@@ -12,7 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from samedge.runtimes.mil.package import read_package
 from samedge.runtimes.mil.program import Constant, Function, Operation, Reference, TensorType
@@ -281,7 +281,7 @@ def _padding_rule(operation: Operation, types: dict[str, TensorType]) -> Iterabl
 _RULES: tuple[Rule, ...] = (_type_rule, _indexing_rule, _shape_rule, _padding_rule)
 
 
-def summary(report: AneReport) -> dict[str, Any]:
+def summary(report: AneReport) -> dict[str, object]:
     """The report as plain values, for JSON."""
     return {
         "function": report.function,

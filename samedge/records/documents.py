@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -28,9 +27,9 @@ _STRUCTS: dict[str, type[EvalRecord] | type[BenchRecord] | type[ExportRecord]] =
 _HEAD = ("schema", "samedge_version", "created")
 
 
-def fields(record: Record) -> dict[str, Any]:
+def fields(record: Record) -> dict[str, object]:
     """A record's JSON fields without its head, as the command line's output takes them."""
-    document: dict[str, Any] = builtins_from(record)
+    document: dict[str, object] = builtins_from(record)
     return {name: value for name, value in document.items() if name not in _HEAD}
 
 

@@ -21,6 +21,7 @@ from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.openvino.compiled import CompiledGraph, core, identity
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
+from samedge.types import Options
 
 _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # 0: one a physical core
@@ -179,7 +180,7 @@ class OpenVinoBackend(Backend):
             choices=_PRECISIONS,
         )
         chosen = checked_device(self, device)
-        properties: dict[str, Any] = {
+        properties: Options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
         }

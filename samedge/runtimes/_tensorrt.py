@@ -27,6 +27,7 @@ from samedge.runtimes.tensorrt.engines import (
 from samedge.runtimes.tensorrt.flavours import AUTO, Flavour, flavour_named
 from samedge.runtimes.tensorrt.listener import Listener
 from samedge.runtimes.tensorrt.session import Native, TensorRtSession
+from samedge.types import Options
 
 _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # understood, and of no effect: the GPU does the work
@@ -144,7 +145,7 @@ class TensorRtBackend(Backend):
         return write_onnx_example(folder)
 
 
-def _settings(options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _settings(options: Mapping[str, Any] | None) -> Options:
     settings = checked_options(TensorRtBackend.name, options, defaults=_DEFAULTS)
     if settings["workspace_mb"] < 0:
         raise OptionError(

@@ -7,11 +7,12 @@ from typing import Any
 
 from samedge.errors import BackendUnavailableError, OptionError, UnknownNameError
 from samedge.runtimes.base import Backend, FoundDevice, Probe
+from samedge.types import Options
 
 
 def checked_options(
     backend: str, options: Mapping[str, Any] | None, *, defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> Options:
     """Fill ``options`` up with a backend's defaults.
 
     Args:

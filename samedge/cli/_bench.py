@@ -151,12 +151,12 @@ def _contestants(
     A bundle that none of the backends opens stays in the list: its error says what to do.
     """
     from samedge.benchmark.process import Contestant
-    from samedge.predict.subjects import runs_on
+    from samedge.predict.subjects import backends_for
 
     chosen = []
     for bundle in dict.fromkeys(bundles) or (None,):
         wished = tuple(dict.fromkeys(backends)) or (None,)
-        fitting = [backend for backend in wished if runs_on(bundle, backend)] or wished
+        fitting = backends_for(bundle, wished) or wished
         for backend in wished:
             if backend not in fitting:
                 out.note(f"left out: backend {backend} does not open the format of {bundle}")

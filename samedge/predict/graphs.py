@@ -82,7 +82,7 @@ class Graphs:
         return tuple(self._sessions)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
         """What may change the answers here: the library's build, device, options, what it kept."""
         device = self._device or self.probe.devices[0]
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, bundle_path, embedded_path
@@ -49,20 +50,21 @@ def open_predictor(
     return predictor, opened
 
 
-def runs_on(bundle: str | None, backend: str | None) -> bool:
-    """Whether a backend opens a bundle's format, so that the two can be measured together.
+def backends_for(bundle: str | None, backends: Sequence[str | None]) -> list[str | None]:
+    """Those of some backends that open a bundle's formats, so that both can be measured together.
 
     Args:
-        bundle: as for ``open_predictor``.
-        backend: ``None`` is the bundle's own, which always does.
+        bundle: as for ``open_predictor``; it is opened once, without a look at its hashes.
+        backends: names; ``None`` is the bundle's own, which always does.
 
     Raises:
         BundleError: the bundle is missing.
         UnknownNameError: there is no backend of such a name.
     """
-    if backend is None:
-        return True
-    return opens(runtimes.get(backend), Bundle.open(bundle_path(bundle), verify=False))
+    if all(name is None for name in backends):
+        return list(backends)
+    found = Bundle.open(bundle_path(bundle), verify=False)
+    return [name for name in backends if name is None or opens(runtimes.get(name), found)]
 
 
 def subject(predictor: Predictor, *, name: str | None = None) -> Subject:

@@ -18,9 +18,14 @@ from samedge.errors import UnknownNameError
 
 @cache
 def names(package: str) -> tuple[str, ...]:
-    """Names of the plug-ins in ``package``, sorted: its modules that start with one underscore."""
+    """Names of the plug-ins in ``package``, sorted: its modules that start with one underscore.
+
+    A package that starts with one, such as ``samedge.models._decoders``, is no plug-in but holds
+    some.
+    """
     folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
-    modules = (module.name for module in pkgutil.iter_modules([str(folder)]))
+    found = pkgutil.iter_modules([str(folder)])
+    modules = (module.name for module in found if not module.ispkg)
     return tuple(sorted(m[1:] for m in modules if m.startswith("_") and not m.startswith("__")))
 
 

@@ -36,7 +36,8 @@ class Model(Section, frozen=True):
     Attributes:
         encoder: an encoder of ``samedge.models``.
         encoder_options: the encoder's own keys.
-        decoder: ``sam`` (Segment Anything's own) or ``painted`` (see ``samedge.models.painted``).
+        decoder: a decoder of ``samedge.models``; ``sam`` is Segment Anything's own, ``painted``
+            that of the embedded models (see ``samedge.models.painted``).
         decoder_options: the decoder's own keys.
         image_size: side S of the input that the finished model takes, in pixels.
         init: weights to start from: a checkpoint, relative to the data's root or to the working
@@ -47,7 +48,7 @@ class Model(Section, frozen=True):
 
     encoder: str
     encoder_options: dict[str, Any] = {}
-    decoder: Literal["sam", "painted"] = "sam"
+    decoder: str = "sam"
     decoder_options: dict[str, Any] = {}
     image_size: ImageSize = 1024
     init: str = ""

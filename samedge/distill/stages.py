@@ -29,7 +29,7 @@ from samedge.distill.prompts import (
     refine_prompts,
 )
 from samedge.distill.recipe import PromptsStage
-from samedge.models.painted import PaintedSam
+from samedge.models.decoders import decoder_of
 from samedge.models.promptable import PromptableModel
 from samedge.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PADDING
 
@@ -84,7 +84,7 @@ def decode_rows(
     Returns:
         Low-res logits (R, 4, S/4, S/4) and IoU predictions (R, 4).
     """
-    if not isinstance(model, PaintedSam):  # which repeats by itself, later and cheaper
+    if not decoder_of(model).repeats_images:  # by itself, later and cheaper
         embeddings = embeddings.repeat_interleave(per_image, 0)
     return model.decode(
         embeddings,

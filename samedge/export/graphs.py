@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from samedge.bundle.manifest import Shape, TensorRecord
-from samedge.export.deployed import DeployedDecoder
+from samedge.models.decoders import decoder_of
 from samedge.models.prompt_encoder import GridEncoding
 from samedge.models.promptable import PromptableModel
-from samedge.models.sam import Sam
 from samedge.models.windows import Constant, GridBlock
 from samedge.pixels.prompts import Bucket
 from samedge.types import (
@@ -128,13 +127,9 @@ class EncoderGraph(Graph):
         for name in model.encoder_parts:
             self.add_module(name, getattr(model, name))
         self.image_size = model.image_size
-        self.output_names = model.embedding_names
+        self.output_names = self.embedding_names = model.embedding_names
         self._shapes = model.embedding_shapes()
-        self._embed, self._encode = type(model).embed, type(model).encode
-
-    def encode(self, image: Tensor) -> Tensor:
-        """As of the model, whose ``embed`` may call it."""
-        return self._encode(self, image)  # type: ignore[arg-type]
+        self._embed = type(model).embed
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Embed one padded picture."""
@@ -159,10 +154,10 @@ class DecoderGraph(Graph):
     The embedding's tensors come first, under the model's names for them.
 
     Args:
-        model: whose decoder it is. SAM's is rewritten for speed (see ``deployed``), any other is
-            taken as it is.
+        model: whose decoder it is; it is written as its plug-in says (see
+            ``samedge.models.decoders``).
         bucket: fixed ``(B, N)``; ``None`` leaves both dynamic.
-        centred: as of :class:`~samedge.export.deployed.DeployedDecoder`.
+        centred: as of ``Decoder.deployed``.
     """
 
     role = Role.DECODER
@@ -173,9 +168,7 @@ class DecoderGraph(Graph):
         self, model: PromptableModel, *, bucket: Bucket | None = None, centred: bool = False
     ) -> None:
         super().__init__()
-        self.decoder: nn.Module = (
-            DeployedDecoder(model, centred=centred) if isinstance(model, Sam) else Decode(model)
-        )
+        self.decoder: nn.Module = decoder_of(model).deployed(model, centred=centred)
         self.bucket = bucket
         self.image_size = model.image_size
         self.embedding = model.embedding_shapes()
@@ -212,28 +205,6 @@ class DecoderGraph(Graph):
         """Four masks a prompt and their estimated IoU."""
         batch, side = (self.bucket or (2, 3))[0], self.image_size // 4
         return (batch, 4, side, side), (batch, 4)
-
-
-class Decode(nn.Module):
-    """A model's way to decode as the forward of a module that does not hold the image encoder."""
-
-    def __init__(self, model: PromptableModel) -> None:
-        super().__init__()
-        for name, module in model.named_children():
-            if name not in model.encoder_parts:
-                self.add_module(name, module)
-        self._names = model.embedding_names
-        self._decode_embedded, self._decode = type(model).decode_embedded, type(model).decode
-
-    def decode(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """As of the model, whose ``decode_embedded`` may call it."""
-        return self._decode(self, *inputs)  # type: ignore[arg-type]
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The embedding's tensors by ``embedding_names``, then the four prompt tensors."""
-        count = len(self._names)
-        tensors = dict(zip(self._names, inputs[:count], strict=True))
-        return self._decode_embedded(self, tensors, *inputs[count:])  # type: ignore[arg-type]
 
 
 def _named(

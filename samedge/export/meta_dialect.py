@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samedge.export.deployed import DeployedDecoder
-from samedge.export.graphs import Decode, DynamicAxes, Graph, prompt_example
+from samedge.export.graphs import DynamicAxes, Graph, prompt_example
+from samedge.models.decoders import decoder_of
 from samedge.models.promptable import PromptableModel
-from samedge.models.sam import Sam
 from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, POINT_COORDS, POINT_LABELS, Role
 
 _SINGLE_MASK_THRESHOLD = 2.5
@@ -40,10 +39,8 @@ class MetaDecoderGraph(Graph):
 
     def __init__(self, model: PromptableModel) -> None:
         super().__init__()
-        self.is_sam = isinstance(model, Sam)
-        self.decoder: nn.Module = (
-            DeployedDecoder(model) if isinstance(model, Sam) else Decode(model)
-        )
+        # Meta's graph masks no token out.
+        self.decoder: nn.Module = decoder_of(model).deployed(model, masks_padding=False)
         self.image_size = model.image_size
         self.embedding = model.embedding_shapes()
 
@@ -71,9 +68,7 @@ class MetaDecoderGraph(Graph):
             (1, 1, S/4, S/4).
         """
         prompt = (point_coords, point_labels, mask_input, has_mask_input)
-        # Meta's graph masks no token out.
-        extra = {"bias": torch.zeros_like(point_labels)} if self.is_sam else {}
-        low_res, quality = self.decoder(image_embeddings, *prompt, **extra)
+        low_res, quality = self.decoder(image_embeddings, *prompt)
         low_res, quality = _single_mask(low_res, quality, point_labels)
         return self._original_size(low_res, orig_im_size), quality, low_res
 

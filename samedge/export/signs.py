@@ -21,10 +21,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from samedge.export.absorbed import AbsorbedLayer, HeadProjections
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph
 from samedge.export.quantization import feeds_of, plan_of
+from samedge.models.forms.absorbed import AbsorbedLayer, HeadProjections
 from samedge.models.mask_decoder import Attention
 from samedge.types import Array
 

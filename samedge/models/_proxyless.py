@@ -216,5 +216,8 @@ class _Proxyless(Encoder[ProxylessConfig]):
     def build(self, config: ProxylessConfig) -> nn.Module:
         return ProxylessEncoder(config)
 
+    def tiny(self, *, image_size: int, embed_dim: int) -> ProxylessConfig:
+        return ProxylessConfig(image_size, embed_dim, body_blocks=1)
+
 
 ENCODER = _Proxyless()

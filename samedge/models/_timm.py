@@ -178,5 +178,8 @@ class _TimmEncoder(Encoder[TimmConfig]):
     def build(self, config: TimmConfig) -> nn.Module:
         return TimmEncoder(config)
 
+    def tiny(self, *, image_size: int, embed_dim: int) -> TimmConfig:
+        return TimmConfig("test_resnet.r160_in1k", image_size, embed_dim, body_blocks=1)
+
 
 ENCODER = _TimmEncoder()

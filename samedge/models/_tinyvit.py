@@ -222,5 +222,15 @@ class _TinyViT(Encoder[TinyViTConfig]):
     def build(self, config: TinyViTConfig) -> nn.Module:
         return TinyViTEncoder(config)
 
+    def tiny(self, *, image_size: int, embed_dim: int) -> TinyViTConfig:
+        return TinyViTConfig(
+            image_size,
+            widths=(8, 16, 20, 32),
+            depths=(1, 1, 1, 1),
+            heads=(1, 2, 2, 4),
+            windows=(7, 7, 5, 3),
+            embed_dim=embed_dim,
+        )
+
 
 ENCODER = _TinyViT()

@@ -173,5 +173,17 @@ class _ViT(Encoder[ViTConfig]):
     def build(self, config: ViTConfig) -> nn.Module:
         return ViTEncoder(config)
 
+    def tiny(self, *, image_size: int, embed_dim: int) -> ViTConfig:
+        return ViTConfig(
+            image_size,
+            width=16,
+            depth=2,
+            heads=2,
+            global_blocks=(1,),
+            window=3,
+            embed_dim=embed_dim,
+            mlp_dim=16,
+        )
+
 
 ENCODER = _ViT()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
 
 from samedge.errors import CheckpointError
 from samedge.models.base import encoder
-from samedge.models.painted import PaintedConfig, PaintedDecoder, PaintedSam
-from samedge.models.promptable import PromptableModel
-from samedge.models.sam import build_sam
+from samedge.models.decoders import decoder
+from samedge.models.promptable import EmbeddingMap, PromptableModel
 from samedge.models.spec import ModelSpec
 
 
@@ -19,23 +18,26 @@ def build_model(spec: ModelSpec) -> PromptableModel:
         spec: what to build.
 
     Raises:
-        UnknownNameError: an encoder or an option of it that does not exist.
-        CheckpointError: an option is missing, or the decoder has no such option.
+        UnknownNameError: an encoder, a decoder or an option of either that does not exist.
+        CheckpointError: an option is missing or of another type, or the decoder takes other maps
+            than the encoder gives.
     """
-    kind = encoder(spec.encoder)
+    encoders, decoders = encoder(spec.encoder), decoder(spec.decoder)
     options = {**spec.encoder_options, "image_size": spec.image_size}
-    model = _with_decoder(spec, kind.build(kind.config_from_mapping(options)))
+    encoder_config = encoders.config_from_mapping(options)
+    decoder_config = decoders.config_from_mapping(spec.decoder_options)
+    given, taken = encoders.maps(encoder_config), decoders.maps(decoder_config)
+    if given != taken:
+        raise CheckpointError(
+            f"Encoder {spec.encoder!r} gives {_listed(given)}, and decoder {spec.decoder!r} takes "
+            f"{_listed(taken)}: set their options alike, such as embed_dim."
+        )
+    model: PromptableModel = decoders.build(
+        decoder_config, encoders.build(encoder_config), image_size=spec.image_size
+    )
     model.spec = spec
     return model
 
 
-def _with_decoder(spec: ModelSpec, image_encoder: nn.Module) -> PromptableModel:
-    try:
-        if spec.decoder == "sam":
-            return build_sam(image_encoder, spec.image_size, **spec.decoder_options)
-        config = PaintedConfig(**spec.decoder_options)
-    except TypeError as error:
-        raise CheckpointError(
-            f"The {spec.decoder} decoder cannot be built from {spec.decoder_options}: {error}."
-        ) from error
-    return PaintedSam(image_encoder, PaintedDecoder(spec.image_size, config))
+def _listed(maps: Iterable[EmbeddingMap]) -> str:
+    return ", ".join(f"{m.name} ({m.channels} channels, stride {m.stride})" for m in maps)

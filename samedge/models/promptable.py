@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,28 +15,57 @@ from samedge.pixels.frames import Frame
 from samedge.types import IMAGE_EMBEDDINGS, PROMPT_KINDS
 
 
+@dataclasses.dataclass(frozen=True)
+class EmbeddingMap:
+    """One map that an image encoder gives and a decoder takes.
+
+    Attributes:
+        name: of the tensor in exported graphs.
+        channels: C.
+        stride: pixels of the input along one cell.
+    """
+
+    name: str
+    channels: int
+    stride: int
+
+    def shape(self, image_size: int) -> tuple[int, int, int, int]:
+        """(1, C, S/stride, S/stride)."""
+        side = image_size // self.stride
+        return 1, self.channels, side, side
+
+
+def image_embeddings(channels: int) -> EmbeddingMap:
+    """The map that every encoder gives: ``channels`` at a sixteenth of the input's size."""
+    return EmbeddingMap(IMAGE_EMBEDDINGS, channels, 16)
+
+
 class PromptableModel(nn.Module, ABC):
     """What export and evaluation ask of a model: an image encoder and a way to decode prompts.
 
     Args:
-        image_encoder: normalised (B, 3, S, S) to (B, C, S/16, S/16).
+        image_encoder: normalised (B, 3, S, S) to the tensors of ``maps``: a tuple of them, or one.
         image_size: side S of the padded square input, in pixels.
+        maps: what passes from encoding to decoding, ``image_embeddings`` first.
 
     Attributes:
+        decoder_name: the plug-in of ``samedge.models._decoders`` that makes such models.
         spec: what was built, and the name, licence and origin of the weights; ``None`` for a
             model that was put together by hand.
-        embedding_names: tensors that ``embed`` gives and ``decode_embedded`` takes, in order.
         encoder_parts: children that ``embed`` uses; decoding uses the others alone.
         prompt_kinds: what decoding understands.
     """
 
+    decoder_name: ClassVar[str]
     spec: ModelSpec | None = None
-    embedding_names: tuple[str, ...] = (IMAGE_EMBEDDINGS,)
     encoder_parts: tuple[str, ...] = ("normalize", "image_encoder")
     prompt_kinds: tuple[str, ...] = PROMPT_KINDS
 
-    def __init__(self, image_encoder: nn.Module, image_size: int) -> None:
+    def __init__(
+        self, image_encoder: nn.Module, image_size: int, *, maps: tuple[EmbeddingMap, ...]
+    ) -> None:
         super().__init__()
+        self.maps = maps
         self.normalize = Normalize()
         self.image_encoder = image_encoder
         self.image_size = image_size
@@ -51,12 +82,16 @@ class PromptableModel(nn.Module, ABC):
     @property
     def embed_dim(self) -> int:
         """Channels C of the image embedding."""
-        return 256
+        return self.maps[0].channels
+
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """Tensors that ``embed`` gives and ``decode_embedded`` takes, in order."""
+        return tuple(each.name for each in self.maps)
 
     def embedding_shapes(self) -> dict[str, tuple[int, ...]]:
         """What ``embed`` gives for one image: shapes by ``embedding_names``."""
-        side = self.image_size // 16
-        return {IMAGE_EMBEDDINGS: (1, self.embed_dim, side, side)}
+        return {each.name: each.shape(self.image_size) for each in self.maps}
 
     def encode(self, image: Tensor) -> Tensor:
         """Embed images.
@@ -65,25 +100,26 @@ class PromptableModel(nn.Module, ABC):
             image: (B, S, S, 3) RGB 0..255, uint8 or float, as ``frame`` makes it.
 
         Returns:
-            (B, C, S/16, S/16) float.
+            ``image_embeddings``, (B, C, S/16, S/16) float.
         """
-        embeddings: Tensor = self.image_encoder(self.normalize(image))
-        return embeddings
+        return self.embed(image)[IMAGE_EMBEDDINGS]
 
     def embed(self, image: Tensor) -> dict[str, Tensor]:
         """Everything that decoding needs to know of images, by ``embedding_names``.
 
-        A model that gives more than one tensor overrides this and :meth:`decode_embedded`.
-
         Args:
             image: as of ``encode``.
         """
-        return {IMAGE_EMBEDDINGS: self.encode(image)}
+        made = self.image_encoder(self.normalize(image))
+        tensors = made if isinstance(made, tuple) else (made,)
+        return dict(zip(self.embedding_names, tensors, strict=True))
 
     def decode_embedded(
         self, tensors: Mapping[str, Tensor], *prompts: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`decode`, from what :meth:`embed` gave.
+
+        A model that takes more than one tensor overrides this.
 
         Args:
             tensors: by ``embedding_names``.

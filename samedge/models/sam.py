@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from samedge.models.layers import LayerNorm2d
 from samedge.models.mask_decoder import MaskDecoder
 from samedge.models.prompt_encoder import PromptEncoder, token_bias
-from samedge.models.promptable import PromptableModel
+from samedge.models.promptable import PromptableModel, image_embeddings
 
 
 class Sam(PromptableModel):
@@ -24,17 +24,17 @@ class Sam(PromptableModel):
         mask_decoder: tokens and image to masks.
     """
 
+    decoder_name = "sam"
+
     def __init__(
         self, image_encoder: nn.Module, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder
     ) -> None:
-        super().__init__(image_encoder, prompt_encoder.image_size)
+        channels = prompt_encoder.padding_embedding.shape[1]
+        super().__init__(
+            image_encoder, prompt_encoder.image_size, maps=(image_embeddings(channels),)
+        )
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
-
-    @property
-    def embed_dim(self) -> int:
-        """Channels C of the image embedding."""
-        return int(self.prompt_encoder.padding_embedding.shape[1])
 
     def decode(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -18,8 +18,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         encoder: name of an encoder plug-in, such as ``"vit"``.
         encoder_options: its configuration without ``image_size``.
         image_size: side S of the padded square input, in pixels.
-        decoder: ``"sam"``, or ``"painted"`` as the embedded models have it.
-        decoder_options: what ``build_sam`` or ``PaintedConfig`` takes beside the image size.
+        decoder: name of a decoder plug-in: ``"sam"``, or ``"painted"`` as the embedded models
+            have it.
+        decoder_options: its configuration.
         name: of the model, for people.
         licence: of the weights, as an SPDX identifier.
         origin: where the weights come from.
@@ -29,7 +30,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     encoder: str
     image_size: int
     encoder_options: dict[str, Any] = {}
-    decoder: Literal["sam", "painted"] = "sam"
+    decoder: str = "sam"
     decoder_options: dict[str, Any] = {}
     name: str = ""
     licence: str = ""

@@ -13,7 +13,8 @@ from samedge.bundle.manifest import ModelRecord
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.models.checkpoints import load_checkpoint
-from samedge.models.painted import PaintedConfig, PaintedDecoder, PaintedSam
+from samedge.models.painted import PaintedDecoder, PaintedSam
+from samedge.models.painted_trunk import PaintedConfig
 from samedge.models.sam import PatchEncoder, Sam, tiny_sam
 from samedge.targets import target
 from samedge.types import Precision

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from samedge.export.absorbed import ImageReadsTokens, TokensReadImage
-from samedge.export.channels_last import grid_from_subpixels, subpixels_from_grid
-from samedge.export.deployed import DeployedDecoder
+from samedge.models.forms.absorbed import ImageReadsTokens, TokensReadImage
+from samedge.models.forms.channels_last import grid_from_subpixels, subpixels_from_grid
+from samedge.models.forms.deployed import DeployedDecoder
 from samedge.models.mask_decoder import Attention
 from samedge.models.sam import Sam, tiny_sam
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from samedge.bundle.manifest import ModelRecord
 from samedge.calibration.plan import PlanRow, PrecisionPlan
 from samedge.export import base
-from samedge.export.absorbed import HeadProjections
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph
 from samedge.export.quantization import feeds_of
 from samedge.export.signs import fold_signs, looked_at, make_unimodal
+from samedge.models.forms.absorbed import HeadProjections
 from samedge.models.mask_decoder import Attention
 from samedge.models.sam import Sam, tiny_sam
 from samedge.proof.photos import load_calibration

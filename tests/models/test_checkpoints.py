@@ -252,16 +252,27 @@ def test_descriptions_are_checked(tmp_path: Path) -> None:
             ModelSpec.from_json(text)
     with pytest.raises(UnknownNameError, match="encoder"):
         build_model(ModelSpec(encoder="vitt", image_size=64))
-    with pytest.raises(CheckpointError, match="painted decoder"):
-        build_model(
-            ModelSpec(
-                encoder="timm",
-                encoder_options={"backbone": "test_resnet.r160_in1k"},
-                image_size=64,
-                decoder="painted",
-                decoder_options={"colour": 1},
-            )
-        )
+    with pytest.raises(UnknownNameError, match=r"decoder 'paint'.*'painted'"):
+        build_model(ModelSpec(encoder="vit", image_size=64, decoder="paint"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"decoder_options": {"corse": 1}}, UnknownNameError, r"painted decoder.*'corse'.*coarse"),
+        ({"decoder_options": {"coarse": "wide"}}, CheckpointError, r"Expected `int`.*coarse"),
+        ({"encoder_options": {}}, CheckpointError, r"Encoder timm .*missing.*`backbone`"),
+        ({"decoder_options": {"embed_dim": 64}}, CheckpointError, r"256 channels.* takes .*\(64 "),
+    ],
+    ids=["unknown option", "another type", "missing option", "another embedding"],
+)
+def test_recipes_that_cannot_be_built(
+    changes: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    timm = {"backbone": "test_resnet.r160_in1k"}
+    fields = {"encoder": "timm", "encoder_options": timm, "image_size": 64, "decoder": "painted"}
+    with pytest.raises(error, match=said):
+        build_model(ModelSpec(**{**fields, **changes}))
 
 
 def test_our_own_format_must_fit_its_description(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from samedge.models.painted import PaintedConfig, PaintedDecoder, PromptPainter
+from samedge.models.painted import PaintedDecoder
+from samedge.models.painted_trunk import PaintedConfig
+from samedge.models.painting import Paint, PromptProfiles, paint
 
 SIZE = 64
 GRID = SIZE // 4
@@ -109,27 +111,38 @@ def test_an_untrained_decoder_answers_a_box_with_the_box() -> None:
     assert overlap >= 0.75  # the corners are rounded
 
 
+def drawn(coords: list[list[float]], labels: list[float]) -> Paint:
+    profiles = PromptProfiles(SIZE)
+    return paint(*profiles(torch.tensor([coords]), torch.tensor([labels])))
+
+
 def test_painted_clicks_peak_where_the_click_is() -> None:
-    painter = PromptPainter(SIZE)
-    blob = painter.blob(torch.tensor([[[0.25, 0.75]]]), torch.ones(1, 1), 0.05)[0, 0]
-    row, column = divmod(int(blob.argmax()), GRID)
-    assert abs(row + 0.5 - 0.75 * GRID) <= 0.5
-    assert abs(column + 0.5 - 0.25 * GRID) <= 0.5
-    assert blob.max() <= 1
+    clicks = drawn([[17.5, 49.5]], [1.0]).clicks[0]  # the centre of a cell of 4 px
+    for foreground, background in zip(clicks[:2], clicks[2:], strict=True):
+        assert divmod(int(foreground.argmax()), GRID) == (12, 4)
+        assert foreground.max() == 1
+        assert background.max() == 0
+    assert clicks[1].sum() > clicks[0].sum()  # the second is wider
+
+
+def test_clicks_on_one_spot_are_cut_at_one() -> None:
+    clicks = drawn([[17.5, 49.5]] * 3, [1.0, 1.0, 0.0]).clicks
+    assert clicks.max() == 1
 
 
 def test_box_distance_is_positive_inside_only() -> None:
-    painter = PromptPainter(SIZE)
-    coords = torch.tensor([[[8.0, 12.0], [40.0, 52.0]]]) / SIZE
-    maps, present, small = painter.box(coords, torch.tensor([[2.0, 3.0]]))
+    box = drawn([[7.5, 11.5], [39.5, 51.5]], [2.0, 3.0])
     centres = (torch.arange(GRID) + 0.5) * 4
     inside = ((centres > 12) & (centres < 52))[:, None] & ((centres > 8) & (centres < 40))
-    assert torch.equal(maps[0, 0] > 0, inside)
-    assert present.item() == 1
-    assert small.item() == pytest.approx((6 - (4 + 5) / 2) / 4)  # half sides of 4 and 5 cells
-    nothing, absent, _ = painter.box(coords, torch.tensor([[1.0, -1.0]]))
-    assert nothing.abs().max() == 0
-    assert absent.item() == 0
+    assert torch.equal(box.edges[0, 0] > 0, inside)
+    assert torch.equal(box.sharp, box.edges.clamp(-1, 1))
+    assert box.edges.abs().max() <= 8
+    assert box.radius[0, 0, 7, 5] < 0.1  # the cell at the box's centre
+    assert box.present.item() == 1
+    assert box.small.item() == pytest.approx((6 - (4 + 5) / 2) / 4)  # half sides of 4 and 5 cells
+    none = drawn([[7.5, 11.5], [0.0, 0.0]], [1.0, -1.0])
+    for plane in (none.edges, none.sharp, none.radius, none.present, none.small):
+        assert plane.abs().max() == 0
 
 
 def test_no_intermediate_value_leaves_fp16() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from samedge.errors import ExportError
-from samedge.export.coreml.painted import PlanarPaintedDecoder
-from samedge.export.coreml.two_way import PlanarSamDecoder
 from samedge.export.graphs import DecoderGraph, Graph
-from samedge.models.painted import PaintedSam
+from samedge.models.decoders import decoder_of
+from samedge.models.parted import PartedDecoder
 from samedge.models.promptable import PromptableModel
-from samedge.models.sam import Sam
 from samedge.pixels.prompts import Bucket
 from samedge.types import (
     HAS_MASK_INPUT,
@@ -29,17 +27,15 @@ class PlanarDecoderGraph(DecoderGraph):
     """A decoder for the Neural Engine: four axes, the long one last, nothing moved about.
 
     Args:
-        model: whose decoder it is. One that is neither SAM's nor painted is taken as it is.
+        model: whose decoder it is. One whose plug-in has no such form is taken as for other
+            targets.
         bucket: fixed ``(B, N)``.
     """
 
     def __init__(self, model: PromptableModel, *, bucket: Bucket) -> None:
         super().__init__(model, bucket=bucket)
-        planar = planar_decoder(model)
-        if isinstance(planar, PlanarPaintedDecoder):
-            self.decoder = _Inner(planar)
-        elif planar is not None:
-            self.decoder = planar
+        planar = decoder_of(model).planar(model)
+        self.decoder = self.decoder if planar is None else planar
 
 
 class PointsGraph(Graph):
@@ -48,8 +44,11 @@ class PointsGraph(Graph):
     Apart from the decoder, so that sines, exponentials and fp32 stay off the Neural Engine.
 
     Args:
-        model: SAM or a painted model.
+        model: whose decoder has a form for the Neural Engine.
         bucket: fixed ``(B, N)``.
+
+    Raises:
+        ExportError: the decoder has no such form.
     """
 
     role = Role.PROMPTS
@@ -58,7 +57,7 @@ class PointsGraph(Graph):
     def __init__(self, model: PromptableModel, *, bucket: Bucket) -> None:
         super().__init__()
         self.whole = PlanarDecoderGraph(model, bucket=bucket)
-        self.prompts = _planar_of(self.whole).prompts
+        self.prompts = _parted(self.whole).prompts
         self.output_names = self.prompts.output_names
         self.bucket = bucket
 
@@ -81,8 +80,11 @@ class PointlessDecoderGraph(Graph):
     """A decoder that takes what :class:`PointsGraph` gives instead of points.
 
     Args:
-        model: SAM or a painted model.
+        model: as of :class:`PointsGraph`.
         bucket: fixed ``(B, N)``.
+
+    Raises:
+        ExportError: the decoder has no form for the Neural Engine.
     """
 
     role = Role.DECODER
@@ -92,15 +94,14 @@ class PointlessDecoderGraph(Graph):
     def __init__(self, model: PromptableModel, *, bucket: Bucket) -> None:
         super().__init__()
         self.points = (PointsGraph(model, bucket=bucket),)  # a tuple: it is no part of this graph
-        self.decoder = self.points[0].whole.decoder
-        self.planar = (_planar_of(self.points[0].whole),)
+        self.decoder = _parted(self.points[0].whole)
         self.bucket = bucket
 
     def forward(
         self, image_embeddings: Tensor, mask_input: Tensor, has_mask_input: Tensor, *points: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Decode B prompts on one image."""
-        return self.planar[0].decode(image_embeddings, mask_input, has_mask_input, *points)
+        return self.decoder.decode(image_embeddings, mask_input, has_mask_input, *points)
 
     def example(self) -> dict[str, Tensor]:
         """An example of the whole decoder, its points replaced by what they become."""
@@ -115,31 +116,9 @@ class PointlessDecoderGraph(Graph):
         return self.points[0].whole.output_shapes()
 
 
-def planar_decoder(model: PromptableModel) -> PlanarPaintedDecoder | PlanarSamDecoder | None:
-    """The rewritten decoder of a model; ``None`` where there is no rewriting for it."""
-    if isinstance(model, PaintedSam):
-        return PlanarPaintedDecoder(model.decoder)
-    if isinstance(model, Sam):
-        return PlanarSamDecoder(model)
-    return None
-
-
-class _Inner(nn.Module):
-    """A painted decoder under the name that its model has for it, which precision plans use."""
-
-    def __init__(self, decoder: PlanarPaintedDecoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        result: tuple[Tensor, Tensor] = self.decoder(*inputs)
-        return result
-
-
-def _planar_of(graph: PlanarDecoderGraph) -> PlanarPaintedDecoder | PlanarSamDecoder:
-    decoder = graph.decoder.decoder if isinstance(graph.decoder, _Inner) else graph.decoder
-    if not isinstance(decoder, PlanarPaintedDecoder | PlanarSamDecoder):
+def _parted(graph: PlanarDecoderGraph) -> PartedDecoder:
+    if not isinstance(graph.decoder, PartedDecoder):
         raise ExportError(
             "This model's decoder cannot be parted from its points: leave out --option prompts."
         )
-    return decoder
+    return graph.decoder

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samedge.export.absorbed import AbsorbedLayer, TokensReadImage
-from samedge.export.channels_last import (
+from samedge.models.forms.absorbed import AbsorbedLayer, TokensReadImage
+from samedge.models.forms.channels_last import (
     MaskEmbedding,
     Upscaling,
     grid_from_subpixels,
@@ -29,11 +29,14 @@ class DeployedDecoder(nn.Module):
 
     Args:
         model: where the weights come from; it stays as it is.
-        centred: as of :class:`~samedge.export.channels_last.Upscaling`.
+        centred: as of :class:`~samedge.models.forms.channels_last.Upscaling`.
+        masks_padding: whether surplus padding points are kept out of the attention, which makes
+            padding a prompt exact. Meta's own export keeps none out.
     """
 
-    def __init__(self, model: Sam, *, centred: bool = False) -> None:
+    def __init__(self, model: Sam, *, centred: bool = False, masks_padding: bool = True) -> None:
         super().__init__()
+        self.masks_padding = masks_padding
         decoder = model.mask_decoder
         self.num_masks = decoder.num_masks
         self.grid_size = model.image_size // 16
@@ -56,21 +59,9 @@ class DeployedDecoder(nn.Module):
         point_labels: Tensor,
         mask_input: Tensor,
         has_mask_input: Tensor,
-        *,
-        bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As ``Sam.decode``.
-
-        Args:
-            image_embeddings: as of ``Sam.decode``, like the next four.
-            point_coords: see there.
-            point_labels: see there.
-            mask_input: see there.
-            has_mask_input: see there.
-            bias: (B, N) attention bias of the prompt tokens; ``None`` masks surplus padding out.
-        """
-        if bias is None:
-            bias = token_bias(point_labels)
+        """As ``Sam.decode``."""
+        bias = token_bias(point_labels) if self.masks_padding else torch.zeros_like(point_labels)
         image = positions_from_grid(image_embeddings)
         image = image + self.mask_embedding(mask_input, has_mask_input)
         prompts = self.prompts.embed_points(point_coords, point_labels)

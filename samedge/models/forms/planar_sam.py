@@ -3,7 +3,7 @@
 Tokens are (B, 1, T, C) and the image is (B, 1, C, P) with its P positions last, so that attention
 maps are (B, heads, T, P) and no axis pads. A head is an axis of the weights: products broadcast
 over it, and neither queries nor keys are ever taken apart. The cross attention's projections are
-absorbed into the tokens, as for other targets (see ``samedge.export.absorbed``), which leaves every
+absorbed into the tokens, as for other targets (see ``absorbed``), which leaves every
 product with an image on one side and a handful of tokens on the other. Convolutions stay
 convolutions, on image-shaped tensors. All of it is exact up to the order of sums.
 """
@@ -15,9 +15,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from samedge.export.absorbed import HeadProjections
+from samedge.models.forms.absorbed import HeadProjections
 from samedge.models.layers import MLP
 from samedge.models.mask_decoder import TwoWayLayer
+from samedge.models.parted import PartedDecoder, PointsPart
 from samedge.models.prompt_encoder import MASKED_BIAS, PromptEncoder
 from samedge.models.sam import Sam
 from samedge.types import BACKGROUND, BOX_TOP_LEFT, PADDING
@@ -26,7 +27,7 @@ _LABELS = 4
 _MOST_POINTS = 256
 
 
-class PlanarSamDecoder(nn.Module):
+class PlanarSamDecoder(PartedDecoder):
     """Everything after the image encoder, equal to ``Sam.decode`` up to rounding, for one image.
 
     Args:
@@ -51,18 +52,6 @@ class PlanarSamDecoder(nn.Module):
         self.upscaling = decoder.upscaling
         self.hypernetworks = _Side(list(decoder.hypernetworks))  # type: ignore[arg-type]
         self.iou_head = decoder.iou_head
-
-    def forward(
-        self,
-        image_embeddings: Tensor,
-        point_coords: Tensor,
-        point_labels: Tensor,
-        mask_input: Tensor,
-        has_mask_input: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """As ``Sam.decode``, for (1, C, S/16, S/16) embeddings."""
-        points = self.prompts(point_coords, point_labels)
-        return self.decode(image_embeddings, mask_input, has_mask_input, *points)
 
     def decode(
         self, image_embeddings: Tensor, mask_input: Tensor, has_mask_input: Tensor, *points: Tensor
@@ -109,7 +98,7 @@ def _layers(layers: nn.ModuleList) -> list[TwoWayLayer]:
     return [layer for layer in layers if isinstance(layer, TwoWayLayer)]
 
 
-class SamPoints(nn.Module):
+class SamPoints(PointsPart):
     """Points to tokens and to what keeps padding out of the attention.
 
     A cosine is a sine a quarter turn on, and a label's embedding is a product with its one-hot

@@ -1,0 +1,1 @@
+"""Mask decoders: a file ``_name.py`` each with ``DECODER``; see ``samedge.models.decoders``."""

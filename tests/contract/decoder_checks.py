@@ -1,0 +1,267 @@
+"""What every mask decoder promises, as functions that raise where one does not keep it.
+
+``test_decoders.py`` runs them over every decoder that discovery finds, and over a broken one each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor, nn
+
+from samedge.errors import CheckpointError, UnknownNameError
+from samedge.export.graphs import DecoderGraph
+from samedge.models.decoders import Decoder
+from samedge.models.promptable import IMAGE_EMBEDDINGS, PromptableModel
+from samedge.models.sam import PatchEncoder
+from samedge.models.windows import fold_constants
+from samedge.predict.everything import EverythingConfig
+from tests.contract.graph_watch import assert_close, assert_deployable, in_onnx_runtime
+from tests.models.conftest import fill
+
+SIZE, CHANNELS = 64, 32
+LOW_RES = SIZE // 4
+MOST_AXES, MOST_PLANAR_AXES = 5, 4
+PADDING_POINT = (33.0, 1.0)
+
+POINT = ((20.0, 30.0), (0.0, 0.0)), (1.0, -1.0)
+BOX = ((8.0, 12.0), (40.0, 52.0)), (2.0, 3.0)
+PROMPTS = (
+    POINT,
+    (((20.0, 30.0), (50.0, 11.0)), (1.0, 0.0)),
+    BOX,
+    (((8.0, 12.0), (40.0, 52.0), (22.0, 40.0)), (2.0, 3.0, 1.0)),
+    (((0.0, 0.0),), (-2.0,)),
+)
+
+Feeds = dict[str, Tensor]
+
+
+def config_of(decoder: Decoder[Any, Any]) -> Any:
+    return decoder.tiny(embed_dim=CHANNELS)
+
+
+def built(decoder: Decoder[Any, Any]) -> PromptableModel:
+    """A tiny model with weights that make every term count."""
+    model = decoder.build(config_of(decoder), PatchEncoder(CHANNELS), image_size=SIZE)
+    fill(model)
+    assert isinstance(model, PromptableModel)
+    return model
+
+
+def feeds(
+    *prompts: tuple[Any, Any], images: int = 1, has_mask: float = 0.0, extra: float | None = None
+) -> Feeds:
+    """Prompts of one length, a row each.
+
+    Args:
+        prompts: points and labels.
+        images: image embeddings.
+        has_mask: whether the masks that come along count.
+        extra: label of one more point that must not matter.
+    """
+    generator = torch.Generator().manual_seed(1)
+    more = [] if extra is None else [PADDING_POINT]
+    return {
+        "image_embeddings": torch.randn(images, CHANNELS, 4, 4, generator=generator),
+        "point_coords": torch.tensor([[*points, *more] for points, _ in prompts]),
+        "point_labels": torch.tensor(
+            [[*labels, *([] if extra is None else [extra])] for _, labels in prompts]
+        ),
+        "mask_input": 6 * torch.randn(len(prompts), 1, LOW_RES, LOW_RES, generator=generator),
+        "has_mask_input": torch.full((len(prompts),), has_mask),
+    }
+
+
+def decoded(module: Any, given: Feeds) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        masks, quality = module(*given.values())
+    return masks, quality
+
+
+def kinds() -> Iterator[Feeds]:
+    """Every kind of prompt, with and without an earlier mask."""
+    for prompt in PROMPTS:
+        for has_mask in (0.0, 1.0):
+            yield feeds(prompt, has_mask=has_mask)
+
+
+def rows_of(given: Feeds, rows: slice) -> Feeds:
+    return {n: t if n == IMAGE_EMBEDDINGS else t[rows] for n, t in given.items()}
+
+
+# ---- the checks
+
+
+def declares_itself(decoder: Decoder[Any, Any], folder: Path) -> None:
+    assert decoder.name.isidentifier()
+    config = config_of(decoder)
+    assert type(config) is decoder.config_type
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.embed_dim = 1
+    model = built(decoder)
+    assert model.decoder_name == decoder.name
+    assert model.image_size == SIZE
+    assert model.maps == decoder.maps(config)
+    assert (model.maps[0].name, model.embed_dim, model.maps[0].stride) == (
+        IMAGE_EMBEDDINGS,
+        CHANNELS,
+        16,
+    )
+
+
+def has_thresholds_that_everything_mode_knows(decoder: Decoder[Any, Any], folder: Path) -> None:
+    fields = {field.name for field in dataclasses.fields(EverythingConfig)}
+    assert set(decoder.thresholds) <= fields
+    assert all(0 <= value <= 1 for value in decoder.thresholds.values())
+
+
+def its_options_travel_in_a_checkpoint(decoder: Decoder[Any, Any], folder: Path) -> None:
+    config = config_of(decoder)
+    text = msgspec.json.encode(dataclasses.asdict(config))
+    assert decoder.config_from_mapping(msgspec.json.decode(text)) == config
+
+
+def refuses_options_that_it_does_not_have(decoder: Decoder[Any, Any], folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match=f"{decoder.name}.*'embed_dims'"):
+        decoder.config_from_mapping({"embed_dims": 1})
+    with pytest.raises(CheckpointError, match="embed_dim"):
+        decoder.config_from_mapping({"embed_dim": "many"})
+
+
+def has_sams_outputs(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    for given in kinds():
+        masks, quality = decoded(model.decode, given)
+        assert tuple(masks.shape) == (1, 4, LOW_RES, LOW_RES)
+        assert tuple(quality.shape) == (1, 4)
+        for tensor in (masks, quality):
+            assert tensor.dtype == torch.float32
+            assert bool(torch.isfinite(tensor).all())
+
+
+def padding_a_prompt_changes_nothing(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    for prompt in (POINT, BOX):
+        plain = decoded(model.decode, feeds(prompt))
+        for label in (-1.0, -2.0):
+            padded = decoded(model.decode, feeds(prompt, extra=label))
+            for got, wanted in zip(padded, plain, strict=True):
+                assert_close(got, wanted)
+
+
+def prompts_are_decoded_one_by_one(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    given = feeds(POINT, BOX, has_mask=1.0)
+    masks, _ = decoded(model.decode, given)
+    for row in range(2):
+        alone, _ = decoded(model.decode, rows_of(given, slice(row, row + 1)))
+        assert_close(masks[row : row + 1], alone)
+
+
+def prompts_meet_their_own_image(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    each = 2 if decoder.repeats_images else 1
+    given = feeds(*[POINT] * each, *[BOX] * each, images=2)
+    masks, _ = decoded(model.decode, given)
+    for image, rows in enumerate((slice(0, each), slice(each, None))):
+        embedding = given[IMAGE_EMBEDDINGS][image : image + 1]
+        own = {**rows_of(given, rows), IMAGE_EMBEDDINGS: embedding}
+        assert_close(masks[rows], decoded(model.decode, own)[0])
+
+
+def every_kind_of_prompt_counts(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    plain, _ = decoded(model.decode, feeds(POINT))
+    moved = ((44.0, 50.0), (0.0, 0.0))
+    others = {
+        "place": feeds((moved, POINT[1])),
+        "label": feeds((POINT[0], (0.0, -1.0))),
+        "box": feeds(BOX),
+        "mask": feeds(POINT, has_mask=1.0),
+    }
+    for what, given in others.items():
+        change = float((decoded(model.decode, given)[0] - plain).abs().max())
+        assert change > 1e-3, f"the {what} of a prompt changes nothing"
+    hidden = {**feeds(POINT), "mask_input": torch.full((1, 1, LOW_RES, LOW_RES), 9.0)}
+    assert torch.equal(decoded(model.decode, hidden)[0], plain), "an absent mask counts"
+
+
+def its_deployed_form_is_equal(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for centred in (False, True):
+        form = decoder.deployed(model, centred=centred).eval()
+        for given in kinds():
+            _assert_same(form, model, given)
+        _assert_same(form, model, feeds(POINT, BOX, has_mask=1.0))
+    assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+
+
+def its_planar_form_is_equal(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    form = decoder.planar(model)
+    if form is None:
+        return
+    form.eval()
+    for given in (*kinds(), feeds(POINT, BOX, has_mask=1.0)):
+        _assert_same(form, model, given)
+    batch, count = given["point_labels"].shape
+    points = form.prompts(given["point_coords"], given["point_labels"])
+    assert tuple(tuple(t.shape) for t in points) == form.prompts.output_shapes(batch, count)
+    assert len(set(form.prompts.output_names)) == len(points)
+    assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+
+
+def _assert_same(form: nn.Module, model: PromptableModel, given: Feeds) -> None:
+    for got, wanted in zip(decoded(form, given), decoded(model.decode, given), strict=True):
+        assert_close(got, wanted)
+
+
+def its_forms_have_few_axes_and_no_flow_by_data(decoder: Decoder[Any, Any], folder: Path) -> None:
+    model = built(decoder)
+    fold_constants(model)
+    given = [tuple(each.values()) for each in (feeds(POINT), feeds(BOX, has_mask=1.0))]
+    assert_deployable(decoder.deployed(model).eval(), *given, axes=MOST_AXES)
+    form = decoder.planar(model)
+    if form is not None:
+        assert_deployable(form.eval(), *given, axes=MOST_PLANAR_AXES)
+
+
+def is_the_same_in_onnx_runtime(decoder: Decoder[Any, Any], folder: Path) -> None:
+    """Also for other numbers of prompts and points than the graph was traced with."""
+    model = built(decoder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("samedge.export.graphs.decoder_of", lambda _: decoder)
+        graph = DecoderGraph(model)
+    run = in_onnx_runtime(graph, model, folder)
+    for given in (feeds(BOX), feeds(POINT, BOX, POINT, has_mask=1.0), feeds(PROMPTS[3])):
+        found = run(given)
+        masks, quality = decoded(model.decode, given)
+        assert list(found) == list(graph.output_names)
+        assert_close(found["low_res_masks"], masks)
+        assert_close(found["iou_predictions"], quality)
+
+
+CHECKS: tuple[Callable[[Decoder[Any, Any], Path], None], ...] = (
+    declares_itself,
+    has_thresholds_that_everything_mode_knows,
+    its_options_travel_in_a_checkpoint,
+    refuses_options_that_it_does_not_have,
+    has_sams_outputs,
+    padding_a_prompt_changes_nothing,
+    prompts_are_decoded_one_by_one,
+    prompts_meet_their_own_image,
+    every_kind_of_prompt_counts,
+    its_deployed_form_is_equal,
+    its_planar_form_is_equal,
+    its_forms_have_few_axes_and_no_flow_by_data,
+    is_the_same_in_onnx_runtime,
+)

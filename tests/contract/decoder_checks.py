@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from samedge.errors import CheckpointError, UnknownNameError
 from samedge.export.graphs import DecoderGraph
 from samedge.models.decoders import Decoder
-from samedge.models.promptable import IMAGE_EMBEDDINGS, PromptableModel
+from samedge.models.promptable import PromptableModel
 from samedge.models.sam import PatchEncoder
 from samedge.models.windows import fold_constants
 from samedge.predict.everything import EverythingConfig
+from samedge.types import IMAGE_EMBEDDINGS
 from tests.contract.graph_watch import assert_close, assert_deployable, in_onnx_runtime
 from tests.models.conftest import fill
 
@@ -56,11 +57,16 @@ def built(decoder: Decoder[Any, Any]) -> PromptableModel:
 
 
 def feeds(
-    *prompts: tuple[Any, Any], images: int = 1, has_mask: float = 0.0, extra: float | None = None
+    model: PromptableModel,
+    *prompts: tuple[Any, Any],
+    images: int = 1,
+    has_mask: float = 0.0,
+    extra: float | None = None,
 ) -> Feeds:
-    """Prompts of one length, a row each.
+    """Every map of a random embedding, and prompts of one length, a row each.
 
     Args:
+        model: whose maps.
         prompts: points and labels.
         images: image embeddings.
         has_mask: whether the masks that come along count.
@@ -68,8 +74,9 @@ def feeds(
     """
     generator = torch.Generator().manual_seed(1)
     more = [] if extra is None else [PADDING_POINT]
+    shapes = {name: shape[1:] for name, shape in model.embedding_shapes().items()}
     return {
-        "image_embeddings": torch.randn(images, CHANNELS, 4, 4, generator=generator),
+        **{n: torch.randn(images, *shape, generator=generator) for n, shape in shapes.items()},
         "point_coords": torch.tensor([[*points, *more] for points, _ in prompts]),
         "point_labels": torch.tensor(
             [[*labels, *([] if extra is None else [extra])] for _, labels in prompts]
@@ -79,21 +86,28 @@ def feeds(
     }
 
 
-def decoded(module: Any, given: Feeds) -> tuple[Tensor, Tensor]:
+def decoded(form: nn.Module, given: Feeds) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        masks, quality = module(*given.values())
+        masks, quality = form(*given.values())
     return masks, quality
 
 
-def kinds() -> Iterator[Feeds]:
+def answers(model: PromptableModel, given: Feeds) -> tuple[Tensor, Tensor]:
+    embedding = {name: given[name] for name in model.embedding_names}
+    prompts = [tensor for name, tensor in given.items() if name not in embedding]
+    with torch.no_grad():
+        return model.decode_embedded(embedding, *prompts)
+
+
+def kinds(model: PromptableModel) -> Iterator[Feeds]:
     """Every kind of prompt, with and without an earlier mask."""
     for prompt in PROMPTS:
         for has_mask in (0.0, 1.0):
-            yield feeds(prompt, has_mask=has_mask)
+            yield feeds(model, prompt, has_mask=has_mask)
 
 
-def rows_of(given: Feeds, rows: slice) -> Feeds:
-    return {n: t if n == IMAGE_EMBEDDINGS else t[rows] for n, t in given.items()}
+def rows_of(model: PromptableModel, given: Feeds, rows: slice) -> Feeds:
+    return {n: t if n in model.embedding_names else t[rows] for n, t in given.items()}
 
 
 # ---- the checks
@@ -137,8 +151,8 @@ def refuses_options_that_it_does_not_have(decoder: Decoder[Any, Any], folder: Pa
 
 def has_sams_outputs(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
-    for given in kinds():
-        masks, quality = decoded(model.decode, given)
+    for given in kinds(model):
+        masks, quality = answers(model, given)
         assert tuple(masks.shape) == (1, 4, LOW_RES, LOW_RES)
         assert tuple(quality.shape) == (1, 4)
         for tensor in (masks, quality):
@@ -149,48 +163,48 @@ def has_sams_outputs(decoder: Decoder[Any, Any], folder: Path) -> None:
 def padding_a_prompt_changes_nothing(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
     for prompt in (POINT, BOX):
-        plain = decoded(model.decode, feeds(prompt))
+        plain = answers(model, feeds(model, prompt))
         for label in (-1.0, -2.0):
-            padded = decoded(model.decode, feeds(prompt, extra=label))
+            padded = answers(model, feeds(model, prompt, extra=label))
             for got, wanted in zip(padded, plain, strict=True):
                 assert_close(got, wanted)
 
 
 def prompts_are_decoded_one_by_one(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
-    given = feeds(POINT, BOX, has_mask=1.0)
-    masks, _ = decoded(model.decode, given)
+    given = feeds(model, POINT, BOX, has_mask=1.0)
+    masks, _ = answers(model, given)
     for row in range(2):
-        alone, _ = decoded(model.decode, rows_of(given, slice(row, row + 1)))
+        alone, _ = answers(model, rows_of(model, given, slice(row, row + 1)))
         assert_close(masks[row : row + 1], alone)
 
 
 def prompts_meet_their_own_image(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
     each = 2 if decoder.repeats_images else 1
-    given = feeds(*[POINT] * each, *[BOX] * each, images=2)
-    masks, _ = decoded(model.decode, given)
+    given = feeds(model, *[POINT] * each, *[BOX] * each, images=2)
+    masks, _ = answers(model, given)
     for image, rows in enumerate((slice(0, each), slice(each, None))):
-        embedding = given[IMAGE_EMBEDDINGS][image : image + 1]
-        own = {**rows_of(given, rows), IMAGE_EMBEDDINGS: embedding}
-        assert_close(masks[rows], decoded(model.decode, own)[0])
+        embedding = {n: given[n][image : image + 1] for n in model.embedding_names}
+        own = {**rows_of(model, given, rows), **embedding}
+        assert_close(masks[rows], answers(model, own)[0])
 
 
 def every_kind_of_prompt_counts(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
-    plain, _ = decoded(model.decode, feeds(POINT))
+    plain, _ = answers(model, feeds(model, POINT))
     moved = ((44.0, 50.0), (0.0, 0.0))
     others = {
-        "place": feeds((moved, POINT[1])),
-        "label": feeds((POINT[0], (0.0, -1.0))),
-        "box": feeds(BOX),
-        "mask": feeds(POINT, has_mask=1.0),
+        "place": feeds(model, (moved, POINT[1])),
+        "label": feeds(model, (POINT[0], (0.0, -1.0))),
+        "box": feeds(model, BOX),
+        "mask": feeds(model, POINT, has_mask=1.0),
     }
     for what, given in others.items():
-        change = float((decoded(model.decode, given)[0] - plain).abs().max())
+        change = float((answers(model, given)[0] - plain).abs().max())
         assert change > 1e-3, f"the {what} of a prompt changes nothing"
-    hidden = {**feeds(POINT), "mask_input": torch.full((1, 1, LOW_RES, LOW_RES), 9.0)}
-    assert torch.equal(decoded(model.decode, hidden)[0], plain), "an absent mask counts"
+    hidden = {**feeds(model, POINT), "mask_input": torch.full((1, 1, LOW_RES, LOW_RES), 9.0)}
+    assert torch.equal(answers(model, hidden)[0], plain), "an absent mask counts"
 
 
 def its_deployed_form_is_equal(decoder: Decoder[Any, Any], folder: Path) -> None:
@@ -198,9 +212,9 @@ def its_deployed_form_is_equal(decoder: Decoder[Any, Any], folder: Path) -> None
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for centred in (False, True):
         form = decoder.deployed(model, centred=centred).eval()
-        for given in kinds():
+        for given in kinds(model):
             _assert_same(form, model, given)
-        _assert_same(form, model, feeds(POINT, BOX, has_mask=1.0))
+        _assert_same(form, model, feeds(model, POINT, BOX, has_mask=1.0))
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
 
 
@@ -211,7 +225,7 @@ def its_planar_form_is_equal(decoder: Decoder[Any, Any], folder: Path) -> None:
     if form is None:
         return
     form.eval()
-    for given in (*kinds(), feeds(POINT, BOX, has_mask=1.0)):
+    for given in (*kinds(model), feeds(model, POINT, BOX, has_mask=1.0)):
         _assert_same(form, model, given)
     batch, count = given["point_labels"].shape
     points = form.prompts(given["point_coords"], given["point_labels"])
@@ -221,14 +235,16 @@ def its_planar_form_is_equal(decoder: Decoder[Any, Any], folder: Path) -> None:
 
 
 def _assert_same(form: nn.Module, model: PromptableModel, given: Feeds) -> None:
-    for got, wanted in zip(decoded(form, given), decoded(model.decode, given), strict=True):
+    for got, wanted in zip(decoded(form, given), answers(model, given), strict=True):
         assert_close(got, wanted)
 
 
 def its_forms_have_few_axes_and_no_flow_by_data(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
     fold_constants(model)
-    given = [tuple(each.values()) for each in (feeds(POINT), feeds(BOX, has_mask=1.0))]
+    given = [
+        tuple(each.values()) for each in (feeds(model, POINT), feeds(model, BOX, has_mask=1.0))
+    ]
     assert_deployable(decoder.deployed(model).eval(), *given, axes=MOST_AXES)
     form = decoder.planar(model)
     if form is not None:
@@ -242,9 +258,13 @@ def is_the_same_in_onnx_runtime(decoder: Decoder[Any, Any], folder: Path) -> Non
         patch.setattr("samedge.export.graphs.decoder_of", lambda _: decoder)
         graph = DecoderGraph(model)
     run = in_onnx_runtime(graph, model, folder)
-    for given in (feeds(BOX), feeds(POINT, BOX, POINT, has_mask=1.0), feeds(PROMPTS[3])):
+    for given in (
+        feeds(model, BOX),
+        feeds(model, POINT, BOX, POINT, has_mask=1.0),
+        feeds(model, PROMPTS[3]),
+    ):
         found = run(given)
-        masks, quality = decoded(model.decode, given)
+        masks, quality = answers(model, given)
         assert list(found) == list(graph.output_names)
         assert_close(found["low_res_masks"], masks)
         assert_close(found["iou_predictions"], quality)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from samedge.errors import CheckpointError, UnknownNameError
 from samedge.export.graphs import EncoderGraph
 from samedge.models.base import Encoder
-from samedge.models.promptable import IMAGE_EMBEDDINGS
 from samedge.models.sam import build_sam
+from samedge.types import IMAGE_EMBEDDINGS
 from tests.contract.graph_watch import assert_close, assert_deployable, in_onnx_runtime
 from tests.models.conftest import fill
 

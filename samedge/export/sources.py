@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from samedge.bundle.manifest import ModelRecord, file_hash
+from samedge.bundle.manifest import ModelRecord, combined_hash, file_hash
 from samedge.errors import ExportError
 from samedge.export.base import Progress
 from samedge.models import zoo
+from samedge.models.checkpoint_files import weights_files
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.images import load_image
 from samedge.types import Array
@@ -67,27 +67,15 @@ def _record(model: str | Path, loaded: PromptableModel) -> ModelRecord:
             encoder=entry.encoder,
             checkpoint_sha256=entry.sha256 or file_hash(entry.path),
         )
-    file = path / "model.safetensors" if path.is_dir() else path
-    described = _description(file)
+    files = weights_files(path)
+    spec = loaded.spec  # what one of our own checkpoints says of itself; empty in any other
     return ModelRecord(
-        name=described.get("name") or path.stem,
-        licence=described.get("licence") or "unknown",
-        origin=described.get("origin") or file.name,
+        name=(spec and spec.name) or path.stem,
+        licence=(spec and spec.licence) or "unknown",
+        origin=(spec and spec.origin) or files[0].name,
         encoder=_encoder_name(loaded),
-        checkpoint_sha256=file_hash(file),
+        checkpoint_sha256=combined_hash(files[0].name, {f.name: file_hash(f) for f in files}),
     )
-
-
-def _description(file: Path) -> dict[str, str]:
-    """What one of our own checkpoints says of itself; nothing for any other."""
-    if file.suffix != ".safetensors":
-        return {}
-    import safetensors
-
-    with safetensors.safe_open(file, framework="pt") as content:
-        metadata = content.metadata() or {}
-    described: dict[str, str] = json.loads(metadata.get("samedge", "{}"))
-    return described
 
 
 def _encoder_name(model: PromptableModel) -> str:

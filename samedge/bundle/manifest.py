@@ -185,7 +185,9 @@ _OWN_THRESHOLDS: Mapping[str, Thresholds] = {
 
 
 def usual_thresholds(model: str) -> Thresholds:
-    """SAM's thresholds; those of models that rate their own masks lower than SAM does, by name."""
+    """Of bundles that say none, by the model's name: SAM's, or those of the embedded models, which
+    rate their own masks lower than SAM does.
+    """
     return _OWN_THRESHOLDS.get(model, Thresholds())
 
 

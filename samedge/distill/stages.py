@@ -84,7 +84,8 @@ def decode_rows(
     Returns:
         Low-res logits (R, 4, S/4, S/4) and IoU predictions (R, 4).
     """
-    if not decoder_of(model).repeats_images:  # by itself, later and cheaper
+    kind = decoder_of(model)
+    if kind is None or not kind.repeats_images:  # by itself, later and cheaper
         embeddings = embeddings.repeat_interleave(per_image, 0)
     return model.decode(
         embeddings,

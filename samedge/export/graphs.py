@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from samedge.bundle.manifest import Shape, TensorRecord
-from samedge.models.decoders import decoder_of
+from samedge.models.decoders import deployed_decoder
 from samedge.models.prompt_encoder import GridEncoding
 from samedge.models.promptable import PromptableModel
 from samedge.models.windows import Constant, GridBlock
@@ -129,7 +129,11 @@ class EncoderGraph(Graph):
         self.image_size = model.image_size
         self.output_names = self.embedding_names = model.embedding_names
         self._shapes = model.embedding_shapes()
-        self._embed = type(model).embed
+        self._embed, self._encode = type(model).embed, type(model).encode
+
+    def encode(self, image: Tensor) -> Tensor:
+        """As of the model, whose ``embed`` may call it."""
+        return self._encode(self, image)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Embed one padded picture."""
@@ -168,7 +172,7 @@ class DecoderGraph(Graph):
         self, model: PromptableModel, *, bucket: Bucket | None = None, centred: bool = False
     ) -> None:
         super().__init__()
-        self.decoder: nn.Module = decoder_of(model).deployed(model, centred=centred)
+        self.decoder: nn.Module = deployed_decoder(model, centred=centred)
         self.bucket = bucket
         self.image_size = model.image_size
         self.embedding = model.embedding_shapes()

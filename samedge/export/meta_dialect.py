@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samedge.export.graphs import DynamicAxes, Graph, prompt_example
-from samedge.models.decoders import decoder_of
+from samedge.models.decoders import deployed_decoder
 from samedge.models.promptable import PromptableModel
 from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, POINT_COORDS, POINT_LABELS, Role
 
@@ -40,7 +40,7 @@ class MetaDecoderGraph(Graph):
     def __init__(self, model: PromptableModel) -> None:
         super().__init__()
         # Meta's graph masks no token out.
-        self.decoder: nn.Module = decoder_of(model).deployed(model, masks_padding=False)
+        self.decoder: nn.Module = deployed_decoder(model, masks_padding=False)
         self.image_size = model.image_size
         self.embedding = model.embedding_shapes()
 

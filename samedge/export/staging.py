@@ -15,13 +15,13 @@ from samedge.bundle.manifest import (
     ArtifactRecord,
     GraphRecord,
     Manifest,
-    usual_thresholds,
     with_id,
 )
 from samedge.bundle.writer import BundleWriter
 from samedge.export import base
 from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.quantization import plan_of
+from samedge.models.decoders import thresholds_of
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
 from samedge.types import Options, Precision
@@ -108,7 +108,7 @@ def _manifest(
         input_size=frame.target_length,
         frame=frame,
         prompts=list(request.model.prompt_kinds),
-        thresholds=usual_thresholds(request.source.name),
+        thresholds=thresholds_of(request.model),
         graphs=list(graphs),
         artifacts=list(artifacts),
         versions={**versions, **exporter.versions()},

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from samedge import _discovery
+from samedge.bundle.manifest import Thresholds
 from samedge.models.base import read_config
 from samedge.models.parted import PartedDecoder
 from samedge.models.promptable import EmbeddingMap, PromptableModel
@@ -31,15 +31,14 @@ class Decoder(ABC, Generic[C, M]):
     Attributes:
         name: the file's name without its underscore; its models' ``decoder_name``.
         config_type: frozen dataclass of plain values, without the image size.
-        thresholds: of everything-mode, for models that rate their own masks otherwise than SAM
-            does; names are fields of ``samedge.predict.everything.EverythingConfig``.
+        thresholds: of its models' bundles, where these rate their own masks otherwise than SAM.
         repeats_images: whether ``decode`` takes B prompts on b images, B a multiple of b; otherwise
             there is one image, or one a prompt.
     """
 
     name: ClassVar[str]
     config_type: type[C]
-    thresholds: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    thresholds: ClassVar[Thresholds] = Thresholds()
     repeats_images: ClassVar[bool] = False
 
     @abstractmethod
@@ -131,9 +130,31 @@ def decoder(name: str) -> Decoder[Any, Any]:
     return found
 
 
-def decoder_of(model: PromptableModel) -> Decoder[Any, Any]:
-    """The plug-in that makes models like this one."""
-    return decoder(model.decoder_name)
+def decoder_of(model: PromptableModel) -> Decoder[Any, Any] | None:
+    """The plug-in that makes models like this one; ``None`` for a kind that has none."""
+    return decoder(model.decoder_name) if model.decoder_name else None
+
+
+def deployed_decoder(
+    model: PromptableModel, *, centred: bool = False, masks_padding: bool = True
+) -> nn.Module:
+    """As :meth:`Decoder.deployed` of the model's plug-in; without one, as the model decodes."""
+    kind = decoder_of(model)
+    if kind is None:
+        return PlainDecoder(model)
+    return kind.deployed(model, centred=centred, masks_padding=masks_padding)
+
+
+def thresholds_of(model: PromptableModel) -> Thresholds:
+    """As :attr:`Decoder.thresholds` of the model's plug-in; SAM's without one."""
+    kind = decoder_of(model)
+    return Thresholds() if kind is None else kind.thresholds
+
+
+def planar_decoder(model: PromptableModel) -> PartedDecoder | None:
+    """As :meth:`Decoder.planar` of the model's plug-in; ``None`` without one."""
+    kind = decoder_of(model)
+    return None if kind is None else kind.planar(model)
 
 
 def decoder_names() -> tuple[str, ...]:

@@ -49,14 +49,15 @@ class PromptableModel(nn.Module, ABC):
         maps: what passes from encoding to decoding, ``image_embeddings`` first.
 
     Attributes:
-        decoder_name: the plug-in of ``samedge.models._decoders`` that makes such models.
+        decoder_name: the plug-in of ``samedge.models._decoders`` that makes such models; empty for
+            a kind that has none.
         spec: what was built, and the name, licence and origin of the weights; ``None`` for a
             model that was put together by hand.
         encoder_parts: children that ``embed`` uses; decoding uses the others alone.
         prompt_kinds: what decoding understands.
     """
 
-    decoder_name: ClassVar[str]
+    decoder_name: ClassVar[str] = ""
     spec: ModelSpec | None = None
     encoder_parts: tuple[str, ...] = ("normalize", "image_encoder")
     prompt_kinds: tuple[str, ...] = PROMPT_KINDS
@@ -102,10 +103,14 @@ class PromptableModel(nn.Module, ABC):
         Returns:
             ``image_embeddings``, (B, C, S/16, S/16) float.
         """
-        return self.embed(image)[IMAGE_EMBEDDINGS]
+        made = self.image_encoder(self.normalize(image))
+        embeddings: Tensor = made[0] if isinstance(made, tuple) else made
+        return embeddings
 
     def embed(self, image: Tensor) -> dict[str, Tensor]:
         """Everything that decoding needs to know of images, by ``embedding_names``.
+
+        A model that makes further maps of more than its image encoder overrides this.
 
         Args:
             image: as of ``encode``.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from samedge.bundle.manifest import Thresholds
 from samedge.models.decoders import Decoder, PlainDecoder
 from samedge.models.forms.planar_painted import PlanarPaintedDecoder
 from samedge.models.painted import PaintedDecoder, PaintedSam
@@ -52,7 +52,7 @@ class MakesModelsOfAnother(SoundDecoder):
 
 
 class KnowsOtherThresholds(SoundDecoder):
-    thresholds = MappingProxyType({"pred_iou_threshold": 60.0})
+    thresholds = Thresholds(predicted_iou=60.0)
 
 
 class ForgetsItsOptions(SoundDecoder):
@@ -134,7 +134,7 @@ class PlanarOtherwise(SoundDecoder):
 
 BREAKS: dict[str, Callable[[], SoundDecoder]] = {
     "declares_itself": MakesModelsOfAnother,
-    "has_thresholds_that_everything_mode_knows": KnowsOtherThresholds,
+    "has_thresholds_that_a_manifest_takes": KnowsOtherThresholds,
     "its_options_travel_in_a_checkpoint": ForgetsItsOptions,
     "refuses_options_that_it_does_not_have": TakesAnything,
     "has_sams_outputs": lambda: decoding(_three_masks),

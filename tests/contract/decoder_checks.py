@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from samedge.bundle.manifest import Thresholds
 from samedge.errors import CheckpointError, UnknownNameError
 from samedge.export.graphs import DecoderGraph
 from samedge.models.decoders import Decoder
 from samedge.models.promptable import PromptableModel
 from samedge.models.sam import PatchEncoder
 from samedge.models.windows import fold_constants
-from samedge.predict.everything import EverythingConfig
 from samedge.types import IMAGE_EMBEDDINGS
 from tests.contract.graph_watch import assert_close, assert_deployable, in_onnx_runtime
 from tests.models.conftest import fill
@@ -130,10 +130,9 @@ def declares_itself(decoder: Decoder[Any, Any], folder: Path) -> None:
     )
 
 
-def has_thresholds_that_everything_mode_knows(decoder: Decoder[Any, Any], folder: Path) -> None:
-    fields = {field.name for field in dataclasses.fields(EverythingConfig)}
-    assert set(decoder.thresholds) <= fields
-    assert all(0 <= value <= 1 for value in decoder.thresholds.values())
+def has_thresholds_that_a_manifest_takes(decoder: Decoder[Any, Any], folder: Path) -> None:
+    text = msgspec.json.encode(decoder.thresholds)
+    assert msgspec.json.decode(text, type=Thresholds) == decoder.thresholds
 
 
 def its_options_travel_in_a_checkpoint(decoder: Decoder[Any, Any], folder: Path) -> None:
@@ -255,7 +254,7 @@ def is_the_same_in_onnx_runtime(decoder: Decoder[Any, Any], folder: Path) -> Non
     """Also for other numbers of prompts and points than the graph was traced with."""
     model = built(decoder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("samedge.export.graphs.decoder_of", lambda _: decoder)
+        patch.setattr("samedge.models.decoders.decoder_of", lambda _: decoder)
         graph = DecoderGraph(model)
     run = in_onnx_runtime(graph, model, folder)
     for given in (
@@ -272,7 +271,7 @@ def is_the_same_in_onnx_runtime(decoder: Decoder[Any, Any], folder: Path) -> Non
 
 CHECKS: tuple[Callable[[Decoder[Any, Any], Path], None], ...] = (
     declares_itself,
-    has_thresholds_that_everything_mode_knows,
+    has_thresholds_that_a_manifest_takes,
     its_options_travel_in_a_checkpoint,
     refuses_options_that_it_does_not_have,
     has_sams_outputs,

@@ -17,7 +17,7 @@ from samedge.export.coreml.planar import (
 )
 from samedge.export.graphs import DecoderGraph, folded
 from samedge.inspection.ane import lint_package
-from samedge.models.decoders import decoder_of
+from samedge.models.decoders import planar_decoder
 from samedge.models.painted import PaintedDecoder, PaintedSam
 from samedge.models.painted_trunk import PaintedConfig
 from samedge.models.promptable import PromptableModel
@@ -66,7 +66,7 @@ def prompts(batch: int) -> Iterator[dict[str, Tensor]]:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_rewritten_decoder_is_equal(model: PromptableModel, batch: int) -> None:
-    planar = decoder_of(model).planar(model)
+    planar = planar_decoder(model)
     assert planar is not None
     worst = 0.0
     with torch.inference_mode():

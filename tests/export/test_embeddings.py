@@ -14,7 +14,7 @@ from samedge import runtimes
 from samedge.bundle.bundle import Bundle
 from samedge.errors import ExportError
 from samedge.export import export
-from samedge.models.promptable import PromptableModel
+from samedge.models.promptable import EmbeddingMap, PromptableModel, image_embeddings
 from samedge.models.sam import PatchEncoder
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
@@ -25,23 +25,14 @@ SIDE = 64
 class DetailedModel(PromptableModel):
     """The smallest model that looks at fine detail: blurred pictures go to the decoder as well."""
 
-    embedding_names = ("image_embeddings", "high_res_features_4", "high_res_features_8")
     encoder_parts = ("normalize", "image_encoder", "narrow")
 
     def __init__(self) -> None:
-        super().__init__(PatchEncoder(16), SIDE)
+        fine = (EmbeddingMap(f"high_res_features_{stride}", 4, stride) for stride in (4, 8))
+        super().__init__(PatchEncoder(16), SIDE, maps=(image_embeddings(16), *fine))
         self.narrow = nn.Conv2d(3, 4, 1)
         self.mix = nn.Conv2d(16, 4, 1)
         self.quality = nn.Linear(4, 4)
-
-    @property
-    def embed_dim(self) -> int:
-        return 16
-
-    def embedding_shapes(self) -> dict[str, tuple[int, ...]]:
-        sides = {"high_res_features_4": SIDE // 4, "high_res_features_8": SIDE // 8}
-        maps: dict[str, tuple[int, ...]] = {n: (1, 4, s, s) for n, s in sides.items()}
-        return {**super().embedding_shapes(), **maps}
 
     def embed(self, image: Tensor) -> dict[str, Tensor]:
         fine = self.narrow(nn.functional.avg_pool2d(self.normalize(image), 4))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from samedge.errors import ExportError
 from samedge.export.graphs import DecoderGraph, Graph
-from samedge.models.decoders import decoder_of
+from samedge.models.decoders import planar_decoder
 from samedge.models.parted import PartedDecoder
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.prompts import Bucket
@@ -34,7 +34,7 @@ class PlanarDecoderGraph(DecoderGraph):
 
     def __init__(self, model: PromptableModel, *, bucket: Bucket) -> None:
         super().__init__(model, bucket=bucket)
-        planar = decoder_of(model).planar(model)
+        planar = planar_decoder(model)
         self.decoder = self.decoder if planar is None else planar
 
 

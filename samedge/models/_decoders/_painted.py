@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from torch import nn
 
+from samedge.bundle.manifest import Thresholds
 from samedge.models.decoders import Decoder
 from samedge.models.forms.planar_painted import PlanarPaintedDecoder
 from samedge.models.painted import PaintedDecoder, PaintedSam
@@ -16,7 +15,7 @@ from samedge.models.promptable import EmbeddingMap, image_embeddings
 class _PaintedDecoder(Decoder[PaintedConfig, PaintedSam]):
     name = "painted"
     config_type = PaintedConfig
-    thresholds = MappingProxyType({"pred_iou_threshold": 0.6, "stability_threshold": 0.75})
+    thresholds = Thresholds(predicted_iou=0.6, stability=0.75)
     repeats_images = True
 
     def maps(self, config: PaintedConfig) -> tuple[EmbeddingMap, ...]:

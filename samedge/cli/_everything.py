@@ -85,7 +85,7 @@ def everything(
             crop_layers=crop_layers,
         )
         outcomes = _outcomes(out, run, predictor, writer, config=config)
-    report(out, predictor.manifest, outcomes, writer=writer, table=_table)
+    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=_table)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 
@@ -121,13 +121,13 @@ def _outcomes(
                 on_start=start,
             )
 
-    return segmented(run, writer, one)
+    return segmented(run, one, writer=writer)
 
 
 def _table(outcome: Segmentation) -> Table:
     """The masks of one image for people."""
     table = output.table("Mask", "Point", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
-    return mask_rows(table, outcome, _point)
+    return mask_rows(table, outcome, cell=_point)
 
 
 def _point(record: MaskRecord) -> str:

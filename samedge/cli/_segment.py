@@ -102,9 +102,9 @@ def segment(
             sample_range=run.sample_range,
         )
         outcomes = segmented(
-            run, writer, lambda path: one(path, name=names[path]), on_image=advance
+            run, lambda path: one(path, name=names[path]), writer=writer, on_image=advance
         )
-    report(out, predictor.manifest, outcomes, writer=writer, table=_table)
+    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=_table)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 
@@ -153,7 +153,7 @@ def _prompts(
 def _table(outcome: Segmentation) -> Table:
     """The masks of one image for people."""
     table = output.table("Mask", "Prompt", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
-    return mask_rows(table, outcome, _prompt_index)
+    return mask_rows(table, outcome, cell=_prompt_index)
 
 
 def _prompt_index(record: MaskRecord) -> str:

@@ -143,23 +143,23 @@ def image_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def segmented(
     run: ImageRun,
-    writer: Writer,
     segment: Callable[[Path], Segmentation],
     *,
+    writer: Writer,
     on_image: Callable[[], None] | None = None,
 ) -> list[Outcome]:
     """Segment every image and write its masks; one that fails ends nothing but itself.
 
     Args:
         run: what was asked for.
-        writer: where the masks go; closed here, so that the outcomes name every file.
         segment: makes the masks of one image.
+        writer: where the masks go; closed here, so that the outcomes name every file.
         on_image: called after each.
     """
     from samedge.predict.segmentation import Segmentation, segment_files
 
     outcomes: list[Outcome] = []
-    for outcome in segment_files(run.images, segment, writer):
+    for outcome in segment_files(run.images, segment, writer=writer):
         outcomes.append(outcome)
         if on_image is not None:
             on_image()
@@ -174,9 +174,9 @@ def segmented(
 
 def report(
     out: output.Output,
-    manifest: Manifest,
     outcomes: Sequence[Outcome],
     *,
+    manifest: Manifest,
     writer: Writer,
     table: Callable[[Segmentation], Table],
 ) -> None:
@@ -184,8 +184,8 @@ def report(
 
     Args:
         out: of the command.
-        manifest: of the bundle that ran.
         outcomes: one an image.
+        manifest: of the bundle that ran.
         writer: already closed; tells what was left out.
         table: draws the masks of one image for people.
 
@@ -247,7 +247,7 @@ def footer(manifest: Manifest, outcome: Segmentation) -> str:
     return "\n".join(lines)
 
 
-def mask_rows(table: Table, outcome: Segmentation, cell: Callable[[MaskRecord], str]) -> Table:
+def mask_rows(table: Table, outcome: Segmentation, *, cell: Callable[[MaskRecord], str]) -> Table:
     """Fill a table with an image's masks: number, the command's own cell, and what all have."""
     height, width = outcome.found.size
     table.title = f"{outcome.path}, {width} x {height} px"

@@ -32,12 +32,10 @@ class _Coco(Format):
         yield from read_coco(path, left_out)
 
     def recognises(self, path: Path) -> bool:
-        if not reading.has_keys(path):
-            return False
         start = reading.head(path)
-        return b'"segments_info"' not in start and (
-            (b'"annotations"' in start and b'"image_id"' in start) or b'"images"' in start
-        )
+        named = b'"images"' in start or (b'"annotations"' in start and b'"image_id"' in start)
+        foreign = (b'"segments_info"', b'"image":', b'"image" :')  # panoptic, SA-1B
+        return reading.has_keys(path) and named and not any(key in start for key in foreign)
 
 
 def _runs(record: MaskRecord) -> Shape:

@@ -20,6 +20,7 @@ class _Overlay(ImageFormat):
     tail = "_overlay"
     chosen_by = (".jpg", ".jpeg")
     is_read = False
+    draws = True
 
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:
         pixels = image.pixels

@@ -102,7 +102,7 @@ def _image(file: Path, left_out: Counter[str]) -> ImageMasks:
     found = reading.converted(reading.read_json(file), _File, where=str(file))
     size = reading.checked_size(found.image.height, found.image.width, where=f"{file}: image")
     read = functools.partial(_record, size=size)
-    records = [reading.usable(read, entry, left_out) for entry in found.annotations]
+    records = [reading.usable(read, entry, left_out=left_out) for entry in found.annotations]
     frame = found.image.frame if found.image.frame in FRAMES else None
     return ImageMasks(found.image.file_name, size, tuple(filter(None, records)), frame=frame)
 

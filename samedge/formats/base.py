@@ -113,6 +113,7 @@ class Format(ABC):
         keeps: names in ``PROPERTIES``; all else is lost in it.
         chosen_by: endings that mean this format where none is named.
         is_read: whether ``read`` works.
+        draws: whether it draws on the image's pixels.
     """
 
     summary: str
@@ -122,6 +123,7 @@ class Format(ABC):
     keeps: frozenset[str] = frozenset()
     chosen_by: tuple[str, ...] = ()
     is_read: bool = True
+    draws: bool = False
 
     @property
     def name(self) -> str:

@@ -109,7 +109,7 @@ def read_coco(path: Path, left_out: Counter[str]) -> Iterator[ImageMasks]:
     for image, found in file:
         masks = []
         for annotation in found:
-            mask = reading.usable(_mask, (annotation, image.size), left_out)
+            mask = reading.usable(_mask, (annotation, image.size), left_out=left_out)
             if mask is not None:
                 masks.append(_record(mask, annotation, file.categories))
         frame = image.frame if image.frame in FRAMES else None

@@ -7,7 +7,6 @@ should be is a ``DatasetError``.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +46,17 @@ def read_json(path: Path) -> Any:
         raise DatasetError(
             f"{path} is not JSON ({error}): save or fetch the file again."
         ) from error
+
+
+def has_tail(path: Path, key: str) -> bool:
+    """Whether a file names a key at its beginning or its end; what is between is not read."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(HEAD_BYTES)
+            stream.seek(max(0, path.stat().st_size - HEAD_BYTES))
+            return f'"{key}"'.encode() in start + stream.read(HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def head(path: Path) -> bytes:
@@ -147,20 +157,6 @@ def mask_from_runs(counts: Any, size: Size) -> npt.NDArray[np.bool_]:
     return mask_from_segmentation({"size": list(size), "counts": counts}, size)
 
 
-def mask_from_box(
-    x: float, y: float, width: float, height: float, size: Size
-) -> npt.NDArray[np.bool_]:
-    """A filled rectangle.
-
-    Raises:
-        UndrawableError: it has no area, or lies nowhere near the image.
-    """
-    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-    if not all(map(math.isfinite, corners)) or width <= 0 or height <= 0:
-        raise UndrawableError("a box without area")
-    return mask_from_rings([corners], size)
-
-
 def required(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The mask, where it has a pixel.
 
@@ -196,12 +192,12 @@ def image_size(path: Path) -> Size:
     return height, width
 
 
-def usable(read: Callable[[E], T], entry: E, left_out: Counter[str]) -> T | None:
+def usable(read: Callable[[E], T], entry: E, *, left_out: Counter[str]) -> T | None:
     """What ``read`` makes of an entry; ``None``, and counted, where the entry is odd."""
     try:
         return read(entry)
     except UndrawableError as error:
         left_out[error.reason] += 1
-    except msgspec.ValidationError:
-        left_out["annotations with a missing or mistyped field"] += 1
+    except (msgspec.ValidationError, DatasetError):
+        left_out["entries with a missing or mistyped field"] += 1
     return None

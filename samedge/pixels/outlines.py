@@ -44,6 +44,15 @@ class Part:
     holes: tuple[Ring, ...]
     keyhole: Ring
 
+    def simple(self) -> tuple[Ring, ...]:
+        """The outline and then the holes, cut where one touches itself at a corner.
+
+        That is what standards such as OGC's Simple Features call a valid polygon. For outlines
+        along pixels' edges only.
+        """
+        pieces = [piece for ring in (self.outer, *self.holes) for piece in _untouched(ring)]
+        return tuple(sorted(pieces, key=_turns_left))
+
 
 def outlines(mask: npt.NDArray[np.bool_], *, middles: bool = False) -> list[Part]:
     """Trace the parts of a mask.
@@ -180,6 +189,23 @@ def _part(group: Sequence[tuple[Array, int, int]], points: Array, borders: _Bord
     )
 
 
+def _untouched(ring: Ring) -> list[Ring]:
+    """Rings without a vertex that is there twice, of one that may have some."""
+    pieces: list[Ring] = []
+    path: list[tuple[int, int]] = []
+    places: dict[tuple[int, int], int] = {}
+    for x, y in ring.tolist():
+        start = places.get((x, y))
+        if start is not None:
+            pieces.append(np.array(path[start:]))
+            for vertex in path[start:]:
+                del places[vertex]
+            del path[start:]
+        places[x, y] = len(path)
+        path.append((x, y))
+    return [*pieces, np.array(path)]
+
+
 def _led_through(group: Sequence[tuple[Array, int, int]], borders: _Borders) -> Array:
     """Steps of one ring through a part's outline and holes, the lowest hole joined first."""
     rings = {id(loop): loop for loop, _, _ in group}
@@ -205,3 +231,35 @@ def without_straights(ring: Array) -> Ring:
     crossing = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
     turning = crossing | ((before * after).sum(axis=1) < 0)
     return np.asarray(kept[turning], np.int64)
+
+
+def joined(rings: Sequence[Ring]) -> Ring:
+    """One ring of several, each reached from those before along the shortest line and back.
+
+    Args:
+        rings: at least one.
+    """
+    whole = rings[0]
+    for ring in rings[1:]:
+        at, reached = _nearest(whole, ring)
+        turned = np.roll(ring, -reached, axis=0)
+        detour = np.concatenate([turned, turned[:1], whole[at : at + 1]])
+        whole = np.insert(whole, at + 1, detour, axis=0)
+    return whole
+
+
+_PAIRS_AT_ONCE = 1 << 22
+
+
+def _nearest(first: Ring, second: Ring) -> tuple[int, int]:
+    """Places of the two vertices that are nearest to one another."""
+    best, where = None, (0, 0)
+    step = max(1, _PAIRS_AT_ONCE // len(second))
+    for start in range(0, len(first), step):
+        away = first[start : start + step, None] - second[None]
+        squared = (away * away).sum(axis=2)
+        place = int(squared.argmin())
+        if best is None or squared.flat[place] < best:
+            best = squared.flat[place]
+            where = start + place // len(second), place % len(second)
+    return where

@@ -92,7 +92,7 @@ def segment_image(
 
 
 def segment_files(
-    paths: Sequence[Path], segment: Callable[[Path], Segmentation], writer: Writer
+    paths: Sequence[Path], segment: Callable[[Path], Segmentation], *, writer: Writer
 ) -> Iterator[Outcome]:
     """Segment image files one after the other, and write what each gives before the next.
 

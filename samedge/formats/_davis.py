@@ -1,0 +1,58 @@
+"""DAVIS: one palette picture a frame in ``Annotations``, an index for each object."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from samedge.errors import DatasetError
+from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.label_maps import VOID, numbered, read_indexed, save_indexed
+from samedge.formats.masks import ImageMasks, record_from_mask
+
+_FOLDER = "Annotations"
+
+
+class _Davis(Format):
+    summary = "DAVIS: a palette picture a frame"
+    layout = Layout.FOLDER
+    keeps = frozenset({"holes", "parts", "empty_images", "folders"})
+
+    def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
+        return _DavisWriter(path)
+
+    def read(
+        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
+    ) -> Iterator[ImageMasks]:
+        root = path / _FOLDER if (path / _FOLDER).is_dir() else path
+        pictures = sorted(root.rglob("*.png"))
+        if not pictures:
+            raise DatasetError(f"{root} holds no .png file: name a folder of DAVIS's layout.")
+        for file in pictures:
+            indices = read_indexed(file)
+            numbers = [n for n in np.unique(indices) if n not in (0, VOID)]
+            masks = tuple(record_from_mask(indices == number) for number in numbers)
+            height, width = indices.shape
+            yield ImageMasks(file.relative_to(root).as_posix(), (height, width), masks)
+
+    def recognises(self, path: Path) -> bool:
+        return (path / _FOLDER).is_dir() and next((path / _FOLDER).rglob("*.png"), None) is not None
+
+
+class _DavisWriter(Writer):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def _add(self, image: ImageMasks) -> list[Path]:
+        room = image.masks[: VOID - 1]
+        self.left_out[f"masks beyond the {VOID - 1} of an image"] += len(image.masks) - len(room)
+        numbers = numbered(room, image.size, writer=self)
+        name = PurePosixPath(image.name).with_suffix(".png")
+        return [save_indexed(self._folder / _FOLDER / name, numbers)]
+
+
+FORMAT = _Davis()

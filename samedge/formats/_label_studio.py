@@ -1,0 +1,207 @@
+"""Label Studio: one JSON file of tasks, each mask a brush, as predictions to be corrected."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from samedge._version import __version__
+from samedge.errors import DatasetError
+from samedge.formats import reading
+from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.brush import brush_from_mask, mask_from_brush
+from samedge.formats.documents import GrowingFile, GrowingList
+from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
+from samedge.pixels.segmentations import UndrawableError
+from samedge.types import Size
+
+_FROM, _TO = "tag", "image"  # names in the labelling configuration of Label Studio's own templates
+
+
+class _Result(msgspec.Struct):
+    type: str
+    value: dict[str, Any]
+    original_width: int | None = None
+    original_height: int | None = None
+    score: float | None = None
+
+
+class _Answer(msgspec.Struct):
+    result: list[Any] = []
+    was_cancelled: bool = False
+
+
+class _Task(msgspec.Struct):
+    data: dict[str, Any]
+    annotations: list[_Answer] = []
+    predictions: list[_Answer] = []
+
+
+class _LabelStudio(Format):
+    summary = "Label Studio tasks with brush masks, JSON"
+    layout = Layout.ONE_FILE
+    endings = (".json",)
+    keeps = frozenset(
+        {"holes", "parts", "overlaps", "categories", "predicted_iou", "empty_images", "folders"}
+    )
+
+    def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
+        return _LabelStudioWriter(path / "tasks.json" if is_folder else path)
+
+    def read(
+        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
+    ) -> Iterator[ImageMasks]:
+        document = reading.read_json(path)
+        tasks = document if isinstance(document, list) else [document]
+        for place, entry in enumerate(tasks):
+            task = reading.converted(entry, _Task, where=f"{path}: task {place}")
+            yield _image(task, images, left_out, where=f"{path}: task {place}")
+
+    def recognises(self, path: Path) -> bool:
+        return reading.has_keys(path, "data") and (
+            reading.has_keys(path, "predictions")
+            or reading.has_keys(path, "annotations", "from_name")
+        )
+
+
+class _LabelStudioWriter(Writer):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = GrowingFile(path)
+        self._tasks = GrowingList(self._file, "[")
+
+    def _add(self, image: ImageMasks) -> list[Path]:
+        drawn = [record for record in image.masks if record.area]
+        results = [_result(record, image, place) for place, record in enumerate(drawn)]
+        prediction = {"model_version": f"samedge {__version__}", "result": results}
+        self._tasks.extend([{"data": {"image": image.name}, "predictions": [prediction]}])
+        self.left_out["empty masks"] += len(image.masks) - len(drawn)
+        return []
+
+    def close(self) -> list[Path]:
+        """Put the file in its place."""
+        if not self._file.is_open:
+            return []
+        self._file.write("\n]\n")
+        return self._file.commit()
+
+
+def _result(record: MaskRecord, image: ImageMasks, place: int) -> dict[str, object]:
+    height, width = image.size
+    value = {
+        "format": "rle",
+        "rle": brush_from_mask(record.mask),
+        "brushlabels": [record.category_name],
+    }
+    result: dict[str, object] = {
+        "id": f"mask{place}",
+        "type": "brushlabels",
+        "from_name": _FROM,
+        "to_name": _TO,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": value,
+    }
+    return result if record.predicted_iou is None else result | {"score": record.predicted_iou}
+
+
+def _image(task: _Task, images: Path | None, left_out: Counter[str], *, where: str) -> ImageMasks:
+    name = next((v for v in task.data.values() if isinstance(v, str)), "")
+    answers = [a for a in task.annotations if not a.was_cancelled] or task.predictions[:1]
+    results = [
+        result
+        for answer in answers
+        for entry in answer.result
+        if (result := reading.usable(_converted, entry, left_out=left_out)) is not None
+    ]
+    size = _size(results, name, images, where=where)
+    read = functools.partial(_record, size=size)
+    found = [reading.usable(read, result, left_out=left_out) for result in results]
+    return ImageMasks(name, size, tuple(filter(None, found)))
+
+
+def _converted(entry: object) -> _Result:
+    return msgspec.convert(entry, _Result)
+
+
+def _size(results: Sequence[_Result], name: str, images: Path | None, *, where: str) -> Size:
+    for result in results:
+        if result.original_height and result.original_width:
+            return reading.checked_size(result.original_height, result.original_width, where=where)
+    found = reading.find_image(name, [images]) if images is not None else None
+    if found is None:
+        raise DatasetError(
+            f"{where} has no result, so nothing says how large {name!r} is: name the folder of the "
+            "images (--images)."
+        )
+    return reading.image_size(found)
+
+
+def _record(result: _Result, *, size: Size) -> MaskRecord:
+    draw = _DRAWERS.get(result.type)
+    if draw is None:
+        raise UndrawableError(f"results of type {result.type!r:.40}, which have no inside")
+    labels = result.value.get(result.type)
+    named = isinstance(labels, list) and labels and isinstance(labels[0], str)
+    return record_from_mask(
+        reading.required(draw(result.value, size)),
+        predicted_iou=result.score,
+        category=labels[0] if named else DEFAULT_CATEGORY,  # type: ignore[index]
+    )
+
+
+def _from_brush(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+    return mask_from_brush(value.get("rle"), size)
+
+
+def _from_polygon(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+    points = reading.checked_ring(value.get("points") or [], (100, 100))
+    return reading.mask_from_rings([points * (size[1] / 100, size[0] / 100)], size)
+
+
+def _from_rectangle(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+    x, y, width, height = _numbers(value, "x", "y", "width", "height")
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
+    scaled = corners * (size[1] / 100, size[0] / 100)
+    (angle,) = _numbers({"rotation": value.get("rotation", 0)}, "rotation")
+    turn = np.deg2rad(angle)  # clockwise around the top left corner
+    turned = scaled @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    start = np.array([x * size[1] / 100, y * size[0] / 100])
+    return reading.mask_from_rings([turned + start], size)
+
+
+def _from_ellipse(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+    x, y, radius_x, radius_y = _numbers(value, "x", "y", "radiusX", "radiusY")
+    (angle,) = _numbers({"rotation": value.get("rotation", 0)}, "rotation")
+    turn = np.deg2rad(angle)
+    around = np.linspace(0, 2 * np.pi, 360, endpoint=False)
+    ring = np.stack([radius_x * np.cos(around), radius_y * np.sin(around)], axis=1)
+    scaled = ring * (size[1] / 100, size[0] / 100)
+    turned = scaled @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    middle = np.array([x * size[1] / 100, y * size[0] / 100])
+    return reading.mask_from_rings([turned + middle], size)
+
+
+def _numbers(value: Mapping[str, Any], *names: str) -> tuple[float, ...]:
+    found = tuple(value.get(name) for name in names)
+    if not all(isinstance(number, int | float) for number in found):
+        raise UndrawableError("coordinates that are no numbers")
+    return tuple(float(number) for number in found if number is not None)
+
+
+_DRAWERS: Mapping[str, Any] = {
+    "brushlabels": _from_brush,
+    "polygonlabels": _from_polygon,
+    "rectanglelabels": _from_rectangle,
+    "ellipselabels": _from_ellipse,
+}
+
+FORMAT = _LabelStudio()

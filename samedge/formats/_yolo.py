@@ -1,0 +1,177 @@
+"""YOLO segmentation: a folder with ``data.yaml`` and one text file an image.
+
+A row is one object: its class and its outline in shares of the image. Holes are led into and out of
+along a line inside of the mask. Parts are joined by lines where that keeps 0.99 of the mask, and
+become objects of their own where it does not. Coordinates stand a tenth of a pixel inside of the
+outermost pixels, so that programs that round and programs that cut find the same ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.errors import DatasetError
+from samedge.files import reading as files
+from samedge.files.json_text import json_text
+from samedge.files.writing import write_text
+from samedge.formats import reading
+from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
+from samedge.pixels.metrics import mask_iou
+from samedge.pixels.outlines import joined, outlines
+from samedge.pixels.polygons import fill_with_border
+from samedge.pixels.segmentations import UndrawableError
+from samedge.types import Array, Size
+
+_INSIDE = 0.1
+_LEAST_IOU = 0.99
+
+
+class _Yolo(Format):
+    summary = "YOLO segmentation: a folder of text files"
+    layout = Layout.FOLDER
+    keeps = frozenset({"holes", "parts", "overlaps", "categories", "empty_images", "folders"})
+
+    def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
+        return _YoloWriter(path)
+
+    def read(
+        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
+    ) -> Iterator[ImageMasks]:
+        root = path.parent if path.is_file() else path
+        labels = root / "labels" if (root / "labels").is_dir() else root
+        names = _class_names(root / "data.yaml")
+        folders = [images] if images is not None else [root / "images", root]
+        for file in sorted(labels.rglob("*.txt")):
+            name = file.relative_to(labels).with_suffix("").as_posix()
+            found = reading.find_image(name, folders)
+            if found is None:
+                raise DatasetError(
+                    f"{file} gives shares of an image {name!r} that is not in "
+                    f"{' or '.join(map(str, folders))}: name the folder of the images (--images)."
+                )
+            size = reading.image_size(found)
+            masks = _read_rows(file, size, names, left_out)
+            yield ImageMasks(f"{name}{found.suffix}", size, masks)
+
+    def recognises(self, path: Path) -> bool:
+        root = path.parent if path.name == "data.yaml" else path
+        return root.is_dir() and (root / "data.yaml").is_file()
+
+
+class _YoloWriter(Writer):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._classes: dict[str, int] = {}
+        self._taken: dict[str, str] = {}
+
+    def _add(self, image: ImageMasks) -> list[Path]:
+        stem = str(PurePosixPath(image.name).with_suffix(""))
+        if self._taken.setdefault(stem.casefold(), image.name) != image.name:
+            raise DatasetError(
+                f"{image.name} and {self._taken[stem.casefold()]} differ in their endings only, "
+                "and YOLO finds labels by the name without it: rename one."
+            )
+        rows = [row for record in image.masks for row in self._rows(record, image.size)]
+        path = self._folder / "labels" / f"{stem}.txt"
+        return [write_text(path, "".join(rows))]
+
+    def _rows(self, record: MaskRecord, size: Size) -> list[str]:
+        if not record.area:
+            self.left_out["empty masks"] += 1
+            return []
+        mask = record.mask
+        rings = [part.keyhole for part in outlines(mask, middles=True)]
+        if len(rings) > 1:
+            one = joined(rings)
+            if mask_iou(fill_with_border([one], size), mask) >= _LEAST_IOU:
+                rings = [one]
+                self.changed["masks of several parts, joined by lines"] += 1
+            else:
+                self.changed["masks of several parts, each an object of its own"] += 1
+        number = self._classes.setdefault(record.category_name, len(self._classes))
+        return [f"{number} {_shares(ring, size)}\n" for ring in rings]
+
+    def close(self) -> list[Path]:
+        """Write the classes."""
+        if not self.added:
+            return []
+        names = self._classes or {DEFAULT_CATEGORY: 0}
+        lines = ["path: .", "train: images", "val: images", "names:"]
+        lines += [f"  {number}: {json_text(name)}" for name, number in names.items()]
+        return [write_text(self._folder / "data.yaml", "\n".join(lines) + "\n")]
+
+
+def _shares(ring: Array, size: Size) -> str:
+    vertices = np.resize(ring, (max(len(ring), 3), 2))  # programs want three
+    shares = (vertices + _INSIDE) / (size[1], size[0])
+    return " ".join(f"{value:.7f}" for value in shares.ravel())
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    """Names of the classes: of a YAML mapping or list as YOLO's own tools write them."""
+    if not path.is_file():
+        return {}
+    data = files.read_bytes(
+        path, limit="document_bytes", expected="a YAML file", error=DatasetError
+    )
+    text = data.decode("utf-8", "replace")
+    listed = re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL)
+    if listed:
+        return {place: _bare(name) for place, name in enumerate(listed.group(1).split(","))}
+    _, found, block = text.partition("names:")
+    if not found:
+        return {}
+    numbered = re.findall(r"^\s+(\d+)\s*:\s*(.+?)\s*$", block, re.MULTILINE)
+    if numbered:
+        return {int(number): _bare(name) for number, name in numbered}
+    return dict(enumerate(map(_bare, re.findall(r"^\s*-\s+(.+?)\s*$", block, re.MULTILINE))))
+
+
+def _bare(text: str) -> str:
+    stripped = text.strip()
+    if stripped.startswith('"') and stripped.endswith('"') and len(stripped) > 1:
+        try:
+            return str(json.loads(stripped))
+        except ValueError:
+            pass
+    return stripped.strip("'\"")
+
+
+def _read_rows(
+    file: Path, size: Size, names: dict[int, str], left_out: Counter[str]
+) -> tuple[MaskRecord, ...]:
+    data = files.read_bytes(
+        file, limit="document_bytes", expected="a text file", error=DatasetError
+    )
+    read = functools.partial(_record, size=size, names=names)
+    rows = [row for row in data.decode("utf-8", "replace").splitlines() if row.strip()]
+    return tuple(filter(None, (reading.usable(read, row, left_out=left_out) for row in rows)))
+
+
+def _record(row: str, *, size: Size, names: dict[int, str]) -> MaskRecord:
+    words = row.split()
+    if len(words) in (5, 6):
+        raise UndrawableError("boxes without an outline")
+    try:
+        number, shares = int(words[0]), np.array(words[1:], np.float64)
+    except ValueError as error:
+        raise UndrawableError("rows that are no numbers") from error
+    if len(shares) % 2:
+        raise UndrawableError("rows with an odd number of coordinates")
+    ring = reading.checked_ring(shares.reshape(-1, 2) * (size[1], size[0]), size)
+    mask: npt.NDArray[np.bool_] = fill_with_border([np.floor(ring)], size)
+    name = names.get(number, f"class {number}")
+    return record_from_mask(reading.required(mask), category=name)
+
+
+FORMAT = _Yolo()

@@ -1,0 +1,196 @@
+"""From one annotation format to another, saying what is lost on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from msgspec import UNSET
+
+from samedge import formats
+from samedge.errors import DatasetError, ImageError, UnknownNameError
+from samedge.formats.base import PROPERTIES, Format, Layout
+from samedge.formats.destination import Destination
+from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord
+from samedge.pixels.orientation import STORED, load_in_frame
+from samedge.pixels.outlines import outlines
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What one conversion did.
+
+    Attributes:
+        source_format: name of the format that was read.
+        target_format: name of the one that was written.
+        images: how many were written.
+        masks: how many they had.
+        files: what was written.
+        lost: what the target has no place for, by what, with how many masks or images had it.
+        changed: masks that are written as something else, by what.
+        left_out: entries that could not be read or written, by reason.
+    """
+
+    source_format: str
+    target_format: str
+    images: int
+    masks: int
+    files: tuple[Path, ...]
+    lost: dict[str, int]
+    changed: dict[str, int]
+    left_out: dict[str, int]
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    source_format: str | None = None,
+    target_format: str | None = None,
+    images: Path | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> Conversion:
+    """Read annotations of one format and write them in another, image by image.
+
+    Args:
+        source: a file or folder.
+        target: a file or folder.
+        source_format: ``None`` looks at the source.
+        target_format: ``None`` goes by the target's ending.
+        images: folder of the images, for formats that do not say how large they are, and for
+            drawings.
+        on_image: called after each image.
+
+    Raises:
+        DatasetError: the source is damaged, of no known format, or of one that cannot be read.
+        ImageError: the target's ending does not fit its format, or is one file for many images.
+        UnknownNameError: no such format.
+        WriteError: a file cannot be written.
+    """
+    reader = _reader(source, source_format)
+    if source.absolute() == target.absolute():
+        raise DatasetError(f"{source} would be overwritten by itself: name another place.")
+    destination = _destination(target, target_format)
+    if images is not None and not images.is_dir():
+        raise DatasetError(f"{images} is not a folder: name the folder of the images.")
+    left_out: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    count = masks = 0
+    files: dict[Path, None] = {}
+    with destination.open() as writer:
+        for image in reader.read(source, images=images, left_out=left_out):
+            _check_room(destination, count)
+            lost.update(_losses(image, destination.format))
+            files |= dict.fromkeys(writer.add(_with_pixels(image, destination.format, images)))
+            count, masks = count + 1, masks + len(image.masks)
+            if on_image is not None:
+                on_image()
+        files |= dict.fromkeys(writer.close())
+    if not count:
+        raise DatasetError(f"{source} holds no images, so there is nothing to convert.")
+    return Conversion(
+        source_format=reader.name,
+        target_format=destination.format.name,
+        images=count,
+        masks=masks,
+        files=tuple(files),
+        lost={PROPERTIES[key]: number for key, number in lost.items() if number},
+        changed=dict(+writer.changed),
+        left_out=dict(+(left_out + writer.left_out)),
+    )
+
+
+def _reader(source: Path, name: str | None) -> Format:
+    if not source.exists():
+        raise DatasetError(f"There is nothing at {source}: check the path.")
+    if name is not None:
+        return formats.get(name)
+    found = formats.from_content(source)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        known = ", ".join(n for n in formats.names() if formats.get(n).is_read)
+        raise DatasetError(
+            f"{source} looks like no format that samedge reads ({known}): name it with --from."
+        )
+    raise DatasetError(
+        f"{source} may be {' or '.join(f.name for f in found)}: name which with --from."
+    )
+
+
+def _destination(target: Path, name: str | None) -> Destination:
+    if name is None and formats.from_ending(target) is None:
+        raise UnknownNameError("ending of an annotation file", target.suffix, _endings())
+    return Destination(target, name)
+
+
+def _endings() -> list[str]:
+    return [ending for name in formats.names() for ending in formats.get(name).chosen_by]
+
+
+def _check_room(destination: Destination, count: int) -> None:
+    single = destination.format.layout is Layout.PER_IMAGE and not destination.is_folder
+    if single and count:
+        raise ImageError(
+            f"{destination.path} is one file for the {destination.format.name} results of several "
+            "images: name a folder."
+        )
+
+
+def _with_pixels(image: ImageMasks, target: Format, images: Path | None) -> ImageMasks:
+    """The image with its pixels, where the target draws on them and they are at hand."""
+    path = None if images is None else images / image.name
+    if not target.draws or path is None or not path.is_file():
+        return image
+    pixels = load_in_frame(path, image.size, frame=image.frame)
+    if pixels.shape[:2] != image.size:
+        raise DatasetError(
+            f"{path} is {pixels.shape[0]} x {pixels.shape[1]} (height x width), but its masks are "
+            f"{image.size[0]} x {image.size[1]}: they do not fit it."
+        )
+    return dataclasses.replace(image, pixels=pixels)
+
+
+def _losses(image: ImageMasks, target: Format) -> Iterator[str]:
+    """Names of the properties that a target loses of an image, one for each mask that has it."""
+    lost = set(PROPERTIES) - target.keeps
+    if "empty_images" in lost and not image.masks:
+        yield "empty_images"
+    if "folders" in lost and "/" in image.name:
+        yield "folders"
+    if "frame" in lost and image.frame == STORED:
+        yield "frame"
+    for record in image.masks:
+        yield from (key for key, has in _HAVING.items() if key in lost and has(record))
+        if {"holes", "parts"} & lost:
+            yield from _shape_losses(record, lost)
+    if "overlaps" in lost:
+        yield from ["overlaps"] * _overlapping(image)
+
+
+_HAVING: dict[str, Callable[[MaskRecord], bool]] = {
+    "categories": lambda record: record.category_name != DEFAULT_CATEGORY,
+    "predicted_iou": lambda record: record.predicted_iou is not None,
+    "stability": lambda record: record.stability_score is not None,
+    "prompts": lambda record: record.prompt is not UNSET or record.point is not UNSET,
+    "crowds": lambda record: record.is_crowd is True,
+}
+
+
+def _shape_losses(record: MaskRecord, lost: set[str]) -> Iterator[str]:
+    parts = outlines(record.mask)
+    if "holes" in lost and any(part.holes for part in parts):
+        yield "holes"
+    if "parts" in lost and len(parts) > 1:
+        yield "parts"
+
+
+def _overlapping(image: ImageMasks) -> int:
+    """How many masks share a pixel with another."""
+    covered = np.zeros(image.size, np.int32)
+    for record in image.masks:
+        covered += record.mask
+    return sum(bool((covered[record.mask] > 1).any()) for record in image.masks)

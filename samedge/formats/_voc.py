@@ -80,13 +80,18 @@ class _VocWriter(Writer):
         colors = voc_palette()
         rows = ["# label:color_rgb:parts:actions"]
         rows += [
-            f"{name}:{','.join(map(str, colors[3 * i : 3 * i + 3]))}::"
+            f"{_one_field(name)}:{','.join(map(str, colors[3 * i : 3 * i + 3]))}::"
             for name, i in self._classes.items()
         ]
         return [
             write_text(self._folder / _LABELS, "\n".join(rows) + "\n"),
             write_text(self._folder / _LIST, "\n".join(self._names) + "\n"),
         ]
+
+
+def _one_field(name: str) -> str:
+    """A name without what ends a field or a row of the label map."""
+    return " ".join(name.replace(":", " ").split())
 
 
 def _names(path: Path) -> dict[int, str]:

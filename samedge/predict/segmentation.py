@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samedge.errors import ImageError, InferenceError, PromptError
+from samedge.errors import DatasetError, ImageError, InferenceError, PromptError
 from samedge.formats.base import Writer
 from samedge.formats.masks import ImageMasks, mask_records
 from samedge.pixels.images import load_image
@@ -110,11 +110,14 @@ def segment_files(
         yield _outcome(path, segment, writer)
 
 
+_OF_ONE_IMAGE = (ImageError, PromptError, DatasetError, InferenceError, OSError, MemoryError)
+
+
 def _outcome(path: Path, segment: Callable[[Path], Segmentation], writer: Writer) -> Outcome:
     try:
         made = segment(path)
         files = tuple(writer.add(made.found))
-    except (ImageError, PromptError, InferenceError, OSError, MemoryError) as error:
+    except _OF_ONE_IMAGE as error:
         return Failed(path, error)
     slim = dataclasses.replace(made.found, pixels=None, low_res_logits=None)
     return dataclasses.replace(made, found=slim, files=files)

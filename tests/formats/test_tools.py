@@ -299,3 +299,31 @@ def test_supervision_reads_coco_and_yolo(tmp_path: Path) -> None:
     )
     (_, _, found) = next(iter(data))
     assert (found.mask == np.stack([SHAPES["ring"], SHAPES["parts"]])).all()
+
+
+def test_voc_names_stay_in_their_row(tmp_path: Path) -> None:
+    record = record_from_mask(SHAPES["disc"], category="a:b\nc")
+    folder = write("voc", tmp_path / "voc", ImageMasks("a.png", (HEIGHT, WIDTH), (record,)))
+    (found,) = formats.get("voc").read(folder, left_out=Counter())
+    assert found.masks[0].category == "a b c"
+
+
+def test_yolo_names_that_differ_in_their_endings_only(tmp_path: Path) -> None:
+    from samedge.errors import DatasetError
+
+    with pytest.raises(DatasetError, match="differ in their endings only"):
+        write("yolo", tmp_path / "y", image("disc", name="a.png"), image("disc", name="A.jpg"))
+    assert (tmp_path / "y" / "data.yaml").is_file(), "the first one is whole"
+
+
+def test_yolo_names_of_classes_as_others_write_them(tmp_path: Path) -> None:
+    folder = write("yolo", tmp_path / "y", image("disc", name="a.png"))
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    for text in (
+        "nc: 2\nnames: ['cat', \"dog\"]\n",
+        "names:\n  0: cat\n  1: dog\n",
+        "names:\n- cat\n- dog\nnc: 2\n",
+    ):
+        (folder / "data.yaml").write_text(text)
+        (found,) = formats.get("yolo").read(folder, images=tmp_path, left_out=Counter())
+        assert found.masks[0].category == "cat", text

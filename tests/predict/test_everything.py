@@ -208,9 +208,7 @@ class TestParts:
         boxes = np.concatenate([corner, corner + rng.integers(1, 40, (300, 2))], axis=1)
         scores = rng.random(300).round(2)  # with ties
         for threshold in (0.3, 0.7):
-            expected = ops.nms(
-                torch.from_numpy(boxes), torch.from_numpy(scores), threshold=threshold
-            )
+            expected = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold)
             assert nms(boxes, scores, threshold=threshold).tolist() == expected.tolist()
 
     def test_nms_of_nothing(self) -> None:

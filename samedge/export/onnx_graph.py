@@ -164,7 +164,7 @@ def metadata(graph: Graph, request: ExportRequest) -> Mapping[str, str]:
         "model": source.name,
         "licence": source.licence,
         "origin": source.origin,
-        "role": graph.role,
+        "role": str(graph.role),
         "input_size": str(request.model.image_size),
         "precision": request.precision.value,
     }

@@ -28,15 +28,15 @@ def merged(graphs: Sequence[ExportedGraph], folder: Path) -> tuple[ExportedGraph
             functions.add_function(
                 str(folder / graph.path),
                 src_function_name="main",
-                target_function_name=graph.graph.role,
+                target_function_name=str(graph.graph.role),
             )
-        functions.default_function_name = graphs[0].graph.role
+        functions.default_function_name = str(graphs[0].graph.role)
         utils.save_multifunction(functions, str(folder / NAME))
         _copy_description(folder / graphs[0].path, folder / NAME)
     for graph in graphs:
         shutil.rmtree(folder / graph.path)
     return tuple(
-        dataclasses.replace(graph, path=NAME, options={"function": graph.graph.role})
+        dataclasses.replace(graph, path=NAME, options={"function": str(graph.graph.role)})
         for graph in graphs
     )
 

@@ -7,13 +7,29 @@ stand in the bundle, and nothing replaces them silently.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from samedge.errors import ExportError, UnknownNameError
 from samedge.machine.hardware import HARDWARE, Hardware
 from samedge.types import Options, Precision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProcessorNote:
+    """A limit of processors that lack something.
+
+    Attributes:
+        text: what a user should know.
+        options: the limit bears on bundles with these among their backend's options.
+        unless: instruction sets, as :data:`samedge.machine.environment.ISA_FLAGS` spells them; with
+            one of them there is no such limit.
+    """
+
+    text: str
+    options: Mapping[str, Any]
+    unless: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +50,7 @@ class Target:
         options: given to ``Backend.open`` with every precision.
         precision_options: given to ``Backend.open`` too, by precision.
         notes: limits that a user should know.
+        processor_notes: limits of some processors.
         hardware: the module, where the row is one; ``None`` for a whole family.
     """
 
@@ -51,7 +68,22 @@ class Target:
         default_factory=dict
     )
     notes: tuple[str, ...] = ()
+    processor_notes: tuple[ProcessorNote, ...] = ()
     hardware: Hardware | None = None
+
+    def notes_for(self, precision: Precision, isa: Sequence[str] | None) -> tuple[str, ...]:
+        """What a user of this precision should know on a processor.
+
+        Args:
+            precision: what a bundle is exported in.
+            isa: the processor's instruction sets; ``None``: not known, so that all is told.
+        """
+        options = self.backend_options(precision).items()
+        return self.notes + tuple(
+            note.text
+            for note in self.processor_notes
+            if note.options.items() <= options and not note.unless & set(isa or ())
+        )
 
     def precision(self, wish: Precision | str) -> Precision:
         """The precision to export in: the default for ``auto``, the wish itself otherwise.
@@ -126,7 +158,13 @@ _ROWS = (
             Precision.BF16: {"inference_precision": "bf16"},
             Precision.INT8: {"inference_precision": "bf16"},  # what is left in float
         },
-        notes=("bf16 needs AVX-512 BF16 or AMX; OpenVINO computes in f32 on older processors",),
+        processor_notes=(
+            ProcessorNote(
+                text="bf16 needs AVX-512 BF16 or AMX; OpenVINO computes in f32 on this processor",
+                options={"inference_precision": "bf16"},
+                unless=frozenset({"avx512_bf16", "amx_bf16"}),
+            ),
+        ),
     ),
     Target(
         name="torch",

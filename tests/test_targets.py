@@ -55,3 +55,21 @@ def test_precision_that_nobody_knows() -> None:
 def test_options_follow_the_precision() -> None:
     assert target("intel").backend_options(Precision.FP32) == {"inference_precision": "f32"}
     assert target("cpu").backend_options(Precision.FP32) == {}
+
+
+@pytest.mark.parametrize(
+    ("precision", "isa", "is_told"),
+    [
+        (Precision.BF16, ["avx2"], True),
+        (Precision.INT8, ["avx2", "avx512_vnni"], True),  # its float rest
+        (Precision.BF16, None, True),  # not known
+        (Precision.BF16, ["avx512f", "avx512_bf16"], False),
+        (Precision.INT8, ["amx_bf16", "amx_int8"], False),
+        (Precision.FP32, ["avx2"], False),
+    ],
+)
+def test_the_note_on_bf16_is_told_where_it_is_true(
+    precision: Precision, isa: list[str] | None, is_told: bool
+) -> None:
+    notes = target("intel").notes_for(precision, isa)
+    assert any(note.startswith("bf16 needs") for note in notes) is is_told

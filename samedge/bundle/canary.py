@@ -37,10 +37,7 @@ class Graphs(Protocol):
 
 FILE_NAME = "canary.npz"
 MIN_COSINE = 0.98
-"""Default limit. Sound fp16 and bf16 graphs stay above it, wrong ones fall far below."""
-
-MIN_COSINE_QUANTIZED = 0.9
-"""The same where weights or activations have few bits, fitted to photos and not to drawings."""
+"""Default limit. An export sets that of its precision (:mod:`samedge.proof.decision`)."""
 
 _SIZE = (48, 64)
 _MAX_SIDE = 32  # embeddings and logits are stored thinned out to at most so many rows and columns

@@ -111,8 +111,14 @@ class ParityRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     mask_iou_p05: float
     embedding_cosine_min: float
     passed: bool
-    logit_error: float | None = None  # relative; median of the worst kind of prompt
+    logit_error: float | None = None  # over their spread; median of the worst kind of prompt
     gate: dict[str, float] = {}
+    decided_iou_mean: float | None = None  # where the reference's logits are not near 0
+    decided_iou_p05: float | None = None
+    decoder_error: float | None = None  # logit_error of the decoder given its own embeddings
+    quality_error: float | None = None  # of the predicted IoUs
+    near_ties: int | None = None  # clicks with another best candidate that was as good
+    wrong_choices: int | None = None  # ... that was not
 
 
 class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

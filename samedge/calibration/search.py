@@ -3,7 +3,8 @@
 Drops do not simply add up, and small ones are noise: so all groups together are measured first.
 Where they lose too much, groups are taken from the least sensitive upwards while the sum of their
 drops stays inside; the whole is measured, and the most sensitive groups go back to float until it
-passes, twice as many each time. A mix must also pass the parity that the export will ask, over
+passes, twice as many each time. A mix whose loss is not decided in time counts by its estimate. A
+mix must also pass the parity that the export will ask, over
 every kind of prompt: where the embeddings move too far, the groups of the encoder that move the
 masks most go back; where the masks do, those of the decoder. Where groups were slower alone, the
 mix without them is measured too, and so is the encoder's part, and the fastest is taken: alone, a
@@ -28,12 +29,21 @@ from samedge.calibration.trial import (
     quantized_predictor,
     quantizer_for,
 )
-from samedge.errors import CalibrationError, ParityError
+from samedge.errors import CalibrationError
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
-from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare, latency_ratios
-from samedge.proof.parity import Parity, gate, measure
+from samedge.proof.accuracy import Accuracy, compare, latency_ratios
+from samedge.proof.decision import (
+    MAX_DROP,
+    SECONDS,
+    Budget,
+    GraphLimits,
+    allowed_drop,
+    graph_limits,
+)
+from samedge.proof.parity import Parity, measure
 from samedge.proof.photos import CalibrationSet
+from samedge.proof.scenes import Reference
 from samedge.types import IMAGE_EMBEDDINGS, IMAGE_ROLES, Precision, Role
 
 _PHOTOS = 4
@@ -59,9 +69,17 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = ""
 
     @property
+    def fits(self) -> bool:
+        """Whether accuracy stays inside the budget; what is undecided counts by its estimate."""
+        found = self.accuracy
+        return found.passed and all(
+            row.drop <= allowed_drop(row.prompt, found.max_drop) for row in found.rows
+        )
+
+    @property
     def passed(self) -> bool:
         """Whether accuracy stays inside the budget, and parity holds."""
-        return self.accuracy.passed and not self.parity
+        return self.fits and not self.parity
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +104,7 @@ def find_plan(
     *,
     max_drop: float = MAX_DROP,
     max_images: int = MAX_IMAGES,
+    seconds: float = SECONDS,
     report: Report = lambda _: None,
 ) -> Search:
     """Measure every group and choose the plan.
@@ -96,8 +115,9 @@ def find_plan(
     Args:
         bundle: an fp32 bundle.
         data: images to calibrate and to measure on.
-        max_drop: the budget, as of :func:`samedge.proof.accuracy.compare`.
+        max_drop: the budget, as of :class:`samedge.proof.decision.Budget`.
         max_images: images that each group is measured on.
+        seconds: how long the accuracy of one mix is measured at most.
         report: hears of every step.
 
     Raises:
@@ -112,7 +132,8 @@ def find_plan(
         bench.open(bundle, int8=True) as plain,
         opened_graphs(bundle) as graphs,
     ):
-        trial = _Trial(Reference(predictor, data), plain, graphs, feeds, max_drop, report)
+        budget = Budget(max_drop=max_drop, seconds=seconds)
+        trial = _Trial(Reference(predictor, data), plain, graphs, feeds, budget, report)
         mixes = _mixes(trial, drops)
         inside = [mix for mix in mixes if mix.passed]
         if not inside:
@@ -139,14 +160,14 @@ class _Trial:
         plain: Predictor,
         graphs: Graphs,
         feeds: RoleFeeds,
-        max_drop: float,
+        budget: Budget,
         report: Report,
     ) -> None:
         self.reference, self.plain, self.graphs, self.feeds = reference, plain, graphs, feeds
-        self.max_drop, self.report = max_drop, report
+        self.budget, self.report = budget, report
         self.bundle = reference.predictor.bundle
         self.bench = bench_for(self.bundle)
-        self._photos = list(itertools.islice(reference.data.pictures(), _PHOTOS))
+        self._photos = list(itertools.islice(reference.data.photos(), _PHOTOS))
 
     def run(self, chosen: Sequence[GroupDrop], *, floats: bool = False) -> Mix:
         """Measure some groups together; ``floats``: the float bundle itself."""
@@ -167,18 +188,27 @@ class _Trial:
         timed = self.bench.timed
         return Mix(
             groups=[found.group for found in chosen],
-            accuracy=compare(self.reference, candidate, max_drop=self.max_drop, timed=timed),
+            accuracy=compare(self.reference, candidate, budget=self.budget, timed=timed),
             float_ratio=float_ratio,
-            parity=_problem(measure(self.graphs, candidate, self._photos)),
+            parity=_problem(
+                measure(self.graphs, candidate, self._photos, limits=self._limits(chosen))
+            ),
         )
+
+    def _limits(self, chosen: Sequence[GroupDrop]) -> GraphLimits:
+        """What an export of these groups would have to keep to."""
+        roles = {found.role for found in chosen}
+        encoder, decoder = (
+            Precision.INT8 if role in roles else self.bench.rest for role in IMAGE_ROLES
+        )
+        return graph_limits(encoder, decoder)
 
 
 def _problem(measured: Parity) -> str:
-    """What the gate of an INT8 export would say; empty where it passes."""
-    try:
-        measured.check(gate(Precision.INT8))
-    except ParityError as error:
-        return f"{error.tensor} {error.measured:.3f}, limit {error.threshold:.3f}"
+    """What the gate of an export would say; empty where it passes."""
+    for tensor, found, limit in measured.figures():
+        if not found >= limit:
+            return f"{tensor} {found:.3f}, limit {limit:.3f}"
     return ""
 
 
@@ -191,7 +221,7 @@ def _mixes(trial: _Trial, drops: Sequence[GroupDrop]) -> list[Mix]:
         mixes.append(trial.run(chosen))
         if mixes[-1].passed:
             break
-        chosen = _fewer(chosen, mixes[-1], max_drop=trial.max_drop, steps=steps)
+        chosen = _fewer(chosen, mixes[-1], max_drop=trial.budget.max_drop, steps=steps)
     tried = [chosen]
     for fewer in (
         [found for found in chosen if not found.is_slower],
@@ -215,7 +245,7 @@ def _fewer(
         steps: how many groups go back next, by what fails; doubled each time, so that a model
             that stands little is known after a few mixes.
     """
-    if not failed.accuracy.passed:
+    if not failed.fits:
         fitting = _within_budget(chosen, max_drop)
         if len(fitting) < len(chosen):
             return fitting
@@ -270,7 +300,7 @@ def _reason(row: PlanRow, found: GroupDrop, mixes: Sequence[Mix]) -> str:
     having = [mix for mix in mixes if found.group in mix.groups]
     if any(mix.passed for mix in having):
         return "no mix with it is faster"
-    if any(mix.accuracy.passed for mix in having):
+    if any(mix.fits for mix in having):
         return "fails parity"
     return "would exceed the budget"
 
@@ -283,7 +313,7 @@ def _judged(mixes: Sequence[Mix], best: Mix) -> list[Mix]:
 
 
 def _objection(mix: Mix) -> str:
-    if not mix.accuracy.passed:
+    if not mix.fits:
         return "loses more than the budget"
     if not mix.passed:
         return f"fails parity: {mix.parity}"

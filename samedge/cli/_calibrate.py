@@ -47,6 +47,14 @@ Examples:
     help="Images that each part is measured on.",
 )
 @click.option(
+    "--gate-seconds",
+    type=click.FloatRange(0.0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="How long the accuracy of one mix of parts is measured at most.",
+)
+@click.option(
     "-o",
     "--output",
     "output_path",
@@ -69,6 +77,7 @@ def calibrate(
     calibration: Path | None,
     max_drop: float,
     images: int,
+    gate_seconds: float,
     output_path: Path | None,
     plot_path: Path | None,
 ) -> None:
@@ -93,6 +102,7 @@ def calibrate(
             data,
             max_drop=max_drop,
             max_images=images,
+            seconds=gate_seconds,
             report=lambda what: advance(1, note=what),
         )
     if output_path is not None:

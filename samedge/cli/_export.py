@@ -82,6 +82,28 @@ DEFAULT_MODEL = "samedge-nano"
     help="Mean mask IoU that may be lost against fp32 with boxes; twice that with clicks. "
     "[default: 0.005]",
 )
+@click.option(
+    "--undecided",
+    type=click.Choice(["pass", "fail"]),
+    default="pass",
+    show_default=True,
+    help="What holds where the photos cannot tell whether more than that is lost: the bundle is "
+    "written and says so, or refused.",
+)
+@click.option(
+    "--gate-seconds",
+    type=click.FloatRange(0.0),
+    metavar="S",
+    help="How long the accuracy of one precision is measured at most. [default: 60]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the pictures that accuracy is measured on.",
+)
 @click.option("--no-gate", is_flag=True, help="Write the bundle even if its masks drift.")
 @click.option(
     "--dialect",
@@ -122,6 +144,9 @@ def export(
     input_size: int | None,
     output_path: Path | None,
     max_drop: float | None,
+    undecided: str,
+    gate_seconds: float | None,
+    seed: int,
     no_gate: bool,
     dialects: tuple[str, ...],
     options: tuple[str, ...],
@@ -150,6 +175,9 @@ def export(
             input_size=input_size,
             gate=not no_gate,
             max_drop=max_drop,
+            undecided=undecided,
+            gate_seconds=gate_seconds,
+            seed=seed,
             calibration=calibration,
             plan=None if plan_path is None else load_plan(plan_path),
             dialects=dialects,
@@ -184,13 +212,14 @@ def _artifacts(result: ExportResult) -> Table:
 
 def _parity(result: ExportResult) -> Table:
     """Mask IoU between the files, as they run here, and the model in torch."""
-    table = output.table("Prompts", "n", "Mask IoU, mean", "5th percentile")
-    for kind, count, mean, percentile in result.kinds:
-        table.add_row(kind, str(count), f"{mean:.4f}", f"{percentile:.4f}")
+    table = output.table("Prompts", "n", "Mask IoU, mean", "5th percentile", "Where decided")
+    for kind, count, *figures in result.kinds:
+        table.add_row(kind, str(count), *(f"{figure:.4f}" for figure in figures))
     parity = result.parity
     if parity is not None:
         table.add_section()
-        figures = (parity.mask_iou_mean, parity.mask_iou_p05)
+        decided = parity.decided_iou_mean or 0.0
+        figures = [parity.mask_iou_mean, parity.mask_iou_p05, decided]
         table.add_row("all", str(parity.prompts), *(f"{figure:.4f}" for figure in figures))
     return table
 
@@ -199,11 +228,15 @@ def _gained(result: ExportResult) -> list[Table | str]:
     """What was lost and gained against fp32, and what ``auto`` tried."""
     parts: list[Table | str] = []
     if result.accuracy is not None:
-        table = output.table("Prompts", "n", "mIoU fp32", "mIoU", "Drop", "IoU with fp32", "p05")
-        for row in result.accuracy.rows:
-            figures = (row.miou_fp32, row.miou, row.drop, row.mask_iou_mean, row.mask_iou_p05)
-            table.add_row(row.prompt, str(row.n), *(f"{figure:.4f}" for figure in figures))
         accuracy = result.accuracy
+        heads = ("Prompts", "n", "mIoU fp32", "mIoU", "Drop", "95%", "IoU with fp32", "p05", "")
+        table = output.table(*heads)
+        for row in accuracy.rows:
+            figures = (row.miou_fp32, row.miou, row.drop, row.mask_iou_mean, row.mask_iou_p05)
+            shown = [f"{figure:.4f}" for figure in figures]
+            shown.insert(3, row.interval)
+            found = row.verdict(accuracy.max_drop).value
+            table.add_row(row.prompt, str(row.n), *shown, found)
         latency = (
             "latency for the device to tell"
             if accuracy.encode_ratio is None
@@ -215,6 +248,7 @@ def _gained(result: ExportResult) -> list[Table | str]:
             table,
             f"against fp32: {latency}, {accuracy.size_ratio:.2f} of the size; "
             f"truth: {accuracy.truth} of {accuracy.images} images",
+            f"accuracy {accuracy.summary}",
         ]
     if result.choices:
         table = output.table("Precision", "Latency", "Size", "Drop", "Verdict")
@@ -233,7 +267,8 @@ def _footer(result: ExportResult) -> str:
         verdict = "passed" if parity.passed else "FAILED, and the gate was off"
         lines.append(
             f"parity {verdict}: {parity.images} photos, "
-            f"lowest embedding cosine {parity.embedding_cosine_min:.5f}"
+            f"lowest embedding cosine {parity.embedding_cosine_min:.5f}, another candidate "
+            f"preferred in {parity.near_ties} near ties and {parity.wrong_choices} other clicks"
         )
     lines.append(f"bundle {bundle.id} at {bundle.path}, {result.seconds:.1f} s")
     return "\n".join(lines)

@@ -22,18 +22,26 @@ Examples:
 @output.standard_options
 def targets(out: output.Output) -> None:
     """List what `samedge export --target` takes, with backend, device, format and precisions."""
+    from samedge.machine.environment import isa
     from samedge.targets import TARGETS
 
     table = output.table("Target", "Backend", "Device", "Precisions", "What it is")
     for row in TARGETS.values():
         precisions = ", ".join(precision.value for precision in row.precisions)
         table.add_row(row.name, row.backend, row.device, precisions, row.summary)
-    notes = [f"{row.name}: {note}." for row in TARGETS.values() for note in row.notes]
-    document = {"targets": [_document(row) for row in TARGETS.values()]}
+    here = isa()
+    notes = [f"{row.name}: {note}." for row in TARGETS.values() for note in _notes(row, here)]
+    document = {"targets": [_document(row, here) for row in TARGETS.values()]}
     out.result(document, table, *notes)
 
 
-def _document(row: Target) -> dict[str, object]:
+def _notes(row: Target, isa: list[str] | None) -> list[str]:
+    """Of every precision, each once."""
+    found = (note for precision in row.precisions for note in row.notes_for(precision, isa))
+    return list(dict.fromkeys(found))
+
+
+def _document(row: Target, isa: list[str] | None) -> dict[str, object]:
     return {
         "name": row.name,
         "summary": row.summary,
@@ -43,7 +51,7 @@ def _document(row: Target) -> dict[str, object]:
         "precisions": row.precisions,
         "default_precision": row.default_precision,
         "prompt_buckets": row.prompt_buckets,
-        "notes": row.notes,
+        "notes": _notes(row, isa),
     }
 
 

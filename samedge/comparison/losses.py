@@ -16,7 +16,7 @@ from samedge.evaluation.ground_truth import Instance
 from samedge.pixels import metrics
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
-from samedge.proof.accuracy import own_instances
+from samedge.proof.own_objects import own_instances
 from samedge.records import ScoredInstance
 from samedge.report.decision import Loss
 from samedge.types import Array, Masks, Prompt

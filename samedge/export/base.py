@@ -114,7 +114,7 @@ class ExportResult:
         bundle: the bundle, in its place.
         parity: how it compares with the torch reference; ``None`` if that was not measured.
         kinds: the same by kind of prompt, worst first: name, prompts, mean and 5th percentile of
-            the mask IoU.
+            the mask IoU, and its mean where the reference is decided.
         accuracy: what it loses and gains against fp32; ``None`` if that was not measured.
         choices: the precisions that ``auto`` tried, with the reasons.
         seconds: how long the export took.
@@ -122,7 +122,7 @@ class ExportResult:
 
     bundle: Bundle
     parity: ParityRecord | None
-    kinds: tuple[tuple[str, int, float, float], ...] = ()
+    kinds: tuple[tuple[str, int, float, float, float], ...] = ()
     accuracy: Accuracy | None = None
     choices: tuple[dict[str, Any], ...] = ()
     seconds: float = 0.0
@@ -130,7 +130,7 @@ class ExportResult:
     def record(self) -> ExportRecord:
         """The document of ``samedge export``."""
         manifest = self.bundle.manifest
-        names = ("kind", "prompts", "mask_iou_mean", "mask_iou_p05")
+        names = ("kind", "prompts", "mask_iou_mean", "mask_iou_p05", "decided_iou_mean")
         parity = None if self.parity is None else msgspec.to_builtins(self.parity)
         if parity is not None:
             parity["kinds"] = [dict(zip(names, row, strict=True)) for row in self.kinds]

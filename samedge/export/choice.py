@@ -20,6 +20,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         total_ratio: median latency of encoder and decoder over fp32's; ``None``: not measured.
         size_ratio: bytes over fp32's.
         drop: mean IoU lost, over the kinds of prompts.
+        accuracy: what is known of it: ``passed``, ``refused`` or ``undecided``.
     """
 
     precision: str
@@ -27,6 +28,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     total_ratio: float | None = None
     size_ratio: float | None = None
     drop: float | None = None
+    accuracy: str | None = None
 
 
 def verdict(accuracy: Accuracy | None) -> str:
@@ -34,7 +36,7 @@ def verdict(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return "its accuracy could not be measured"
     if not accuracy.passed:
-        return f"loses {accuracy.drop:.4f} mean IoU, past the budget of {accuracy.max_drop:g}"
+        return accuracy.summary
     if accuracy.total_ratio is not None and accuracy.total_ratio >= 1.0:
         return f"is not faster than fp32 here: {accuracy.total_ratio:.2f} of its latency"
     return ""
@@ -50,6 +52,7 @@ def row(precision: Precision, accuracy: Accuracy | None, why: str) -> Choice:
         total_ratio=accuracy.total_ratio,
         size_ratio=accuracy.size_ratio,
         drop=accuracy.drop,
+        accuracy=accuracy.verdict,
     )
 
 

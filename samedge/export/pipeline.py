@@ -20,14 +20,16 @@ from samedge.errors import (
 )
 from samedge.export import base, choice, staging
 from samedge.export.base import DIALECTS, ExportRequest, ExportResult, Progress
-from samedge.export.proof import Checked, Rules, checked
+from samedge.export.gates import Checked, Rules, checked
 from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.prompts import Bucket
 from samedge.predict.predictor import Predictor
-from samedge.proof.accuracy import Reference
+from samedge.proof import decision
+from samedge.proof.decision import Budget
 from samedge.proof.photos import PHOTOS, load_calibration
+from samedge.proof.scenes import Reference
 from samedge.targets import Target
 from samedge.targets import target as target_named
 from samedge.types import Precision
@@ -44,6 +46,9 @@ def export(
     input_size: int | None = None,
     gate: bool = True,
     max_drop: float | None = None,
+    undecided: decision.Undecided | str = decision.Undecided.PASS,
+    gate_seconds: float | None = None,
+    seed: int = 0,
     images: str | Path | None = None,
     calibration: str | Path | None = None,
     plan: PrecisionPlan | None = None,
@@ -67,7 +72,12 @@ def export(
         gate: refuse a bundle whose masks drift from the model's; otherwise only record it.
         max_drop: mean IoU that a precision below fp32 may lose (box prompts; clicks twice that);
             for fp32 how far the mean mask IoU may fall below 1. ``None`` takes the limits of
-            :mod:`samedge.proof.accuracy` and :mod:`samedge.proof.parity`.
+            :mod:`samedge.proof.decision`.
+        undecided: ``pass`` or ``fail``: what holds where the loss of accuracy could not be proven
+            or excluded in time.
+        gate_seconds: how long the accuracy of one precision is measured at most; ``None`` takes
+            :data:`samedge.proof.decision.SECONDS`.
+        seed: of the composites that accuracy is measured on.
         images: folder of photos to compare on; ``None`` takes the calibration set's, or those that
             come with samedge.
         calibration: folder or COCO file of images to calibrate and to measure accuracy on; ``None``
@@ -82,7 +92,7 @@ def export(
         The bundle, with the measured parity.
 
     Raises:
-        UnknownNameError: an unknown model, target, precision or dialect.
+        UnknownNameError: an unknown model, target, precision, dialect or rule.
         ExportError: the platform or its format cannot hold what is asked for, or a library failed.
         ParityError: the exported graphs do not compute what the model computes.
         GateError: they lose more accuracy against fp32 than ``max_drop``.
@@ -116,9 +126,14 @@ def export(
     )
     check_plan(request)
     request = base.get(platform_row.format).prepared(request)
-    rules = Rules(max_drop, enforced=gate)
+    budget = Budget(
+        max_drop=decision.MAX_DROP if max_drop is None else max_drop,
+        seconds=decision.SECONDS if gate_seconds is None else gate_seconds,
+        undecided=decision.undecided(undecided),
+    )
+    rules = Rules(max_drop=max_drop, budget=budget, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
-    with _float_reference(request, always=is_free and data is not None) as reference:
+    with _float_reference(request, always=is_free and data is not None, seed=seed) as reference:
         tries = base.get(platform_row.format).tries_precisions
         if is_free and tries and reference is not None:
             result = _fastest(request, Path(output), rules, reference)
@@ -128,7 +143,9 @@ def export(
 
 
 @contextmanager
-def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Reference | None]:
+def _float_reference(
+    request: ExportRequest, *, always: bool, seed: int
+) -> Iterator[Reference | None]:
     """The same model in fp32, opened, and its masks; ``None`` where nothing is compared with it.
 
     For a platform without fp32 it is ONNX Runtime's.
@@ -147,7 +164,7 @@ def _float_reference(request: ExportRequest, *, always: bool) -> Iterator[Refere
         bundle = staging.staged(plain, writer)
         backend, device, options = staging.checking(plain)
         with Predictor(bundle, backend, device=device, options=options) as predictor:
-            yield Reference(predictor, request.calibration or load_calibration())
+            yield Reference(predictor, request.calibration or load_calibration(), seed=seed)
 
 
 def _fastest(

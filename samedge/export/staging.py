@@ -21,6 +21,7 @@ from samedge.bundle.writer import BundleWriter
 from samedge.export import base
 from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.quantization import plan_of
+from samedge.machine.environment import isa
 from samedge.models.decoders import thresholds_of
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
@@ -114,7 +115,7 @@ def _manifest(
         versions={**versions, **exporter.versions()},
         options=exporter.options(request),
         plan=_plan_rows(request),
-        notes=[*notes, *request.target.notes],
+        notes=[*notes, *request.target.notes_for(request.precision, isa())],
     )
     return with_id(manifest)
 

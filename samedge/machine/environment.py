@@ -122,6 +122,15 @@ def _cpu(cpuinfo: dict[str, str]) -> str | None:
     return named or platform.processor() or None
 
 
+def isa(*, root: Path = ROOT) -> list[str] | None:
+    """The instruction sets that matter to inference; ``None`` where the system does not tell.
+
+    Args:
+        root: where the system's files are.
+    """
+    return _isa(_fields(text(root / "proc/cpuinfo")))
+
+
 def _isa(cpuinfo: dict[str, str]) -> list[str] | None:
     if sys.platform == "darwin":
         lines = _fields(command("sysctl", "hw.optional")).items()

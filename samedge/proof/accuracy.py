@@ -1,39 +1,34 @@
 """The accuracy gate: a bundle against its own fp32 bundle, on the same images and prompts.
 
-Against ground truth where the calibration set has it. Otherwise the fp32 model's own masks stand in
-for it: both models are prompted with their boxes and clicks. That favours fp32, so that a drop is
-rather over- than underestimated.
+A paired test. Both bundles answer the same prompts about objects whose masks are known: those of
+the calibration set's annotations, and then of composites made of its photos
+(:mod:`samedge.proof.composites`). What is lost is known up to an interval over images, and
+measuring goes on until that lies on one side of the budget, or the time is over.
+
+Where fp32 hardly prefers one of a click's three candidates, both bundles go on with the same one:
+which of equals is best is left to rounding, and would only blur the figures.
+
+The masks of fp32 are never the truth: held against its own masks fp32 is right by construction,
+and every harmless difference would count as a loss.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 
-from samedge.errors import CalibrationError, GateError
-from samedge.evaluation.ground_truth import Instance
-from samedge.evaluation.protocols import answers, parse_protocols
+from samedge.errors import GateError
 from samedge.pixels import metrics
 from samedge.predict.predictor import Predictor
-from samedge.proof.photos import CalibrationSet
-from samedge.types import Array, Prompt, Size
+from samedge.proof import decision
+from samedge.proof.decision import Budget, Undecided, Verdict, allowed_drop
+from samedge.proof.scenes import Answers, Reference, Scene, answered
+from samedge.types import Array, Prompt
 
-MAX_DROP = 0.005
-"""Default budget: mean IoU that a box prompt may lose; the other kinds may lose twice as much."""
-
-PROTOCOLS = "box,center,clicks:3"
-ENOUGH_INSTANCES = 30
-"""Annotations below this are too few to rank two models by: the fp32 masks are used instead."""
-
-_AT_MOST = 8  # instances taken of one image's own masks
-_GRID = (0.2, 0.4, 0.6, 0.8)
-_AREAS = (0.002, 0.6)  # of the image; masks outside are no objects
-_SAME_OBJECT = 0.7
-_STABLE = 0.7
+_LOOKS = 1.25  # the interval is looked at again when there are so many times more images
 _ROUNDS = 15
 
 
@@ -48,6 +43,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
         drop: the difference; negative where this bundle is better.
         mask_iou_mean: mean IoU between the masks of the two.
         mask_iou_p05: its 5th percentile.
+        drop_ci95: where the drop lies, over images; ``None`` with too few images to tell.
     """
 
     prompt: str
@@ -57,13 +53,25 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     drop: float
     mask_iou_mean: float
     mask_iou_p05: float
+    drop_ci95: tuple[float, float] | None = None
+
+    def verdict(self, max_drop: float) -> Verdict:
+        """What is known of the loss."""
+        return decision.verdict(self.drop_ci95, allowed_drop(self.prompt, max_drop))
+
+    @property
+    def interval(self) -> str:
+        """The drop's interval, for people."""
+        if self.drop_ci95 is None:
+            return f"{self.drop:.3f}, on too few images for an interval"
+        return f"{self.drop_ci95[0]:.3f} to {self.drop_ci95[1]:.3f}"
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """A bundle beside its fp32 bundle.
 
     Attributes:
-        truth: ``annotations``, or ``fp32 masks`` where there are none.
+        truth: ``annotations``, ``composites``, or both.
         images: how many.
         rows: one a kind of prompt.
         encode_ratio: median latency of the encoder over fp32's, interleaved; below 1 is faster;
@@ -72,7 +80,10 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
         total_ratio: the same of both together.
         size_ratio: bytes of all artifacts over fp32's.
         max_drop: the budget.
-        passed: whether every row stays inside.
+        passed: whether the bundle may be written.
+        verdict: ``passed``, ``refused`` or ``undecided``.
+        undecided: the rule for the last: ``pass`` or ``fail``.
+        seconds: how long it was measured.
     """
 
     truth: str
@@ -84,138 +95,136 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     size_ratio: float
     max_drop: float
     passed: bool
+    verdict: str
+    undecided: str = Undecided.PASS.value
+    seconds: float | None = None
 
     @property
     def drop(self) -> float:
         """Mean drop over the kinds of prompts."""
         return float(np.mean([row.drop for row in self.rows]))
 
+    @property
+    def worst(self) -> AccuracyRow:
+        """The kind of prompt that decides: refused before undecided, then what loses most."""
+        order = (Verdict.PASSED, Verdict.UNDECIDED, Verdict.REFUSED)
+
+        def badness(row: AccuracyRow) -> tuple[int, float]:
+            share = row.drop / max(allowed_drop(row.prompt, self.max_drop), 1e-9)
+            return order.index(row.verdict(self.max_drop)), share
+
+        return max(self.rows, key=badness)
+
+    @property
+    def summary(self) -> str:
+        """One sentence on what was decided and by what."""
+        row = self.worst
+        on = f"{row.n} instances in {self.images} images, truth: {self.truth}"
+        if self.verdict == Verdict.UNDECIDED.value:
+            return (
+                f"undecided: {row.prompt} prompts lose {row.interval} mean IoU on {on}; give "
+                "--calibration with 50 photos, annotated if you can, or a longer --gate-seconds"
+            )
+        return f"{self.verdict}: {row.prompt} prompts lose {row.interval} mean IoU on {on}"
+
     def check(self) -> None:
-        """Hold the drops against the budget.
+        """Refuse what is proven to lose too much, and by its rule what is undecided.
 
         Raises:
-            GateError: names the kind of prompt that loses most.
+            GateError: names the kind of prompt that decides.
         """
         if self.passed:
             return
-        worst = max(self.rows, key=lambda row: row.drop / allowed_drop(row.prompt, self.max_drop))
-        limit = allowed_drop(worst.prompt, self.max_drop)
+        row = self.worst
+        limit = allowed_drop(row.prompt, self.max_drop)
+        if self.verdict == Verdict.UNDECIDED.value:
+            raise GateError(f"Accuracy is {self.summary}. The budget is {limit:.4f}. {_REMEDY}")
         raise GateError(
-            f"With {worst.prompt} prompts the masks lose {worst.drop:.4f} mean IoU against fp32 "
-            f"({worst.miou:.4f} instead of {worst.miou_fp32:.4f}, {worst.n} instances, truth: "
-            f"{self.truth}); the budget is {limit:.4f}. No bundle was written. Raise --max-drop, "
-            "give more --calibration images, or let `samedge calibrate` find a precision plan."
+            f"With {row.prompt} prompts the masks lose {row.drop:.4f} mean IoU ({row.interval}) "
+            f"against fp32 ({row.miou:.4f} instead of {row.miou_fp32:.4f}, {row.n} instances in "
+            f"{self.images} images, truth: {self.truth}); the budget is {limit:.4f}. No bundle was "
+            "written. Raise --max-drop, or let `samedge calibrate` find a precision plan."
         )
 
 
-def allowed_drop(prompt: str, max_drop: float) -> float:
-    """What a kind of prompt may lose: clicks say less than boxes, and vary twice as much."""
-    return max_drop if prompt == "box" else 2.0 * max_drop
+_REMEDY = "No bundle was written, as --undecided fail asks."
 
 
-class Reference:
-    """An fp32 bundle and what it answers on a calibration set, asked once for all candidates.
+class _Tally:
+    """What two bundles answered so far."""
 
-    Args:
-        predictor: the fp32 bundle, opened.
-        data: images, with annotations or without.
-        max_images: annotated or sampled images to look at.
+    def __init__(self, max_drop: float) -> None:
+        self.images = 0
+        self.truths: list[str] = []
+        self._max_drop = max_drop
+        self._scores: dict[str, list[tuple[int, float, float, float]]] = {}
 
-    Attributes:
-        predictor, data: as given.
-        truth: ``annotations``, or ``fp32 masks`` where there are none.
-    """
+    def add(self, scene: Scene, *, expected: Answers, found: Answers) -> None:
+        """Compare the answers about one more picture."""
+        for want, have in zip(expected.prompts, found.prompts, strict=True):
+            same = metrics.mask_iou(want.mask, have.mask)
+            row = (self.images, want.iou, have.iou, same)
+            self._scores.setdefault(want.prompt, []).append(row)
+        self.images += 1
+        if scene.truth not in self.truths:
+            self.truths.append(scene.truth)
 
-    def __init__(self, predictor: Predictor, data: CalibrationSet, *, max_images: int = 32) -> None:
-        self.predictor, self.data, self._max_images = predictor, data, max_images
-        annotated = data.ground_truth(limit=max_images)
-        is_enough = annotated is not None and annotated.instance_count >= ENOUGH_INSTANCES
-        self._annotated = annotated if is_enough else None
-        self.truth = "annotations" if is_enough else "fp32 masks"
-        self._own: list[tuple[Array, list[Instance]]] | None = None
-        self._answers: list[list[_Answer]] = []
+    def rows(self) -> list[AccuracyRow]:
+        """One a kind of prompt."""
+        return [_row(name, found) for name, found in self._scores.items()]
 
-    def scenes(self) -> Iterator[tuple[Array, list[Instance], list[_Answer]]]:
-        """Each picture with its objects and the answers to their prompts, in order of prompts."""
-        for index, (picture, instances) in enumerate(self._prompted()):
-            if index == len(self._answers):
-                self._answers.append(list(_answered(self.predictor, picture, instances)))
-            yield picture, instances, self._answers[index]
-
-    def _prompted(self) -> Iterable[tuple[Array, list[Instance]]]:
-        if self._annotated is not None:
-            return ((image.pixels(), list(image.instances())) for image in self._annotated.images)
-        if self._own is None:
-            self._own = list(_own_scenes(self.predictor, self.data, self._max_images))
-        return self._own
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Answer:
-    """A mask, a bit a pixel, and its IoU with the truth."""
-
-    prompt: str
-    bits: Array
-    size: Size
-    iou: float
-
-    @property
-    def mask(self) -> Array:
-        """(H, W) bool."""
-        pixels = self.size[0] * self.size[1]
-        return np.unpackbits(self.bits, count=pixels).view(bool).reshape(self.size)
-
-
-def _answered(
-    predictor: Predictor, picture: Array, instances: Sequence[Instance]
-) -> Iterator[_Answer]:
-    """A model's answers to every kind of prompt about the objects of a picture."""
-    embedding = predictor.encode(picture)
-
-    def decode(prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Any]:
-        return predictor.decode_batch(embedding, prompts, multimask=multimask)
-
-    for name, answer in answers(decode, instances, protocols=parse_protocols(PROTOCOLS)):
-        size = (picture.shape[0], picture.shape[1])
-        yield _Answer(name, np.packbits(answer.mask), size, answer.ious[-1])
+    def verdict(self) -> Verdict:
+        """What is known of all kinds of prompts together."""
+        return decision.overall([row.verdict(self._max_drop) for row in self.rows()])
 
 
 def compare(
     reference: Reference,
     candidate: Predictor,
     *,
-    max_drop: float = MAX_DROP,
+    budget: Budget | None = None,
     timed: bool = True,
     on_image: Callable[[str], None] = lambda _: None,
 ) -> Accuracy:
-    """Measure what a bundle loses, and what it gains.
+    """Measure what a bundle loses, and what it gains, until it is decided.
 
     Args:
         reference: the fp32 bundle, with the images.
         candidate: the bundle in question, opened.
-        max_drop: the budget.
+        budget: what may be lost, and how long it may take to tell.
         timed: compare latencies too; off where another machine than the platform runs the files.
         on_image: called after each image with a remark.
-
-    Raises:
-        CalibrationError: there is nothing to compare on.
     """
-    pictures, rows = mask_rows(reference, candidate, on_image=on_image)
-    encode_ratio, decode_ratio, total_ratio = (
-        latency_ratios(reference.predictor, candidate, next(reference.data.pictures()))
-        if timed
-        else (None, None, None)
-    )
+    budget = budget or Budget()
+    start = time.monotonic()
+    tally, found = _Tally(budget.max_drop), Verdict.UNDECIDED
+    look = decision.FEWEST_IMAGES
+    for scene, expected in reference.scenes():
+        tally.add(scene, expected=expected, found=answered(candidate, scene, expected))
+        is_late = time.monotonic() - start >= budget.seconds
+        if tally.images >= look or is_late:
+            look = int(tally.images * _LOOKS) + 1
+            found = tally.verdict()
+        on_image(f"{tally.images} images, {found.value}")
+        if is_late or found is not Verdict.UNDECIDED:
+            break
+    found = tally.verdict()
+    seconds = time.monotonic() - start
+    picture = next(reference.data.photos())
+    ratios = latency_ratios(reference.predictor, candidate, picture) if timed else (None,) * 3
     return Accuracy(
-        truth=reference.truth,
-        images=pictures,
-        rows=rows,
-        encode_ratio=encode_ratio,
-        decode_ratio=decode_ratio,
-        total_ratio=total_ratio,
+        truth=" and ".join(tally.truths),
+        images=tally.images,
+        rows=tally.rows(),
+        encode_ratio=ratios[0],
+        decode_ratio=ratios[1],
+        total_ratio=ratios[2],
         size_ratio=candidate.bundle.size_bytes / reference.predictor.bundle.size_bytes,
-        max_drop=max_drop,
-        passed=all(row.drop <= allowed_drop(row.prompt, max_drop) for row in rows),
+        max_drop=budget.max_drop,
+        passed=budget.passes(found),
+        verdict=found.value,
+        undecided=budget.undecided.value,
+        seconds=seconds,
     )
 
 
@@ -225,31 +234,18 @@ def mask_rows(
     *,
     on_image: Callable[[str], None] = lambda _: None,
 ) -> tuple[int, list[AccuracyRow]]:
-    """The masks' part of :func:`compare`: how many images, and the rows.
+    """The masks' part of :func:`compare` on all images of the reference: how many, and the rows.
 
     Args:
         reference: the fp32 bundle, with the images.
         candidate: the bundle in question, opened.
         on_image: called after each image with a remark.
-
-    Raises:
-        CalibrationError: there is nothing to compare on.
     """
-    scores: dict[str, list[tuple[float, float, float]]] = {}
-    pictures = 0
-    for picture, instances, expected in reference.scenes():
-        pictures += 1
-        found = _answered(candidate, picture, instances)
-        for want, have in zip(expected, found, strict=True):
-            same = metrics.mask_iou(want.mask, have.mask)
-            scores.setdefault(want.prompt, []).append((want.iou, have.iou, same))
-        on_image(f"{reference.data.source.name}: {pictures} images")
-    if not pictures:
-        raise CalibrationError(
-            f"The fp32 model draws no usable mask on {reference.data.source}: give images with "
-            "annotations (instances.json beside them)."
-        )
-    return pictures, [_row(name, found) for name, found in scores.items()]
+    tally = _Tally(decision.MAX_DROP)
+    for scene, expected in reference.scenes():
+        tally.add(scene, expected=expected, found=answered(candidate, scene, expected))
+        on_image(f"{tally.images} images")
+    return tally.images, tally.rows()
 
 
 def latency_ratios(
@@ -280,53 +276,17 @@ def latency_ratios(
     return encode, decode, float(total[1] / total[0])
 
 
-def _own_scenes(
-    reference: Predictor, data: CalibrationSet, max_images: int
-) -> Iterator[tuple[Array, list[Instance]]]:
-    for index, picture in enumerate(data.pictures()):
-        if index >= max_images:
-            return
-        instances = own_instances(reference, picture)
-        if instances:
-            yield picture, instances
-
-
-def own_instances(reference: Predictor, picture: Array) -> list[Instance]:
-    """Objects of an image as a model itself draws them, from a grid of clicks.
-
-    Args:
-        reference: the model.
-        picture: (H, W, 3) uint8 RGB.
-
-    Returns:
-        Stable masks of sensible size that differ from one another.
-    """
-    height, width = picture.shape[:2]
-    embedding = reference.encode(picture)
-    clicks = [Prompt(points=[[x * width, y * height]]) for y in _GRID for x in _GRID]
-    found: list[Instance] = []
-    for answer in reference.decode_batch(embedding, clicks):
-        mask = answer.masks[0]
-        share = float(mask.mean())
-        if not _AREAS[0] <= share <= _AREAS[1] or float(answer.stability_scores[0]) < _STABLE:
-            continue
-        if any(metrics.mask_iou(mask, other.mask) > _SAME_OBJECT for other in found):
-            continue
-        box = metrics.bounding_box(mask)
-        assert box is not None
-        x0, y0, x1, y1 = map(float, box)
-        found.append(Instance(len(found), float(mask.sum()), (x0, y0, x1, y1), mask))
-    return found[:_AT_MOST]
-
-
-def _row(name: str, scores: Sequence[tuple[float, float, float]]) -> AccuracyRow:
-    expected, given, between = np.asarray(scores, np.float64).T
+def _row(name: str, scores: Sequence[tuple[int, float, float, float]]) -> AccuracyRow:
+    images = [score[0] for score in scores]
+    expected, given, between = np.asarray([score[1:] for score in scores], np.float64).T
+    losses = expected - given
     return AccuracyRow(
         prompt=name,
         n=len(scores),
         miou_fp32=float(expected.mean()),
         miou=float(given.mean()),
-        drop=float(expected.mean() - given.mean()),
+        drop=float(losses.mean()),
         mask_iou_mean=float(between.mean()),
         mask_iou_p05=float(np.percentile(between, 5)),
+        drop_ci95=decision.loss_interval(losses.tolist(), images),
     )

@@ -7,20 +7,28 @@ the very files, decoding all prompts of a photo in one padded batch; the referen
 prompt alone, so that what differs by batching shows too. All four masks of a prompt are compared,
 on the low-res grid, inside the photo.
 
-Three figures are taken:
+Whether a file computes its model is a matter of numbers, in units of what the model itself means:
 
-* ``mask_iou``: IoU of the masks (logits above 0); two empty masks agree.
 * ``embedding_cosine``: cosine similarity of the embeddings, each less the mean of the reference's
   embeddings over all photos. Without that a blind encoder would pass, because much of an embedding
   is the same for every photo.
-* ``logit_error``: RMS difference of a prompt's logits over the RMS of the reference's. It speaks
-  where masks are silent: with random weights they may be empty or full.
+* ``logit_error``: RMS difference of a mask's logits over their spread in the reference. It speaks
+  where masks are silent: with random weights they may be empty or full. It is taken for the whole,
+  and for the decoder alone, which is given the bundle's own embeddings: an encoder's rounding does
+  not hide a decoder's fault.
+* ``decided_iou``: IoU of the masks where the reference is decided, its logits not near 0. Rounding
+  turns what is near 0; a fault turns the rest as well. Each mask weighs what it is stable.
+* ``quality_error``: mean difference of the predicted IoUs. Where that exchanges the best of the
+  three candidates of a click, it is counted: as a near tie if the reference hardly prefers one.
+
+The plain IoU of the masks stands in the record, for people; random prompts ask for many masks that
+mean nothing, whose edge lies anywhere, so that no limit hangs on it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,149 +36,13 @@ import numpy as np
 from samedge.bundle.canary import Graphs
 from samedge.bundle.manifest import ParityRecord
 from samedge.errors import ExportError, ParityError
-from samedge.pixels.frames import Frame, View
+from samedge.pixels.frames import Frame
 from samedge.pixels.metrics import embedding_cosines
 from samedge.pixels.prompts import feeds_of
 from samedge.predict.predictor import Predictor
+from samedge.proof.decision import TIE, GraphLimits, Limits
 from samedge.proof.probes import Probe, feedback_probes, probes
-from samedge.types import IMAGE, LOW_RES_MASKS, Array, Precision, Prompt, Role
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Gate:
-    """Limits that an export must keep.
-
-    Attributes:
-        mask_iou_mean: lowest mean IoU over all masks.
-        mask_iou_p05: lowest 5th percentile, and lowest mean of any one kind of prompt.
-        embedding_cosine: lowest similarity of any photo's embedding.
-        logit_error: highest relative error of the logits: of the worst kind of prompt, the median.
-    """
-
-    mask_iou_mean: float
-    mask_iou_p05: float
-    embedding_cosine: float
-    logit_error: float
-
-
-GATES: Mapping[Precision, Gate] = {
-    # Rounding alone: what is left is pixels whose logit is zero to six digits.
-    Precision.FP32: Gate(
-        mask_iou_mean=0.999, mask_iou_p05=0.99, embedding_cosine=0.9999, logit_error=0.002
-    ),
-    Precision.FP16: Gate(
-        mask_iou_mean=0.99, mask_iou_p05=0.95, embedding_cosine=0.999, logit_error=0.03
-    ),
-    Precision.BF16: Gate(
-        mask_iou_mean=0.97, mask_iou_p05=0.9, embedding_cosine=0.99, logit_error=0.1
-    ),
-}
-_QUANTIZED = Gate(mask_iou_mean=0.93, mask_iou_p05=0.75, embedding_cosine=0.95, logit_error=0.25)
-"""For every other precision: whether a graph is the right one. How accurate it still is, is asked
-by the accuracy gate on ground truth."""
-
-
-def gate(precision: Precision, *, max_drop: float | None = None) -> Gate:
-    """Limits for a precision.
-
-    Args:
-        precision: what the artifacts compute in.
-        max_drop: lower the limit of the mean IoU, or raise it, to ``1 - max_drop``.
-    """
-    limits = GATES.get(precision, _QUANTIZED)
-    if max_drop is None:
-        return limits
-    return dataclasses.replace(limits, mask_iou_mean=1.0 - max_drop)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Row:
-    kind: str
-    ious: Array  # (4,)
-    logit_error: float
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Parity:
-    """What was measured.
-
-    Attributes:
-        photos: how many.
-        rows: one a prompt.
-        cosines: one a photo.
-    """
-
-    photos: int
-    rows: tuple[_Row, ...]
-    cosines: tuple[float, ...]
-
-    @property
-    def ious(self) -> Array:
-        """IoU of every mask."""
-        return np.concatenate([row.ious for row in self.rows])
-
-    @property
-    def logit_error(self) -> float:
-        """Median over the prompts of a kind, of the worst kind."""
-        groups: dict[str, list[float]] = {}
-        for row in self.rows:
-            groups.setdefault(row.kind, []).append(row.logit_error)
-        return float(np.max([np.median(errors) for errors in groups.values()]))
-
-    def kinds(self) -> tuple[tuple[str, int, float, float], ...]:
-        """Kind of prompt, prompts, mean and 5th percentile of the mask IoU; worst first."""
-        names = sorted({row.kind for row in self.rows})
-        groups = {n: [row.ious for row in self.rows if row.kind == n] for n in names}
-        table = [
-            (name, len(ious), float(np.mean(ious)), float(np.percentile(ious, 5)))
-            for name, ious in groups.items()
-        ]
-        return tuple(sorted(table, key=lambda row: row[2]))
-
-    def record(self, limits: Gate, *, passed: bool) -> ParityRecord:
-        """What the manifest keeps."""
-        return ParityRecord(
-            images=self.photos,
-            prompts=len(self.rows),
-            mask_iou_mean=float(self.ious.mean()),
-            mask_iou_p05=float(np.percentile(self.ious, 5)),
-            embedding_cosine_min=min(self.cosines),
-            logit_error=self.logit_error,
-            passed=passed,
-            gate=dataclasses.asdict(limits),
-        )
-
-    def check(self, limits: Gate) -> None:
-        """Hold the figures against limits.
-
-        Raises:
-            ParityError: the first figure that is past its limit, the embedding's first.
-        """
-        worst, _, worst_mean, _ = self.kinds()[0]
-        lowest = (
-            ("image_embeddings (cosine)", min(self.cosines), limits.embedding_cosine),
-            (
-                "low_res_masks (1 - relative logit error)",
-                1.0 - self.logit_error,
-                1.0 - limits.logit_error,
-            ),
-            ("low_res_masks (mean mask IoU)", float(self.ious.mean()), limits.mask_iou_mean),
-            (
-                "low_res_masks (5th percentile of mask IoU)",
-                float(np.percentile(self.ious, 5)),
-                limits.mask_iou_p05,
-            ),
-            (f"low_res_masks (mean IoU of {worst} prompts)", worst_mean, limits.mask_iou_p05),
-        )
-        for tensor, measured, threshold in lowest:
-            if not measured >= threshold:  # NaN fails too
-                raise ParityError(tensor, measured, threshold, _ADVICE)
-
-
-_ADVICE = (
-    "The exported graphs do not compute what the model computes, and no bundle was written. Export "
-    "with a higher precision, such as --precision fp32; if that fails as well, report a bug."
-)
+from samedge.types import IMAGE, IOU_PREDICTIONS, LOW_RES_MASKS, Array, Role
 
 
 class ReferenceGraphs(Graphs, Protocol):
@@ -183,11 +55,178 @@ class ReferenceGraphs(Graphs, Protocol):
     frame: Frame
 
 
+Tensors = Mapping[str, Array]
+"""Outputs of an encoder by name."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+    """One prompt.
+
+    Attributes:
+        kind: of the prompt.
+        ious: (4,) plain IoU of the masks.
+        decided: (4,) the same where the reference is decided.
+        weights: (4,) stability of the reference's masks.
+        logit_error: of its four masks together, over their spread.
+        quality_error: mean difference of the four predicted IoUs.
+        preferred: for a click by how much the reference prefers its best candidate, if the other
+            side chose another one; else ``None``.
+    """
+
+    kind: str
+    ious: Array
+    decided: Array
+    weights: Array
+    logit_error: float
+    quality_error: float
+    preferred: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parity:
+    """What was measured, and what it must keep to.
+
+    Attributes:
+        photos: how many.
+        rows: one a prompt, from picture to logits.
+        decoder: one a prompt, the decoder alone.
+        cosines: one a photo.
+        limits: of the bundle.
+    """
+
+    photos: int
+    rows: tuple[Row, ...]
+    decoder: tuple[Row, ...]
+    cosines: tuple[float, ...]
+    limits: GraphLimits
+
+    def kinds(self) -> tuple[tuple[str, int, float, float, float], ...]:
+        """Kind of prompt, prompts, mean and 5th percentile of the IoU, decided IoU; worst first."""
+        table = []
+        for kind in sorted({row.kind for row in self.rows}):
+            own = [row for row in self.rows if row.kind == kind]
+            ious = np.concatenate([row.ious for row in own])
+            figures = float(ious.mean()), float(np.percentile(ious, 5)), _decided_mean(own)
+            table.append((kind, len(own), *figures))
+        return tuple(sorted(table, key=lambda row: row[2]))
+
+    @property
+    def flips(self) -> tuple[int, int]:
+        """Clicks whose best candidate is another one: near ties, and others."""
+        gaps = [row.preferred for row in self.rows if row.preferred is not None]
+        near = sum(gap <= TIE for gap in gaps)
+        return near, len(gaps) - near
+
+    @property
+    def passed(self) -> bool:
+        """Whether every figure keeps to its limit."""
+        return all(measured >= limit for _, measured, limit in self.figures())
+
+    def record(self) -> ParityRecord:
+        """What the manifest keeps."""
+        ious = np.concatenate([row.ious for row in self.rows])
+        near, wrong = self.flips
+        return ParityRecord(
+            images=self.photos,
+            prompts=len(self.rows),
+            mask_iou_mean=float(ious.mean()),
+            mask_iou_p05=float(np.percentile(ious, 5)),
+            embedding_cosine_min=min(self.cosines),
+            logit_error=_logit_error(self.rows),
+            passed=self.passed,
+            gate=dataclasses.asdict(self.limits.whole),
+            decided_iou_mean=_decided_mean(self.rows),
+            decided_iou_p05=_decided_p05(self.rows),
+            decoder_error=_logit_error(self.decoder),
+            quality_error=_quality_error(self.rows),
+            near_ties=near,
+            wrong_choices=wrong,
+        )
+
+    def check(self, *, advice: str | None = None) -> None:
+        """Hold the figures against the limits.
+
+        Args:
+            advice: what to do; ``None`` is an export's.
+
+        Raises:
+            ParityError: the first figure that is past its limit, the embedding's first.
+        """
+        for tensor, measured, limit in self.figures():
+            if not measured >= limit:  # NaN fails too
+                raise ParityError(tensor, measured, limit, advice or _ADVICE)
+
+    def figures(self) -> Iterator[tuple[str, float, float]]:
+        """Every figure that has a limit, as ``(name, measured, lowest)``."""
+        yield "image_embeddings (cosine)", min(self.cosines), self.limits.encoder.embedding_cosine
+        yield from _logit_figures("decoder alone: ", self.decoder, self.limits.decoder)
+        yield from _logit_figures("", self.rows, self.limits.whole)
+
+
+def _logit_figures(
+    where: str, rows: Sequence[Row], limits: Limits
+) -> Iterator[tuple[str, float, float]]:
+    masks = f"{where}low_res_masks"
+    worst, lowest = _worst_kind(rows)
+    yield f"{masks} (1 - logit error over spread)", 1.0 - _logit_error(rows), 1 - limits.logit_error
+    yield f"{masks} (mean decided mask IoU)", _decided_mean(rows), limits.mask_iou_mean
+    yield (
+        f"{masks} (5th percentile of decided mask IoU)",
+        _decided_p05(rows),
+        limits.mask_iou_p05,
+    )
+    yield f"{masks} (mean decided IoU of {worst} prompts)", lowest, limits.mask_iou_p05
+    yield (
+        f"{where}iou_predictions (1 - mean error)",
+        1.0 - _quality_error(rows),
+        1.0 - limits.quality_error,
+    )
+
+
+def _logit_error(rows: Sequence[Row]) -> float:
+    """Median over the prompts of a kind, of the worst kind."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row.kind, []).append(row.logit_error)
+    return float(np.max([np.median(errors) for errors in groups.values()]))
+
+
+def _quality_error(rows: Sequence[Row]) -> float:
+    return float(np.mean([row.quality_error for row in rows]))
+
+
+def _decided_mean(rows: Sequence[Row]) -> float:
+    """Mean decided IoU, each mask weighted by its stability; plain where none is stable."""
+    weights = np.concatenate([row.weights for row in rows])
+    decided = np.concatenate([row.decided for row in rows])
+    return float(np.average(decided, weights=weights if weights.sum() > 0 else None))
+
+
+def _decided_p05(rows: Sequence[Row]) -> float:
+    return float(np.percentile(np.concatenate([row.decided for row in rows]), 5))
+
+
+def _worst_kind(rows: Sequence[Row]) -> tuple[str, float]:
+    """The kind of prompt whose masks differ most, and its mean decided IoU."""
+    kinds = sorted({row.kind for row in rows})
+    means = {kind: _decided_mean([row for row in rows if row.kind == kind]) for kind in kinds}
+    worst = min(kinds, key=lambda kind: means[kind])
+    return worst, means[worst]
+
+
+_ADVICE = (
+    "The exported graphs do not compute what the model computes, and no bundle was written. Export "
+    "with a higher precision, such as --precision fp32; if that fails as well, report a bug."
+)
+
+
 def measure(
     reference: ReferenceGraphs,
     candidate: Predictor,
     photos: Sequence[Array],
     *,
+    limits: GraphLimits,
     on_photo: Callable[[int], None] = lambda _: None,
 ) -> Parity:
     """Compare a bundle with what it was made of.
@@ -196,6 +235,7 @@ def measure(
         reference: the model, or the fp32 bundle.
         candidate: the bundle, opened.
         photos: (H, W, 3) uint8 RGB, at least two that differ.
+        limits: of the bundle, as of :func:`samedge.proof.decision.limits_of`.
         on_photo: called with the index of each photo before it is worked on.
 
     Raises:
@@ -206,41 +246,29 @@ def measure(
             f"Parity was to be measured on {len(photos)} photos, expected at least 2 that differ: "
             "a graph that is blind to its input cannot be told by one."
         )
-    rows: list[_Row] = []
-    wanted: list[Mapping[str, Array]] = []
-    given: list[Mapping[str, Array]] = []
+    rows: list[Row] = []
+    alone: list[Row] = []
+    wanted: list[Tensors] = []
+    given: list[Tensors] = []
     for index, photo in enumerate(photos):
         on_photo(index)
-        view = reference.frame.view_of(photo)
-        tensors = reference.run(Role.ENCODER, {IMAGE: view.encoder_input(photo)})
+        asked = _Questions(reference, photo)
         embedding = candidate.encode(photo)
-        wanted.append(tensors)
+        wanted.append(asked.embedding)
         given.append(embedding.tensors)
-
-        def expect(
-            prompt: Prompt, view: View = view, tensors: Mapping[str, Array] = tensors
-        ) -> Array:
-            answer = reference.run(Role.DECODER, {**feeds_of([prompt], view), **tensors})
-            return np.asarray(answer[LOW_RES_MASKS][0])
-
-        asked, expected = _expectations(view, expect)
         # One batch pads the shorter prompts; each kind's first prompt is asked alone as well.
-        logits, _ = candidate.decode_logits(embedding, [probe.prompt for probe in asked])
-        rows += _compared(asked, expected, logits, view)
-        alone = _first_of_each_kind(asked)
-        single = [candidate.decode_logits(embedding, [asked[i].prompt])[0][0] for i in alone]
-        rows += _compared(
-            [asked[i] for i in alone],
-            [expected[i] for i in alone],
-            np.stack(single),
-            view,
-        )
-    return Parity(len(photos), tuple(rows), _cosines(wanted, given))
+        batch = candidate.decode_logits(embedding, [probe.prompt for probe in asked.probes])
+        rows += asked.compared(asked.expected, batch, margin=limits.whole.margin)
+        first = _first_of_each_kind(asked.probes)
+        single = [candidate.decode_logits(embedding, [asked.probes[i].prompt]) for i in first]
+        answers = np.concatenate([s[0] for s in single]), np.concatenate([s[1] for s in single])
+        rows += asked.compared(asked.expected, answers, margin=limits.whole.margin, only=first)
+        own = asked.answers(given[-1])
+        alone += asked.compared(own, batch, margin=limits.decoder.margin)
+    return Parity(len(photos), tuple(rows), tuple(alone), _cosines(wanted, given), limits)
 
 
-def _cosines(
-    wanted: Sequence[Mapping[str, Array]], given: Sequence[Mapping[str, Array]]
-) -> tuple[float, ...]:
+def _cosines(wanted: Sequence[Tensors], given: Sequence[Tensors]) -> tuple[float, ...]:
     """The lowest similarity of any of an embedding's tensors, for each photo."""
     names = wanted[0].keys()
     stacks = (
@@ -249,12 +277,57 @@ def _cosines(
     return tuple(map(min, zip(*(embedding_cosines(a, b) for a, b in stacks), strict=True)))
 
 
-def _expectations(view: View, expect: Callable[[Prompt], Array]) -> tuple[list[Probe], list[Array]]:
-    """Prompts for a photo, those that continue earlier masks too, with the reference's logits."""
-    asked = probes(view.original_size)
-    expected = [expect(probe.prompt) for probe in asked]
-    more = feedback_probes(view, asked, expected=expected)
-    return asked + more, expected + [expect(probe.prompt) for probe in more]
+Answers = tuple[Array, Array]
+"""Logits (B, 4, S/4, S/4) and predicted IoUs (B, 4)."""
+
+
+class _Questions:
+    """Prompts about a photo, those that continue earlier masks too, and the reference's answers."""
+
+    def __init__(self, reference: ReferenceGraphs, photo: Array) -> None:
+        self._reference = reference
+        self._view = reference.frame.view_of(photo)
+        self.embedding: Tensors = reference.run(
+            Role.ENCODER, {IMAGE: self._view.encoder_input(photo)}
+        )
+        asked = probes(self._view.original_size)
+        first = self._answers(self.embedding, asked)
+        more = feedback_probes(self._view, asked, expected=list(first[0]))
+        rest = self._answers(self.embedding, more)
+        self.probes = asked + more
+        self.expected: Answers = (
+            np.concatenate([first[0], rest[0]]),
+            np.concatenate([first[1], rest[1]]),
+        )
+
+    def answers(self, embedding: Tensors) -> Answers:
+        """What the reference's decoder says of another embedding of the photo."""
+        return self._answers(embedding, self.probes)
+
+    def _answers(self, embedding: Tensors, asked: Sequence[Probe]) -> Answers:
+        found = [
+            self._reference.run(Role.DECODER, {**feeds_of([probe.prompt], self._view), **embedding})
+            for probe in asked
+        ]
+        masks = [np.asarray(answer[LOW_RES_MASKS][0]) for answer in found]
+        return np.stack(masks), np.stack([answer[IOU_PREDICTIONS][0] for answer in found])
+
+    def compared(
+        self, expected: Answers, given: Answers, *, margin: float, only: Sequence[int] | None = None
+    ) -> list[Row]:
+        """One row a prompt, or a prompt of ``only``, to which alone ``given`` answers."""
+        height, width = self._view.low_res_size
+        window = np.s_[:, :height, :width]
+        chosen = range(len(self.probes)) if only is None else only
+        return [
+            _row(
+                self.probes[index],
+                (expected[0][index][window], expected[1][index]),
+                (given[0][place][window], given[1][place]),
+                margin=margin,
+            )
+            for place, index in enumerate(chosen)
+        ]
 
 
 def _first_of_each_kind(asked: Sequence[Probe]) -> list[int]:
@@ -264,20 +337,31 @@ def _first_of_each_kind(asked: Sequence[Probe]) -> list[int]:
     return sorted(first.values())
 
 
-def _compared(
-    asked: Sequence[Probe],
-    expected: Sequence[Array],
-    logits: Array,
-    view: View,
-) -> list[_Row]:
-    height, width = view.low_res_size
-    rows = []
-    for probe, want, have in zip(asked, expected, logits, strict=True):
-        a, b = want[:, :height, :width], have[:, :height, :width]
-        scale = max(float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))), 1e-12)
-        error = float(np.sqrt(np.mean(np.square(a - b, dtype=np.float64)))) / scale
-        rows.append(_Row(probe.kind, _iou(a > 0, b > 0), error))
-    return rows
+def _row(probe: Probe, expected: Answers, given: Answers, *, margin: float) -> Row:
+    a, b = expected[0].astype(np.float64), given[0].astype(np.float64)
+    spread = np.maximum(a.std(axis=(1, 2), keepdims=True), 1e-12)  # (4, 1, 1)
+    near = margin * spread
+    decided = np.abs(a) > near
+    sure, possible = (np.count_nonzero(a > edge, axis=(1, 2)) for edge in (near, -near))
+    error = float(np.sqrt(np.mean(np.square((a - b) / spread))))
+    return Row(
+        kind=probe.kind,
+        ious=_iou(a > 0, b > 0),
+        decided=_iou((a > 0) & decided, (b > 0) & decided),
+        weights=np.asarray(sure / np.maximum(possible, 1)),
+        logit_error=error,
+        quality_error=float(np.mean(np.abs(expected[1] - given[1]))),
+        preferred=_preference(expected[1], given[1]) if probe.prompt.is_ambiguous else None,
+    )
+
+
+def _preference(expected: Array, given: Array) -> float | None:
+    """By how much the reference prefers its best candidate, where the other side has another."""
+    best = int(np.argmax(expected[1:]))
+    if int(np.argmax(given[1:])) == best:
+        return None
+    ranked = np.sort(expected[1:])
+    return float(ranked[-1] - ranked[-2])
 
 
 def _iou(a: Array, b: Array) -> Array:

@@ -64,10 +64,14 @@ class CalibrationSet:
         facts = [(path.name, path.stat().st_size) for path in self.images]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
+    def photos(self) -> Iterator[Array]:
+        """(H, W, 3) uint8 RGB of every image."""
+        for path in self.images:
+            yield load_image(path)
+
     def pictures(self) -> Iterator[Array]:
         """(H, W, 3) uint8 RGB of every image; of few images their quarters too."""
-        for path in self.images:
-            picture = load_image(path)
+        for picture in self.photos():
             yield picture
             if len(self.images) < FEW_IMAGES:
                 yield from _quarters(picture)

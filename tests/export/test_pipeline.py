@@ -143,10 +143,7 @@ def test_without_the_gate_it_is_recorded(
 ) -> None:
     from samedge.proof import parity
 
-    strict = parity.Gate(
-        mask_iou_mean=1.1, mask_iou_p05=1.1, embedding_cosine=1.1, logit_error=-1.0
-    )
-    monkeypatch.setattr(parity, "gate", lambda *_, **__: strict)
+    monkeypatch.setattr(parity, "embedding_cosines", lambda *_: (0.5, 0.5))
     result = export(sam, "cpu", output=tmp_path / "bundle", gate=False)
     assert result.bundle.manifest.gate == "skipped: --no-gate"
     assert result.parity is not None

@@ -10,13 +10,12 @@ import msgspec
 import pytest
 
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.canary import MIN_COSINE_QUANTIZED
 from samedge.bundle.manifest import ModelRecord
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan, load_plan
 from samedge.calibration.trial import quantizer_for
 from samedge.errors import CalibrationError, GateError
-from samedge.export import choice, pipeline, proof, staging
+from samedge.export import choice, gates, pipeline, staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.export.quantization import check_plan, plan_of
@@ -24,7 +23,7 @@ from samedge.export.sources import photo_paths
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.painted import PaintedSam
 from samedge.models.zoo import WEIGHTS
-from samedge.proof import parity
+from samedge.proof import decision
 from samedge.proof.accuracy import Accuracy, AccuracyRow
 from samedge.proof.photos import load_calibration
 from samedge.targets import target
@@ -36,8 +35,15 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture(autouse=True)
 def _lenient_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights are no trained model: what INT8 does to their masks says nothing."""
-    loose = parity.Gate(mask_iou_mean=0, mask_iou_p05=0, embedding_cosine=0.5, logit_error=1)
-    monkeypatch.setattr(parity, "_QUANTIZED", loose)
+    loose = dataclasses.replace(
+        decision.limits(Precision.INT8),
+        mask_iou_mean=0.0,
+        mask_iou_p05=0.0,
+        embedding_cosine=0.5,
+        logit_error=1.0,
+        quality_error=1.0,
+    )
+    monkeypatch.setattr(decision, "_EIGHT_BITS", loose)
     monkeypatch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:2])
 
 
@@ -61,6 +67,7 @@ def accuracy(*, drop: float = 0.0, total_ratio: float = 0.5, passed: bool = True
         size_ratio=0.3,
         max_drop=0.005,
         passed=passed,
+        verdict="passed" if passed else "refused",
     )
 
 
@@ -70,7 +77,7 @@ def test_int8_is_written_where_the_plan_says(
 ) -> None:
     if target == "intel":
         pytest.importorskip("nncf")
-    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy())
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: accuracy())
     result = export(painted, target, precision="int8", output=tmp_path / "int8")
     manifest = result.bundle.manifest
     rest = "bf16" if target == "intel" else "fp32"
@@ -85,7 +92,7 @@ def test_int8_is_written_where_the_plan_says(
     assert manifest.gate == "passed"
     canary = result.bundle.canary()
     assert canary is not None
-    assert canary.min_cosine == MIN_COSINE_QUANTIZED
+    assert canary.min_cosine == decision.limits(Precision.INT8).canary_cosine
     record = result.record()
     assert record.accuracy is not None
     assert record.accuracy["rows"][0]["prompt"] == "box"
@@ -94,7 +101,7 @@ def test_int8_is_written_where_the_plan_says(
 def test_a_plan_of_ones_own_is_followed(
     painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy())
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: accuracy())
     plan = PrecisionPlan(
         modules=[
             PlanRow(module="decoder", precision="int8"),
@@ -111,7 +118,7 @@ def test_the_rest_computes_as_the_plan_says(
     painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf")
-    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy())
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: accuracy())
     plan = PrecisionPlan(modules=[PlanRow(module="decoder", precision="fp32")], rest="fp32")
     result = export(painted, "intel", precision="int8", plan=plan, output=tmp_path / "int8")
     assert result.bundle.manifest.options["inference_precision"] == "f32"
@@ -179,7 +186,7 @@ def test_past_the_budget_there_is_no_bundle(
     painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = accuracy(drop=0.2, passed=False)
-    monkeypatch.setattr(proof, "compare", lambda *_, **__: lost)
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: lost)
     output = tmp_path / "int8"
     with pytest.raises(GateError, match=r"lose 0\.2000 mean IoU") as caught:
         export(painted, "cpu", precision="int8", output=output)
@@ -196,7 +203,7 @@ def test_past_the_budget_there_is_no_bundle(
     [
         (0.6, True, "bf16", "chosen"),
         (1.3, True, "fp32", "not faster than fp32"),
-        (0.6, False, "fp32", "the budget"),
+        (0.6, False, "fp32", "the budget is"),
     ],
 )
 def test_auto_is_never_slower_or_worse_than_fp32(
@@ -210,7 +217,7 @@ def test_auto_is_never_slower_or_worse_than_fp32(
 ) -> None:
     pytest.importorskip("openvino")
     found = accuracy(total_ratio=total_ratio, passed=passed, drop=0.0 if passed else 0.1)
-    monkeypatch.setattr(proof, "compare", lambda *_, **__: found)
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: found)
     result = export(painted, "intel", output=tmp_path / "auto")
     assert result.bundle.manifest.precision == chosen
     rows = {row["precision"]: row["verdict"] for row in result.choices}
@@ -233,7 +240,7 @@ def test_auto_keeps_the_files_that_it_measured(
         return staged(request, *rest)
 
     monkeypatch.setattr(staging, "staged", counted)
-    monkeypatch.setattr(proof, "compare", lambda *_, **__: accuracy(total_ratio=0.6))
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: accuracy(total_ratio=0.6))
     result = export(painted, "intel", output=tmp_path / "auto")
     assert written == ["fp32", "bf16"]  # fp32 to compare with
     assert result.bundle.manifest.precision == "bf16"

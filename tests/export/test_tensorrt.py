@@ -21,7 +21,7 @@ from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import with_id
 from samedge.cli._build import COMMAND
 from samedge.errors import BackendUnavailableError, ExportError
-from samedge.export import base, pipeline, proof
+from samedge.export import base, gates, pipeline
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.islands import fp32_islands
 from samedge.export.pipeline import export
@@ -297,9 +297,10 @@ def test_auto_asks_no_processor_how_fast_a_gpu_is(
             size_ratio=0.5,
             max_drop=0.005,
             passed=True,
+            verdict="passed",
         )
 
-    monkeypatch.setattr(proof, "compare", compare)
+    monkeypatch.setattr(gates, "compare", compare)
     monkeypatch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:2])
     result = export(painted, name, output=tmp_path / name, gate=False)
     assert set(asked) == {False}

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from samedge.bundle.canary import (
-    MIN_COSINE,
-    MIN_COSINE_QUANTIZED,
-    Canary,
-    check_canary,
-    record_canary,
-)
+from samedge.bundle.canary import Canary, check_canary, record_canary
 from samedge.bundle.manifest import Manifest, ParityRecord
 from samedge.bundle.writer import BundleWriter
-from samedge.calibration.plan import FLOATS
-from samedge.errors import CalibrationError, ExportError
 from samedge.export import staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.sources import read_photos
@@ -27,34 +18,31 @@ from samedge.pixels.prompts import fitting_bucket
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof import parity
-from samedge.proof.accuracy import MAX_DROP, Accuracy, Reference, compare
+from samedge.proof.accuracy import Accuracy, compare
+from samedge.proof.decision import Budget, GraphLimits, Verdict, limits_of
 from samedge.proof.reference import TorchReference
+from samedge.proof.scenes import Reference
 from samedge.types import Precision, Role
 
-logger = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Rules:
     """What a bundle must keep to, and whether it is refused otherwise.
 
     Attributes:
         max_drop: as of ``export``.
+        budget: what accuracy may cost.
         enforced: whether a bundle that breaks them is refused.
     """
 
     max_drop: float | None
+    budget: Budget
     enforced: bool
 
-    def parity(self, precision: Precision) -> parity.Gate:
-        """Limits of the masks' parity with the model in torch."""
-        own = self.max_drop if precision is Precision.FP32 else None
-        return parity.gate(precision, max_drop=own)
-
-    @property
-    def accuracy(self) -> float:
-        """Mean IoU that box prompts may lose against fp32."""
-        return MAX_DROP if self.max_drop is None else self.max_drop
+    def parity(self, manifest: Manifest) -> GraphLimits:
+        """Limits of a bundle's parity with the model in torch."""
+        own = self.max_drop if manifest.precision == Precision.FP32.value else None
+        return limits_of(manifest, max_drop=own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +54,7 @@ class Checked:
     manifest: Manifest
     canary: Canary
     parity: ParityRecord
-    kinds: tuple[tuple[str, int, float, float], ...]
+    kinds: tuple[tuple[str, int, float, float, float], ...]
     accuracy: Accuracy | None
 
     def committed(self, choices: Sequence[dict[str, Any]]) -> ExportResult:
@@ -104,18 +92,17 @@ def checked(
         ParityError, GateError: it does not keep to the rules, and they are enforced.
         BundleError: its files compute something else than the canary.
     """
-    limits = rules.parity(request.precision)
     bundle = staging.staged(request, writer)
     backend, device, options = staging.checking(request)
     with Predictor(bundle, backend, device=device, options=options) as predictor:
-        measured = _measured(request, predictor)
+        measured = _measured(request, predictor, rules.parity(bundle.manifest))
         if rules.enforced:
-            measured.check(limits)
-        accuracy = _accuracy(request, reference, predictor, rules)
-        if rules.enforced and accuracy is not None:
-            accuracy.check()
+            measured.check()
         canary = _canary(request, predictor.graphs)
-    record = measured.record(limits, passed=_passes(measured, limits))
+        accuracy = _accuracy(request, reference, predictor, rules)
+    if rules.enforced and accuracy is not None:
+        accuracy.check()
+    record = measured.record()
     return Checked(
         request=request,
         writer=writer,
@@ -130,47 +117,38 @@ def checked(
 def _accuracy(
     request: ExportRequest, reference: Reference | None, candidate: Predictor, rules: Rules
 ) -> Accuracy | None:
-    """What a precision below fp32 loses; ``None`` where the model itself draws nothing."""
+    """What a precision below fp32 loses."""
     if reference is None or request.precision is Precision.FP32:
         return None
-    try:
-        return compare(
-            reference,
-            candidate,
-            max_drop=rules.accuracy,
-            timed=staging.is_platform(request.target),
-            on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
-        )
-    except CalibrationError as error:
-        logger.warning("The accuracy gate is left out: %s", error)
-        return None
+    return compare(
+        reference,
+        candidate,
+        budget=rules.budget,
+        timed=staging.is_platform(request.target),
+        on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
+    )
 
 
-def _measured(request: ExportRequest, predictor: Predictor) -> parity.Parity:
+def _measured(request: ExportRequest, predictor: Predictor, limits: GraphLimits) -> parity.Parity:
     def on_photo(index: int) -> None:
         request.progress(note=f"parity, photo {index + 1} of {len(request.images)}")
 
     return parity.measure(
-        TorchReference(request.model), predictor, read_photos(request.images), on_photo=on_photo
+        TorchReference(request.model),
+        predictor,
+        read_photos(request.images),
+        limits=limits,
+        on_photo=on_photo,
     )
-
-
-def _passes(measured: parity.Parity, limits: parity.Gate) -> bool:
-    try:
-        measured.check(limits)
-    except ExportError:
-        return False
-    return True
 
 
 def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     """Record the canary from the reference, and hold the files against it as a device will."""
     request.progress(note="canary")
     reference = TorchReference(request.model)
+    manifest = graphs.bundle.manifest
     canary = record_canary(
-        reference,
-        reference.frame,
-        min_cosine=MIN_COSINE if request.precision in FLOATS else MIN_COSINE_QUANTIZED,
+        reference, reference.frame, min_cosine=limits_of(manifest).whole.canary_cosine
     )
     active = graphs.active(Role.DECODER)
     check_canary(
@@ -178,7 +156,7 @@ def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
         graphs,
         graphs.frame,
         where=f"{active.name} device {active.device!r}",
-        bucket=fitting_bucket(graphs.bundle.manifest.prompt_buckets, length=2),
+        bucket=fitting_bucket(manifest.prompt_buckets, length=2),
     )
     return canary
 
@@ -189,6 +167,9 @@ def _with_figures(
     changes: dict[str, Any] = {"parity": record}
     if accuracy is not None:
         changes["accuracy"] = msgspec.to_builtins(accuracy)
+        if accuracy.verdict == Verdict.UNDECIDED.value:
+            note = f"accuracy {accuracy.summary}; --undecided {accuracy.undecided}"
+            changes["notes"] = [*manifest.notes, note]
     if not rules.enforced:
         changes["gate"] = "skipped: --no-gate"
     return msgspec.structs.replace(manifest, **changes)

@@ -1,0 +1,94 @@
+"""The embedded model, broken in every way that is known here: nothing of it may pass.
+
+Faults of one layer hit other layers with other seeds; ``benchmarks/gates.py mutants`` runs more of
+them, and docs/gates.md has the table.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.models import zoo
+from samedge.models.promptable import PromptableModel
+from samedge.proof import parity
+from samedge.proof.accuracy import compare
+from samedge.proof.decision import Budget, graph_limits
+from samedge.proof.photos import load_calibration
+from samedge.proof.reference import TorchReference
+from samedge.proof.scenes import Reference
+from samedge.types import Precision
+from tests.proof import emulated, mutants
+
+MODEL = "samedge-pico"
+pytestmark = pytest.mark.skipif(
+    not zoo.MODELS[MODEL].is_present, reason=f"this package carries no {MODEL}"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def plain() -> PromptableModel:
+    return zoo.load_model(MODEL).eval()
+
+
+@functools.cache
+def computed(precision: Precision) -> PromptableModel:
+    """As a precision computes it; INT8 is the encoder's, with bf16 elsewhere."""
+    if precision is not Precision.INT8:
+        return emulated.rounded(plain(), precision)
+    feeds = load_calibration().encoder_feeds(plain().frame)
+    return emulated.rounded(emulated.quantized(plain(), feeds), Precision.BF16)
+
+
+def measured(model: PromptableModel, precision: Precision) -> parity.Parity:
+    photos = list(load_calibration().photos())[:2]
+    limits = graph_limits(precision, Precision.BF16)
+    with emulated.opened(Bundle.open(embedded_path(), verify=False), model) as candidate:
+        return parity.measure(TorchReference(plain()), candidate, photos, limits=limits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8])
+def test_rounding_alone_passes(precision: Precision) -> None:
+    found = measured(computed(precision), precision)
+    for name, figure, limit in found.figures():
+        print(f"{precision.value} {name}: {figure:.4f}, limit {limit:.4f}")
+    found.check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8])
+@pytest.mark.parametrize("name", mutants.MUTATIONS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_fault_does_not_pass(name: str, precision: Precision, seed: int) -> None:
+    """Refused by parity, or proven by accuracy to lose too much."""
+    if seed and name not in mutants.OF_ONE_LAYER:
+        pytest.skip("the same fault with every seed")
+    broken = mutants.mutant(computed(precision), name, seed=seed)
+    if not measured(broken, precision).passed:
+        return
+    bundle = Bundle.open(embedded_path(), verify=False)
+    with (
+        emulated.opened(bundle, plain()) as reference,
+        emulated.opened(bundle, broken) as candidate,
+    ):
+        found = compare(
+            Reference(reference, load_calibration()),
+            candidate,
+            budget=Budget(seconds=120.0),
+            timed=False,
+        )
+    print(name, found.summary)
+    assert found.verdict == "refused"

@@ -70,7 +70,7 @@ def _read(file: Path, left_out: Counter[str]) -> ImageMasks:
             return _image(file, arrays, left_out)
     except DatasetError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and NumPy meeting broken bytes raise what they like
         raise DatasetError(
             f"{file} is no archive of NumPy arrays ({error}): expected what "
             "`samedge segment --format npz` writes."

@@ -56,7 +56,7 @@ class _Handler:
     def feed(self, chunk: bytes, *, final: bool) -> list[ET.Element]:
         try:
             self._parser.Parse(chunk, final)
-        except expat.ExpatError as error:
+        except (expat.ExpatError, LookupError) as error:  # LookupError: an unknown encoding
             raise DatasetError(
                 f"{self._path} is not XML ({error}): save or fetch the file again."
             ) from error

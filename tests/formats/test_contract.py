@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -173,6 +174,7 @@ DAMAGE = [
     b'{"a": ' * 5000,
     b"<annotations><image/></annotations>",
     b"<svg></svg>",
+    b'<?xml version="1.0" encoding="utf-81"?><annotations/>',
     b"<annotations><image width='x' height='1'/></annotations>",
     b'{"type": "FeatureCollection", "features": [3]}',
     b'{"shapes": [{}], "imagePath": "a", "imageHeight": 1, "imageWidth": -1}',
@@ -191,6 +193,24 @@ def test_damaged_files_are_our_errors(name: str, data: bytes, tmp_path: Path, ph
     masks, message = masks_or_message(name, path, photos)
     assert not masks
     assert message is None or str(path.parent) in message
+
+
+@pytest.mark.parametrize("name", READ)
+def test_flipped_bytes_are_our_errors(name: str, tmp_path: Path, photos: Path) -> None:
+    """Random damage inside of real files: typed errors or fewer masks, never another exception."""
+    path, _ = written(name, tmp_path, image("ring", "pixel"))
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        file = files[rng.integers(len(files))]
+        data = bytearray(whole := file.read_bytes())
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(256)
+        file.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools under NumPy 2
+            masks_or_message(name, path, photos)
+        file.write_bytes(whole)
 
 
 def test_unknown_names_are_answered() -> None:

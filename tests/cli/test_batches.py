@@ -180,3 +180,20 @@ def test_what_an_interrupt_leaves(photos: list[Path]) -> None:
         interrupted()
     assert len(json.loads(Path("x.json").read_text())["images"]) == 1
     assert [path.name for path in Path().iterdir() if "tmp" in path.name] == []
+
+
+@pytest.mark.parametrize("kind", ["coco", "coco_polygons"])
+def test_eval_finds_images_of_one_name_in_two_folders(
+    kind: str, photos: list[Path], toy_bundle: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pycocotools")
+    Image.new("RGB", (30, 20), "red").save(photos[2])  # the other camera's size
+    both = (photos[0], photos[2])
+    asked = (*SEGMENT, *both, "--bundle", toy_bundle, "-o", "x.json", "--format", kind)
+    assert invoke(*asked).exit_code == 0
+    common = ("--images", tmp_path, "--bundle", toy_bundle, "--prompts", "box", "--json")
+    result = invoke("eval", "--dataset", "x.json", *common, "--instances")
+    assert result.exit_code == 0, result.stderr
+    instances = json.loads(result.stdout)["instances"]
+    assert [entry["image"] for entry in instances] == ["cam1/0001.jpg", "cam2/0001.jpg"]
+    assert [entry["rle"]["size"] for entry in instances] == [[40, 60], [20, 30]]

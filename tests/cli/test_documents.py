@@ -226,6 +226,10 @@ class ErrorField(Struct):
 
 class Error(Head, kw_only=True):
     command: str
+    kind: Annotated[str, Meta(pattern="^[a-z_]+$")]
+    message: str
+    remedy: Annotated[str, Meta(min_length=1)]
+    exit_code: Annotated[int, Meta(gt=0)]
     error: ErrorField
 
 

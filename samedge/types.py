@@ -61,7 +61,8 @@ class Role(str, enum.Enum):
     MEMORY_ATTENTION = "memory_attention"
     REGION_ENCODER = "region_encoder"
     TEXT_ENCODER = "text_encoder"
-    META_DECODER = "meta_decoder"  # with the tensors of Meta's own export, for other programs
+    META_ENCODER = "meta_encoder"  # with the tensors of Meta's own export, for other programs
+    META_DECODER = "meta_decoder"
 
     def __str__(self) -> str:
         """The word, in messages and file names alike."""
@@ -70,7 +71,7 @@ class Role(str, enum.Enum):
     @property
     def is_own(self) -> bool:
         """Whether samedge runs it; another project's dialect only comes along."""
-        return self is not Role.META_DECODER
+        return self not in (Role.META_ENCODER, Role.META_DECODER)
 
 
 IMAGE_ROLES = (Role.ENCODER, Role.DECODER)

@@ -17,7 +17,7 @@ from samedge.bundle.manifest import GraphRecord, ModelRecord, ParityRecord
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
-from samedge.export.meta_dialect import MetaDecoderGraph
+from samedge.export.meta_dialect import MetaDecoderGraph, MetaEncoderGraph
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.frames import LONGEST_SIDE
 from samedge.pixels.prompts import Bucket
@@ -250,6 +250,7 @@ class Exporter(ABC):
         yield EncoderGraph(request.model)
         yield DecoderGraph(request.model, bucket=self._bucket(request))
         if META_DIALECT in request.dialects:
+            yield MetaEncoderGraph(request.model)
             yield MetaDecoderGraph(request.model)
 
     def _bucket(self, request: ExportRequest) -> Bucket | None:

@@ -11,10 +11,60 @@ from torch.nn import functional as F
 from samedge.export.graphs import DynamicAxes, Graph, prompt_example
 from samedge.models.decoders import deployed_decoder
 from samedge.models.promptable import PromptableModel
-from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, POINT_COORDS, POINT_LABELS, Role
+from samedge.types import (
+    IMAGE_EMBEDDINGS,
+    IOU_PREDICTIONS,
+    LOW_RES_MASKS,
+    POINT_COORDS,
+    POINT_LABELS,
+    Role,
+)
 
 _SINGLE_MASK_THRESHOLD = 2.5
 """Meta's rule: three points or more (their padding point included) leave no ambiguity."""
+
+
+class MetaEncoderGraph(Graph):
+    """What programs feed that were written for Meta's decoder: an image that they normalised.
+
+    They resize its longest side to S, subtract mean and divide by standard deviation, and pad with
+    zeros at the right and the bottom: Meta's ``Sam.preprocess``. Nearly all of them have S = 1024
+    and a 64 x 64 embedding written into their code.
+
+    Args:
+        model: whose encoder it is.
+    """
+
+    role = Role.META_ENCODER
+    output_names = (IMAGE_EMBEDDINGS,)
+
+    def __init__(self, model: PromptableModel) -> None:
+        super().__init__()
+        self.image_encoder = model.image_encoder
+        self.image_size = model.image_size
+        self._shape = model.embedding_shapes()[IMAGE_EMBEDDINGS]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed one image.
+
+        Args:
+            images: (1, 3, S, S) float32, normalised RGB.
+
+        Returns:
+            (1, C, S/16, S/16).
+        """
+        embedding: Tensor = self.image_encoder(images)
+        return embedding
+
+    def example(self) -> dict[str, Tensor]:
+        """A ramp over the range of normalised pixels."""
+        side = self.image_size
+        ramp = torch.linspace(-2.1, 2.6, side).view(1, 1, -1, 1)
+        return {"images": ramp.expand(1, 3, side, side).contiguous()}
+
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The embedding."""
+        return (self._shape,)
 
 
 class MetaDecoderGraph(Graph):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,12 @@ def opened(model: Sam | PaintedSam, folder: Path) -> Any:
         dialects=("meta",),
     )
     graphs = base.get("onnx").export(request, folder)
-    assert [graph.graph.role for graph in graphs] == ["encoder", "decoder", "meta_decoder"]
+    assert [graph.graph.role for graph in graphs] == [
+        "encoder",
+        "decoder",
+        "meta_encoder",
+        "meta_decoder",
+    ]
     return onnxruntime.InferenceSession(
         str(folder / "meta_decoder.onnx"), providers=["CPUExecutionProvider"]
     )
@@ -152,3 +159,80 @@ def test_a_painted_model_speaks_it_too(painted: PaintedSam, tmp_path: Path) -> N
     assert masks.shape == (1, 1, *ORIGINAL)
     assert np.abs(low_res[0, 0] - wanted[0, best].numpy()).max() < 1e-4
     assert quality.shape == (1, 1)
+
+
+def test_encoder_and_decoder_do_what_metas_predictor_does(
+    same_as_meta: Sam, meta_sam: Any, tmp_path: Path
+) -> None:
+    """A program that normalises and pads itself, as Meta's ``Sam.preprocess`` does."""
+    from segment_anything.utils.transforms import ResizeLongestSide
+
+    decoder = opened(same_as_meta, tmp_path)
+    encoder = onnxruntime.InferenceSession(
+        str(tmp_path / "meta_encoder.onnx"), providers=["CPUExecutionProvider"]
+    )
+    (entry,), (output,) = encoder.get_inputs(), encoder.get_outputs()
+    assert (entry.name, entry.type, entry.shape) == ("images", "tensor(float)", [1, 3, SIDE, SIDE])
+    assert output.name == "image_embeddings"
+    photo = np.random.default_rng(3).integers(0, 256, (*ORIGINAL, 3), dtype=np.uint8)
+    resized = ResizeLongestSide(SIDE).apply_image(photo)
+    pixels = torch.from_numpy(resized).permute(2, 0, 1).float()
+    with torch.no_grad():
+        fed = meta_sam.preprocess(pixels)[None]
+        wanted = same_as_meta.image_encoder(fed).numpy()
+    embedding = encoder.run(None, {"images": fed.numpy()})[0]
+    assert np.abs(embedding - wanted).max() < 1e-4
+    masks = decoder.run(None, notebook_inputs(embedding, points=[[50.0, 37.5]], labels=[1]))[0]
+    assert masks.shape == (1, 1, *ORIGINAL)
+
+
+_OLD = "onnxruntime==1.15.1"
+_OLD_RUN = """
+import sys, numpy as np, onnxruntime
+assert onnxruntime.__version__.startswith("1.15."), onnxruntime.__version__
+folder = sys.argv[1]
+given = dict(np.load(folder + "/inputs.npz"))
+def run(name, feeds):
+    session = onnxruntime.InferenceSession(folder + "/" + name, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)
+embedding = run("meta_encoder.onnx", {"images": given.pop("images")})[0]
+found = run("meta_decoder.onnx", {**given, "image_embeddings": embedding})
+np.savez(folder + "/found.npz", embedding=embedding, masks=found[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason=f"{_OLD} has no wheel for this Python; 3.11 is the last"
+)
+def test_it_runs_on_onnx_runtime_1_15(same_as_meta: Sam, tmp_path: Path) -> None:
+    """In an environment of its own: these files are for programs that pin old runtimes."""
+    decoder = opened(same_as_meta, tmp_path)
+    encoder = onnxruntime.InferenceSession(
+        str(tmp_path / "meta_encoder.onnx"), providers=["CPUExecutionProvider"]
+    )
+    images = np.random.default_rng(4).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
+    expected = encoder.run(None, {"images": images})[0]
+    feeds = notebook_inputs(expected, points=[[50.0, 37.5]], labels=[1])
+    masks = decoder.run(None, feeds)[0]
+    feeds.pop("image_embeddings")
+    np.savez(tmp_path / "inputs.npz", images=images, **feeds)
+    python = old_environment(tmp_path / "venv")
+    done = subprocess.run(
+        [python, "-I", "-c", _OLD_RUN, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "found.npz") as found:
+        assert np.abs(found["embedding"] - expected).max() < 1e-4
+        assert np.abs(found["masks"] - masks).max() < 1e-3
+
+
+def old_environment(folder: Path) -> str:
+    """A Python with ONNX Runtime 1.15; skips the test where no registry has it."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", _OLD, "numpy<2"]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        pytest.skip(f"{_OLD} cannot be installed: {done.stderr.strip()[-200:]}")
+    return python

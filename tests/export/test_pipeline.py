@@ -50,7 +50,12 @@ def test_the_manifest_says_how_it_was_made(
     assert manifest.parity is not None
     assert manifest.canary_sha256 is not None
     assert {"python", "samedge", "torch", "onnx", "onnxslim"} <= set(manifest.versions)
-    assert {graph.role for graph in manifest.graphs} == {"encoder", "decoder", "meta_decoder"}
+    assert {graph.role for graph in manifest.graphs} == {
+        "encoder",
+        "decoder",
+        "meta_encoder",
+        "meta_decoder",
+    }
     decoder = next(graph for graph in manifest.graphs if graph.role == "decoder")
     assert [spec.name for spec in decoder.outputs] == ["low_res_masks", "iou_predictions"]
     assert decoder.inputs[1].shape == ["batch", "points", 2]

@@ -13,7 +13,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from samedge.errors import UnknownNameError
+from samedge.errors import BackendUnavailableError, UnknownNameError
+
+_HOME = Path(__file__).parent
+
+
+def check_unpacked() -> None:
+    """Refuse to run where plug-ins and models cannot be read as files.
+
+    Raises:
+        BackendUnavailableError: samedge lies in a zip.
+    """
+    if not _HOME.is_dir():
+        raise BackendUnavailableError(
+            f"samedge runs from {_HOME}, which is no folder: its plug-ins and models are files and "
+            "cannot be read inside of a zip. Unpack it, by `pip install samedge --target FOLDER` "
+            "and PYTHONPATH=FOLDER, or freeze the program with PyInstaller, which samedge has a "
+            "hook for."
+        )
 
 
 @cache
@@ -22,9 +39,12 @@ def names(package: str) -> tuple[str, ...]:
 
     A package that starts with one, such as ``samedge.models._decoders``, is no plug-in but holds
     some.
+
+    Raises:
+        BackendUnavailableError: samedge lies in a zip.
     """
-    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
-    found = pkgutil.iter_modules([str(folder)])
+    check_unpacked()
+    found = pkgutil.iter_modules([str(_HOME.joinpath(*package.split(".")[1:]))])
     modules = (module.name for module in found if not module.ispkg)
     return tuple(sorted(m[1:] for m in modules if m.startswith("_") and not m.startswith("__")))
 
@@ -54,7 +74,7 @@ def declared(attribute: str) -> tuple[str, ...]:
             ``"packages"``.
     """
     found: set[str] = set()
-    for path in Path(__file__).parent.glob("*/**/_*.py"):
+    for path in _HOME.glob("*/**/_*.py"):
         if path.name != "__init__.py":
             found.update(*_literals(ast.parse(path.read_bytes()), attribute))
     return tuple(sorted(found))

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "samedge"
 
 # From the bottom up. A unit may import every unit of a lower layer, and nothing beside it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "_version"}),
+    frozenset({"errors", "frozen", "_version"}),
     frozenset({"files"}),
     frozenset({"types"}),
     frozenset({"pixels", "records", "_discovery", "_cache"}),

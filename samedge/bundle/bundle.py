@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from samedge import _cache
+from samedge import _cache, _discovery
 from samedge.bundle import _archive, _commit
 from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.canary import Canary
@@ -205,6 +205,7 @@ def embedded_path(name: str = "samedge-nano") -> Path:
     folder = Path(__file__).parents[1] / "data" / f"{name.removeprefix('samedge-')}-cpu"
     if (folder / MANIFEST_NAME).is_file():
         return folder
+    _discovery.check_unpacked()
     raise BundleError(
         f"This installation of samedge carries no embedded model {name!r}: name a bundle "
         "(--bundle DIR), or export one with `samedge export --target cpu --checkpoint FILE`."

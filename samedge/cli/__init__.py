@@ -20,7 +20,7 @@ import click
 from samedge import _discovery
 from samedge._version import __version__
 from samedge.cli import failures, output
-from samedge.errors import UnknownNameError
+from samedge.errors import SamedgeError, UnknownNameError
 from samedge.files.json_text import json_text
 
 EPILOG = """\b
@@ -130,5 +130,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal's encoding may lack characters
             stream.reconfigure(errors="backslashreplace")
+    try:
+        _discovery.check_unpacked()
+    except SamedgeError as error:
+        raise SystemExit(f"samedge: {error}") from error
     cli.main(prog_name="samedge")
     raise AssertionError("click ends the process")

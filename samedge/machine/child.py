@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from samedge.errors import InferenceError
+
 _Stream = int | IO[str] | None
 
 # `sys` is built in and cannot be planted; what is imported after the second statement can no
@@ -42,7 +44,15 @@ def start_python(
         stdin: as ``subprocess.Popen`` takes it, and so the others; text in UTF-8.
         stdout: the same.
         stderr: the same.
+
+    Raises:
+        InferenceError: this program is frozen, and its executable would start itself again.
     """
+    if getattr(sys, "frozen", False):
+        raise InferenceError(
+            f"{module} needs a process of its own, and this frozen program has no Python to start: "
+            "run it with samedge installed in a Python environment."
+        )
     return subprocess.Popen(
         [sys.executable, "-c", _START, "\n".join(_search_path()), module, *arguments],
         env={**os.environ, "PYTHONSAFEPATH": "1", **(variables or {})},

@@ -216,7 +216,8 @@ def test_it_runs_on_onnx_runtime_1_15(same_as_meta: Sam, tmp_path: Path) -> None
     feeds = notebook_inputs(expected, points=[[50.0, 37.5]], labels=[1])
     masks = decoder.run(None, feeds)[0]
     feeds.pop("image_embeddings")
-    np.savez(tmp_path / "inputs.npz", images=images, **feeds)
+    arrays: dict[str, Any] = {"images": images, **feeds}
+    np.savez(tmp_path / "inputs.npz", **arrays)
     python = old_environment(tmp_path / "venv")
     done = subprocess.run(
         [python, "-I", "-c", _OLD_RUN, str(tmp_path)], capture_output=True, text=True

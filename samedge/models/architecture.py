@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from samedge.errors import CheckpointError
 from samedge.models.keymaps import HUGGING_FACE, MOBILE_SAM, Dialect
-from samedge.models.spec import ModelSpec
+from samedge.models.spec import ModelSpec, Option
 
 
 def spec_from_tensors(tensors: Mapping[str, Tensor], dialect: Dialect) -> ModelSpec:
@@ -47,14 +46,14 @@ def spec_from_tensors(tensors: Mapping[str, Tensor], dialect: Dialect) -> ModelS
     )
 
 
-def _vit_options(tensors: Mapping[str, Tensor], dialect: Dialect) -> tuple[dict[str, Any], int]:
+def _vit_options(tensors: Mapping[str, Tensor], dialect: Dialect) -> tuple[dict[str, Option], int]:
     blocks = "vision_encoder.layers" if dialect is HUGGING_FACE else "image_encoder.blocks"
     depth = _count(tensors, re.escape(blocks) + r"\.(\d+)\.")
     grid = _shape(tensors, _source(dialect, "image_encoder.pos_embed"))[1]
     width = _shape(tensors, _source(dialect, "image_encoder.patch_embed.weight"))[0]
     tables = [_shape(tensors, f"{blocks}.{index}.attn.rel_pos_h") for index in range(depth)]
     sides = [(table[0] + 1) // 2 for table in tables]
-    options = {
+    options: dict[str, Option] = {
         "width": width,
         "depth": depth,
         "heads": width // tables[0][1],
@@ -65,7 +64,7 @@ def _vit_options(tensors: Mapping[str, Tensor], dialect: Dialect) -> tuple[dict[
     return options, grid
 
 
-def _tinyvit_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _tinyvit_options(tensors: Mapping[str, Tensor]) -> dict[str, Option]:
     prefix = "image_encoder.layers"
     widths = [_shape(tensors, f"{prefix}.0.blocks.0.conv1.c.weight")[1]]
     heads, windows = [1], [1]

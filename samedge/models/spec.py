@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
 
 from samedge.errors import CheckpointError
 
 SCHEMA = "samedge.checkpoint/1"
+
+Option: TypeAlias = bool | int | float | str | list[int] | None
+"""What a plug-in's configuration is made of: plain values, so that it travels in metadata."""
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,9 +33,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     encoder: str
     image_size: int
-    encoder_options: dict[str, Any] = {}
+    encoder_options: Mapping[str, Option] = {}
     decoder: str = "sam"
-    decoder_options: dict[str, Any] = {}
+    decoder_options: Mapping[str, Option] = {}
     name: str = ""
     licence: str = ""
     origin: str = ""

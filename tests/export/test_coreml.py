@@ -28,7 +28,7 @@ from samedge.inspection.ane import lint_package
 from samedge.models.building import build_model
 from samedge.models.painted import PaintedSam
 from samedge.models.sam import Sam
-from samedge.models.spec import ModelSpec
+from samedge.models.spec import ModelSpec, Option
 from samedge.predict.predictor import Predictor
 from samedge.runtimes._mil import BACKEND
 from samedge.runtimes.mil.package import read_package
@@ -215,7 +215,7 @@ def test_coordinates_stay_in_fp32(painted: PaintedSam, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_plain_vit_converts(tmp_path: Path) -> None:
     """SAM's own encoder, small: windows, relative positions, global attention."""
-    options = {
+    options: dict[str, Option] = {
         "width": 64,
         "depth": 2,
         "heads": 2,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from samedge.errors import CheckpointError
-from samedge.models.checkpoint_names import named_tensors, some
+from samedge.models.checkpoint_names import some, unwrapped_tensors, without_prefix
 
 METADATA = "samedge"
 """Key of our own description in a safetensors file."""
@@ -43,8 +43,8 @@ class Weights:
     """What a checkpoint holds.
 
     Attributes:
-        path: as it was given, for messages.
-        tensors: by the names that stand in the file, without what its trainer put around them.
+        path: for messages.
+        tensors: by the names that their family has.
         description: our own record, if it is one of ours.
         notes: what was taken off, in words.
     """
@@ -107,7 +107,7 @@ def _in_folder(folder: Path) -> tuple[Path, ...]:
 def _shards(index: Path) -> tuple[Path, ...]:
     try:
         names = set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values())
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{index} is no index of a checkpoint in several files ({error}): fetch it again."
         ) from error
@@ -134,18 +134,18 @@ def read_weights(path: Path) -> Weights:
     Raises:
         CheckpointError: nothing is there, or it is damaged, unsafe or no checkpoint; says which.
     """
+    parts = [_read(file) for file in weights_files(path)]
+    if parts[0].description is not None:
+        return parts[0]
     tensors: dict[str, Tensor] = {}
-    notes: list[str] = []
-    description = None
-    for file in weights_files(path):
-        part = _read(file)
+    for part in parts:
         twice = sorted(tensors.keys() & part.tensors.keys())
         if twice:
-            raise CheckpointError(f"{file} holds tensors of another part again: {some(twice)}.")
+            raise CheckpointError(f"{part.path} holds tensors of another part: {some(twice)}.")
         tensors.update(part.tensors)
-        notes += [note for note in part.notes if note not in notes]
-        description = description or part.description
-    return Weights(path, tensors, description, tuple(notes))
+    named, notes = without_prefix(tensors, path)
+    said = dict.fromkeys(note for part in parts for note in part.notes)
+    return Weights(path, named, notes=(*said, *notes))
 
 
 def _read(file: Path) -> Weights:
@@ -224,10 +224,7 @@ def _read_safetensors(file: Path) -> Weights:
             f"{file} is not a readable safetensors file: {error}. It may be truncated: "
             "download it again."
         ) from error
-    if description is not None:
-        return Weights(file, tensors, description)
-    named, notes = named_tensors(tensors, file)
-    return Weights(file, named, notes=notes)
+    return Weights(file, tensors, description)
 
 
 def _read_pickle(file: Path) -> Weights:
@@ -243,7 +240,7 @@ def _read_pickle(file: Path) -> Weights:
             state = torch.load(opened, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler meeting strange bytes raises whatever it likes
         raise CheckpointError(_unread(file, error)) from error
-    tensors, notes = named_tensors(state, file)
+    tensors, notes = unwrapped_tensors(state, file)
     return Weights(file, tensors, notes=notes)
 
 

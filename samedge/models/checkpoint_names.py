@@ -21,8 +21,8 @@ _COUNTERS = re.compile(r"(.*\.)?total_(ops|params)")
 _NAMED_AT_MOST = 12
 
 
-def named_tensors(state: object, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors of a state dict under their own names.
+def unwrapped_tensors(state: object, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of a state dict, also of one that is wrapped.
 
     Args:
         state: what a file holds.
@@ -43,8 +43,7 @@ def named_tensors(state: object, path: Path) -> tuple[dict[str, Tensor], tuple[s
     if counters:
         notes.append("left out a profiler's counters (total_ops, total_params)")
         tensors = {name: value for name, value in tensors.items() if name not in counters}
-    tensors, more = _without_prefix(tensors, path)
-    return tensors, (*notes, *more)
+    return tensors, tuple(notes)
 
 
 def _unwrapped(state: object, path: Path) -> tuple[Mapping[object, object], list[str]]:
@@ -106,10 +105,17 @@ def _holds_tensors(value: object, depth: int = _DEEPEST - 1) -> bool:
     )
 
 
-def _without_prefix(
+def without_prefix(
     tensors: dict[str, Tensor], path: Path
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Names as their family has them, without what wraps its model.
+    """Tensors under the names that their family has, without what wraps its model.
+
+    Args:
+        tensors: all of a checkpoint.
+        path: it, for messages.
+
+    Returns:
+        The tensors, and what was taken off, in words.
 
     Raises:
         CheckpointError: the same model is there more than once.

@@ -66,8 +66,8 @@ DRESSES: dict[str, tuple[Callable[[State], Any], str]] = {
     ),
     "a single mapping": (lambda s: {"my_sam": s, "epoch": 3}, "took 'my_sam' and left epoch"),
     "wrapped four times": (
-        lambda s: {"model": {"net": {"model": {"state_dict": s}}}},
-        "took 'model'; took 'net'; took 'model'; took 'state_dict'",
+        lambda s: {"model": {"net": {"module": {"state_dict": s}}}},
+        "took 'model'; took 'net'; took 'module'; took 'state_dict'",
     ),
     "wrapped twice": (lambda s: {"model": {"state_dict": s}}, "took 'model'; took 'state_dict'"),
     "with an average": (lambda s: {"ema": s, "model": s}, "took 'model' and left ema"),
@@ -139,10 +139,10 @@ def test_mappings_that_hold_no_model(
 # ---- Hugging Face's folders
 
 
-def sharded(folder: Path, destination: Path, *, suffix: str) -> Path:
+def sharded(folder: Path, destination: Path, *, suffix: str, prefix: str = "") -> Path:
     """The tensors of a Hugging Face folder in three files and an index."""
     destination.mkdir()
-    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    tensors = prefixed(safetensors.torch.load_file(folder / "model.safetensors"), prefix)
     stem = "model" if suffix == ".safetensors" else "pytorch_model"
     names = [f"{stem}-0000{part}-of-00003{suffix}" for part in (1, 2, 3)]
     where = {name: names[index % 3] for index, name in enumerate(tensors)}
@@ -164,9 +164,12 @@ def assert_same(path: Path, folder: Path) -> None:
     assert all(torch.equal(plain[name], tensor) for name, tensor in loaded.items())
 
 
+@pytest.mark.parametrize("prefix", ["", "tuned.sam."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
-def test_a_sharded_folder(suffix: str, hugging_face_folder: Path, tmp_path: Path) -> None:
-    folder = sharded(hugging_face_folder, tmp_path / "sharded", suffix=suffix)
+def test_a_sharded_folder(
+    suffix: str, prefix: str, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    folder = sharded(hugging_face_folder, tmp_path / "sharded", suffix=suffix, prefix=prefix)
     assert len(weights_files(folder)) == 3
     for path in (folder, *folder.iterdir()):  # the index, a shard, config.json
         assert_same(path, hugging_face_folder)
@@ -225,7 +228,7 @@ def test_a_tensor_in_two_shards(hugging_face_folder: Path, tmp_path: Path) -> No
     folder = sharded(hugging_face_folder, tmp_path / "sharded", suffix=".safetensors")
     first, second = sorted(folder.glob("*.safetensors"))[:2]
     shutil.copy(first, second)
-    with pytest.raises(CheckpointError, match="of another part again"):
+    with pytest.raises(CheckpointError, match="holds tensors of another part"):
         load_checkpoint(folder)
 
 

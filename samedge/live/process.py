@@ -7,7 +7,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 import weakref
 
@@ -17,6 +16,7 @@ from samedge.live import messages
 from samedge.live.messages import Captured, Message, Order
 from samedge.live.slots import FrameMemory, new_memory
 from samedge.live.sources.base import ReadOptions
+from samedge.machine.child import python_command, python_environment
 from samedge.types import Array
 
 _READ_BYTES = 1 << 16
@@ -45,12 +45,12 @@ class CaptureProcess:
             memory=descriptor,
         )
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "samedge.live.capture", msgspec.json.encode(order).decode()],
+            python_command("samedge.live.capture", [msgspec.json.encode(order).decode()]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[descriptor],
             bufsize=0,
-            env=os.environ | _same_modules(),
+            env=python_environment(),
         )
         assert self._process.stdout is not None
         assert self._process.stdin is not None
@@ -110,14 +110,3 @@ class CaptureProcess:
 
 def _how(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _same_modules() -> dict[str, str]:
-    """Variables that let the child import what this process imports, and nothing from its folder.
-
-    Without them ``python -m`` looks into the current folder first, where a user may have a file
-    called like a module.
-    """
-    given = os.environ.get("PYTHONPATH", "")
-    folders = dict.fromkeys([*given.split(os.pathsep), *sys.path])
-    return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "PYTHONSAFEPATH": "1"}

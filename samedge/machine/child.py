@@ -54,8 +54,8 @@ def start_python(
             "run it with samedge installed in a Python environment."
         )
     return subprocess.Popen(
-        [sys.executable, "-c", _START, "\n".join(_search_path()), module, *arguments],
-        env={**os.environ, "PYTHONSAFEPATH": "1", **(variables or {})},
+        python_command(module, arguments),
+        env=python_environment(variables),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -63,6 +63,25 @@ def start_python(
         encoding="utf-8",
         errors="replace",
     )
+
+
+def python_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
+    """The command of :func:`start_python`, for a caller whose pipes carry bytes.
+
+    Args:
+        module: as there.
+        arguments: as there.
+    """
+    return [sys.executable, "-c", _START, "\n".join(_search_path()), module, *arguments]
+
+
+def python_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of :func:`start_python`.
+
+    Args:
+        variables: as there.
+    """
+    return {**os.environ, "PYTHONSAFEPATH": "1", **(variables or {})}
 
 
 def _search_path() -> list[str]:

@@ -27,7 +27,7 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.inspection.doctor import SELFTEST
-from samedge.runtimes.base import Array, Backend, Probe, TensorSpec
+from samedge.runtimes.base import Array, Backend, FoundDevice, Probe, TensorSpec
 from samedge.runtimes.options import found_device
 
 Feeds = dict[str, Array]
@@ -160,10 +160,11 @@ def wrong_feeds_are_named(backend: Backend, path: Path) -> None:
 
 def device_is_one_of_the_probed(backend: Backend, path: Path) -> None:
     devices = backend.probe().devices
-    with backend.open(path) as session:
-        assert session.device in devices
-    with backend.open(path, device=devices[-1]) as session:
-        assert session.device == devices[-1]
+    for wish in (None, devices[-1], FoundDevice(devices[0])):
+        with backend.open(path, device=wish) as session:
+            assert session.device in devices
+            assert session.device == (wish or session.device)
+            assert type(session.device) is str  # it goes into JSON documents
 
 
 def no_other_device_steps_in(backend: Backend, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +19,13 @@ from samedge.files.writing import replacing, write_text
 from samedge.formats import reading
 from samedge.formats.base import Format, Layout, Writer
 from samedge.formats.label_maps import numbered, voc_palette
-from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
+from samedge.formats.masks import (
+    DEFAULT_CATEGORY,
+    ImageMasks,
+    MaskRecord,
+    inside,
+    record_from_mask,
+)
 from samedge.pixels.images import load_image
 from samedge.pixels.orientation import FRAMES
 
@@ -81,7 +87,7 @@ class _Panoptic(Format):
             annotation = by_id.get(image.id)
             masks: tuple[MaskRecord, ...] = ()
             if annotation is not None:
-                numbers = _numbers(file.with_suffix("") / annotation.file_name, size)
+                numbers = _numbers(file.with_suffix("") / inside(annotation.file_name), size)
                 masks = tuple(_records(annotation, numbers, names, left_out))
             frame = image.frame if image.frame in FRAMES else None
             yield ImageMasks(image.file_name, size, masks, frame=frame)
@@ -102,7 +108,7 @@ class _PanopticWriter(Writer):
 
     def _add(self, image: ImageMasks) -> list[Path]:
         numbers = numbered(image.masks, image.size, writer=self)
-        picture = str(PurePosixPath(image.name).with_suffix(".png"))
+        picture = str(image.place.with_suffix(".png"))
         path = self._folder / _NAME / picture
         colors = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16], axis=-1)
         with replacing(path) as temporary:

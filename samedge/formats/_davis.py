@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class _DavisWriter(Writer):
         room = image.masks[: VOID - 1]
         self.left_out[f"masks beyond the {VOID - 1} of an image"] += len(image.masks) - len(room)
         numbers = numbered(room, image.size, writer=self)
-        name = PurePosixPath(image.name).with_suffix(".png")
+        name = image.place.with_suffix(".png")
         return [save_indexed(self._folder / _FOLDER / name, numbers)]
 
 

@@ -87,9 +87,8 @@ class _LabelStudioWriter(Writer):
 
     def close(self) -> list[Path]:
         """Put the file in its place."""
-        if not self._file.is_open:
-            return []
-        self._file.write("\n]\n")
+        if self._file.is_open:
+            self._file.write("\n]\n")
         return self._file.commit()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class _VocWriter(Writer):
                 f"{image.name} brings the {len(known)}th class, and Pascal VOC has room for {VOID}."
             )
         self._classes = known
-        name = str(PurePosixPath(image.name).with_suffix(""))
+        name = str(image.place.with_suffix(""))
         self._names.append(name)
         return [
             save_indexed(self._folder / _OBJECTS / f"{name}.png", objects),

@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ class _YoloWriter(Writer):
         self._taken: dict[str, str] = {}
 
     def _add(self, image: ImageMasks) -> list[Path]:
-        stem = str(PurePosixPath(image.name).with_suffix(""))
+        stem = str(image.place.with_suffix(""))
         if self._taken.setdefault(stem.casefold(), image.name) != image.name:
             raise DatasetError(
                 f"{image.name} and {self._taken[stem.casefold()]} differ in their endings only, "

@@ -11,7 +11,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from samedge.errors import DatasetError
@@ -199,12 +199,12 @@ class _ImageWriter(Writer):
         self._taken: set[str] = set()
 
     def _add(self, image: ImageMasks) -> list[Path]:
-        return self._format.write_image(self._file(image.name), image, writer=self)
+        return self._format.write_image(self._file(image.place), image, writer=self)
 
-    def _file(self, name: str) -> Path:
+    def _file(self, place: PurePosixPath) -> Path:
         if not self._is_folder:
             return self._path
-        stem = name.rpartition(".")[0] or name
+        stem = place.with_suffix("")
         number = 1
         while True:
             again = "" if number == 1 else f"_{number}"

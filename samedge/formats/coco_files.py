@@ -84,7 +84,7 @@ class CocoWriter(Writer):
     def close(self) -> list[Path]:
         """Write the images and categories, and put the file in its place."""
         if not self._images or not self._file.is_open:
-            return []
+            return self._file.commit()
         categories = [
             {"id": number, "name": name}
             for name, number in (self._categories or {"object": 1}).items()

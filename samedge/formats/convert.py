@@ -142,7 +142,7 @@ def _check_room(destination: Destination, count: int) -> None:
 
 def _with_pixels(image: ImageMasks, target: Format, images: Path | None) -> ImageMasks:
     """The image with its pixels, where the target draws on them and they are at hand."""
-    path = None if images is None else images / image.name
+    path = None if images is None else images / image.place
     if not target.draws or path is None or not path.is_file():
         return image
     pixels = load_in_frame(path, image.size, frame=image.frame)

@@ -89,11 +89,6 @@ def common_names(paths: Sequence[Path]) -> list[str]:
     return [os.path.relpath(path, root).replace(os.sep, "/") for path in full]
 
 
-def common_folder(paths: Sequence[Path]) -> Path:
-    """The folder that ``common_names`` start from."""
-    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths]))  # noqa: PTH100, PTH120
-
-
 class _Nowhere(Writer):
     def _add(self, image: ImageMasks) -> list[Path]:
         return []

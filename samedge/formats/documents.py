@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TextIO
 
+from samedge.errors import WriteError
 from samedge.files.json_text import json_text
 from samedge.files.writing import replacing
 
@@ -21,6 +22,7 @@ class GrowingFile:
         self.path = path
         self._stack = contextlib.ExitStack()
         self._stream: TextIO | None = None
+        self._failure: WriteError | None = None
 
     @property
     def is_open(self) -> bool:
@@ -33,12 +35,27 @@ class GrowingFile:
         Raises:
             WriteError: the file cannot be written.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._stream is None:
             temporary = self._stack.enter_context(replacing(self.path))
             self._stream = self._stack.enter_context(
                 temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
             )
-        self._stream.write(text)
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._abandon(error)
+
+    def _abandon(self, error: OSError) -> None:
+        """Remove what was written: half of a document is none, and more must not follow it."""
+        self._stream = None
+        try:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+        except WriteError as named:  # about the file's own name
+            self._failure = named
+            raise
+        raise error
 
     def commit(self) -> list[Path]:
         """Put the file in its place.
@@ -46,6 +63,9 @@ class GrowingFile:
         Raises:
             WriteError: it cannot be written.
         """
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         if self._stream is None:
             return []
         self._stream = None

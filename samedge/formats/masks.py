@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import msgspec
 import numpy as np
@@ -132,6 +133,13 @@ def mask_records(prompts: Sequence[Prompt], results: Sequence[Masks]) -> tuple[M
     )
 
 
+def inside(name: str) -> PurePosixPath:
+    """A name as a path that stays inside of the folder that it is put into."""
+    parts = name.replace("\\", "/").replace("\0", "").split("/")
+    kept = [part.rstrip(":") for part in parts if part.strip(". :")]
+    return PurePosixPath(*kept) if kept else PurePosixPath("image")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageMasks:
     """The masks of one image, read from a file or to be written.
@@ -155,6 +163,14 @@ class ImageMasks:
     pixels: Array | None = None
     prompts: tuple[Prompt, ...] = ()
     low_res_logits: Array | None = None
+
+    @property
+    def place(self) -> PurePosixPath:
+        """Where a file named after the image goes, inside of a folder whatever the name says.
+
+        Names come from other people's files: ``/etc/x``, ``../x``, ``s3://bucket/x``.
+        """
+        return inside(self.name)
 
     def stacked(self) -> npt.NDArray[np.bool_]:
         """All masks as one (M, H, W) bool array; M may be 0."""

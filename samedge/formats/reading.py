@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from samedge.errors import DatasetError
 from samedge.files import limits, reading
+from samedge.formats.masks import inside
 from samedge.pixels.images import load_image
 from samedge.pixels.polygons import fill
 from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
@@ -170,13 +171,14 @@ def required(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 def find_image(name: str, folders: Sequence[Path]) -> Path | None:
     """An image by its name, with or without an ending, in the first folder that has it."""
+    place = inside(name)
     for folder in folders:
-        plain = folder / name
+        plain = folder / place
         if plain.suffix.lower() in _IMAGE_ENDINGS and plain.is_file():
             return plain
         for ending in _IMAGE_ENDINGS:
             for candidate in (ending, ending.upper()):
-                path = folder / f"{name}{candidate}"
+                path = folder / f"{place}{candidate}"
                 if path.is_file():
                     return path
     return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import types
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 
 from samedge import formats
-from samedge.errors import DatasetError, ImageError, UnknownNameError
+from samedge.errors import DatasetError, ImageError, UnknownNameError, WriteError
 from samedge.formats.base import PROPERTIES, Format, Layout
 from samedge.formats.destination import Destination
 from samedge.formats.masks import ImageMasks, MaskRecord
@@ -140,6 +142,40 @@ def test_names_of_any_bytes(name: str, tmp_path: Path, photos: Path) -> None:
     if name in READ and name != "yolo":
         (found,) = read(name, path)
         assert (found.masks[0].area, len(found.masks)) == (image("disc").masks[0].area, 1)
+
+
+@pytest.mark.parametrize(
+    "odd", ["/etc/x.png", "../../x.png", "a/../../x.png", "C:\\x.png", "..", ""]
+)
+@pytest.mark.parametrize("name", formats.names())
+def test_names_stay_inside(name: str, odd: str, tmp_path: Path) -> None:
+    """Names come from other people's files."""
+    folder = tmp_path / "deep" / "deeper"
+    path, _ = written(name, folder, dataclasses.replace(image("disc"), name=odd))
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert files
+    assert all(file.is_relative_to(path) for file in files)
+
+
+def test_a_full_disk_leaves_no_half_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samedge.formats.documents import GrowingFile
+
+    def full(text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = GrowingFile(tmp_path / "x.json")
+    file.write("[")
+    assert file._stream is not None
+    monkeypatch.setattr(file, "_stream", types.SimpleNamespace(write=full))
+    for _ in range(2):
+        with pytest.raises(WriteError, match=r"x\.json cannot be written \(No space left"):
+            file.write("1")
+    with pytest.raises(WriteError, match="free some space"):
+        file.commit()
+    assert file.commit() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", formats.names())

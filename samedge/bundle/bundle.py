@@ -24,6 +24,7 @@ from samedge.bundle.manifest import (
 )
 from samedge.bundle.reading import decode_manifest
 from samedge.errors import BundleError
+from samedge.files.reading import read_bytes
 
 _UNPACKED = "bundles"
 
@@ -234,11 +235,16 @@ def _all_files(manifest: Manifest) -> list[str]:
 
 def _read_manifest(path: Path, folder: Path) -> bytes:
     try:
-        return (folder / MANIFEST_NAME).read_bytes()
-    except OSError as error:
+        return read_bytes(
+            folder / MANIFEST_NAME,
+            limit="document_bytes",
+            expected="a manifest",
+            error=BundleError,
+        )
+    except BundleError as error:
         raise BundleError(
-            f"{path} holds no readable {MANIFEST_NAME} ({error.strerror}), so it is no bundle: "
-            "check the path, or export it again."
+            f"{path} holds no readable {MANIFEST_NAME}, so it is no bundle: check the path, or "
+            f"export it again. ({error})"
         ) from error
 
 

@@ -63,9 +63,7 @@ def _read(file: Path, left_out: Counter[str]) -> ImageMasks:
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        limits.check(
-            unpacked, "annotation_bytes", what=f"{file} has {{}} bytes unpacked", error=DatasetError
-        )
+        limits.check(unpacked, "annotation_bytes", what=f"{file}, unpacked,", error=DatasetError)
         with np.load(file, allow_pickle=False) as arrays:
             return _image(file, arrays, left_out)
     except DatasetError:

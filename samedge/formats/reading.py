@@ -102,9 +102,7 @@ def checked_size(height: Any, width: Any, *, where: str) -> Size:
             f"{where} is {height!r} x {width!r} (height x width), expected two whole numbers "
             "above 0: mend the entry."
         )
-    limits.check(
-        height * width, "image_pixels", what=f"{where} has {{}} pixels", error=DatasetError
-    )
+    limits.check(height * width, "image_pixels", what=where, error=DatasetError)
     return height, width
 
 

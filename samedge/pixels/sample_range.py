@@ -27,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -155,12 +156,17 @@ def _scaled(samples: Array, low: float, high: float) -> Array:
         bits = 8 * samples.dtype.itemsize
         if high - low == 2**bits - 1 and bits > 8:  # the high byte, as OpenCV and Pillow keep it
             table = (np.arange(2**bits) >> (bits - 8)).astype(np.uint8)
-        return np.asarray(table[samples.astype(np.int64) - info.min])
+        return _in_steps(samples, lambda part: table[part.astype(np.int64) - info.min])
+    return _in_steps(samples, lambda part: _linear(part, low, high))
+
+
+def _in_steps(samples: Array, scale: Callable[[Array], Array]) -> Array:
+    """Scale a part at a time: a wider copy of a large picture takes gigabytes."""
     flat = np.ascontiguousarray(samples).reshape(-1)
     scaled = np.empty(flat.size, np.uint8)
     for start in range(0, flat.size, _STEP_SAMPLES):
         part = slice(start, start + _STEP_SAMPLES)
-        scaled[part] = _linear(flat[part], low, high)
+        scaled[part] = scale(flat[part])
     return scaled.reshape(samples.shape)
 
 

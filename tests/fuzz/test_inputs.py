@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -357,3 +358,11 @@ def test_a_canary_bomb(tmp_path: Path) -> None:
             member.write(bytes(1 << 20))
     with pytest.raises(SamedgeError):
         Canary.from_bytes(stream.getvalue())
+
+
+def test_a_manifest_that_is_a_pipe(toy: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(toy[0], tmp_path / "b")
+    (tmp_path / "b" / "bundle.json").unlink()
+    os.mkfifo(tmp_path / "b" / "bundle.json")
+    with pytest.raises(SamedgeError, match="is a pipe"):
+        Bundle.open(tmp_path / "b")

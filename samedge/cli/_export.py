@@ -110,7 +110,8 @@ DEFAULT_MODEL = "samedge-nano"
     "dialects",
     multiple=True,
     metavar="NAME",
-    help="Also write a decoder that other tools read: meta.",
+    help="Also write an encoder and a decoder with the tensors of Meta's own export: meta. Most "
+    "tools that read those expect images of 1024 px, so models of that input size.",
 )
 @click.option(
     "--option",

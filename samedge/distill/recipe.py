@@ -7,7 +7,8 @@ unknown there. ``docs/distillation.md`` explains each key.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +17,7 @@ from samedge.distill.augment import AugmentConfig
 from samedge.distill.composites import CompositeConfig
 from samedge.distill.losses import LossConfig
 from samedge.distill.prompts import PromptConfig
+from samedge.models.spec import Option
 
 PositiveInt = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -47,9 +49,9 @@ class Model(Section, frozen=True):
     """
 
     encoder: str
-    encoder_options: dict[str, Any] = {}
+    encoder_options: Mapping[str, Option] = {}
     decoder: str = "sam"
-    decoder_options: dict[str, Any] = {}
+    decoder_options: Mapping[str, Option] = {}
     image_size: ImageSize = 1024
     init: str = ""
     init_encoder: str = ""

@@ -1,0 +1,1 @@
+"""Following objects through a video: a state that is a value, and strategies, one file each."""

@@ -1,0 +1,415 @@
+"""Following with a model that has no memory: each frame's prompts come from the frame before.
+
+An object's mask is carried along by the motion in the pictures, the part of the image around it is
+encoded, and the model is asked about it with a box. Its answer corrects the carried mask where the
+two agree about which object it is; where they do not, the carried mask stays. Colours of the first
+frame say when the object is lost, and where it may be found again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from samedge.errors import ImageError, PromptError, UnknownNameError
+from samedge.pixels.metrics import center_point, mask_iou
+from samedge.tracking import appearance
+from samedge.tracking.appearance import Template
+from samedge.tracking.base import Region, Segmenter, Status, Stepped, Strategy, TrackedObject
+from samedge.tracking.carrying import carried
+from samedge.tracking.geometry import INSIDE_LOGIT, Box, Grid
+from samedge.tracking.settings import TrackerSettings
+from samedge.types import Array, Masks, Prompt, Size
+
+_LEAST_BOX = 2.0  # pixels along a side
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ObjectState:
+    """What is remembered of one object.
+
+    Attributes:
+        id: of the object.
+        logits: (h, w) float32 on the grid; of the last frame in which it was followed.
+        velocity: ``(right, down)`` pixels in the last step.
+        template: its colours.
+        status: whether it is followed.
+        misses: frames in a row in which it did not look like itself.
+        box: where it was last.
+    """
+
+    id: int
+    logits: Array
+    velocity: tuple[float, float]
+    template: Template
+    status: Status
+    misses: int
+    box: Box
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PropagationState:
+    """The state of all objects after one frame.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, the frame; not copied.
+        objects: by their ids.
+        frames: how many there have been.
+        next_id: of the next object.
+    """
+
+    image: Array
+    objects: tuple[ObjectState, ...]
+    frames: int
+    next_id: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Question:
+    """What the model is asked about one object."""
+
+    state: ObjectState
+    box: Box
+    prompts: tuple[Prompt, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Answer:
+    """The best of the model's masks of one object."""
+
+    logits: Array
+    predicted_iou: float
+    stability: float
+
+    @property
+    def quality(self) -> float:
+        """How good the model finds its own mask, 0 to 1."""
+        return self.predicted_iou * self.stability
+
+
+class Propagation(Strategy[PropagationState]):
+    """By prompts, on any bundle."""
+
+    def begin(
+        self,
+        segmenter: Segmenter,
+        image: Array,
+        prompts: Sequence[Prompt],
+        *,
+        state: PropagationState | None,
+        settings: TrackerSettings,
+    ) -> Stepped[PropagationState]:
+        """See :meth:`Strategy.begin`."""
+        size: Size = (image.shape[0], image.shape[1])
+        first_id = 0 if state is None else state.next_id
+        masks = _first_masks(segmenter, image, prompts, settings)
+        new = [
+            _new_object(first_id + index, image, mask, settings) for index, mask in enumerate(masks)
+        ]
+        known = () if state is None else state.objects
+        grid = Grid(size, settings.grid_side)
+        shown = [_unchanged(found, grid) for found in known]
+        shown += [
+            TrackedObject(found.id, found.status, mask, similarity=1.0)
+            for found, mask in zip(new, masks, strict=True)
+        ]
+        frames = 1 if state is None else state.frames
+        after = PropagationState(image, (*known, *new), frames, first_id + len(new))
+        return Stepped(after, tuple(shown))
+
+    def step(
+        self,
+        segmenter: Segmenter,
+        image: Array,
+        *,
+        state: PropagationState,
+        settings: TrackerSettings,
+    ) -> Stepped[PropagationState]:
+        """See :meth:`Strategy.step`."""
+        if image.shape != state.image.shape:
+            raise ImageError(
+                f"The frame has shape {image.shape}, and the ones before had {state.image.shape}: "
+                "begin again with a prompt when a camera changes its size."
+            )
+        grid = Grid((image.shape[0], image.shape[1]), settings.grid_side)
+        moved = [_moved(found, state.image, image, grid, settings) for found in state.objects]
+        searching = state.frames % settings.search_every == 0
+        questions = {
+            found.id: question
+            for found in moved
+            if (question := _question(found, image, grid, settings, searching=searching))
+        }
+        answers = _ask(segmenter, image, list(questions.values()), grid, settings)
+        settled = [_settled(found, answers.get(found.id), image, grid, settings) for found in moved]
+        after = dataclasses.replace(
+            state,
+            image=image,
+            objects=tuple(now for now, _ in settled),
+            frames=state.frames + 1,
+        )
+        return Stepped(after, tuple(shown for _, shown in settled))
+
+    def without(self, state: PropagationState, object_id: int) -> PropagationState:
+        """See :meth:`Strategy.without`."""
+        left = tuple(found for found in state.objects if found.id != object_id)
+        if len(left) == len(state.objects):
+            known = [str(found.id) for found in state.objects]
+            raise UnknownNameError("object", str(object_id), known)
+        return dataclasses.replace(state, objects=left)
+
+
+def _first_masks(
+    segmenter: Segmenter, image: Array, prompts: Sequence[Prompt], settings: TrackerSettings
+) -> list[Array]:
+    """The mask of each prompt; one that is a mask of the image already is taken as it is."""
+    asked = [prompt for prompt in prompts if _whole_mask(prompt) is None]
+    results = iter(_segmented(segmenter, image, asked, settings) if asked else ())
+    masks = []
+    for index, prompt in enumerate(prompts):
+        mask = _whole_mask(prompt)
+        mask = next(results).masks[0] if mask is None else mask
+        if mask.shape != image.shape[:2]:
+            raise PromptError(
+                f"The mask of object {index} is {mask.shape[1]}x{mask.shape[0]} pixels, and the "
+                f"frame {image.shape[1]}x{image.shape[0]}: give a mask of the frame's size."
+            )
+        if not mask.any():
+            raise PromptError(
+                f"The prompt of object {index} shows nothing in the first frame: give another "
+                "point or box."
+            )
+        masks.append(mask)
+    return masks
+
+
+def _whole_mask(prompt: Prompt) -> Array | None:
+    """The mask of a prompt that is nothing but a mask of the image."""
+    if prompt.box is not None or len(prompt.points) or prompt.mask is None:
+        return None
+    return prompt.mask if prompt.mask.dtype == np.bool_ else None
+
+
+def _segmented(
+    segmenter: Segmenter, image: Array, prompts: Sequence[Prompt], settings: TrackerSettings
+) -> list[Masks]:
+    boxes = [Box(*map(float, prompt.box)) for prompt in prompts if prompt.box is not None]
+    size = (image.shape[0], image.shape[1])
+    lone_boxes = len(boxes) == len(prompts) and not any(len(prompt.points) for prompt in prompts)
+    region = _focus([box.inside(size) for box in boxes], size, settings) if lone_boxes else None
+    return segmenter.decode_batch(segmenter.encode(image, region=region), prompts)
+
+
+def _focus(boxes: Sequence[Box], size: Size, settings: TrackerSettings) -> Region | None:
+    """The part of the image to encode: around all boxes; ``None`` for all of it."""
+    if not boxes or any(box.is_empty() for box in boxes):
+        return None
+    around = boxes[0].grown(settings.focus_margin)
+    for box in boxes[1:]:
+        around = around.joined(box.grown(settings.focus_margin))
+    left, top, right, bottom = around.inside(size)
+    region = (int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom)))
+    area = (region[2] - region[0]) * (region[3] - region[1])
+    return region if area < settings.focus_most * size[0] * size[1] else None
+
+
+def _new_object(
+    object_id: int, image: Array, mask: Array, settings: TrackerSettings
+) -> ObjectState:
+    grid = Grid((image.shape[0], image.shape[1]), settings.grid_side)
+    logits = grid.logits_from_mask(mask)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    known = appearance.template(image, mask, box, bins=settings.histogram_bins)
+    return ObjectState(object_id, logits, (0.0, 0.0), known, Status.FOLLOWED, 0, box)
+
+
+def _unchanged(found: ObjectState, grid: Grid) -> TrackedObject:
+    """An object in the frame that it has been followed to already."""
+    return TrackedObject(found.id, found.status, _mask(found, grid))
+
+
+def _mask(found: ObjectState, grid: Grid) -> Array:
+    if found.status is Status.LOST:
+        return np.zeros(grid.image_size, np.bool_)
+    return grid.mask_from_logits(found.logits)
+
+
+def _moved(
+    found: ObjectState, before: Array, after: Array, grid: Grid, settings: TrackerSettings
+) -> ObjectState:
+    """An object with its mask carried along; a lost one stays where it was."""
+    if found.status is Status.LOST:
+        return found
+    now = carried(
+        found.logits, before, after, grid=grid, velocity=found.velocity, settings=settings
+    )
+    box = grid.box(now.logits)
+    return dataclasses.replace(
+        found, logits=now.logits, velocity=now.velocity, box=found.box if box is None else box
+    )
+
+
+def _question(
+    found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings, *, searching: bool
+) -> _Question | None:
+    """What to ask about an object, if anything."""
+    if found.status is Status.FOLLOWED:
+        box = grid.box(found.logits)
+        wide = None if box is None else box.grown(settings.box_margin).inside(grid.image_size)
+        if wide is None or wide.is_empty(_LEAST_BOX):
+            return None
+        return _Question(found, wide, _prompts(found, wide, grid, settings))
+    if not searching:
+        return None
+    likely = appearance.likely_box(
+        image, found.template, near=found.box, bins=settings.histogram_bins
+    )
+    if likely is None or likely.is_empty(_LEAST_BOX):
+        return None
+    return _Question(found, likely, (Prompt(box=likely),))
+
+
+def _prompts(
+    found: ObjectState, box: Box, grid: Grid, settings: TrackerSettings
+) -> tuple[Prompt, ...]:
+    mask = grid.mask_from_logits(found.logits) if settings.use_mask or settings.use_click else None
+    prompts = []
+    if settings.use_box:
+        prompts.append(Prompt(box=box))
+    if settings.use_mask and mask is not None and mask.any():
+        prompts.append(Prompt(box=box, mask=mask))
+    if settings.use_click and mask is not None:
+        point = center_point(mask)
+        prompts += [] if point is None else [Prompt(box=box, points=[point])]
+    return tuple(prompts) or (Prompt(box=box),)
+
+
+def _ask(
+    segmenter: Segmenter,
+    image: Array,
+    questions: Sequence[_Question],
+    grid: Grid,
+    settings: TrackerSettings,
+) -> dict[int, _Answer]:
+    """The best answer to each question, by the object's id; one look at the image for all."""
+    if not questions:
+        return {}
+    region = _focus([question.box for question in questions], grid.image_size, settings)
+    embedding: Any = segmenter.encode(image, region=region)
+    prompts = [prompt for question in questions for prompt in question.prompts]
+    results = iter(segmenter.decode_batch(embedding, prompts))
+    found = {}
+    for question in questions:
+        masks = [next(results) for _ in question.prompts]
+        best = max(masks, key=lambda one: float(one.iou_predictions[0] * one.stability_scores[0]))
+        found[question.state.id] = _Answer(
+            grid.logits_from_mask(best.masks[0]),
+            float(best.iou_predictions[0]),
+            float(best.stability_scores[0]),
+        )
+    return found
+
+
+def _settled(
+    found: ObjectState,
+    answer: _Answer | None,
+    image: Array,
+    grid: Grid,
+    settings: TrackerSettings,
+) -> tuple[ObjectState, TrackedObject]:
+    """An object after the model's answer."""
+    if found.status is Status.LOST:
+        return _found_again(found, answer, image, grid, settings)
+    agreement = None
+    logits = found.logits
+    if answer is not None:
+        agreement = mask_iou(answer.logits > 0, logits > 0)
+        trusted = agreement >= settings.least_agreement
+        if trusted and answer.quality >= settings.least_quality:
+            weight = settings.model_weight
+            logits = (1 - weight) * logits + weight * answer.logits
+    now = dataclasses.replace(found, logits=np.clip(logits, -INSIDE_LOGIT, INSIDE_LOGIT))
+    mask = grid.mask_from_logits(now.logits)
+    now, alike = _recognised(now, mask, image, grid, settings)
+    if now.status is Status.LOST:
+        mask = np.zeros_like(mask)
+    return now, _shown(now, mask, answer, alike=alike, agreement=agreement)
+
+
+def _shown(
+    found: ObjectState,
+    mask: Array,
+    answer: _Answer | None,
+    *,
+    alike: float | None,
+    agreement: float | None,
+) -> TrackedObject:
+    return TrackedObject(
+        found.id,
+        found.status,
+        mask,
+        predicted_iou=None if answer is None else answer.predicted_iou,
+        stability=None if answer is None else answer.stability,
+        similarity=alike,
+        agreement=agreement,
+    )
+
+
+def _recognised(
+    found: ObjectState, mask: Array, image: Array, grid: Grid, settings: TrackerSettings
+) -> tuple[ObjectState, float | None]:
+    """Whether an object still looks like itself; its template follows slow changes."""
+    box = grid.box(found.logits)
+    if box is None or not mask.any():
+        return _missed(found, settings), None
+    seen, around = appearance.sample(image, mask, box, bins=settings.histogram_bins)
+    alike = appearance.similarity(found.template, seen, first_share=settings.template_share)
+    if alike < settings.lost_similarity:
+        return _missed(found, settings), alike
+    known = found.template
+    if alike >= settings.found_similarity:
+        known = appearance.renewed(known, seen, around, box, rate=settings.template_rate)
+    return dataclasses.replace(found, misses=0, template=known, box=box), alike
+
+
+def _missed(found: ObjectState, settings: TrackerSettings) -> ObjectState:
+    misses = found.misses + 1
+    status = Status.LOST if misses >= settings.lost_frames else found.status
+    return dataclasses.replace(found, misses=misses, status=status)
+
+
+def _found_again(
+    found: ObjectState,
+    answer: _Answer | None,
+    image: Array,
+    grid: Grid,
+    settings: TrackerSettings,
+) -> tuple[ObjectState, TrackedObject]:
+    """A lost object is found when the model's mask of the likely place is like it enough."""
+    nothing = np.zeros(grid.image_size, np.bool_)
+    if answer is None:
+        return found, TrackedObject(found.id, Status.LOST, nothing)
+    box = grid.box(answer.logits)
+    mask = grid.mask_from_logits(answer.logits)
+    alike = None
+    if box is not None and mask.any():
+        seen, _ = appearance.sample(image, mask, box, bins=settings.histogram_bins)
+        alike = appearance.similarity(found.template, seen, first_share=settings.template_share)
+    good = answer.quality >= settings.found_quality
+    if box is None or alike is None or alike < settings.found_similarity or not good:
+        return found, _shown(found, nothing, answer, alike=alike, agreement=None)
+    now = dataclasses.replace(
+        found,
+        logits=answer.logits,
+        velocity=(0.0, 0.0),
+        status=Status.FOLLOWED,
+        misses=0,
+        box=box,
+    )
+    return now, _shown(now, mask, answer, alike=alike, agreement=None)
+
+
+STRATEGY = Propagation()

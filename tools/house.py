@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"machine"}),
     frozenset({"bundle", "formats", "report"}),
     frozenset({"targets", "runtimes"}),
-    frozenset({"predict"}),
+    frozenset({"predict", "tracking"}),
     # They drive a predictor, so they stand above it.
     frozenset({"benchmark", "inspection", "live"}),
     # ---- the device line: below it NumPy, Pillow and one backend

@@ -23,6 +23,7 @@ EPILOG = """\b
 Examples:
   samedge eval --dataset instances.json --images photos/
   samedge eval --dataset instances.json --images photos/ --bundle out/intel --bundle baseline:box
+  samedge eval --video DAVIS/ --bundle out/intel --bundle baseline:still --prompts box
   samedge eval --dataset instances.json --images photos/ --bundle out/cpu --backend onnxruntime \\
       --backend torch --prompts box,center,clicks:3 -o accuracy.json
 """
@@ -31,24 +32,29 @@ Examples:
 @click.command("eval", epilog=EPILOG)
 @click.option(
     "--dataset",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="JSON",
     help="Ground truth in COCO's instances format.",
 )
 @click.option(
     "--images",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Folder of its images.",
+)
+@click.option(
+    "--video",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Videos in DAVIS's layout instead: how well objects are followed.",
 )
 @click.option(
     "--bundle",
     "bundles",
     multiple=True,
     metavar="DIR",
-    help="A bundle, baseline:box or baseline:grabcut; again for more. [default: embedded model]",
+    help="A bundle, baseline:box or baseline:grabcut, with --video baseline:still or baseline:flow; "
+    "again for more. [default: embedded model]",
 )
 @click.option(
     "--backend",
@@ -60,13 +66,14 @@ Examples:
 @click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU.")
 @click.option(
     "--prompts",
-    default="box,center",
-    show_default=True,
     metavar="LIST",
-    help="Any of box, center and clicks:N, separated by commas.",
+    help="Any of box, center and clicks:N, with --video of mask, box and click, separated by commas. "
+    "[default: box,center; mask,box,click]",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Only the first N images or videos."
 )
 @range_option
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
 @click.option("--instances", is_flag=True, help="Put every instance's scores into the record.")
 @click.option(
     "-o",
@@ -80,12 +87,13 @@ Examples:
 def eval_(
     out: output.Output,
     *,
-    dataset: Path,
-    images: Path,
+    dataset: Path | None,
+    images: Path | None,
+    video: Path | None,
     bundles: tuple[str, ...],
     backends: tuple[str, ...],
     device: str | None,
-    prompts: str,
+    prompts: str | None,
     sample_range: SampleRange,
     limit: int | None,
     instances: bool,
@@ -103,7 +111,23 @@ def eval_(
     from samedge.evaluation.ground_truth import load_ground_truth
     from samedge.evaluation.protocols import parse_protocols
 
-    protocols = parse_protocols(prompts)
+    if video is not None:
+        from samedge.cli.eval_video import eval_video
+
+        eval_video(
+            out,
+            video,
+            bundles=bundles,
+            backends=backends,
+            device=device,
+            prompts=prompts,
+            limit=limit,
+            output_path=output_path,
+        )
+        return
+    if dataset is None or images is None:
+        raise click.UsageError("Give --dataset and --images, or --video.")
+    protocols = parse_protocols(prompts or "box,center")
     truth = load_ground_truth(dataset, images, limit=limit, sample_range=sample_range)
     with contextlib.ExitStack() as stack:
         candidates = list(_candidates(stack, bundles, backends, device=device))

@@ -47,6 +47,7 @@ from samedge.records.machine import (
     Power,
 )
 from samedge.records.subjects import (
+from samedge.records.video import StreamRow, VideoRow
     OpenedSubject,
     Subject,
     subject_fields,
@@ -75,9 +76,11 @@ __all__ = [
     "ScoredInstance",
     "StageRow",
     "StageSamples",
+    "StreamRow",
     "Subject",
     "SustainedRow",
     "Verdict",
+    "VideoRow",
     "Workload",
     "WorkloadBlock",
     "WorkloadImage",

@@ -6,6 +6,7 @@ import msgspec
 
 from samedge.records.machine import Environment
 from samedge.records.subjects import Subject
+from samedge.records.video import VideoRow
 from samedge.types import Rle
 
 EVAL_SCHEMA = "samedge.eval/1"
@@ -105,6 +106,7 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     dataset: DatasetRecord
     results: list[EvalRow]
+    video: list[VideoRow] = []
     examples: list[Example] = []
     instances: list[ScoredInstance] | None = None
     environment: Environment | None = None

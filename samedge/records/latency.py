@@ -6,6 +6,7 @@ import msgspec
 
 from samedge.records.machine import Environment
 from samedge.records.subjects import Subject
+from samedge.records.video import StreamRow
 
 BENCH_SCHEMA = "samedge.bench/1"
 
@@ -164,6 +165,7 @@ class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
     sustained: list[SustainedRow] = []
     deadline: list[Verdict] = []
     residency: list[ResidencyRow] = []
+    stream: list[StreamRow] = []
     warnings: list[str] = []
     workload: Workload = Workload()
     command: str | None = None

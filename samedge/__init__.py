@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from samedge.pixels.images import image_from_bgr, load_image
     from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.predictor import Predictor, load_default
+    from samedge.tracking.tracker import Tracker
     from samedge.types import Masks, Precision, Prompt
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Predictor",
     "Prompt",
     "SamedgeError",
+    "Tracker",
     "__version__",
     "image_from_bgr",
     "load_default",
@@ -50,6 +52,7 @@ _HOMES = {
     "Predictor": "samedge.predict.predictor",
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
+    "Tracker": "samedge.tracking.tracker",
     "image_from_bgr": "samedge.pixels.images",
     "load_default": "samedge.predict.predictor",
     "load_image": "samedge.pixels.images",

@@ -53,8 +53,8 @@ Examples:
     "bundles",
     multiple=True,
     metavar="DIR",
-    help="A bundle, baseline:box or baseline:grabcut, with --video baseline:still or baseline:flow; "
-    "again for more. [default: embedded model]",
+    help="A bundle, baseline:box or baseline:grabcut, or with --video baseline:still or "
+    "baseline:flow; again for more. [default: embedded model]",
 )
 @click.option(
     "--backend",
@@ -67,8 +67,8 @@ Examples:
 @click.option(
     "--prompts",
     metavar="LIST",
-    help="Any of box, center and clicks:N, with --video of mask, box and click, separated by commas. "
-    "[default: box,center; mask,box,click]",
+    help="Any of box, center and clicks:N, or with --video of mask, box and click, separated by "
+    "commas. [default: box,center; mask,box,click]",
 )
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Only the first N images or videos."

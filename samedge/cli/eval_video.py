@@ -70,7 +70,8 @@ def _subjects(
     named = list(dict.fromkeys(bundles))
     models = [bundle for bundle in named if not bundle.startswith(PREFIX)]
     wished = tuple(dict.fromkeys(backends)) or (None,)
-    for bundle in named or [None]:
+    chosen: list[str | None] = [*named] or [None]
+    for bundle in chosen:
         if bundle is not None and bundle.startswith(PREFIX):
             first = models[0] if models else None
             predictor, _ = open_predictor(first, backend=wished[0], device=device)

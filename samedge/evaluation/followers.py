@@ -72,7 +72,7 @@ def _optical_flow(target: Array, source: Array) -> Array:
         ) from error
     searcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (target, source))
-    motion: Array = searcher.calc(first, second, None)  # type: ignore[call-overload]
+    motion: Array = searcher.calc(first, second, None)
     return motion
 
 

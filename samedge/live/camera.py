@@ -38,6 +38,7 @@ class Camera:
     Attributes:
         name: the source as it was given, without a password.
         is_live: whether the source has no end of its own.
+        drops: whether frames that nobody takes in time are dropped.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Camera:
             spec = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
             kind, found = sources.find(spec)
             self.name, self.is_live = _without_password(spec), found.is_live
-            dropping = found.is_live if drop is None else drop
+            dropping = self.drops = found.is_live if drop is None else drop
             settings = FeedSettings(
                 self.name,
                 waits=not dropping,
@@ -102,7 +103,8 @@ class Camera:
             )
         else:
             self.name, self.is_live = type(source).__name__, True
-            settings = FeedSettings(self.name, waits=drop is False, watch=watch)
+            self.drops = drop is not False
+            settings = FeedSettings(self.name, waits=not self.drops, watch=watch)
             self._feed = IteratorFeed(
                 self._inbox, settings, on_event=self._heard, items=iter(source)
             )

@@ -1,0 +1,267 @@
+"""What the commands that follow objects share: their options, and what they say at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from samedge.cli import output
+from samedge.cli.measure_types import DURATION
+from samedge.cli.prompt_types import BOX, POINT
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from samedge.live.camera import Camera
+    from samedge.live.following import Followed
+    from samedge.live.recording import FollowRecord, Output
+    from samedge.predict.predictor import Predictor
+    from samedge.types import Prompt
+
+Numbers = tuple[float, ...]
+FORMATS = ("video", "masks", "jsonl", "coco")
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowRun:
+    """What is followed, with what, and where it goes.
+
+    Attributes:
+        source: of the frames.
+        boxes: one object each.
+        points: one object, all together.
+        mask_path: one object.
+        text: words.
+        bundle: a path or an embedded model's name; ``None`` is the embedded model.
+        backend: ``None`` takes the best one here for an embedded model, else the bundle's own.
+        device: the backend's own string.
+        threads: processor threads.
+        output_paths: files and folders.
+        file_format: of the first of them; the others go by their endings.
+        every: one frame in so many.
+        max_age: milliseconds.
+        target_fps: frames a second at most.
+    """
+
+    source: str
+    boxes: tuple[Numbers, ...]
+    points: tuple[Numbers, ...]
+    mask_path: Path | None
+    text: str | None
+    bundle: str | None
+    backend: str | None
+    device: str | None
+    threads: int | None
+    output_paths: tuple[Path, ...]
+    file_format: str | None
+    every: int
+    max_age: float | None
+    target_fps: float | None
+
+    def prompts(self) -> list[Prompt]:
+        """One prompt an object: boxes first, then the points, then the mask.
+
+        Raises:
+            PromptError: words, which no tracker understands yet.
+        """
+        from samedge.errors import PromptError
+        from samedge.pixels.mask_images import load_mask
+        from samedge.types import Prompt
+
+        if self.text is not None:
+            raise PromptError(
+                f"--text {self.text!r}: no tracker here understands words. Give --box "
+                "X0,Y0,X1,Y1 or --point X,Y in pixels of the first frame."
+            )
+        found = [Prompt(box=box) for box in self.boxes]
+        if self.points:
+            clicks = [point[:2] for point in self.points]
+            labels = [int(point[2]) for point in self.points]
+            found.append(Prompt(points=clicks, labels=labels))
+        if self.mask_path is not None:
+            found.append(Prompt(mask=load_mask(self.mask_path)))
+        if not found:
+            raise click.UsageError("Say what to follow: give --box, --point or --mask.")
+        return found
+
+    def outputs(self) -> list[Output]:
+        """What to write, checked before there is any work.
+
+        Raises:
+            OptionError: an ending that nothing is written to.
+        """
+        from samedge.live import sinks
+        from samedge.live.recording import Output
+
+        kinds = [self.file_format, *[None] * len(self.output_paths)]
+        return [
+            Output(kind or sinks.from_path(path), path)
+            for kind, path in zip(kinds, self.output_paths, strict=False)
+        ]
+
+    def open(self) -> Predictor:
+        """Open the bundle.
+
+        Raises:
+            BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
+        """
+        from samedge.bundle.bundle import bundle_path, embedded_path
+        from samedge.predict.predictor import Predictor
+
+        path = bundle_path(self.bundle)
+        return Predictor.from_bundle(
+            path,
+            backend=self.backend,
+            device=self.device,
+            threads=self.threads,
+            any_backend=path == embedded_path(),
+        )
+
+
+_PROMPTS = (
+    click.option(
+        "--box",
+        "boxes",
+        type=BOX,
+        multiple=True,
+        metavar="X0,Y0,X1,Y1",
+        help="A box around an object in the first frame; again for more objects.",
+    ),
+    click.option(
+        "--point",
+        "points",
+        type=POINT,
+        multiple=True,
+        metavar="X,Y[,LABEL]",
+        help="A click: 1 foreground (default), 0 background. All clicks are one object.",
+    ),
+    click.option(
+        "--mask",
+        "mask_path",
+        type=click.Path(path_type=Path),
+        metavar="PNG",
+        help="An object's mask in the first frame, white inside.",
+    ),
+    click.option("--text", metavar="T", help="Words, for models that understand them."),
+)
+_MODEL = (
+    click.option(
+        "--bundle",
+        metavar="DIR",
+        help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
+    ),
+    click.option(
+        "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
+    ),
+    click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU."),
+    click.option("--threads", type=click.IntRange(1), metavar="N", help="Processor threads."),
+)
+_RESULTS = (
+    click.option(
+        "-o",
+        "--output",
+        "output_paths",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="PATH",
+        help="What to write, again for more: .mp4 an overlay video, .jsonl a line a frame, .json "
+        "COCO's video format, a folder for masks.",
+    ),
+    click.option(
+        "--format",
+        "file_format",
+        type=click.Choice(FORMATS),
+        help="Of the first output. [default: by its ending]",
+    ),
+    click.option(
+        "--every",
+        type=click.IntRange(1),
+        default=1,
+        metavar="N",
+        help="Follow one frame in N.",
+    ),
+    click.option(
+        "--max-age",
+        type=DURATION,
+        metavar="100ms",
+        help="Never begin with a frame that is older.",
+    ),
+    click.option(
+        "--target-fps",
+        type=click.FloatRange(0, min_open=True),
+        metavar="F",
+        help="Follow at most so many frames a second.",
+    ),
+)
+
+
+def follow_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what is followed and where it goes, as its argument ``run``."""
+
+    @functools.wraps(function)
+    def gathered(*args: Any, **options: Any) -> None:
+        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(FollowRun)}
+        function(*args, run=FollowRun(**fields), **options)
+
+    for option in reversed((*_PROMPTS, *_MODEL, *_RESULTS)):
+        gathered = option(gathered)
+    return gathered
+
+
+def progress_remark(camera: Camera, followed: Followed) -> str:
+    """What a progress line says after a frame."""
+    lost = sum(found.status.value == "lost" for found in followed.objects)
+    counts = camera.counts
+    return (
+        f"age {followed.age_ms:.0f} ms, dropped {counts.dropped} of {counts.captured}"
+        f"{f', {lost} lost' if lost else ''}"
+    )
+
+
+def report(out: output.Output, predictor: Predictor, record: FollowRecord) -> None:
+    """Print what following gave; a run that Ctrl-C ended exits as interrupted programs do."""
+    manifest, active = predictor.manifest, predictor.active_backend()
+    head = {
+        "bundle": {
+            "id": manifest.id,
+            "model": manifest.model.name,
+            "target": manifest.target,
+            "precision": manifest.precision,
+            "input_size": manifest.input_size,
+        },
+        "backend": {"name": active.name, "version": active.version, "device": active.device},
+    }
+    document = {**head, **msgspec.to_builtins(record)}
+    where = f"{manifest.model.name} {manifest.precision} on {active.name}, device {active.device}"
+    out.result(document, _table(record), *_lines(record, where))
+    if record.interrupted:
+        click.get_current_context().exit(output.INTERRUPTED)
+
+
+def _table(record: FollowRecord) -> Table:
+    table = output.table("Object", "Frames followed", "Frames lost")
+    for found in record.objects:
+        table.add_row(str(found.id), str(found.followed), str(found.lost))
+    return table
+
+
+def _lines(record: FollowRecord, where: str) -> Sequence[str]:
+    frames, age = record.frames, record.mask_age
+    share = "" if frames.dropped_share is None else f" ({frames.dropped_share:.1%})"
+    rate = "" if record.frames_per_s is None else f"{record.frames_per_s:.1f} frames/s"
+    ranks = {} if age is None else {"p50": age.p50_ms, "p95": age.p95_ms}
+    ages = [f"{rank} {value:.1f} ms" for rank, value in ranks.items() if value is not None]
+    figures = [f"age of a mask {', '.join(ages)}" if ages else "", rate]
+    return [
+        f"{where}",
+        "; ".join(filter(None, figures)),
+        f"frames: {frames.captured} captured = {frames.processed} processed + {frames.dropped} "
+        f"dropped{share} + {frames.in_flight} in flight",
+        *(f"wrote {path}" for path in record.files),
+    ]

@@ -1,0 +1,100 @@
+"""An overlay video, through PyAV: the masks drawn on the frames, at the frames' own times."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from samedge.errors import BackendUnavailableError
+from samedge.files.writing import replacing
+from samedge.live.sinks.base import Drawn, Recording, Sink
+from samedge.live.sources import pyav
+
+_ENCODERS = ("libx264", "h264_videotoolbox", "libopenh264", "mpeg4")
+_TICKS_A_SECOND = 1000
+_BITS_A_PIXEL = 4  # a second, at thirty frames: good enough to judge a mask's edge
+_DEFAULT_FPS = 30.0
+
+
+class _Movie(Recording):
+    """Opens the encoder with the first frame, whose size it takes."""
+
+    def __init__(self, container: Any, fps: float | None) -> None:
+        self._container, self._fps = container, fps or _DEFAULT_FPS
+        self._stream: Any = None
+        self._start_s: float | None = None
+        self._last_tick = -1
+        self._count = 0
+
+    def write(self, drawn: Drawn) -> None:
+        assert drawn.overlay is not None
+        av = pyav.library()
+        if self._stream is None:
+            self._stream = self._encoder(drawn.overlay.shape[0], drawn.overlay.shape[1])
+        size = self._stream.height, self._stream.width
+        frame = av.VideoFrame.from_ndarray(_fitted(drawn.overlay, size), format="rgb24")
+        frame.pts, frame.time_base = self._tick(drawn), Fraction(1, _TICKS_A_SECOND)
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+
+    def _encoder(self, height: int, width: int) -> Any:
+        av = pyav.library()
+        name = next((name for name in _ENCODERS if name in av.codecs_available), None)
+        if name is None:
+            raise BackendUnavailableError(
+                f"This build of PyAV encodes no H.264 and no MPEG-4: {pyav.INSTALL}"
+            )
+        stream = self._container.add_stream(name, rate=round(self._fps))
+        stream.width, stream.height = max(2, width // 2 * 2), max(2, height // 2 * 2)
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = max(200_000, width * height * _BITS_A_PIXEL)
+        stream.codec_context.time_base = Fraction(1, _TICKS_A_SECOND)
+        return stream
+
+    def _tick(self, drawn: Drawn) -> int:
+        """The frame's own time, and later than the one before whatever the source's clock does."""
+        frame = drawn.followed.frame
+        at_s = frame.captured_s if frame.pts_s is None else frame.pts_s
+        if self._start_s is None:
+            self._start_s = at_s
+        self._last_tick = max(self._last_tick + 1, round((at_s - self._start_s) * _TICKS_A_SECOND))
+        return self._last_tick
+
+
+def _fitted(image: Any, size: tuple[int, int]) -> Any:
+    if image.shape[:2] == size:
+        return image
+    if image.shape[0] - size[0] in (0, 1) and image.shape[1] - size[1] in (0, 1):
+        return np.ascontiguousarray(image[: size[0], : size[1]])  # codecs want even sides
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0])))
+
+
+class Video(Sink):
+    """MP4, Matroska or MOV, by the file's ending."""
+
+    endings = (".mp4", ".mkv", ".mov")
+    draws = True
+
+    @contextlib.contextmanager
+    def open(self, path: Path, *, fps: float | None) -> Iterator[Recording]:
+        """See :meth:`Sink.open`."""
+        av = pyav.library()
+        with replacing(path) as temporary, av.open(str(temporary), "w") as container:
+            movie = _Movie(container, fps)
+            try:
+                yield movie
+            finally:
+                movie.finish()
+
+
+SINK = Video()

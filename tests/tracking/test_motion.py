@@ -1,0 +1,117 @@
+"""Motion between pictures that were moved by a known amount."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from samedge.tracking.carrying import carried, displacement
+from samedge.tracking.geometry import Box, Grid, patch
+from samedge.tracking.motion import MotionSettings, dense_motion, sampled, window_mean
+from samedge.tracking.settings import TrackerSettings
+from tests.tracking.toys import RED, scene, truth
+
+SETTINGS = TrackerSettings()
+
+
+def texture(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Smooth noise, 0 to 255."""
+    noise = window_mean(window_mean(rng.normal(0, 1, size).astype(np.float32), 2), 2)
+    return np.asarray((noise - noise.min()) / np.ptp(noise) * 255, np.float32)
+
+
+def test_window_means_equal_the_slow_ones(rng: np.random.Generator) -> None:
+    values = rng.random((9, 12)).astype(np.float32)
+    padded = np.pad(values, 2, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
+    np.testing.assert_allclose(window_mean(values, 2), windows.mean((2, 3)), rtol=1e-5)
+
+
+def test_sampling_between_pixels(rng: np.random.Generator) -> None:
+    values = rng.random((5, 7)).astype(np.float32)
+    rows, columns = np.indices((5, 7), np.float32)
+    np.testing.assert_allclose(sampled(values, rows, columns), values, atol=2e-3)
+    middle = sampled(values, np.array([1.5]), np.array([2.5]))
+    assert middle == pytest.approx(values[1:3, 2:4].mean(), rel=1e-5)
+    colours = np.stack([values, -values], axis=-1)
+    np.testing.assert_allclose(sampled(colours, rows, columns)[..., 1], -values, atol=2e-3)
+    outside = sampled(values, np.array([-9.0]), np.array([-9.0]))
+    assert outside == pytest.approx(values[0, 0])
+
+
+@pytest.mark.parametrize("move", [(0.0, 0.0), (1.5, -2.25), (-5.0, 4.0)])
+def test_a_known_shift_is_found(rng: np.random.Generator, move: tuple[float, float]) -> None:
+    source = texture(rng, (72, 96))
+    rows, columns = np.indices(source.shape, np.float32)
+    target = sampled(source, rows + move[0], columns + move[1])
+    found = dense_motion(target, source, MotionSettings())[12:-12, 12:-12]
+    error = np.abs(found - np.array(move)).mean()
+    print(f"mean error {error:.3f} px at a shift of {move}")
+    assert error < 0.2
+
+
+def test_flat_pictures_stand_still() -> None:
+    flat = np.full((40, 40), 90, np.float32)
+    assert np.abs(dense_motion(flat, flat, MotionSettings())).max() == 0
+
+
+def test_a_larger_picture_is_found_growing(rng: np.random.Generator) -> None:
+    source = texture(rng, (80, 80))
+    rows, columns = np.indices(source.shape, np.float32)
+    target = sampled(source, 40 + (rows - 40) / 1.1, 40 + (columns - 40) / 1.1)
+    found = dense_motion(target, source, MotionSettings())
+    wanted = (columns - 40) / 1.1 - (columns - 40)
+    assert np.abs(found[20:60, 20:60, 1] - wanted[20:60, 20:60]).mean() < 0.3
+
+
+@pytest.mark.parametrize("move", [(0, 0), (12, -7), (-20, 15)])
+def test_an_object_is_found_where_it_went(move: tuple[int, int]) -> None:
+    before, after = scene((70, 60, RED)), scene((70 + move[0], 60 + move[1], RED), seed=1)
+    grid = Grid((120, 160), SETTINGS.grid_side)
+    logits = grid.logits_from_mask(truth(before, RED))
+    box = grid.box(logits)
+    assert box is not None
+    found = displacement(
+        before, after, box, logits=logits, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS
+    )
+    assert found == pytest.approx(move, abs=2.5)
+
+
+@pytest.mark.parametrize("move", [(0, 0), (9, -5), (-16, 11)])
+def test_a_mask_is_carried_along(move: tuple[int, int]) -> None:
+    before, after = scene((70, 60, RED)), scene((70 + move[0], 60 + move[1], RED))
+    grid = Grid((120, 160), SETTINGS.grid_side)
+    logits = grid.logits_from_mask(truth(before, RED))
+    now = carried(logits, before, after, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS)
+    mask, wanted = grid.mask_from_logits(now.logits), truth(after, RED)
+    overlap = (mask & wanted).sum() / (mask | wanted).sum()
+    print(f"IoU {overlap:.3f} after a move of {move}")
+    assert overlap > 0.85
+    assert now.velocity == pytest.approx(move, abs=2.5)
+
+
+def test_an_object_at_the_border_does_not_end_it() -> None:
+    grid = Grid((120, 160), SETTINGS.grid_side)
+    for x in (150, 158, 162):
+        before, after = scene((x, 60, RED)), scene((x + 6, 60, RED))
+        logits = grid.logits_from_mask(truth(before, RED))
+        now = carried(logits, before, after, grid=grid, velocity=(6.0, 0.0), settings=SETTINGS)
+        assert np.isfinite(now.logits).all()
+
+
+def test_the_grid_and_back() -> None:
+    mask = np.zeros((480, 854), bool)
+    mask[100:300, 200:500] = True
+    grid = Grid((480, 854), 256)
+    assert grid.size == (144, 256)
+    back = grid.mask_from_logits(grid.logits_from_mask(mask))
+    assert (back & mask).sum() / (back | mask).sum() > 0.97
+    box = grid.box(grid.logits_from_mask(mask))
+    assert box == pytest.approx((200, 100, 500, 300), abs=4)
+
+
+def test_patches_of_a_box() -> None:
+    image = scene((70, 60, RED))
+    part = patch(image, Box(55, 45, 85, 75), (15, 15))
+    assert part.shape == (15, 15, 3)
+    assert part[..., 0].mean() > 190

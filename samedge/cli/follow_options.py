@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from samedge.cli import output
+from samedge.cli import failures, output
 from samedge.cli.measure_types import DURATION
 from samedge.cli.prompt_types import BOX, POINT
 
@@ -241,7 +241,7 @@ def report(out: output.Output, predictor: Predictor, record: FollowRecord) -> No
     where = f"{manifest.model.name} {manifest.precision} on {active.name}, device {active.device}"
     out.result(document, _table(record), *_lines(record, where))
     if record.interrupted:
-        click.get_current_context().exit(output.INTERRUPTED)
+        click.get_current_context().exit(failures.INTERRUPTED)
 
 
 def _table(record: FollowRecord) -> Table:

@@ -38,8 +38,9 @@ class Window:
         except tkinter.TclError as error:
             raise BackendUnavailableError(f"No window can be opened ({error}): {_FIX}") from error
         self._root.title(title)
-        self._make, self._picture = ImageTk.PhotoImage, None
-        self._label = tkinter.Label(self._root)
+        self._make = ImageTk.PhotoImage
+        self._picture: Any = None
+        self._label: Any = tkinter.Label(self._root)
         self._label.pack()
         self._is_open = True
         self._root.protocol("WM_DELETE_WINDOW", self._closed)

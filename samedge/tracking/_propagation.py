@@ -303,14 +303,30 @@ def _ask(
     results = iter(segmenter.decode_batch(embedding, prompts))
     found = {}
     for question in questions:
-        masks = [next(results) for _ in question.prompts]
-        best = max(masks, key=lambda one: float(one.iou_predictions[0] * one.stability_scores[0]))
+        best = _best(question, [next(results) for _ in question.prompts], image, settings)
         found[question.state.id] = _Answer(
             grid.logits_from_mask(best.masks[0]),
             float(best.iou_predictions[0]),
             float(best.stability_scores[0]),
         )
     return found
+
+
+def _best(
+    question: _Question, masks: Sequence[Masks], image: Array, settings: TrackerSettings
+) -> Masks:
+    """The mask that the model finds good, and that has the object's colours."""
+    if len(masks) == 1:
+        return masks[0]
+    window = question.box.grown(0.15).inside((image.shape[0], image.shape[1]))
+
+    def score(one: Masks) -> float:
+        quality = float(one.iou_predictions[0] * one.stability_scores[0])
+        known, bins = question.state.template, settings.histogram_bins
+        fits = appearance.fit(image, one.masks[0], known, window=window, bins=bins)
+        return quality + settings.appearance_weight * fits
+
+    return max(masks, key=score)
 
 
 def _settled(

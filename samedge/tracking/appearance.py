@@ -41,8 +41,7 @@ def colours(picture: Array, weights: Array, *, bins: int) -> Array:
     Returns:
         (bins ** 3,) float64, sums to 1; all 0 when the weights are.
     """
-    steps = np.minimum((picture * (bins / 256)).astype(np.int32), bins - 1)
-    index = (steps[..., 0] * bins + steps[..., 1]) * bins + steps[..., 2]
+    index = _colour_index(picture, bins)
     counted = np.bincount(index.ravel(), weights.ravel(), minlength=bins**3)
     cube: Array = counted.reshape(bins, bins, bins)
     for axis in range(3):
@@ -52,6 +51,13 @@ def colours(picture: Array, weights: Array, *, bins: int) -> Array:
     total = cube.sum()
     flat: Array = cube.ravel() / total if total else cube.ravel()
     return flat
+
+
+def _colour_index(picture: Array, bins: int) -> Array:
+    """Number of each pixel's colour."""
+    steps = np.minimum((picture * (bins / 256)).astype(np.int32), bins - 1)
+    index: Array = (steps[..., 0] * bins + steps[..., 1]) * bins + steps[..., 2]
+    return index
 
 
 def sample(image: Array, mask: Array, box: Box, *, bins: int) -> tuple[Array, Array]:
@@ -72,6 +78,27 @@ def sample(image: Array, mask: Array, box: Box, *, bins: int) -> tuple[Array, Ar
     picture = patch(image, window, size)
     own = colours(picture, inside.astype(np.float64), bins=bins)
     return own, colours(picture, (~inside).astype(np.float64), bins=bins)
+
+
+def fit(image: Array, mask: Array, known: Template, *, window: Box, bins: int) -> float:
+    """Mean chance that a pixel near an object is on the right side of its mask, by its colour.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) bool.
+        known: the object's template.
+        window: where to look, inside the image.
+        bins: steps a channel of the template.
+    """
+    height, width = mask.shape
+    size = patch_size(window, _SAMPLE_SIDE)
+    rows = (window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]).astype(np.int64)
+    columns = (window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]).astype(np.int64)
+    inside = mask[np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))]
+    index = _colour_index(patch(image, window, size), bins)
+    own = known.first + known.recent
+    chance = ((own + 1e-5) / (own + 2 * known.around + 2e-5))[index]
+    return float(np.where(inside, chance, 1 - chance).mean())
 
 
 def template(image: Array, mask: Array, box: Box, *, bins: int) -> Template:
@@ -109,8 +136,7 @@ def likely_box(image: Array, known: Template, *, near: Box | None, bins: int) ->
     whole = Box(0.0, 0.0, float(size[1]), float(size[0]))
     coarse = patch_size(whole, _SEARCH_SIDE)
     picture = patch(image, whole, coarse)
-    steps = np.minimum((picture * (bins / 256)).astype(np.int32), bins - 1)
-    index = (steps[..., 0] * bins + steps[..., 1]) * bins + steps[..., 2]
+    index = _colour_index(picture, bins)
     ratio = known.first / (known.first + known.around + 1e-4)
     votes = ratio[index] - 0.5
     down, across = coarse[0] / size[0], coarse[1] / size[1]

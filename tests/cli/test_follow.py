@@ -1,0 +1,125 @@
+"""``samedge track`` and ``samedge camera`` from the outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from samedge.cli import cli
+from tests.tracking.toys import RED, box_of, scene
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short video as a folder of pictures."""
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("frames")
+    for index in range(6):
+        Image.fromarray(scene((60 + 3 * index, 60, RED), seed=index)).save(
+            path / f"{index:03d}.png"
+        )
+    return path
+
+
+def box(folder: Path) -> str:
+    with Image.open(folder / "000.png") as picture:
+        return ",".join(map(str, box_of(np.asarray(picture), RED)))
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_track_writes_and_counts(folder: Path, tmp_path: Path) -> None:
+    lines, coco = tmp_path / "a.jsonl", tmp_path / "a.json"
+    code, out, err = run(
+        *("track", str(folder), "--box", box(folder), "--backend", "onnxruntime"),
+        *("--threads", "1", "-o", str(lines), "-o", str(coco), "--json"),
+    )
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["schema"] == "samedge.track/1"
+    frames = document["frames"]
+    assert frames["captured"] == frames["processed"] == 6
+    assert document["mask_age"] is None
+    assert document["objects"][0]["id"] == 0
+    assert document["files"] == [str(lines), str(coco)]
+    assert len(lines.read_text().splitlines()) == 6
+
+
+def test_camera_plays_a_recording_at_its_pace(folder: Path) -> None:
+    code, out, err = run(
+        *("camera", str(folder), "--point", "60,60", "--backend", "onnxruntime"),
+        *("--threads", "1", "--json"),
+    )
+    assert code == 0, err
+    document = json.loads(out)
+    frames = document["frames"]
+    assert frames["captured"] == 6
+    assert frames["captured"] == frames["processed"] + frames["dropped"] + frames["in_flight"]
+    assert document["mask_age"]["n"] == frames["processed"]
+    assert document["mask_age"]["p95_ms"] is None  # six frames say nothing about it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--every", "1"], 2, "Say what to follow"),
+        (["--text", "cat"], 1, "no tracker here understands words"),
+        (["--box", "1,1,9,9", "-o", "a.gif"], 1, "a.gif has an ending that nothing is written to"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    folder: Path, arguments: list[str], code: int, message: str
+) -> None:
+    found, _, err = run("track", str(folder), *arguments)
+    assert found == code
+    assert message in " ".join(err.split())
+
+
+def test_a_source_that_is_not_there() -> None:
+    code, _, err = run("track", "gone.mp4", "--box", "1,1,9,9")
+    assert code == 1
+    assert "is no source of video that is here" in " ".join(err.split())
+
+
+def test_ctrl_c_finishes_the_files(folder: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "a.jsonl"
+    source = "python:tests.live.faulty:steady"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "samedge", "camera", source, "--point", "30,20"),
+            *("--backend", "onnxruntime", "--threads", "1", "-o", str(lines), "--json"),
+        ],
+        stdout=subprocess.PIPE,
+        env=os.environ
+        | {
+            "SAMEDGE_TEST_TALLY": str(tmp_path / "tally"),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    document = json.loads(out)
+    frames = document["frames"]
+    assert document["interrupted"]
+    assert len(lines.read_text().splitlines()) <= frames["processed"]
+    assert frames["captured"] == frames["processed"] + frames["dropped"] + frames["in_flight"]
+    assert all(json.loads(line)["objects"] for line in lines.read_text().splitlines())

@@ -11,6 +11,7 @@ import click
 
 from samedge.cli import output
 from samedge.cli.measure_types import COUNTS, DURATION
+from samedge.cli.prompt_types import BOX
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +26,7 @@ Examples:
   samedge bench --bundle samedge-nano --bundle out/intel --effort strict -o latency.json
   samedge bench --bundle out/cpu --backend onnxruntime --backend torch --threads 2
   samedge bench --bundle out/cpu --deadline 33ms
+  samedge bench --stream drive.mp4 --bundle out/intel --box 410,180,520,260
   samedge bench --bundle out/cpu --prompt-rate 1,4,16 --sustained 10
 """
 
@@ -82,6 +84,18 @@ Examples:
     help="Say whether p99 end to end meets it, from 662 samples or as many as make it certain.",
 )
 @click.option(
+    "--stream",
+    type=click.Path(path_type=Path),
+    metavar="VIDEO",
+    help="Instead: the age of masks while an object is followed in a recording at its own pace.",
+)
+@click.option(
+    "--box",
+    type=BOX,
+    metavar="X0,Y0,X1,Y1",
+    help="That object in the recording's first frame. [default: the middle half]",
+)
+@click.option(
     "-o",
     "--output",
     "output_path",
@@ -104,6 +118,8 @@ def bench(
     prompt_rate: tuple[int, ...] | None,
     sustained: float | None,
     deadline: float | None,
+    stream: Path | None,
+    box: tuple[float, float, float, float] | None,
     output_path: Path | None,
 ) -> None:
     """Time every stage, in fresh processes that take turns on the same images and prompts.
@@ -115,6 +131,13 @@ def bench(
 
     from samedge import records
     from samedge.benchmark import bench as library
+
+    if stream is not None:
+        from samedge.cli.bench_stream import bench_stream
+
+        chosen = _contestants(out, bundles, backends, devices)
+        bench_stream(out, stream, chosen, box=box, threads=threads, output_path=output_path)
+        return
 
     plan = library.Plan(
         images=library.find_images(images or library.PHOTOS),

@@ -47,11 +47,11 @@ from samedge.records.machine import (
     Power,
 )
 from samedge.records.subjects import (
-from samedge.records.video import StreamRow, VideoRow
     OpenedSubject,
     Subject,
     subject_fields,
 )
+from samedge.records.video import StreamRow, VideoRow
 
 __all__ = [
     "BENCH_SCHEMA",

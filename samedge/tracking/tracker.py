@@ -26,7 +26,7 @@ def get(name: str) -> Strategy[Any]:
     Raises:
         UnknownNameError: there is none of this name.
     """
-    strategy: Strategy[Any] = _discovery.load(PACKAGE, name, "STRATEGY")
+    strategy: Strategy[Any] = _discovery.load(PACKAGE, name, attribute="STRATEGY")
     return strategy
 
 

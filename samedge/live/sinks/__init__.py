@@ -20,7 +20,7 @@ def get(name: str) -> Sink:
     Raises:
         UnknownNameError: there is none of this name.
     """
-    sink: Sink = _discovery.load(__name__, name, "SINK")
+    sink: Sink = _discovery.load(__name__, name, attribute="SINK")
     return sink
 
 

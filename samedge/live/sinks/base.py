@@ -14,7 +14,7 @@ from samedge.live.following import Followed
 from samedge.pixels.metrics import bounding_box
 from samedge.pixels.rle import rle_from_mask
 from samedge.tracking.base import TrackedObject
-from samedge.types import Array
+from samedge.types import Array, Rle
 
 
 class ObjectRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class ObjectRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     status: str
-    rle: dict[str, object] | None
+    rle: Rle | None
     bbox: list[int] | None
     area: int
     predicted_iou: float | None

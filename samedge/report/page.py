@@ -31,7 +31,10 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
     )
     environment.filters["code"] = _code_spans
     deadlines = text.deadline_table(overview)
-    exports = (text.export_table(overview), text.choices_table(overview))
+    exports = (
+        *(text.stream_table(overview), text.video_table(overview)),
+        *(text.export_table(overview), text.choices_table(overview)),
+    )
     now = datetime.datetime.now(datetime.timezone.utc)
     return environment.get_template("page.html.j2").render(
         style=(_FOLDER / "style.css").read_text(encoding="utf-8"),

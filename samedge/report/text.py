@@ -151,6 +151,47 @@ def deadline_table(overview: Overview) -> Table | None:
     return Table("Deadlines", caption, ["subject", "limit", "met", "why"], rows)
 
 
+def stream_table(overview: Overview) -> Table | None:
+    """How old masks are on a recording at its own pace."""
+    rows = [
+        [
+            overview.label(row, overview.machine_of(source)),
+            row.source,
+            latency(row.age_p50_ms),
+            latency(row.age_p95_ms),
+            figure(row.frames_per_s, 1),
+            "–" if row.dropped_share is None else f"{row.dropped_share:.1%}",
+        ]
+        for source, record in overview.benches
+        for row in record.stream
+    ]
+    if not rows:
+        return None
+    caption = "From the capture of a frame to its masks; frames a second include the encoder."
+    header = ["subject", "recording", "age p50 ms", "age p95 ms", "frames/s", "dropped"]
+    return Table("Age of masks", caption, header, rows)
+
+
+def video_table(overview: Overview) -> Table | None:
+    """How well objects are followed."""
+    rows = [
+        [
+            overview.label(row),
+            row.strategy,
+            row.prompt,
+            str(row.n),
+            *(figure(value, 3) for value in (row.jf, row.j, row.f, row.j_recall, row.j_decay)),
+        ]
+        for _, record in overview.evaluations
+        for row in record.video
+    ]
+    if not rows:
+        return None
+    caption = "By the protocol of DAVIS 2017, from a prompt in the first frame."
+    header = ["subject", "follows by", "prompt", "n", "J&F", "J", "F", "J recall", "J decay"]
+    return Table("Following objects", caption, header, rows)
+
+
 def export_table(overview: Overview) -> Table | None:
     """What was exported, and how close the graphs are to the reference."""
     rows = []
@@ -299,7 +340,10 @@ def markdown(overview: Overview) -> str:
     header = summary_header(overview)
     rows = [summary_row(overview, entry) for entry in overview.entries]
     parts = ["# samedge report", _table(header, rows)]
-    makers = (deadline_table, export_table, choices_table, plan_table)
+    makers = (
+        *(deadline_table, stream_table, video_table),
+        *(export_table, choices_table, plan_table),
+    )
     extra = [table for table in (make(overview) for make in makers) if table]
     for table in (*comparison_tables(overview), *extra):
         parts += [f"## {table.title}", table.caption, _table(table.header, table.rows)]
@@ -327,6 +371,9 @@ def tidy(overview: Overview) -> str:
     for source, record in overview.evaluations:
         for row in record.results:
             writer.writerows(_lines(row, (source, ""), ("accuracy", row.prompt)))
+        for video in record.video:
+            kind = ("video", f"{video.strategy}, {video.prompt}")
+            writer.writerows(_lines(video, (source, ""), kind))
     for source, bench in overview.benches:
         where = (source, overview.machine_of(source) or "")
         for stage in bench.results:
@@ -336,6 +383,8 @@ def tidy(overview: Overview) -> str:
             writer.writerows(_lines(rate, where, kind))
         for long in bench.sustained:
             writer.writerows(_lines(long, where, ("sustained", f"{long.seconds:g} s")))
+        for played in bench.stream:
+            writer.writerows(_lines(played, where, ("stream", played.source)))
     return stream.getvalue()
 
 

@@ -347,12 +347,35 @@ def _settled(
         if trusted and answer.quality >= settings.least_quality:
             weight = settings.model_weight
             logits = (1 - weight) * logits + weight * answer.logits
+    logits = _coloured(logits, found, image, grid, settings)
     now = dataclasses.replace(found, logits=np.clip(logits, -INSIDE_LOGIT, INSIDE_LOGIT))
     mask = grid.mask_from_logits(now.logits)
     now, alike = _recognised(now, mask, image, grid, settings)
     if now.status is Status.LOST:
         mask = np.zeros_like(mask)
     return now, _shown(now, mask, answer, alike=alike, agreement=agreement)
+
+
+def _coloured(
+    logits: Array, found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings
+) -> Array:
+    """Logits with what the colours around the object say, against slow drift."""
+    if not settings.colour_weight:
+        return logits
+    cells = grid.window(found.box.grown(0.1))
+    size = cells[0].stop - cells[0].start, cells[1].stop - cells[1].start
+    if min(size) < 2:
+        return logits
+    down, across = grid.scale
+    window = Box(
+        cells[1].start / across, cells[0].start / down, cells[1].stop / across, cells[0].stop / down
+    ).inside(grid.image_size)
+    said = appearance.evidence(
+        image, found.template, window=window, size=size, bins=settings.histogram_bins
+    )
+    coloured = logits.copy()
+    coloured[cells] += settings.colour_weight * said
+    return coloured
 
 
 def _shown(

@@ -80,6 +80,23 @@ def sample(image: Array, mask: Array, box: Box, *, bins: int) -> tuple[Array, Ar
     return own, colours(picture, (~inside).astype(np.float64), bins=bins)
 
 
+def evidence(image: Array, known: Template, *, window: Box, size: Size, bins: int) -> Array:
+    """How far each place's colour speaks for the object, -1 to 1.
+
+    Args:
+        image: (H, W, 3) uint8.
+        known: the object's template.
+        window: where, inside the image.
+        size: ``(height, width)`` of the result.
+        bins: steps a channel of the template.
+    """
+    picture = patch(image, window, size)
+    own = known.first + known.recent
+    around = 2 * known.around
+    balance: Array = (own - around) / (own + around + 1e-4)
+    return balance[_colour_index(picture, bins)].astype(np.float32)
+
+
 def fit(image: Array, mask: Array, known: Template, *, window: Box, bins: int) -> float:
     """Mean chance that a pixel near an object is on the right side of its mask, by its colour.
 

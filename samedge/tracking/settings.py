@@ -33,6 +33,7 @@ class TrackerSettings:
         least_quality: predicted IoU times stability below which the model's mask is not used.
         appearance_weight: what a mask that fits the object's colours counts beside its quality,
             where the model gives several.
+        colour_weight: logits that a colour found only on the object adds near it.
         histogram_bins: colours a channel in the template of an object.
         template_share: how much of the template stays that of the first frame.
         template_rate: share of each well seen frame in the rest of the template.
@@ -60,6 +61,7 @@ class TrackerSettings:
     model_weight: float = 0.5
     least_quality: float = 0.3
     appearance_weight: float = 2.0
+    colour_weight: float = 0.0
     histogram_bins: int = 10
     template_share: float = 0.6
     template_rate: float = 0.1

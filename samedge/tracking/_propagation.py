@@ -373,7 +373,7 @@ def _coloured(
     said = appearance.evidence(
         image, found.template, window=window, size=size, bins=settings.histogram_bins
     )
-    coloured = logits.copy()
+    coloured: Array = logits.copy()
     coloured[cells] += settings.colour_weight * said
     return coloured
 

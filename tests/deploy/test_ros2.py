@@ -32,6 +32,9 @@ class Anything:
         setattr(self, name, value)
         return value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
 
 class FakeNode:
     def __init__(self, name: str) -> None:

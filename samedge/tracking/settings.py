@@ -61,7 +61,7 @@ class TrackerSettings:
     model_weight: float = 0.5
     least_quality: float = 0.3
     appearance_weight: float = 2.0
-    colour_weight: float = 0.0
+    colour_weight: float = 1.0
     histogram_bins: int = 10
     template_share: float = 0.6
     template_rate: float = 0.1

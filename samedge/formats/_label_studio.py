@@ -27,7 +27,7 @@ _FROM, _TO = "tag", "image"  # names in the labelling configuration of Label Stu
 
 class _Result(msgspec.Struct):
     type: str
-    value: dict[str, Any]
+    value: dict[str, object]
     original_width: int | None = None
     original_height: int | None = None
     score: float | None = None
@@ -39,7 +39,7 @@ class _Answer(msgspec.Struct):
 
 
 class _Task(msgspec.Struct):
-    data: dict[str, Any]
+    data: dict[str, object]
     annotations: list[_Answer] = []
     predictions: list[_Answer] = []
 
@@ -157,16 +157,17 @@ def _record(result: _Result, *, size: Size) -> MaskRecord:
     )
 
 
-def _from_brush(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+def _from_brush(value: Mapping[str, object], size: Size) -> npt.NDArray[np.bool_]:
     return mask_from_brush(value.get("rle"), size)
 
 
-def _from_polygon(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
-    points = reading.checked_ring(value.get("points") or [], (100, 100))
+def _from_polygon(value: Mapping[str, object], size: Size) -> npt.NDArray[np.bool_]:
+    points: Any = value.get("points") or []
+    points = reading.checked_ring(points, (100, 100))
     return reading.mask_from_rings([points * (size[1] / 100, size[0] / 100)], size)
 
 
-def _from_rectangle(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+def _from_rectangle(value: Mapping[str, object], size: Size) -> npt.NDArray[np.bool_]:
     x, y, width, height = _numbers(value, "x", "y", "width", "height")
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
     scaled = corners * (size[1] / 100, size[0] / 100)
@@ -177,7 +178,7 @@ def _from_rectangle(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool
     return reading.mask_from_rings([turned + start], size)
 
 
-def _from_ellipse(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]:
+def _from_ellipse(value: Mapping[str, object], size: Size) -> npt.NDArray[np.bool_]:
     x, y, radius_x, radius_y = _numbers(value, "x", "y", "radiusX", "radiusY")
     (angle,) = _numbers({"rotation": value.get("rotation", 0)}, "rotation")
     turn = np.deg2rad(angle)
@@ -189,11 +190,12 @@ def _from_ellipse(value: Mapping[str, Any], size: Size) -> npt.NDArray[np.bool_]
     return reading.mask_from_rings([turned + middle], size)
 
 
-def _numbers(value: Mapping[str, Any], *names: str) -> tuple[float, ...]:
-    found = tuple(value.get(name) for name in names)
-    if not all(isinstance(number, int | float) for number in found):
+def _numbers(value: Mapping[str, object], *names: str) -> tuple[float, ...]:
+    found = [value.get(name) for name in names]
+    numbers = tuple(float(number) for number in found if isinstance(number, int | float))
+    if len(numbers) != len(found):
         raise UndrawableError("coordinates that are no numbers")
-    return tuple(float(number) for number in found if number is not None)
+    return numbers
 
 
 _DRAWERS: Mapping[str, Any] = {

@@ -68,7 +68,11 @@ def private_folder(reason: str) -> Path:
 
 @functools.cache
 def _temporary() -> Path:
-    folder, owner = Path(tempfile.mkdtemp(prefix="samedge-cache-")), os.getpid()
+    try:
+        folder, owner = Path(tempfile.mkdtemp(prefix="samedge-cache-")), os.getpid()
+    except OSError as error:
+        logger.info("There is no temporary folder either (%s): nothing is kept.", error)
+        return Path(os.devnull, "samedge")  # where nothing is and nothing can be written
 
     def remove() -> None:
         if os.getpid() == owner:  # not in a fork

@@ -108,6 +108,23 @@ def test_where_nothing_can_be_kept_a_private_folder_takes_its_place(
     assert content(_cache.cache_file("kind", "x")) == CONTENT
 
 
+def test_without_any_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*, prefix: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setenv(_cache.VARIABLE, "/proc/x")
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    vars(_cache)["_temporary"].cache_clear()
+    _cache.private_folder.cache_clear()
+    try:
+        file = _cache.cache_file("kind", "x")
+        assert not _cache.keep(file, CONTENT)
+        assert content(file) is None
+    finally:
+        vars(_cache)["_temporary"].cache_clear()
+        _cache.private_folder.cache_clear()
+
+
 @pytest.mark.parametrize("home", ["/nonexistent", None])
 def test_no_home(home: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (_cache.VARIABLE, "XDG_CACHE_HOME", "HOME"):

@@ -15,39 +15,16 @@ from typing import Any
 import numpy as np
 
 from samedge.errors import ImageError, PromptError, UnknownNameError
-from samedge.pixels.metrics import center_point, mask_iou
+from samedge.pixels.metrics import center_point
 from samedge.tracking import appearance
-from samedge.tracking.appearance import Template
 from samedge.tracking.base import Region, Segmenter, Status, Stepped, Strategy, TrackedObject
 from samedge.tracking.carrying import carried
-from samedge.tracking.geometry import INSIDE_LOGIT, Box, Grid
+from samedge.tracking.geometry import Box, Grid
 from samedge.tracking.settings import TrackerSettings
+from samedge.tracking.settling import Answer, ObjectState, settled
 from samedge.types import Array, Masks, Prompt, Size
 
 _LEAST_BOX = 2.0  # pixels along a side
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ObjectState:
-    """What is remembered of one object.
-
-    Attributes:
-        id: of the object.
-        logits: (h, w) float32 on the grid; of the last frame in which it was followed.
-        velocity: ``(right, down)`` pixels in the last step.
-        template: its colours.
-        status: whether it is followed.
-        misses: frames in a row in which it did not look like itself.
-        box: where it was last.
-    """
-
-    id: int
-    logits: Array
-    velocity: tuple[float, float]
-    template: Template
-    status: Status
-    misses: int
-    box: Box
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,20 +51,6 @@ class _Question:
     state: ObjectState
     box: Box
     prompts: tuple[Prompt, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Answer:
-    """The best of the model's masks of one object."""
-
-    logits: Array
-    predicted_iou: float
-    stability: float
-
-    @property
-    def quality(self) -> float:
-        """How good the model finds its own mask, 0 to 1."""
-        return self.predicted_iou * self.stability
 
 
 class Propagation(Strategy[PropagationState]):
@@ -143,14 +106,14 @@ class Propagation(Strategy[PropagationState]):
             if (question := _question(found, image, grid, settings, searching=searching))
         }
         answers = _ask(segmenter, image, list(questions.values()), grid, settings)
-        settled = [_settled(found, answers.get(found.id), image, grid, settings) for found in moved]
+        ended = [settled(found, answers.get(found.id), image, grid, settings) for found in moved]
         after = dataclasses.replace(
             state,
             image=image,
-            objects=tuple(now for now, _ in settled),
+            objects=tuple(now for now, _ in ended),
             frames=state.frames + 1,
         )
-        return Stepped(after, tuple(shown for _, shown in settled))
+        return Stepped(after, tuple(shown for _, shown in ended))
 
     def without(self, state: PropagationState, object_id: int) -> PropagationState:
         """See :meth:`Strategy.without`."""
@@ -293,7 +256,7 @@ def _ask(
     questions: Sequence[_Question],
     grid: Grid,
     settings: TrackerSettings,
-) -> dict[int, _Answer]:
+) -> dict[int, Answer]:
     """The best answer to each question, by the object's id; one look at the image for all."""
     if not questions:
         return {}
@@ -304,7 +267,7 @@ def _ask(
     found = {}
     for question in questions:
         best = _best(question, [next(results) for _ in question.prompts], image, settings)
-        found[question.state.id] = _Answer(
+        found[question.state.id] = Answer(
             grid.logits_from_mask(best.masks[0]),
             float(best.iou_predictions[0]),
             float(best.stability_scores[0]),
@@ -327,128 +290,6 @@ def _best(
         return quality + settings.appearance_weight * fits
 
     return max(masks, key=score)
-
-
-def _settled(
-    found: ObjectState,
-    answer: _Answer | None,
-    image: Array,
-    grid: Grid,
-    settings: TrackerSettings,
-) -> tuple[ObjectState, TrackedObject]:
-    """An object after the model's answer."""
-    if found.status is Status.LOST:
-        return _found_again(found, answer, image, grid, settings)
-    agreement = None
-    logits = found.logits
-    if answer is not None:
-        agreement = mask_iou(answer.logits > 0, logits > 0)
-        trusted = agreement >= settings.least_agreement
-        if trusted and answer.quality >= settings.least_quality:
-            weight = settings.model_weight
-            logits = (1 - weight) * logits + weight * answer.logits
-    logits = _coloured(logits, found, image, grid, settings)
-    now = dataclasses.replace(found, logits=np.clip(logits, -INSIDE_LOGIT, INSIDE_LOGIT))
-    mask = grid.mask_from_logits(now.logits)
-    now, alike = _recognised(now, mask, image, grid, settings)
-    if now.status is Status.LOST:
-        mask = np.zeros_like(mask)
-    return now, _shown(now, mask, answer, alike=alike, agreement=agreement)
-
-
-def _coloured(
-    logits: Array, found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings
-) -> Array:
-    """Logits with what the colours around the object say, against slow drift."""
-    if not settings.colour_weight:
-        return logits
-    cells = grid.window(found.box.grown(0.1))
-    size = cells[0].stop - cells[0].start, cells[1].stop - cells[1].start
-    if min(size) < 2:
-        return logits
-    down, across = grid.scale
-    window = Box(
-        cells[1].start / across, cells[0].start / down, cells[1].stop / across, cells[0].stop / down
-    ).inside(grid.image_size)
-    said = appearance.evidence(
-        image, found.template, window=window, size=size, bins=settings.histogram_bins
-    )
-    coloured: Array = logits.copy()
-    coloured[cells] += settings.colour_weight * said
-    return coloured
-
-
-def _shown(
-    found: ObjectState,
-    mask: Array,
-    answer: _Answer | None,
-    *,
-    alike: float | None,
-    agreement: float | None,
-) -> TrackedObject:
-    return TrackedObject(
-        found.id,
-        found.status,
-        mask,
-        predicted_iou=None if answer is None else answer.predicted_iou,
-        stability=None if answer is None else answer.stability,
-        similarity=alike,
-        agreement=agreement,
-    )
-
-
-def _recognised(
-    found: ObjectState, mask: Array, image: Array, grid: Grid, settings: TrackerSettings
-) -> tuple[ObjectState, float | None]:
-    """Whether an object still looks like itself; its template follows slow changes."""
-    box = grid.box(found.logits)
-    if box is None or not mask.any():
-        return _missed(found, settings), None
-    seen, around = appearance.sample(image, mask, box, bins=settings.histogram_bins)
-    alike = appearance.similarity(found.template, seen, first_share=settings.template_share)
-    if alike < settings.lost_similarity:
-        return _missed(found, settings), alike
-    known = found.template
-    if alike >= settings.found_similarity:
-        known = appearance.renewed(known, seen, around, box, rate=settings.template_rate)
-    return dataclasses.replace(found, misses=0, template=known, box=box), alike
-
-
-def _missed(found: ObjectState, settings: TrackerSettings) -> ObjectState:
-    misses = found.misses + 1
-    status = Status.LOST if misses >= settings.lost_frames else found.status
-    return dataclasses.replace(found, misses=misses, status=status)
-
-
-def _found_again(
-    found: ObjectState,
-    answer: _Answer | None,
-    image: Array,
-    grid: Grid,
-    settings: TrackerSettings,
-) -> tuple[ObjectState, TrackedObject]:
-    """A lost object is found when the model's mask of the likely place is like it enough."""
-    nothing = np.zeros(grid.image_size, np.bool_)
-    if answer is None:
-        return found, TrackedObject(found.id, Status.LOST, nothing)
-    box = grid.box(answer.logits)
-    mask = grid.mask_from_logits(answer.logits)
-    alike = None
-    if box is not None and mask.any():
-        seen, _ = appearance.sample(image, mask, box, bins=settings.histogram_bins)
-        alike = appearance.similarity(found.template, seen, first_share=settings.template_share)
-    good = answer.quality >= settings.found_quality
-    if box is None or alike is None or alike < settings.found_similarity or not good:
-        return found, _shown(found, nothing, answer, alike=alike, agreement=None)
-    now = dataclasses.replace(
-        found,
-        logits=answer.logits,
-        velocity=(0.0, 0.0),
-        status=Status.FOLLOWED,
-        misses=0,
-        box=box,
-    )
-    return now, _shown(now, mask, answer, alike=alike, agreement=None)
 
 
 STRATEGY = Propagation()

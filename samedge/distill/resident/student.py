@@ -1,0 +1,116 @@
+"""The model that is trained: a pyramid encoder and the click decoder, its average, its file."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from samedge.distill.resident.clicks import Prompts
+from samedge.models.click_decoder import ClickConfig, ClickDecoder
+from samedge.models.layers import Normalize
+from samedge.models.pyramid import ImageFeatures, PyramidConfig, PyramidEncoder
+
+
+class Student(nn.Module):
+    """An encoder and a decoder under the names that a checkpoint has.
+
+    Args:
+        config: of the encoder.
+        decoder: of the decoder.
+    """
+
+    def __init__(self, config: PyramidConfig, decoder: ClickConfig | None = None) -> None:
+        super().__init__()
+        decoder = decoder or ClickConfig()
+        self.normalize = Normalize()
+        self.image_encoder = PyramidEncoder(config, decoder)
+        self.decoder = ClickDecoder(config.image_size, decoder)
+
+    def encode(self, images: Tensor) -> ImageFeatures:
+        """(B, 3, S, S) RGB 0..255 to the maps of each picture."""
+        normal = (images - self.normalize.mean) / self.normalize.std
+        normal = normal.contiguous(memory_format=torch.channels_last)
+        features: ImageFeatures = self.image_encoder(normal)
+        return features
+
+    def decode(self, features: ImageFeatures, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Masks (R, 4, S/4, S/4) and predicted IoU (R, 4)."""
+        masks, quality = self.decoder(
+            *features, prompts.coords, prompts.labels, prompts.mask, prompts.has
+        )
+        return masks.float(), quality.float()
+
+
+class Average:
+    """Moving average of a student's weights and statistics.
+
+    Args:
+        student: what is averaged.
+        decay: share that stays with every step; less at the very start.
+    """
+
+    def __init__(self, student: Student, decay: float) -> None:
+        self.student = copy.deepcopy(student).eval().requires_grad_(False)
+        self.decay, self.steps = decay, 0
+        self._own, self._followed = _floats(self.student), _floats(student)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take one step towards the student."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self._own, self._followed, 1 - decay)
+
+
+def _floats(module: nn.Module) -> list[Tensor]:
+    return [t for t in module.state_dict().values() if t.is_floating_point()]
+
+
+def save_student(student: Student, path: Path, *, name: str, notes: dict[str, object]) -> None:
+    """Write weights with what is needed to build the model again."""
+    metadata = {
+        "schema": "samedge.checkpoint/1",
+        "name": name,
+        "encoder": "pyramid",
+        "image_size": student.image_encoder.config.image_size,
+        "encoder_options": dataclasses.asdict(student.image_encoder.config),
+        "decoder": "click",
+        "decoder_options": dataclasses.asdict(student.decoder.config),
+        "licence": "Apache-2.0",
+        **notes,
+    }
+    state = {
+        k: v.detach().to("cpu", copy=True).contiguous() for k, v in student.state_dict().items()
+    }
+    temporary = path.with_suffix(".part")
+    safetensors.torch.save_file(state, temporary, {"samedge": json.dumps(metadata)})
+    temporary.replace(path)
+
+
+def load_student(path: Path) -> Student:
+    """Build the model of a file that :func:`save_student` wrote; in evaluation mode."""
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = json.loads(file.metadata()["samedge"])
+    student = Student(
+        PyramidConfig(**metadata["encoder_options"]), ClickConfig(**metadata["decoder_options"])
+    )
+    student.load_state_dict(safetensors.torch.load_file(path))
+    return student.eval()
+
+
+def start_from(student: Student, path: Path) -> int:
+    """Take all of a checkpoint of the same kind, or the backbone of another; the tensors taken."""
+    prefix = "image_encoder.backbone."
+    loaded = safetensors.torch.load_file(path)
+    if "decoder.weights.hidden.weight" in loaded:
+        student.load_state_dict(loaded)
+        return len(loaded)
+    own = {k.removeprefix(prefix): v for k, v in loaded.items() if k.startswith(prefix)}
+    student.image_encoder.backbone.load_state_dict(own)
+    return len(own)

@@ -1,0 +1,178 @@
+"""A decoder of 0.2 GFLOP a prompt: prompts painted as maps, and weights made for the prompt.
+
+Clicks are painted as Gaussians (RITM, Sofiiuk et al. 2021), a box as its clipped signed distance,
+at stride 8. A small body at stride 16 sees them beside the image and beside the similarity of every
+position with what lies under the prompt (feature matching as in FEELVOS, Voigtlaender et al. 2019).
+At stride 4, where cells are many, only few channels are left: the image's own map there, a hint
+from below, and two layers of 1x1 convolutions whose weights are computed for this prompt, as SAM's
+hypernetworks (Kirillov et al. 2023) and CondInst (Tian et al. 2020) do it. The painting itself, as
+a prior, is added to the logits at stride 4, so the network only has to say where it errs.
+
+Tensors in and out are SAM's, and two maps of the image more. Everything is convolution, matrix
+product and plain arithmetic on fixed grids; coordinates are divided by the image size first, so no
+intermediate value leaves the range of fp16.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from samedge.models.click_painting import ClickPainter, Painting, evidence_of, objects_of
+from samedge.models.click_parts import (
+    KINDS,
+    TOKENS,
+    Block,
+    ClickConfig,
+    Prior,
+    PromptWeights,
+    Quality,
+    add_image,
+    likeness,
+    pooled,
+    pooled_own,
+)
+
+_PAINTED = 12
+"""Maps of a painted prompt: four of clicks, five and one of the box, two of an earlier mask."""
+
+__all__ = ["ClickConfig", "ClickDecoder", "doubled", "doubling"]
+
+
+class ClickDecoder(nn.Module):
+    """Prompts and the maps of an image to four masks, with SAM's tensors in and out.
+
+    Args:
+        image_size: side S of the padded input, in pixels; a multiple of 16.
+        config: widths.
+    """
+
+    def __init__(self, image_size: int, config: ClickConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or ClickConfig()
+        self.image_size = image_size
+        self.paint_fine = ClickPainter(image_size, 4)
+        self.paint_middle = ClickPainter(image_size, 8)
+        self.painted = nn.Conv2d(_PAINTED, c.paint, 3, padding=1)
+        self.painted_coarse = nn.Conv2d(c.paint, c.coarse, 2, stride=2)
+        self.painted_middle = nn.Conv2d(c.paint + KINDS, c.middle, 1)
+        self.match = nn.Conv2d(KINDS * c.heads, c.coarse, 1)
+        self.blocks = nn.Sequential(*(Block(c.coarse, c.expanded) for _ in range(c.blocks)))
+        self.up_middle = nn.Conv2d(c.coarse, c.middle, 1)
+        self.middle = Block(c.middle, 2 * c.middle, 5)
+        self.middle_masks = nn.Conv2d(c.middle, TOKENS, 1)
+        self.up_fine = nn.Conv2d(c.middle, c.fine, 1)
+        self.fine = nn.Conv2d(c.fine, c.fine, 3, padding=1, groups=c.fine)
+        self.weights = PromptWeights(c)
+        self.prior = Prior()
+        self.quality = Quality(c)
+        self.register_buffer("doubling", doubling(image_size // 8), persistent=False)
+        self.doubling: Tensor
+        nn.init.zeros_(self.middle_masks.weight)
+        nn.init.zeros_(self.middle_masks.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        high_res_features_4: Tensor,
+        high_res_features_8: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode B prompts.
+
+        Args:
+            image_embeddings: (b, 256, S/16, S/16), b = 1, or B a multiple of b and the prompts of
+                one image side by side.
+            high_res_features_4: (b, 16, S/4, S/4).
+            high_res_features_8: (b, 24, S/8, S/8).
+            point_coords: (B, N, 2), xy pixels of the S x S input.
+            point_labels: (B, N), as in :mod:`samedge.types`; negative labels paint nothing.
+            mask_input: (B, 1, S/4, S/4), low-res logits of an earlier mask.
+            has_mask_input: (B,), 1 where ``mask_input`` counts.
+
+        Returns:
+            low_res_masks (B, 4, S/4, S/4) and iou_predictions (B, 4).
+        """
+        c = self.config
+        coords = (point_coords + 0.5) / self.image_size
+        has = has_mask_input.view(-1, 1, 1, 1)
+        earlier = mask_input.clamp(-8.0, 8.0) * has
+        sizes = [c.coarse, c.heads * c.head_dim, c.values]
+        added, keys, values = torch.split(image_embeddings, sizes, 1)
+        sketch = self.paint_middle(coords, point_labels)
+        evidence = evidence_of(sketch, F.avg_pool2d(earlier, 2))
+        painted = self._painted(sketch, earlier, has)
+
+        coarse = self._coarse(painted, evidence, added, keys)
+        middle = self._middle(painted, evidence, coarse, high_res_features_8)
+        hint = self._double(self.up_fine(middle))
+        fine = F.relu(add_image(hint, high_res_features_4))
+        fine = fine + F.relu(self.fine(fine))
+
+        drawing = self.paint_fine(coords, point_labels)
+        gathered = torch.cat(
+            [
+                pooled(F.avg_pool2d(evidence, 2), values).flatten(1),
+                pooled_own(F.avg_pool2d(evidence, 2), coarse).flatten(1),
+                pooled(objects_of(drawing), high_res_features_4).flatten(1),
+                coarse.mean((2, 3)),
+                torch.cat([sketch.present, sketch.small, has], 1).flatten(1),
+            ],
+            1,
+        )
+        logits = self.weights(gathered, fine) + self._double(self.middle_masks(middle))
+        logits = logits + self.prior(
+            self.paint_fine, drawing, coords=coords, labels=point_labels, earlier=earlier, has=has
+        )
+        quality: Tensor = self.quality(logits, fine, middle, coarse, drawing)
+        return logits, quality
+
+    def _double(self, x: Tensor) -> Tensor:
+        """Twice the size, bilinear; while training as products, whose gradients are quicker."""
+        if self.training:
+            return doubled(x, self.doubling)
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def _painted(self, sketch: Painting, earlier: Tensor, has: Tensor) -> Tensor:
+        """The painted prompt at stride 8, (B, paint, S/8, S/8)."""
+        before = F.avg_pool2d(earlier, 2) * 0.25
+        ones = torch.ones_like(before)
+        maps = [sketch.clicks, sketch.box, sketch.offset]
+        maps += [ones * sketch.present, before, ones * has]
+        # Channels last halves the time of these convolutions on a CPU; exporters do not see it.
+        stacked = torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
+        return F.relu(self.painted(stacked))
+
+    def _coarse(self, painted: Tensor, evidence: Tensor, added: Tensor, keys: Tensor) -> Tensor:
+        """Image, prompt and likeness at stride 16, through the body."""
+        x = add_image(self.painted_coarse(painted), added)
+        x = x + self.match(likeness(F.avg_pool2d(evidence, 2), keys, self.config.heads))
+        out: Tensor = self.blocks(x)
+        return F.relu(out)
+
+    def _middle(self, painted: Tensor, evidence: Tensor, coarse: Tensor, image: Tensor) -> Tensor:
+        alike = likeness(evidence, image, 1)
+        x = self.painted_middle(torch.cat([painted, alike], 1))
+        x = x + F.interpolate(self.up_middle(coarse), scale_factor=2.0, mode="nearest")
+        out: Tensor = self.middle(F.relu(add_image(x, image)))
+        return F.relu(out)
+
+
+def doubling(side: int) -> Tensor:
+    """The (2 * side, side) matrix that doubles a row as bilinear interpolation does."""
+    matrix = torch.zeros(2 * side, side)
+    cells = torch.arange(side)
+    matrix[2 * cells, cells] += 0.75
+    matrix[2 * cells, (cells - 1).clamp(min=0)] += 0.25
+    matrix[2 * cells + 1, cells] += 0.75
+    matrix[2 * cells + 1, (cells + 1).clamp(max=side - 1)] += 0.25
+    return matrix
+
+
+def doubled(x: Tensor, matrix: Tensor) -> Tensor:
+    """(B, C, G, G) to (B, C, 2 * G, 2 * G), bilinear, by two products with ``doubling(G)``."""
+    return matrix @ (x @ matrix.T)

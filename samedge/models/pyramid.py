@@ -1,0 +1,177 @@
+"""An encoder whose decoder gets real high-resolution features: three maps of one backbone.
+
+The embedding at stride 16 is fused from the stages at strides 8 to 32. From there a narrow path
+leads back up (feature pyramid, Lin et al. 2017), so that the maps at strides 8 and 4 carry both
+what the backbone saw there (stride 2 included, folded) and what the whole picture is about; SAM 2
+hands its decoder such maps under the same names. All that depends on the image alone is done here,
+once an image, whatever the number of prompts: the embedding is already cut into what the decoder
+of :mod:`samedge.models.click_decoder` adds, compares and pools.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from samedge.models._proxyless import _BLOCKS as PROXYLESS_BLOCKS
+from samedge.models._proxyless import ProxylessTrunk
+from samedge.models._timm import _use_same_padding
+from samedge.models.click_decoder import ClickConfig
+from samedge.models.neck import ResidualBlock
+
+_STRIDES = (2, 4, 8, 16, 32)
+_PROXYLESS_ENDS = {0: 2, 2: 4, 8: 8, 16: 16, 21: 32}
+
+Trunk = Literal["mobilenetv2_100", "proxyless"]
+
+
+class ImageFeatures(NamedTuple):
+    """What the decoder needs of an image.
+
+    Attributes:
+        image_embeddings: (B, 256, S/16, S/16): what the decoder adds, keys of unit length, values.
+        high_res_features_4: (B, 16, S/4, S/4).
+        high_res_features_8: (B, 24, S/8, S/8).
+    """
+
+    image_embeddings: Tensor
+    high_res_features_4: Tensor
+    high_res_features_8: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class PyramidConfig:
+    """What to build.
+
+    Attributes:
+        trunk: the backbone.
+        image_size: side S of the input, in pixels; a multiple of 32.
+        width: channels in which the stages are fused at stride 16.
+        body_blocks: residual blocks after the fusion.
+        frozen_bn: keep the backbone's batch norms at their running statistics while training.
+    """
+
+    trunk: Trunk = "mobilenetv2_100"
+    image_size: int = 512
+    width: int = 256
+    body_blocks: int = 2
+    frozen_bn: bool = True
+
+
+class PyramidNeck(nn.Module):
+    """Stages at strides 2 to 32 to the three maps.
+
+    Args:
+        channels: channels of each stage, by its stride.
+        config: ``width`` and ``body_blocks``.
+        decoder: widths that the decoder expects.
+    """
+
+    def __init__(
+        self, channels: dict[int, int], config: PyramidConfig, decoder: ClickConfig
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        width, middle, fine = config.width, decoder.middle, decoder.fine
+        self.from_32 = _conv(channels[32], width, 1)
+        self.from_16 = _conv(channels[16], width, 1)
+        self.fold_8 = _conv(channels[8], width, 2, stride=2)
+        self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(config.body_blocks)))
+        self.embed = _conv(width, decoder.embed_dim, 1)
+        self.lateral_8 = _conv(channels[8], middle, 1)
+        self.down_8 = _conv(width, middle, 1)
+        self.smooth_8 = _conv(middle, middle, 3)
+        self.lateral_4 = _conv(channels[4], fine, 1)
+        self.fold_2 = _conv(channels[2], fine, 2, stride=2)
+        self.down_4 = _conv(middle, fine, 1)
+        self.smooth_4 = _conv(fine, fine, 3)
+
+    def forward(self, stages: list[Tensor]) -> ImageFeatures:
+        """Fuse stages, finest first."""
+        s2, s4, s8, s16, s32 = stages
+        fused = self.from_16(s16) + self.fold_8(s8) + _double(self.from_32(s32))
+        fused = torch.relu(self.body(torch.relu(fused)))
+        eighth = torch.relu(self.lateral_8(s8) + _double(self.down_8(fused)))
+        quarter = self.lateral_4(s4) + self.fold_2(s2) + _double(self.down_4(eighth))
+        return ImageFeatures(
+            self._embedding(self.embed(fused)),
+            self.smooth_4(torch.relu(quarter)),
+            self.smooth_8(eighth),
+        )
+
+    def _embedding(self, x: Tensor) -> Tensor:
+        """Give the keys unit length, head by head."""
+        d = self.decoder
+        coarse, keys, values = torch.split(x, [d.coarse, d.heads * d.head_dim, d.values], 1)
+        side = keys.shape[-1]
+        heads = keys.reshape(-1, d.heads, d.head_dim, side * side)
+        heads = heads * torch.rsqrt((heads * heads).sum(2, keepdim=True) + 1e-3)
+        return torch.cat([coarse, heads.reshape(-1, d.heads * d.head_dim, side, side), values], 1)
+
+
+def _conv(entering: int, leaving: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
+    padding = kernel // 2 if stride == 1 else 0
+    return nn.Sequential(
+        nn.Conv2d(entering, leaving, kernel, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm2d(leaving),
+    )
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class PyramidEncoder(nn.Module):
+    """A backbone and its pyramid.
+
+    Args:
+        config: what to build.
+        decoder: widths that the decoder expects.
+    """
+
+    def __init__(self, config: PyramidConfig, decoder: ClickConfig | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone: nn.Module
+        if config.trunk == "proxyless":
+            self.backbone = ProxylessTrunk()
+            channels = {s: PROXYLESS_BLOCKS[i][3] for i, s in _PROXYLESS_ENDS.items()}  # type: ignore[index]
+        else:
+            self.backbone = timm.create_model(
+                config.trunk, features_only=True, pretrained=False, out_indices=(0, 1, 2, 3, 4)
+            )
+            info: Any = self.backbone.feature_info
+            _use_same_padding(self.backbone)
+            channels = dict(zip(_STRIDES, info.channels(), strict=True))
+        self.neck = PyramidNeck(channels, config, decoder or ClickConfig())
+        self.train(self.training)
+
+    def forward(self, x: Tensor) -> ImageFeatures:
+        """Map normalised (B, 3, S, S) to the three maps."""
+        features: ImageFeatures = self.neck(self._stages(x))
+        return features
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        if not isinstance(self.backbone, ProxylessTrunk):
+            return list(self.backbone(x))
+        stages = []
+        x = self.backbone.first_conv(x)
+        for index, block in self.backbone.blocks.items():
+            x = block(x)
+            if int(index) in _PROXYLESS_ENDS:
+                stages.append(x)
+        return stages
+
+    def train(self, mode: bool = True) -> PyramidEncoder:  # noqa: FBT001, FBT002 - torch's signature
+        """Set training mode; with ``frozen_bn`` the backbone's batch norms stay in evaluation."""
+        super().train(mode)
+        if self.config.frozen_bn:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
 from samedge.rle import mask_from_rle
 
 SOURCES = {

@@ -14,11 +14,12 @@ from samedge.distill.data import Mixture
 from samedge.distill.recipe import Model, Recipe
 from samedge.distill.teacher import open_model
 from samedge.errors import CheckpointError, RecipeError
-from samedge.models._proxyless import ProxylessEncoder, load_trunk
+from samedge.models._proxyless import ProxylessEncoder
 from samedge.models._timm import TimmEncoder, load_backbone
 from samedge.models.building import build_model
 from samedge.models.imagenet import load_mobilenet_v2
 from samedge.models.promptable import PromptableModel
+from samedge.models.proxyless_trunk import load_trunk
 from samedge.models.spec import ModelSpec
 
 PartName = Literal["encoder", "neck", "decoder"]

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import safetensors.torch
 import timm
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from samedge.errors import CheckpointError, UnknownNameError
 from samedge.models.base import Encoder
 from samedge.models.neck import FusionNeck
+from samedge.models.same_padding import use_same_padding
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,33 +45,6 @@ class TimmConfig:
     padding: Literal["symmetric", "same"] = "symmetric"
     frozen_bn: bool = False
     weights: str | None = None
-
-
-class SameConv2d(nn.Conv2d):
-    """A strided convolution with TensorFlow's SAME padding, for inputs divisible by the stride."""
-
-    @classmethod
-    def from_conv(cls, conv: nn.Conv2d) -> SameConv2d:
-        """Take over a convolution's parameters and names; its own padding is dropped."""
-        same = cls(
-            conv.in_channels,
-            conv.out_channels,
-            (conv.kernel_size[0], conv.kernel_size[1]),
-            stride=(conv.stride[0], conv.stride[1]),
-            groups=conv.groups,
-            bias=conv.bias is not None,
-        )
-        same.weight, same.bias = conv.weight, conv.bias
-        surplus = [max(k - s, 0) for k, s in zip(conv.kernel_size, conv.stride, strict=True)]
-        top, left = surplus[0] // 2, surplus[1] // 2
-        same.edges = (left, surplus[1] - left, top, surplus[0] - top)
-        return same
-
-    edges: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pad right and bottom first, then convolve."""
-        return super().forward(F.pad(x, self.edges))
 
 
 class TimmEncoder(nn.Module):
@@ -133,16 +106,9 @@ def _backbone(config: TimmConfig) -> tuple[nn.Module, dict[int, int]]:
         config.backbone, out_indices=tuple(sorted(indices.values())), **options
     )
     if config.padding == "same":
-        _use_same_padding(backbone)
+        use_same_padding(backbone)
     info = backbone.feature_info
     return backbone, dict(zip(info.reduction(), info.channels(), strict=True))
-
-
-def _use_same_padding(backbone: nn.Module) -> None:
-    for parent in list(backbone.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and max(child.stride) > 1:
-                setattr(parent, name, SameConv2d.from_conv(child))
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:

@@ -15,6 +15,8 @@ intermediate value leaves the range of fp16.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,15 +31,17 @@ from samedge.models.click_parts import (
     PromptWeights,
     Quality,
     add_image,
+    click_maps,
     likeness,
     pooled,
     pooled_own,
 )
+from samedge.models.promptable import PromptableModel
 
 _PAINTED = 12
 """Maps of a painted prompt: four of clicks, five and one of the box, two of an earlier mask."""
 
-__all__ = ["ClickConfig", "ClickDecoder", "doubled", "doubling"]
+__all__ = ["ClickConfig", "ClickDecoder", "ClickSam", "doubled", "doubling"]
 
 
 class ClickDecoder(nn.Module):
@@ -160,6 +164,32 @@ class ClickDecoder(nn.Module):
         x = x + F.interpolate(self.up_middle(coarse), scale_factor=2.0, mode="nearest")
         out: Tensor = self.middle(F.relu(add_image(x, image)))
         return F.relu(out)
+
+
+class ClickSam(PromptableModel):
+    """An image encoder that gives three maps under the click decoder."""
+
+    decoder_name = "click"
+
+    def __init__(self, image_encoder: nn.Module, decoder: ClickDecoder) -> None:
+        super().__init__(image_encoder, decoder.image_size, maps=click_maps(decoder.config))
+        self.decoder = decoder
+
+    def decode(self, *_: Tensor) -> tuple[Tensor, Tensor]:
+        """Refused: one map alone is not enough for this decoder.
+
+        Raises:
+            TypeError: always; ``decode_embedded`` takes all maps of ``embed``.
+        """
+        raise TypeError("The click decoder needs all three maps: call decode_embedded.")
+
+    def decode_embedded(
+        self, tensors: Mapping[str, Tensor], *prompts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`PromptableModel.decode_embedded`; B may be a multiple of the images."""
+        maps = [tensors[each.name] for each in click_maps(self.decoder.config)]
+        result: tuple[Tensor, Tensor] = self.decoder(*maps, *prompts)
+        return result
 
 
 def doubling(side: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samedge.models.click_painting import PRIOR_SIGMAS, ClickPainter, Painting, objects_of
+from samedge.models.promptable import EmbeddingMap, image_embeddings
 from samedge.types import FOREGROUND
 
 TOKENS = 4
@@ -18,36 +19,55 @@ KINDS = 4
 _SCALARS = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class ClickConfig:
-    """Widths of the decoder, and so of the maps that an encoder has to make for it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClickWidths:
+    """Widths of the maps that an encoder makes for the decoder.
 
     Attributes:
+        embed_dim: channels of the image embedding: what is added (``coarse``), compared (``heads``
+            times ``head_dim``) and pooled (the rest).
         coarse, middle, fine: channels at strides 16, 8 and 4 of the input.
-        paint: channels of the painted prompt at stride 8.
-        blocks: residual blocks at stride 16.
-        expanded: channels inside of those blocks.
         heads: groups in which appearance is compared.
         head_dim: channels of one group.
-        values: channels that are pooled under the prompt.
-        hidden: width of the network that makes the prompt's own weights.
     """
 
+    embed_dim: int = 256
     coarse: int = 64
     middle: int = 24
     fine: int = 16
+    heads: int = 8
+    head_dim: int = 16
+
+    @property
+    def values(self) -> int:
+        """Channels of the embedding that are pooled under the prompt."""
+        return self.embed_dim - self.coarse - self.heads * self.head_dim
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClickConfig(ClickWidths):
+    """Widths of the decoder.
+
+    Attributes:
+        paint: channels of the painted prompt at stride 8.
+        blocks: residual blocks at stride 16.
+        expanded: channels inside of those blocks.
+        hidden: width of the network that makes the prompt's own weights.
+    """
+
     paint: int = 16
     blocks: int = 3
     expanded: int = 112
-    heads: int = 8
-    head_dim: int = 16
-    values: int = 64
     hidden: int = 128
 
-    @property
-    def embed_dim(self) -> int:
-        """Channels of the image embedding: what is added, compared and pooled."""
-        return self.coarse + self.heads * self.head_dim + self.values
+
+def click_maps(widths: ClickWidths) -> tuple[EmbeddingMap, ...]:
+    """The three maps of an image, as encoder and decoder name them."""
+    return (
+        image_embeddings(widths.embed_dim),
+        EmbeddingMap("high_res_features_4", widths.fine, 4),
+        EmbeddingMap("high_res_features_8", widths.middle, 8),
+    )
 
 
 class Block(nn.Module):

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from samedge.errors import CheckpointError, UnknownNameError
-from samedge.models._timm import ENCODER, SameConv2d, TimmConfig, TimmEncoder
+from samedge.models._timm import ENCODER, TimmConfig, TimmEncoder
 from samedge.models.base import encoder
 from samedge.models.layers import LayerNorm2d
+from samedge.models.same_padding import SameConv2d
 
 
 @pytest.mark.parametrize(

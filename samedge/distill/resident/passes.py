@@ -22,8 +22,8 @@ from samedge.distill.resident.objectives import (
 )
 from samedge.distill.resident.scenes import Scenes
 from samedge.distill.resident.student import Student
+from samedge.models._pyramid import ImageFeatures
 from samedge.models.click_decoder import doubled, doubling
-from samedge.models.pyramid import ImageFeatures
 
 FIRST_CORRECTION = 5
 """Slot of the first correcting click; slot 6 is left for a second one."""

@@ -11,7 +11,7 @@ import msgspec
 from samedge.distill.resident.clicks import PromptPlan
 from samedge.distill.resident.objectives import ObjectivePlan
 from samedge.distill.resident.views import ViewPlan
-from samedge.models.pyramid import PyramidConfig
+from samedge.models._pyramid import PyramidConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from pathlib import Path
 
 import safetensors.torch
@@ -12,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from samedge.distill.resident.clicks import Prompts
+from samedge.models._pyramid import ImageFeatures, PyramidConfig, PyramidEncoder
 from samedge.models.click_decoder import ClickConfig, ClickDecoder
 from samedge.models.layers import Normalize
-from samedge.models.pyramid import ImageFeatures, PyramidConfig, PyramidEncoder
+from samedge.models.spec import ModelSpec
+
+ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/model-card.md"
 
 
 class Student(nn.Module):
@@ -22,15 +24,15 @@ class Student(nn.Module):
 
     Args:
         config: of the encoder.
-        decoder: of the decoder.
+        decoder: of the decoder; ``None`` takes the encoder's widths.
     """
 
     def __init__(self, config: PyramidConfig, decoder: ClickConfig | None = None) -> None:
         super().__init__()
-        decoder = decoder or ClickConfig()
+        widths = dataclasses.asdict(config.widths)
         self.normalize = Normalize()
-        self.image_encoder = PyramidEncoder(config, decoder)
-        self.decoder = ClickDecoder(config.image_size, decoder)
+        self.image_encoder = PyramidEncoder(config)
+        self.decoder = ClickDecoder(config.image_size, decoder or ClickConfig(**widths))
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """(B, 3, S, S) RGB 0..255 to the maps of each picture."""
@@ -73,33 +75,42 @@ def _floats(module: nn.Module) -> list[Tensor]:
 
 
 def save_student(student: Student, path: Path, *, name: str, notes: dict[str, object]) -> None:
-    """Write weights with what is needed to build the model again."""
-    metadata = {
-        "schema": "samedge.checkpoint/1",
-        "name": name,
-        "encoder": "pyramid",
-        "image_size": student.image_encoder.config.image_size,
-        "encoder_options": dataclasses.asdict(student.image_encoder.config),
-        "decoder": "click",
-        "decoder_options": dataclasses.asdict(student.decoder.config),
-        "licence": "Apache-2.0",
-        **notes,
-    }
+    """Write weights with what is needed to build the model again.
+
+    Args:
+        student: to save.
+        path: a safetensors file.
+        name: of the model.
+        notes: more of ``ModelSpec``: licence and origin.
+    """
+    encoder = dataclasses.asdict(student.image_encoder.config)
+    size = encoder.pop("image_size")
+    spec = ModelSpec(
+        name=name,
+        encoder="pyramid",
+        image_size=size,
+        encoder_options=encoder,
+        decoder="click",
+        decoder_options=dataclasses.asdict(student.decoder.config),
+        licence="Apache-2.0",
+        origin=str(
+            notes.get("origin", "trained by samedge; data and recipe in docs/model-card.md")
+        ),
+    )
     state = {
         k: v.detach().to("cpu", copy=True).contiguous() for k, v in student.state_dict().items()
     }
     temporary = path.with_suffix(".part")
-    safetensors.torch.save_file(state, temporary, {"samedge": json.dumps(metadata)})
+    safetensors.torch.save_file(state, temporary, {"samedge": spec.to_json()})
     temporary.replace(path)
 
 
 def load_student(path: Path) -> Student:
     """Build the model of a file that :func:`save_student` wrote; in evaluation mode."""
     with safetensors.safe_open(path, "pt") as file:
-        metadata = json.loads(file.metadata()["samedge"])
-    student = Student(
-        PyramidConfig(**metadata["encoder_options"]), ClickConfig(**metadata["decoder_options"])
-    )
+        spec = ModelSpec.from_json(file.metadata()["samedge"])
+    encoder = PyramidConfig(**spec.encoder_options, image_size=spec.image_size)
+    student = Student(encoder, ClickConfig(**spec.decoder_options))
     student.load_state_dict(safetensors.torch.load_file(path))
     return student.eval()
 

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samedge.models._proxyless import _BLOCKS as PROXYLESS_BLOCKS
-from samedge.models._proxyless import ProxylessTrunk
-from samedge.models._timm import _use_same_padding
-from samedge.models.click_decoder import ClickConfig
+from samedge.models.base import Encoder
+from samedge.models.click_parts import ClickWidths, click_maps
 from samedge.models.neck import ResidualBlock
+from samedge.models.promptable import EmbeddingMap
+from samedge.models.proxyless_trunk import CHANNELS as PROXYLESS_CHANNELS
+from samedge.models.proxyless_trunk import ProxylessTrunk
+from samedge.models.same_padding import use_same_padding
 
 _STRIDES = (2, 4, 8, 16, 32)
-_PROXYLESS_ENDS = {0: 2, 2: 4, 8: 8, 16: 16, 21: 32}
 
 Trunk = Literal["mobilenetv2_100", "proxyless"]
 
@@ -54,6 +55,8 @@ class PyramidConfig:
         width: channels in which the stages are fused at stride 16.
         body_blocks: residual blocks after the fusion.
         frozen_bn: keep the backbone's batch norms at their running statistics while training.
+        embed_dim: channels of the image embedding: what the decoder adds, compares and pools.
+        coarse, middle, fine, heads, head_dim: the decoder's, of the same name.
     """
 
     trunk: Trunk = "mobilenetv2_100"
@@ -61,6 +64,24 @@ class PyramidConfig:
     width: int = 256
     body_blocks: int = 2
     frozen_bn: bool = True
+    embed_dim: int = 256
+    coarse: int = 64
+    middle: int = 24
+    fine: int = 16
+    heads: int = 8
+    head_dim: int = 16
+
+    @property
+    def widths(self) -> ClickWidths:
+        """What the decoder has to be built with."""
+        return ClickWidths(
+            embed_dim=self.embed_dim,
+            coarse=self.coarse,
+            middle=self.middle,
+            fine=self.fine,
+            heads=self.heads,
+            head_dim=self.head_dim,
+        )
 
 
 class PyramidNeck(nn.Module):
@@ -68,21 +89,18 @@ class PyramidNeck(nn.Module):
 
     Args:
         channels: channels of each stage, by its stride.
-        config: ``width`` and ``body_blocks``.
-        decoder: widths that the decoder expects.
+        config: widths and ``body_blocks``.
     """
 
-    def __init__(
-        self, channels: dict[int, int], config: PyramidConfig, decoder: ClickConfig
-    ) -> None:
+    def __init__(self, channels: dict[int, int], config: PyramidConfig) -> None:
         super().__init__()
-        self.decoder = decoder
-        width, middle, fine = config.width, decoder.middle, decoder.fine
+        self.widths = config.widths
+        width, middle, fine = config.width, config.middle, config.fine
         self.from_32 = _conv(channels[32], width, 1)
         self.from_16 = _conv(channels[16], width, 1)
         self.fold_8 = _conv(channels[8], width, 2, stride=2)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(config.body_blocks)))
-        self.embed = _conv(width, decoder.embed_dim, 1)
+        self.embed = _conv(width, config.embed_dim, 1)
         self.lateral_8 = _conv(channels[8], middle, 1)
         self.down_8 = _conv(width, middle, 1)
         self.smooth_8 = _conv(middle, middle, 3)
@@ -106,7 +124,7 @@ class PyramidNeck(nn.Module):
 
     def _embedding(self, x: Tensor) -> Tensor:
         """Give the keys unit length, head by head."""
-        d = self.decoder
+        d = self.widths
         coarse, keys, values = torch.split(x, [d.coarse, d.heads * d.head_dim, d.values], 1)
         side = keys.shape[-1]
         heads = keys.reshape(-1, d.heads, d.head_dim, side * side)
@@ -131,41 +149,29 @@ class PyramidEncoder(nn.Module):
 
     Args:
         config: what to build.
-        decoder: widths that the decoder expects.
     """
 
-    def __init__(self, config: PyramidConfig, decoder: ClickConfig | None = None) -> None:
+    def __init__(self, config: PyramidConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone: nn.Module
         if config.trunk == "proxyless":
             self.backbone = ProxylessTrunk()
-            channels = {s: PROXYLESS_BLOCKS[i][3] for i, s in _PROXYLESS_ENDS.items()}  # type: ignore[index]
+            channels = dict(PROXYLESS_CHANNELS)
         else:
             self.backbone = timm.create_model(
                 config.trunk, features_only=True, pretrained=False, out_indices=(0, 1, 2, 3, 4)
             )
             info: Any = self.backbone.feature_info
-            _use_same_padding(self.backbone)
+            use_same_padding(self.backbone)
             channels = dict(zip(_STRIDES, info.channels(), strict=True))
-        self.neck = PyramidNeck(channels, config, decoder or ClickConfig())
+        self.neck = PyramidNeck(channels, config)
         self.train(self.training)
 
     def forward(self, x: Tensor) -> ImageFeatures:
         """Map normalised (B, 3, S, S) to the three maps."""
-        features: ImageFeatures = self.neck(self._stages(x))
+        features: ImageFeatures = self.neck(list(self.backbone(x)))
         return features
-
-    def _stages(self, x: Tensor) -> list[Tensor]:
-        if not isinstance(self.backbone, ProxylessTrunk):
-            return list(self.backbone(x))
-        stages = []
-        x = self.backbone.first_conv(x)
-        for index, block in self.backbone.blocks.items():
-            x = block(x)
-            if int(index) in _PROXYLESS_ENDS:
-                stages.append(x)
-        return stages
 
     def train(self, mode: bool = True) -> PyramidEncoder:  # noqa: FBT001, FBT002 - torch's signature
         """Set training mode; with ``frozen_bn`` the backbone's batch norms stay in evaluation."""
@@ -175,3 +181,32 @@ class PyramidEncoder(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+
+class _Pyramid(Encoder[PyramidConfig]):
+    name = "pyramid"
+    packages = ("timm", "torchvision")
+    config_type = PyramidConfig
+
+    def build(self, config: PyramidConfig) -> nn.Module:
+        return PyramidEncoder(config)
+
+    def tiny(self, *, image_size: int, embed_dim: int) -> PyramidConfig:
+        return PyramidConfig(
+            trunk="proxyless",
+            image_size=image_size,
+            width=16,
+            body_blocks=1,
+            embed_dim=embed_dim,
+            coarse=embed_dim // 4,
+            middle=8,
+            fine=8,
+            heads=2,
+            head_dim=embed_dim // 8,
+        )
+
+    def maps(self, config: PyramidConfig) -> tuple[EmbeddingMap, ...]:
+        return click_maps(config.widths)
+
+
+ENCODER = _Pyramid()

@@ -1,0 +1,41 @@
+"""The embedded models' decoder of 0.2 GFLOP a prompt: click maps, and weights made per prompt."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from samedge.bundle.manifest import Thresholds
+from samedge.models.click_decoder import ClickDecoder, ClickSam
+from samedge.models.click_parts import ClickConfig, click_maps
+from samedge.models.decoders import Decoder
+from samedge.models.promptable import EmbeddingMap
+
+
+class _ClickDecoder(Decoder[ClickConfig, ClickSam]):
+    name = "click"
+    config_type = ClickConfig
+    thresholds = Thresholds(predicted_iou=0.6, stability=0.75)
+    repeats_images = True
+
+    def maps(self, config: ClickConfig) -> tuple[EmbeddingMap, ...]:
+        return click_maps(config)
+
+    def build(self, config: ClickConfig, image_encoder: nn.Module, *, image_size: int) -> ClickSam:
+        return ClickSam(image_encoder, ClickDecoder(image_size, config))
+
+    def tiny(self, *, embed_dim: int) -> ClickConfig:
+        return ClickConfig(
+            embed_dim=embed_dim,
+            coarse=embed_dim // 4,
+            middle=8,
+            fine=8,
+            heads=2,
+            head_dim=embed_dim // 8,
+            paint=8,
+            blocks=1,
+            expanded=16,
+            hidden=16,
+        )
+
+
+DECODER = _ClickDecoder()

@@ -10,14 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from samedge.errors import CheckpointError
-from samedge.models._proxyless import (
-    ENCODER,
-    ProxylessConfig,
-    ProxylessEncoder,
-    ProxylessTrunk,
-    load_trunk,
-)
+from samedge.models._proxyless import ENCODER, ProxylessConfig, ProxylessEncoder
 from samedge.models.layers import Normalize
+from samedge.models.proxyless_trunk import ProxylessTrunk, load_trunk
 
 
 def random_file(path: Path) -> ProxylessTrunk:

@@ -136,7 +136,9 @@ def bench(
         from samedge.cli.bench_stream import bench_stream
 
         chosen = _contestants(out, bundles, backends, devices)
-        bench_stream(out, stream, chosen, box=box, threads=threads, output_path=output_path)
+        bench_stream(
+            out, stream, contestants=chosen, box=box, threads=threads, output_path=output_path
+        )
         return
 
     plan = library.Plan(

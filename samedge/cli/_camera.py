@@ -81,12 +81,12 @@ def camera(
         result = record(
             source,
             Tracker(predictor),
-            prompts,
+            prompts=prompts,
             outputs=outputs,
             watchers=watchers,
             on_frame=lambda followed: advance(note=progress_remark(source, followed)),
         )
-        report(out, predictor, result)
+        report(out, predictor, record=result)
 
 
 def _watchers(

@@ -45,11 +45,11 @@ def track(out: output.Output, *, run: FollowRun) -> None:
         result = record(
             camera,
             Tracker(predictor),
-            prompts,
+            prompts=prompts,
             outputs=outputs,
             on_frame=lambda followed: advance(note=progress_remark(camera, followed)),
         )
-        report(out, predictor, result)
+        report(out, predictor, record=result)
 
 
 COMMAND = track

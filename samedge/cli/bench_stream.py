@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def bench_stream(
     out: output.Output,
     video: Path,
-    contestants: Sequence[Contestant],
     *,
+    contestants: Sequence[Contestant],
     box: tuple[float, float, float, float] | None,
     threads: int | None,
     output_path: Path | None,

@@ -224,7 +224,7 @@ def progress_remark(camera: Camera, followed: Followed) -> str:
     )
 
 
-def report(out: output.Output, predictor: Predictor, record: FollowRecord) -> None:
+def report(out: output.Output, predictor: Predictor, *, record: FollowRecord) -> None:
     """Print what following gave; a run that Ctrl-C ended exits as interrupted programs do."""
     manifest, active = predictor.manifest, predictor.active_backend()
     head = {

@@ -114,7 +114,7 @@ class Feed(ABC):
 
     def watched(self, sighting: Sighting) -> frozenset[Fault]:
         """Look at a captured frame; faults are told, and those that need a new start returned."""
-        self._seen, begun = observe(self._seen, sighting, self._watch)
+        self._seen, begun = observe(self._seen, sighting, settings=self._watch)
         for fault in begun:
             self.tell(fault.value, _fault_message(self.settings.name, fault, sighting))
         return begun & self.settings.reopened_on if self.settings.is_live else frozenset()

@@ -81,7 +81,7 @@ class Figures:
 
 
 def follow(
-    camera: Camera, tracker: Tracker, prompts: Sequence[Prompt]
+    camera: Camera, tracker: Tracker, *, prompts: Sequence[Prompt]
 ) -> Generator[Followed, None, None]:
     """Follow the objects of a camera's first frame.
 

@@ -46,7 +46,7 @@ def measure_stream(
     figures, memory, size = Figures(), [], [0, 0]
     stamps: list[float] = []
     with Camera(video, drop=True) as camera:
-        for followed in follow(camera, Tracker(predictor), [wanted]):
+        for followed in follow(camera, Tracker(predictor), prompts=[wanted]):
             figures.add(followed)
             stamps.append(followed.frame.captured_s)
             memory.append(resident_bytes())

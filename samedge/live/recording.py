@@ -95,8 +95,8 @@ class FollowRecord(msgspec.Struct, frozen=True, kw_only=True):
 def record(
     camera: Camera,
     tracker: Tracker,
-    prompts: Sequence[Prompt],
     *,
+    prompts: Sequence[Prompt],
     outputs: Sequence[Output] = (),
     watchers: Sequence[Watcher] = (),
     fps: float | None = None,
@@ -128,7 +128,7 @@ def record(
             stack.enter_context(kind.open(output.path, fps=fps))
             for kind, output in zip(kinds, outputs, strict=True)
         ]
-        frames = stack.enter_context(contextlib.closing(follow(camera, tracker, prompts)))
+        frames = stack.enter_context(contextlib.closing(follow(camera, tracker, prompts=prompts)))
         try:
             for followed in frames:
                 figures.add(followed)

@@ -107,7 +107,7 @@ class Seen:
 
 
 def observe(
-    seen: Seen, sighting: Sighting, settings: WatchSettings
+    seen: Seen, sighting: Sighting, *, settings: WatchSettings
 ) -> tuple[Seen, frozenset[Fault]]:
     """Look at the next captured frame.
 

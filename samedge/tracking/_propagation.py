@@ -60,8 +60,8 @@ class Propagation(Strategy[PropagationState]):
         self,
         segmenter: Segmenter,
         image: Array,
-        prompts: Sequence[Prompt],
         *,
+        prompts: Sequence[Prompt],
         state: PropagationState | None,
         settings: TrackerSettings,
     ) -> Stepped[PropagationState]:
@@ -106,7 +106,10 @@ class Propagation(Strategy[PropagationState]):
             if (question := _question(found, image, grid, settings, searching=searching))
         }
         answers = _ask(segmenter, image, list(questions.values()), grid, settings)
-        ended = [settled(found, answers.get(found.id), image, grid, settings) for found in moved]
+        ended = [
+            settled(found, answers.get(found.id), image=image, grid=grid, settings=settings)
+            for found in moved
+        ]
         after = dataclasses.replace(
             state,
             image=image,
@@ -185,7 +188,7 @@ def _new_object(
     logits = grid.logits_from_mask(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    known = appearance.template(image, mask, box, bins=settings.histogram_bins)
+    known = appearance.template(image, mask, box=box, bins=settings.histogram_bins)
     return ObjectState(object_id, logits, (0.0, 0.0), known, Status.FOLLOWED, 0, box)
 
 
@@ -207,7 +210,7 @@ def _moved(
     if found.status is Status.LOST:
         return found
     now = carried(
-        found.logits, before, after, grid=grid, velocity=found.velocity, settings=settings
+        found.logits, before, after=after, grid=grid, velocity=found.velocity, settings=settings
     )
     box = grid.box(now.logits)
     return dataclasses.replace(
@@ -286,7 +289,7 @@ def _best(
     def score(one: Masks) -> float:
         quality = float(one.iou_predictions[0] * one.stability_scores[0])
         known, bins = question.state.template, settings.histogram_bins
-        fits = appearance.fit(image, one.masks[0], known, window=window, bins=bins)
+        fits = appearance.fit(image, one.masks[0], known=known, window=window, bins=bins)
         return quality + settings.appearance_weight * fits
 
     return max(masks, key=score)

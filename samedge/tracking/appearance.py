@@ -60,7 +60,7 @@ def _colour_index(picture: Array, bins: int) -> Array:
     return index
 
 
-def sample(image: Array, mask: Array, box: Box, *, bins: int) -> tuple[Array, Array]:
+def sample(image: Array, mask: Array, *, box: Box, bins: int) -> tuple[Array, Array]:
     """Colours inside a mask and around it.
 
     Args:
@@ -75,7 +75,7 @@ def sample(image: Array, mask: Array, box: Box, *, bins: int) -> tuple[Array, Ar
     rows = (window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]).astype(np.int64)
     columns = (window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]).astype(np.int64)
     inside = mask[np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))]
-    picture = patch(image, window, size)
+    picture = patch(image, window, size=size)
     own = colours(picture, inside.astype(np.float64), bins=bins)
     return own, colours(picture, (~inside).astype(np.float64), bins=bins)
 
@@ -90,14 +90,14 @@ def evidence(image: Array, known: Template, *, window: Box, size: Size, bins: in
         size: ``(height, width)`` of the result.
         bins: steps a channel of the template.
     """
-    picture = patch(image, window, size)
+    picture = patch(image, window, size=size)
     own = known.first + known.recent
     around = 2 * known.around
     balance: Array = (own - around) / (own + around + 1e-4)
     return balance[_colour_index(picture, bins)].astype(np.float32)
 
 
-def fit(image: Array, mask: Array, known: Template, *, window: Box, bins: int) -> float:
+def fit(image: Array, mask: Array, *, known: Template, window: Box, bins: int) -> float:
     """Mean chance that a pixel near an object is on the right side of its mask, by its colour.
 
     Args:
@@ -112,15 +112,15 @@ def fit(image: Array, mask: Array, known: Template, *, window: Box, bins: int) -
     rows = (window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]).astype(np.int64)
     columns = (window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]).astype(np.int64)
     inside = mask[np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))]
-    index = _colour_index(patch(image, window, size), bins)
+    index = _colour_index(patch(image, window, size=size), bins)
     own = known.first + known.recent
     chance = ((own + 1e-5) / (own + 2 * known.around + 2e-5))[index]
     return float(np.where(inside, chance, 1 - chance).mean())
 
 
-def template(image: Array, mask: Array, box: Box, *, bins: int) -> Template:
+def template(image: Array, mask: Array, *, box: Box, bins: int) -> Template:
     """What an object looks like in its first frame."""
-    own, around = sample(image, mask, box, bins=bins)
+    own, around = sample(image, mask, box=box, bins=bins)
     return Template(own, own, around, (box.height, box.width))
 
 
@@ -130,7 +130,7 @@ def similarity(known: Template, seen: Array, *, first_share: float) -> float:
     return float(np.sqrt(mixed * seen).sum())
 
 
-def renewed(known: Template, seen: Array, around: Array, box: Box, *, rate: float) -> Template:
+def renewed(known: Template, seen: Array, *, around: Array, box: Box, rate: float) -> Template:
     """The template after a frame in which the object was surely seen."""
     return dataclasses.replace(
         known,
@@ -152,7 +152,7 @@ def likely_box(image: Array, known: Template, *, near: Box | None, bins: int) ->
     size: Size = (image.shape[0], image.shape[1])
     whole = Box(0.0, 0.0, float(size[1]), float(size[0]))
     coarse = patch_size(whole, _SEARCH_SIDE)
-    picture = patch(image, whole, coarse)
+    picture = patch(image, whole, size=coarse)
     index = _colour_index(picture, bins)
     ratio = known.first / (known.first + known.around + 1e-4)
     votes = ratio[index] - 0.5

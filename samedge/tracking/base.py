@@ -80,8 +80,8 @@ class Strategy(ABC, Generic[S]):
         self,
         segmenter: Segmenter,
         image: Array,
-        prompts: Sequence[Prompt],
         *,
+        prompts: Sequence[Prompt],
         state: S | None,
         settings: TrackerSettings,
     ) -> Stepped[S]:

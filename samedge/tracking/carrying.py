@@ -32,8 +32,8 @@ class Carried:
 def carried(
     logits: Array,
     before: Array,
-    after: Array,
     *,
+    after: Array,
     grid: Grid,
     velocity: tuple[float, float],
     settings: TrackerSettings,
@@ -54,7 +54,7 @@ def carried(
     if box is None:
         return Carried(logits, velocity)
     move = displacement(
-        before, after, box, logits=logits, grid=grid, velocity=velocity, settings=settings
+        before, after, box=box, logits=logits, grid=grid, velocity=velocity, settings=settings
     )
     pair = _windows(box, move, grid.image_size, settings)
     if pair is None:
@@ -70,8 +70,8 @@ def carried(
 def displacement(
     before: Array,
     after: Array,
-    box: Box,
     *,
+    box: Box,
     logits: Array,
     grid: Grid,
     velocity: tuple[float, float],
@@ -88,7 +88,9 @@ def displacement(
     weights = _certainty(logits, window, size, grid)
     if weights.sum() < 4:
         return velocity
-    error = _squared_difference(patch(before, window, size), patch(after, window, size), weights)
+    error = _squared_difference(
+        patch(before, window, size=size), patch(after, window, size=size), weights
+    )
     down = np.fft.fftfreq(error.shape[0], 1 / error.shape[0])[:, None] * window.height / size[0]
     right = np.fft.fftfreq(error.shape[1], 1 / error.shape[1])[None] * window.width / size[1]
     length = max(box.width, box.height)
@@ -110,7 +112,7 @@ def _certainty(logits: Array, window: Box, size: Size, grid: Grid) -> Array:
     rows = window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]
     columns = window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]
     row, column = np.meshgrid(rows * down - 0.5, columns * across - 0.5, indexing="ij")
-    certainty: Array = 1 / (1 + np.exp(-sampled(logits, row, column)))
+    certainty: Array = 1 / (1 + np.exp(-sampled(logits, row, columns=column)))
     return certainty
 
 
@@ -161,17 +163,21 @@ def _warped(
     target, source = windows
     size = patch_size(target, settings.motion_side)
     motion = dense_motion(
-        grey(patch(after, target, size)), grey(patch(before, source, size)), settings.motion
+        grey(patch(after, target, size=size)),
+        grey(patch(before, source, size=size)),
+        settings=settings.motion,
     )
     cells = grid.window(target)
     rows, columns = grid.image_places(cells)
     high, wide = target.height / size[0], target.width / size[1]
-    there = sampled(motion, (rows - target.top) / high - 0.5, (columns - target.left) / wide - 0.5)
+    there = sampled(
+        motion, (rows - target.top) / high - 0.5, columns=(columns - target.left) / wide - 0.5
+    )
     down, across = grid.scale
     from_rows = rows + there[..., 0] * high + (source.top - target.top)
     from_columns = columns + there[..., 1] * wide + (source.left - target.left)
     result = np.full_like(logits, -INSIDE_LOGIT)
-    result[cells] = sampled(logits, from_rows * down - 0.5, from_columns * across - 0.5)
+    result[cells] = sampled(logits, from_rows * down - 0.5, columns=from_columns * across - 0.5)
     return result
 
 
@@ -181,5 +187,7 @@ def _shifted(logits: Array, move: tuple[float, float], grid: Grid) -> Array:
     rows, columns = np.indices(logits.shape, np.float32)
     rows, columns = rows - move[1] * down, columns - move[0] * across
     inside = (rows > -1) & (rows < logits.shape[0]) & (columns > -1) & (columns < logits.shape[1])
-    shifted: Array = np.where(inside, sampled(logits, rows, columns), np.float32(-INSIDE_LOGIT))
+    shifted: Array = np.where(
+        inside, sampled(logits, rows, columns=columns), np.float32(-INSIDE_LOGIT)
+    )
     return shifted

@@ -141,7 +141,7 @@ def patch_size(box: Box, side: int) -> Size:
     return max(8, round(box.height * scale)), max(8, round(box.width * scale))
 
 
-def patch(image: Array, box: Box, size: Size) -> Array:
+def patch(image: Array, box: Box, *, size: Size) -> Array:
     """A rectangle of an image at another size.
 
     Args:

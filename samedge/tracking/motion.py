@@ -50,7 +50,7 @@ def window_mean(values: Array, radius: int) -> Array:
     return mean
 
 
-def sampled(values: Array, rows: Array, columns: Array) -> Array:
+def sampled(values: Array, rows: Array, *, columns: Array) -> Array:
     """Values between pixels, bilinear; places outside take the border's.
 
     Args:
@@ -82,7 +82,7 @@ def places(height: int, width: int) -> tuple[Array, Array]:
     return rows, columns
 
 
-def dense_motion(target: Array, source: Array, settings: MotionSettings) -> Array:
+def dense_motion(target: Array, source: Array, *, settings: MotionSettings) -> Array:
     """Where each pixel of one picture comes from in another.
 
     Args:
@@ -101,7 +101,7 @@ def dense_motion(target: Array, source: Array, settings: MotionSettings) -> Arra
     for level_target, level_source in reversed(pairs):
         if motion.shape[:2] != level_target.shape:
             rows, columns = places(*level_target.shape)
-            motion = 2 * sampled(motion, (rows - 0.5) / 2, (columns - 0.5) / 2)
+            motion = 2 * sampled(motion, (rows - 0.5) / 2, columns=(columns - 0.5) / 2)
         motion = _refined(motion, level_target, level_source, settings)
     return motion
 
@@ -121,7 +121,7 @@ def _refined(motion: Array, target: Array, source: Array, settings: MotionSettin
     row_column = window_mean(by_row * by_column, radius)
     determinant = row_row * column_column - row_column * row_column
     for _ in range(settings.iterations):
-        error = sampled(source, rows + motion[..., 0], columns + motion[..., 1]) - target
+        error = sampled(source, rows + motion[..., 0], columns=columns + motion[..., 1]) - target
         row_error = window_mean(by_row * error, radius)
         column_error = window_mean(by_column * error, radius)
         down = (column_column * row_error - row_column * column_error) / determinant

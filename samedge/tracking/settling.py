@@ -55,6 +55,7 @@ class Answer:
 def settled(
     found: ObjectState,
     answer: Answer | None,
+    *,
     image: Array,
     grid: Grid,
     settings: TrackerSettings,
@@ -127,13 +128,13 @@ def _recognised(
     box = grid.box(found.logits)
     if box is None or not mask.any():
         return _missed(found, settings), None
-    seen, around = appearance.sample(image, mask, box, bins=settings.histogram_bins)
+    seen, around = appearance.sample(image, mask, box=box, bins=settings.histogram_bins)
     alike = appearance.similarity(found.template, seen, first_share=settings.template_share)
     if alike < settings.lost_similarity:
         return _missed(found, settings), alike
     known = found.template
     if alike >= settings.found_similarity:
-        known = appearance.renewed(known, seen, around, box, rate=settings.template_rate)
+        known = appearance.renewed(known, seen, around=around, box=box, rate=settings.template_rate)
     return dataclasses.replace(found, misses=0, template=known, box=box), alike
 
 
@@ -158,7 +159,7 @@ def _found_again(
     mask = grid.mask_from_logits(answer.logits)
     alike = None
     if box is not None and mask.any():
-        seen, _ = appearance.sample(image, mask, box, bins=settings.histogram_bins)
+        seen, _ = appearance.sample(image, mask, box=box, bins=settings.histogram_bins)
         alike = appearance.similarity(found.template, seen, first_share=settings.template_share)
     good = answer.quality >= settings.found_quality
     if box is None or alike is None or alike < settings.found_similarity or not good:

@@ -77,7 +77,7 @@ class Tracker:
         if not prompts:
             raise PromptError("There is nothing to follow: give at least one prompt.")
         return self._strategy.begin(
-            self._predictor, image, prompts, state=state, settings=self.settings
+            self._predictor, image, prompts=prompts, state=state, settings=self.settings
         )
 
     def step(self, state: Any, image: Array) -> Stepped[Any]:

@@ -52,7 +52,7 @@ def adds_up(camera: Camera) -> bool:
 
 def test_every_frame_of_a_recording_is_followed() -> None:
     with Camera(images(), drop=False) as camera:
-        results = list(follow(camera, tracker(), prompts()))
+        results = list(follow(camera, tracker(), prompts=prompts()))
     assert [one.frame.number for one in results] == list(range(COUNT))
     assert adds_up(camera)
     assert camera.counts.processed == COUNT
@@ -62,7 +62,7 @@ def test_every_frame_of_a_recording_is_followed() -> None:
 def test_stopping_early_counts_what_was_tracked() -> None:
     with (
         Camera(images(50), drop=False) as camera,
-        contextlib.closing(follow(camera, tracker(), prompts())) as results,
+        contextlib.closing(follow(camera, tracker(), prompts=prompts())) as results,
     ):
         for one in results:
             if one.frame.number == 3:
@@ -74,7 +74,7 @@ def test_stopping_early_counts_what_was_tracked() -> None:
 def test_drawing_happens_while_the_next_frame_is_tracked() -> None:
     model = ColourSegmenter()
     with Camera(images(), drop=False) as camera:
-        for one in follow(camera, Tracker(model), prompts()):
+        for one in follow(camera, Tracker(model), prompts=prompts()):
             number = one.frame.number
             deadline = time.monotonic() + 30
             while number + 1 < COUNT and len(model.regions) < number + 2:
@@ -90,7 +90,7 @@ def test_an_error_of_the_model_reaches_the_caller() -> None:
             return super().encode(image, region=region)
 
     with Camera(images(), drop=False) as camera, pytest.raises(PromptError, match="broke"):
-        for _ in follow(camera, Tracker(Broken()), prompts()):
+        for _ in follow(camera, Tracker(Broken()), prompts=prompts()):
             pass
     assert adds_up(camera)
 
@@ -100,7 +100,7 @@ def test_a_frame_of_another_size_is_followed() -> None:
     for index in range(5, COUNT):
         frames[index] = np.asarray(Image.fromarray(frames[index]).resize((320, 240)))
     with Camera(frames, drop=False) as camera:
-        results = list(follow(camera, tracker(), prompts()))
+        results = list(follow(camera, tracker(), prompts=prompts()))
     assert results[-1].objects[0].mask.shape == (240, 320)
     assert results[0].objects[0].mask.shape == (120, 160)
     wanted = truth(frames[-1], RED)
@@ -128,7 +128,7 @@ def test_figures_give_percentiles_only_where_they_hold() -> None:
 def followed(folder: Path, *names: str) -> dict[str, Any]:
     outputs = [Output(sinks.from_path(folder / name), folder / name) for name in names]
     with Camera(images(), drop=False) as camera:
-        result = record(camera, tracker(), prompts(), outputs=outputs, fps=25)
+        result = record(camera, tracker(), prompts=prompts(), outputs=outputs, fps=25)
     assert adds_up(camera)
     assert result.frames.captured == result.frames.processed == COUNT
     assert [(one.id, one.followed, one.lost) for one in result.objects] == [
@@ -185,7 +185,7 @@ def test_odd_sides_are_cut(tmp_path: Path) -> None:
     frames = [scene((40, 60, RED), size=(121, 161), seed=t) for t in range(3)]
     output = Output("video", tmp_path / "odd.mkv")
     with Camera(frames, drop=False) as camera:
-        record(camera, tracker(), [Prompt(box=box_of(frames[0], RED))], outputs=[output])
+        record(camera, tracker(), prompts=[Prompt(box=box_of(frames[0], RED))], outputs=[output])
     with av.open(tmp_path / "odd.mkv") as container:
         assert next(container.decode(video=0)).height == 120
 
@@ -206,7 +206,7 @@ def test_a_full_disk_ends_it_and_counts_still_add_up(tmp_path: Path) -> None:
         pytest.skip("this system has no /dev/full")
     outputs = [Output("coco", tmp_path / "kept.json"), Output("jsonl", Path("/dev/full"))]
     with Camera(images(), drop=False) as camera, pytest.raises((OSError, SamedgeError)) as caught:
-        record(camera, tracker(), prompts(), outputs=outputs)
+        record(camera, tracker(), prompts=prompts(), outputs=outputs)
     assert "28" in str(caught.value) or "space" in str(caught.value)
     assert adds_up(camera)
     assert json.loads((tmp_path / "kept.json").read_text())["videos"][0]["length"] == 1
@@ -225,7 +225,7 @@ def test_a_disk_that_fills_under_a_video(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(_video._Movie, "write", full)
     with Camera(images(), drop=False) as camera, pytest.raises((OSError, SamedgeError)):
-        record(camera, tracker(), prompts(), outputs=[Output("video", tmp_path / "a.mp4")])
+        record(camera, tracker(), prompts=prompts(), outputs=[Output("video", tmp_path / "a.mp4")])
     assert adds_up(camera)
     assert list(tmp_path.iterdir()) == []  # a half video is none
 
@@ -239,7 +239,7 @@ def test_ctrl_c_finishes_the_files(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with Camera(images(), drop=False) as camera:
-        result = record(camera, tracker(), prompts(), outputs=outputs, on_frame=interrupt)
+        result = record(camera, tracker(), prompts=prompts(), outputs=outputs, on_frame=interrupt)
     assert result.interrupted
     assert adds_up(camera)
     assert json.loads((tmp_path / "a.json").read_text())["videos"][0]["length"] == 6
@@ -255,7 +255,7 @@ def test_a_watcher_ends_it() -> None:
         return len(seen) < 4
 
     with Camera(images(), drop=False) as camera:
-        record(camera, tracker(), prompts(), watchers=[watch])
+        record(camera, tracker(), prompts=prompts(), watchers=[watch])
     assert seen == [0, 1, 2, 3]
     assert adds_up(camera)
 

@@ -338,7 +338,7 @@ def test_gstreamer_through_pygobject(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_are_filled_up_to_four_bytes() -> None:
     image = picture(1)[:, :61]
     data = rows_of(image)
-    np.testing.assert_array_equal(rgb_from_rows(data, 48, 61), image)
+    np.testing.assert_array_equal(rgb_from_rows(data, 48, width=61), image)
     last = len(data) - (-61 * 3 % 4)  # the last row may come without its filling
-    np.testing.assert_array_equal(rgb_from_rows(data[:last], 48, 61), image)
-    assert rgb_from_rows(data[: last - 1], 48, 61) is None
+    np.testing.assert_array_equal(rgb_from_rows(data[:last], 48, width=61), image)
+    assert rgb_from_rows(data[: last - 1], 48, width=61) is None

@@ -18,7 +18,7 @@ def watch(
     seen = Seen()
     told: list[tuple[int, set[Fault]]] = []
     for index, sighting in enumerate(sightings):
-        seen, begun = observe(seen, sighting, settings)
+        seen, begun = observe(seen, sighting, settings=settings)
         if begun:
             told.append((index, set(begun)))
     return told

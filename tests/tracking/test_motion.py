@@ -30,12 +30,12 @@ def test_window_means_equal_the_slow_ones(rng: np.random.Generator) -> None:
 def test_sampling_between_pixels(rng: np.random.Generator) -> None:
     values = rng.random((5, 7)).astype(np.float32)
     rows, columns = np.indices((5, 7), np.float32)
-    np.testing.assert_allclose(sampled(values, rows, columns), values, atol=2e-3)
-    middle = sampled(values, np.array([1.5]), np.array([2.5]))
+    np.testing.assert_allclose(sampled(values, rows, columns=columns), values, atol=2e-3)
+    middle = sampled(values, np.array([1.5]), columns=np.array([2.5]))
     assert middle == pytest.approx(values[1:3, 2:4].mean(), rel=1e-5)
     colours = np.stack([values, -values], axis=-1)
-    np.testing.assert_allclose(sampled(colours, rows, columns)[..., 1], -values, atol=2e-3)
-    outside = sampled(values, np.array([-9.0]), np.array([-9.0]))
+    np.testing.assert_allclose(sampled(colours, rows, columns=columns)[..., 1], -values, atol=2e-3)
+    outside = sampled(values, np.array([-9.0]), columns=np.array([-9.0]))
     assert outside == pytest.approx(values[0, 0])
 
 
@@ -43,8 +43,8 @@ def test_sampling_between_pixels(rng: np.random.Generator) -> None:
 def test_a_known_shift_is_found(rng: np.random.Generator, move: tuple[float, float]) -> None:
     source = texture(rng, (72, 96))
     rows, columns = np.indices(source.shape, np.float32)
-    target = sampled(source, rows + move[0], columns + move[1])
-    found = dense_motion(target, source, MotionSettings())[12:-12, 12:-12]
+    target = sampled(source, rows + move[0], columns=columns + move[1])
+    found = dense_motion(target, source, settings=MotionSettings())[12:-12, 12:-12]
     error = np.abs(found - np.array(move)).mean()
     print(f"mean error {error:.3f} px at a shift of {move}")
     assert error < 0.2
@@ -52,14 +52,14 @@ def test_a_known_shift_is_found(rng: np.random.Generator, move: tuple[float, flo
 
 def test_flat_pictures_stand_still() -> None:
     flat = np.full((40, 40), 90, np.float32)
-    assert np.abs(dense_motion(flat, flat, MotionSettings())).max() == 0
+    assert np.abs(dense_motion(flat, flat, settings=MotionSettings())).max() == 0
 
 
 def test_a_larger_picture_is_found_growing(rng: np.random.Generator) -> None:
     source = texture(rng, (80, 80))
     rows, columns = np.indices(source.shape, np.float32)
-    target = sampled(source, 40 + (rows - 40) / 1.1, 40 + (columns - 40) / 1.1)
-    found = dense_motion(target, source, MotionSettings())
+    target = sampled(source, 40 + (rows - 40) / 1.1, columns=40 + (columns - 40) / 1.1)
+    found = dense_motion(target, source, settings=MotionSettings())
     wanted = (columns - 40) / 1.1 - (columns - 40)
     assert np.abs(found[20:60, 20:60, 1] - wanted[20:60, 20:60]).mean() < 0.3
 
@@ -72,7 +72,7 @@ def test_an_object_is_found_where_it_went(move: tuple[int, int]) -> None:
     box = grid.box(logits)
     assert box is not None
     found = displacement(
-        before, after, box, logits=logits, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS
+        before, after, box=box, logits=logits, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS
     )
     assert found == pytest.approx(move, abs=2.5)
 
@@ -82,7 +82,7 @@ def test_a_mask_is_carried_along(move: tuple[int, int]) -> None:
     before, after = scene((70, 60, RED)), scene((70 + move[0], 60 + move[1], RED))
     grid = Grid((120, 160), SETTINGS.grid_side)
     logits = grid.logits_from_mask(truth(before, RED))
-    now = carried(logits, before, after, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS)
+    now = carried(logits, before, after=after, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS)
     mask, wanted = grid.mask_from_logits(now.logits), truth(after, RED)
     overlap = (mask & wanted).sum() / (mask | wanted).sum()
     print(f"IoU {overlap:.3f} after a move of {move}")
@@ -95,7 +95,9 @@ def test_an_object_at_the_border_does_not_end_it() -> None:
     for x in (150, 158, 162):
         before, after = scene((x, 60, RED)), scene((x + 6, 60, RED))
         logits = grid.logits_from_mask(truth(before, RED))
-        now = carried(logits, before, after, grid=grid, velocity=(6.0, 0.0), settings=SETTINGS)
+        now = carried(
+            logits, before, after=after, grid=grid, velocity=(6.0, 0.0), settings=SETTINGS
+        )
         assert np.isfinite(now.logits).all()
 
 
@@ -112,6 +114,6 @@ def test_the_grid_and_back() -> None:
 
 def test_patches_of_a_box() -> None:
     image = scene((70, 60, RED))
-    part = patch(image, Box(55, 45, 85, 75), (15, 15))
+    part = patch(image, Box(55, 45, 85, 75), size=(15, 15))
     assert part.shape == (15, 15, 3)
     assert part[..., 0].mean() > 190

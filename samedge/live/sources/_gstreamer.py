@@ -121,13 +121,13 @@ def _grab_from_sample(gst: Any, sample: Any) -> Grab:
     if not mapped:
         return Grab(None, pts_s)
     try:
-        image = rgb_from_rows(bytes(info.data), height, width)
+        image = rgb_from_rows(bytes(info.data), height, width=width)
     finally:
         buffer.unmap(info)
     return Grab(image, pts_s)
 
 
-def rgb_from_rows(data: bytes, height: int, width: int) -> np.ndarray[Any, Any] | None:
+def rgb_from_rows(data: bytes, height: int, *, width: int) -> np.ndarray[Any, Any] | None:
     """GStreamer's RGB rows, which it fills up to four bytes, as (H, W, 3); ``None`` for half."""
     stride = -(-width * 3 // 4) * 4
     if len(data) < stride * (height - 1) + width * 3:

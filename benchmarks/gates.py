@@ -163,7 +163,7 @@ def causes(args: argparse.Namespace) -> dict[str, Any]:
             continue
         with opened(rounded(model, precision, plan)) as candidate:
             measured = parity.measure(
-                TorchReference(model), candidate, photos, limits=limits_for(precision)
+                TorchReference(model), candidate, photos=photos, limits=limits_for(precision)
             )
         found[precision] = {**msgspec.to_builtins(measured.record()), "by": by_cause(measured)}
         print(precision, json.dumps(found[precision], indent=1), flush=True)
@@ -222,7 +222,7 @@ def mutant_row(
         random = np.random.default_rng(seed)
         pair = [photos[i] for i in random.choice(len(photos), 2, replace=False)]
         with opened(mutants.mutant(computed, name, seed=seed)) as candidate:
-            measured = parity.measure(model, candidate, pair, limits=limits_for(precision))
+            measured = parity.measure(model, candidate, photos=pair, limits=limits_for(precision))
             if not measured.passed:
                 by_parity += 1
                 continue

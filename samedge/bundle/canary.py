@@ -161,7 +161,7 @@ def record_canary(
 
 
 def check_canary(
-    canary: Canary, graphs: Graphs, frame: Frame, *, where: str, bucket: Bucket | None = None
+    canary: Canary, graphs: Graphs, *, frame: Frame, where: str, bucket: Bucket | None = None
 ) -> None:
     """Run the two pictures here and compare.
 

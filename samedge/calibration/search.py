@@ -126,7 +126,7 @@ def find_plan(
     quantizer_for(bundle)
     bench = bench_for(bundle)
     feeds = RoleFeeds(bundle, data)
-    drops = sensitivities(bundle, data, feeds, max_images=max_images, report=report)
+    drops = sensitivities(bundle, data, feeds=feeds, max_images=max_images, report=report)
     with (
         bench.open(bundle) as predictor,
         bench.open(bundle, int8=True) as plain,
@@ -176,10 +176,12 @@ class _Trial:
             return self._mix([], self.plain, float_ratio=1.0)
         bundle = self.bundle
         plan = plan_from_drops(chosen, [f.group for f in chosen], rest=self.bench.rest)
-        with quantized_predictor(bundle, plan, self.feeds, quantizer_for(bundle)) as candidate:
+        with quantized_predictor(
+            bundle, plan, feeds=self.feeds, quantizer=quantizer_for(bundle)
+        ) as candidate:
             ratio = None
             if self.bench.timed:
-                ratio = latency_ratios(self.plain, candidate, self._photos[0])[2]
+                ratio = latency_ratios(self.plain, candidate, picture=self._photos[0])[2]
             return self._mix(chosen, candidate, float_ratio=ratio)
 
     def _mix(
@@ -191,7 +193,7 @@ class _Trial:
             accuracy=compare(self.reference, candidate, budget=self.budget, timed=timed),
             float_ratio=float_ratio,
             parity=_problem(
-                measure(self.graphs, candidate, self._photos, limits=self._limits(chosen))
+                measure(self.graphs, candidate, photos=self._photos, limits=self._limits(chosen))
             ),
         )
 

@@ -80,7 +80,7 @@ def groups_of(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def sensitivities(
-    bundle: Bundle, data: CalibrationSet, feeds: RoleFeeds, *, max_images: int, report: Report
+    bundle: Bundle, data: CalibrationSet, *, feeds: RoleFeeds, max_images: int, report: Report
 ) -> list[GroupDrop]:
     """What every group loses and gains when it is quantized alone, the worst first.
 
@@ -103,7 +103,9 @@ def sensitivities(
             if group in known:
                 continue
             if plain is None:
-                opened = quantized_predictor(bundle, _plan(bundle), feeds, quantizer_for(bundle))
+                opened = quantized_predictor(
+                    bundle, _plan(bundle), feeds=feeds, quantizer=quantizer_for(bundle)
+                )
                 plain = Reference(stack.enter_context(opened), data, max_images=max_images)
             known[group] = _measured(bundle, plain, feeds, group=group, role=role)
             _remember(file, known)
@@ -121,11 +123,11 @@ def _measured(
     bundle: Bundle, plain: Reference, feeds: RoleFeeds, *, group: str, role: str
 ) -> GroupDrop:
     plan, quantizer, ratio = _plan(bundle, group), quantizer_for(bundle), None
-    with quantized_predictor(bundle, plan, feeds.few(), quantizer) as candidate:
+    with quantized_predictor(bundle, plan, feeds=feeds.few(), quantizer=quantizer) as candidate:
         _, rows = mask_rows(plain, candidate)
         if bench_for(bundle).timed:
             picture = next(plain.data.photos())
-            ratios = latency_ratios(plain.predictor, candidate, picture, rounds=_ROUNDS)
+            ratios = latency_ratios(plain.predictor, candidate, picture=picture, rounds=_ROUNDS)
             ratio = ratios[IMAGE_ROLES.index(Role(role))]
     return GroupDrop(
         group=group,

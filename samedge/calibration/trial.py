@@ -149,7 +149,7 @@ def opened_graphs(bundle: Bundle) -> Graphs:
 
 @contextmanager
 def quantized_predictor(
-    bundle: Bundle, plan: PrecisionPlan, feeds: RoleFeeds, quantizer: Quantizer
+    bundle: Bundle, plan: PrecisionPlan, *, feeds: RoleFeeds, quantizer: Quantizer
 ) -> Iterator[Predictor]:
     """A copy of an fp32 bundle, quantized as a plan wants it and opened.
 

@@ -42,7 +42,7 @@ def verdict(accuracy: Accuracy | None) -> str:
     return ""
 
 
-def row(precision: Precision, accuracy: Accuracy | None, why: str) -> Choice:
+def row(precision: Precision, accuracy: Accuracy | None, *, why: str) -> Choice:
     """A line of the table."""
     if accuracy is None:
         return Choice(precision=precision.value, verdict=why)

@@ -78,7 +78,7 @@ class Checked:
 
 
 def checked(
-    request: ExportRequest, writer: BundleWriter, rules: Rules, reference: Reference | None
+    request: ExportRequest, writer: BundleWriter, *, rules: Rules, reference: Reference | None
 ) -> Checked:
     """Write a request's bundle and measure it.
 
@@ -136,7 +136,7 @@ def _measured(request: ExportRequest, predictor: Predictor, limits: GraphLimits)
     return parity.measure(
         TorchReference(request.model),
         predictor,
-        read_photos(request.images),
+        photos=read_photos(request.images),
         limits=limits,
         on_photo=on_photo,
     )
@@ -154,7 +154,7 @@ def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     check_canary(
         canary,
         graphs,
-        graphs.frame,
+        frame=graphs.frame,
         where=f"{active.name} device {active.device!r}",
         bucket=fitting_bucket(manifest.prompt_buckets, length=2),
     )

@@ -203,7 +203,7 @@ class DecoderGraph(Graph):
     def example(self) -> dict[str, Tensor]:
         """Points along the diagonal, no mask."""
         batch, count = self.bucket or (2, 3)
-        return prompt_example(self.image_size, self.embedding, batch, count)
+        return prompt_example(self.image_size, self.embedding, batch=batch, count=count)
 
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Four masks a prompt and their estimated IoU."""
@@ -237,7 +237,7 @@ def _sized(
 
 
 def prompt_example(
-    side: int, embedding: Mapping[str, tuple[int, ...]], batch: int, count: int
+    side: int, embedding: Mapping[str, tuple[int, ...]], *, batch: int, count: int
 ) -> dict[str, Tensor]:
     """A decoder's inputs: ramps for the embedding, points along the diagonal, no mask.
 

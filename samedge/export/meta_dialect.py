@@ -137,7 +137,7 @@ class MetaDecoderGraph(Graph):
 
     def example(self) -> dict[str, Tensor]:
         """Points along the diagonal of a landscape picture."""
-        example = prompt_example(self.image_size, self.embedding, 1, 5)
+        example = prompt_example(self.image_size, self.embedding, batch=1, count=5)
         return {**example, "orig_im_size": torch.tensor([1500.0, 2250.0])}
 
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -178,12 +178,12 @@ def _fastest(
             attempt = dataclasses.replace(request, precision=precision)
             writer = writers.enter_context(BundleWriter(output))
             try:
-                found = checked(attempt, writer, rules, reference)
+                found = checked(attempt, writer, rules=rules, reference=reference)
             except (GateError, BundleError) as error:
-                rows.append(choice.row(precision, None, str(error)))
+                rows.append(choice.row(precision, None, why=str(error)))
                 continue
             passed[precision] = found
-            rows.append(choice.row(precision, found.accuracy, choice.verdict(found.accuracy)))
+            rows.append(choice.row(precision, found.accuracy, why=choice.verdict(found.accuracy)))
         chosen = choice.fastest(rows)
         table = choice.table(rows, chosen)
         if chosen in passed:
@@ -218,4 +218,4 @@ def _written(
     choices: Sequence[dict[str, Any]] = (),
 ) -> ExportResult:
     with BundleWriter(output) as writer:
-        return checked(request, writer, rules, reference).committed(choices)
+        return checked(request, writer, rules=rules, reference=reference).committed(choices)

@@ -31,7 +31,7 @@ def check_canary(graphs: Graphs) -> bool:
     canaries.check_canary(
         canary,
         graphs,
-        graphs.frame,
+        frame=graphs.frame,
         where=f"{where.name} {where.version} device {where.device!r}",
         bucket=fitting_bucket(bundle.manifest.prompt_buckets, length=2),
     )

@@ -200,7 +200,7 @@ def compare(
     tally, found = _Tally(budget.max_drop), Verdict.UNDECIDED
     look = decision.FEWEST_IMAGES
     for scene, expected in reference.scenes():
-        tally.add(scene, expected=expected, found=answered(candidate, scene, expected))
+        tally.add(scene, expected=expected, found=answered(candidate, scene, expected=expected))
         is_late = time.monotonic() - start >= budget.seconds
         if tally.images >= look or is_late:
             look = int(tally.images * _LOOKS) + 1
@@ -211,7 +211,9 @@ def compare(
     found = tally.verdict()
     seconds = time.monotonic() - start
     picture = next(reference.data.photos())
-    ratios = latency_ratios(reference.predictor, candidate, picture) if timed else (None,) * 3
+    ratios = (
+        latency_ratios(reference.predictor, candidate, picture=picture) if timed else (None,) * 3
+    )
     return Accuracy(
         truth=" and ".join(tally.truths),
         images=tally.images,
@@ -243,13 +245,13 @@ def mask_rows(
     """
     tally = _Tally(decision.MAX_DROP)
     for scene, expected in reference.scenes():
-        tally.add(scene, expected=expected, found=answered(candidate, scene, expected))
+        tally.add(scene, expected=expected, found=answered(candidate, scene, expected=expected))
         on_image(f"{tally.images} images")
     return tally.images, tally.rows()
 
 
 def latency_ratios(
-    reference: Predictor, candidate: Predictor, picture: Array, *, rounds: int = _ROUNDS
+    reference: Predictor, candidate: Predictor, *, picture: Array, rounds: int = _ROUNDS
 ) -> tuple[float, float, float]:
     """Median latencies, candidate over reference, measured in turns.
 

@@ -224,8 +224,8 @@ _ADVICE = (
 def measure(
     reference: ReferenceGraphs,
     candidate: Predictor,
-    photos: Sequence[Array],
     *,
+    photos: Sequence[Array],
     limits: GraphLimits,
     on_photo: Callable[[int], None] = lambda _: None,
 ) -> Parity:

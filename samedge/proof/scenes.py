@@ -141,7 +141,7 @@ class Answers:
     preferences: list[Array]
 
 
-def answered(predictor: Predictor, scene: Scene, expected: Answers | None = None) -> Answers:
+def answered(predictor: Predictor, scene: Scene, *, expected: Answers | None = None) -> Answers:
     """A model's answers to every kind of prompt about the objects of a picture.
 
     Args:

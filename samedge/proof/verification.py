@@ -114,7 +114,7 @@ def _parity(predictor: Predictor, checkpoint: Path | None) -> Check:
     model = zoo.load_model(weights, image_size=manifest.input_size).eval()
     photos = [load_image(photo) for photo in sorted(PHOTOS.glob("*.jpg"))]
     limits = kept_limits(manifest)
-    measured = parity.measure(TorchReference(model), predictor, photos, limits=limits)
+    measured = parity.measure(TorchReference(model), predictor, photos=photos, limits=limits)
     measured.check(advice=_ADVICE)
     record = measured.record()
     figures = {

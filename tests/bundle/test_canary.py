@@ -55,7 +55,7 @@ class Pair:
 
 
 def check(canary: Canary, one: Any = encoder, two: Any = decoder) -> None:
-    check_canary(canary, Pair(one, two), FRAME, where="the abacus")
+    check_canary(canary, Pair(one, two), frame=FRAME, where="the abacus")
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_pictures_are_padded_as_the_frame_says() -> None:
     """A canary that was recorded with another padding than the bundle's is found out."""
     black = Frame(target_length=SIDE, pad_value=(0, 0, 0))
     canary = record_canary(Pair(), black)
-    check_canary(canary, Pair(), black, where="here")
+    check_canary(canary, Pair(), frame=black, where="here")
     with pytest.raises(BundleError, match="image_embeddings of canary picture"):
         check(canary)
 

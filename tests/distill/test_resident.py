@@ -46,11 +46,11 @@ def test_distances_are_those_of_opencv() -> None:
 def test_points_lie_in_their_region_and_central_ones_in_its_middle() -> None:
     regions = _blobs(6, 64)
     for central in (True, False):
-        points, filled = region_points(regions, torch.full((6,), central), _generator())
+        points, filled = region_points(regions, torch.full((6,), central), generator=_generator())
         assert filled.all()
         for region, (x, y) in zip(regions, points.floor().long().tolist(), strict=True):
             assert region[y, x]
-    points, _ = region_points(regions[:1], torch.ones(1).bool(), _generator())
+    points, _ = region_points(regions[:1], torch.ones(1).bool(), generator=_generator())
     assert abs(points[0, 1].item() - 12) < 1
 
 
@@ -63,7 +63,7 @@ def test_half_of_the_rows_get_one_click_and_boxes_fit_their_masks() -> None:
     masks = _blobs(12, 128)
     coverage = torch.nn.functional.avg_pool2d(masks[:, None].float(), 2)
     plan = PromptPlan(kinds=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0), box_noise=0.0)
-    prompts = first_prompts(masks, coverage, 6, plan, _generator())
+    prompts = first_prompts(masks, coverage, group=6, plan=plan, generator=_generator())
     boxes, clicks = split_rows(prompts.labels, 6)
     assert (boxes[:, 0] == BOX_TOP_LEFT).all()
     assert ((clicks == FOREGROUND).sum(1) == 1).all()
@@ -73,7 +73,7 @@ def test_half_of_the_rows_get_one_click_and_boxes_fit_their_masks() -> None:
 
 def test_rows_come_back_in_order() -> None:
     rows = torch.arange(12)
-    torch.testing.assert_close(join_rows(*split_rows(rows, 6), 6), rows)
+    torch.testing.assert_close(join_rows(*split_rows(rows, 6), group=6), rows)
 
 
 def test_solid_regions_of_thin_masks_are_not_empty() -> None:
@@ -85,8 +85,8 @@ def test_solid_regions_of_thin_masks_are_not_empty() -> None:
 def test_a_perfect_mask_costs_nothing_and_a_wrong_one_much() -> None:
     coverage = _blobs(2, 64)[:, None].float()
     inside = torch.ones_like(coverage)
-    good, iou = mask_terms((coverage * 2 - 1) * 20, coverage, inside, 0.3)
-    bad, _ = mask_terms((1 - coverage * 2) * 20, coverage, inside, 0.3)
+    good, iou = mask_terms((coverage * 2 - 1) * 20, coverage, inside=inside, focal_weight=0.3)
+    bad, _ = mask_terms((1 - coverage * 2) * 20, coverage, inside=inside, focal_weight=0.3)
     assert good.max() < 1e-3
     torch.testing.assert_close(iou, torch.ones_like(iou))
     assert bad.min() > 0.9
@@ -96,8 +96,8 @@ def test_quality_is_best_where_it_is_right_and_ranking_where_the_order_is() -> N
     iou = torch.tensor([[0.2, 0.6, 0.9]])
     assert quality_terms(iou, iou).abs().max() < 1e-5
     assert (quality_terms(iou.flip(1), iou)[:, [0, 2]] > 0.1).all()
-    assert ranking_terms(iou, iou, 0.06) < 0.02
-    assert ranking_terms(iou.flip(1), iou, 0.06) > 0.5
+    assert ranking_terms(iou, iou, temperature=0.06) < 0.02
+    assert ranking_terms(iou.flip(1), iou, temperature=0.06) > 0.5
 
 
 def test_a_view_of_the_whole_photo_is_the_photo() -> None:
@@ -111,7 +111,7 @@ def test_a_view_of_the_whole_photo_is_the_photo() -> None:
 
 
 def test_the_rate_ends_at_zero_with_the_time() -> None:
-    assert rate(10, 100, 10) == 1
-    assert rate(100, 100, 10) == 0
-    assert rate(130, 100, 10) == 0
-    assert 0 < rate(0, 100, 10) < 0.1
+    assert rate(10, 100, warmup=10) == 1
+    assert rate(100, 100, warmup=10) == 0
+    assert rate(130, 100, warmup=10) == 0
+    assert 0 < rate(0, 100, warmup=10) < 0.1

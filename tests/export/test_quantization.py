@@ -249,9 +249,9 @@ def test_auto_keeps_the_files_that_it_measured(
 
 def test_the_fastest_of_those_that_pass() -> None:
     rows = [
-        choice.row(Precision.BF16, accuracy(total_ratio=0.6), ""),
-        choice.row(Precision.INT8, accuracy(total_ratio=0.4), ""),
-        choice.row(Precision.FP16, None, "parity failed"),
+        choice.row(Precision.BF16, accuracy(total_ratio=0.6), why=""),
+        choice.row(Precision.INT8, accuracy(total_ratio=0.4), why=""),
+        choice.row(Precision.FP16, None, why="parity failed"),
     ]
     assert choice.fastest(rows) is Precision.INT8
     assert choice.fastest(rows[2:]) is Precision.FP32

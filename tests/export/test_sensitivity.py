@@ -220,7 +220,7 @@ def test_one_group_alone_is_quantized(data: CalibrationSet, fp32: ExportResult) 
     with (
         Predictor.from_bundle(fp32.bundle.path) as reference,
         quantized_predictor(
-            fp32.bundle, plan, RoleFeeds(fp32.bundle, data), quantizer
+            fp32.bundle, plan, feeds=RoleFeeds(fp32.bundle, data), quantizer=quantizer
         ) as candidate,
     ):
         expected, measured = reference.encode(picture).data, candidate.encode(picture).data

@@ -56,7 +56,7 @@ def measured(model: PromptableModel, precision: Precision) -> parity.Parity:
     photos = list(load_calibration().photos())[:2]
     limits = graph_limits(precision, Precision.BF16)
     with emulated.opened(Bundle.open(embedded_path(), verify=False), model) as candidate:
-        return parity.measure(TorchReference(plain()), candidate, photos, limits=limits)
+        return parity.measure(TorchReference(plain()), candidate, photos=photos, limits=limits)
 
 
 @pytest.mark.slow

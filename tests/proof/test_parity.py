@@ -85,7 +85,7 @@ def test_a_broken_graph_is_caught(
     else:
         limits = graph_limits(precision, Precision.FP32)
     with emulated.opened(exported("cpu").bundle, broken) as candidate:
-        measured = parity.measure(TorchReference(sam), candidate, photos, limits=limits)
+        measured = parity.measure(TorchReference(sam), candidate, photos=photos, limits=limits)
     print(fault, precision.value, measured.record())
     assert not measured.passed
     with pytest.raises(ParityError):
@@ -105,7 +105,10 @@ def test_rounding_alone_passes(
     photos = read_photos(photo_paths(two_photos))
     with emulated.opened(exported("cpu").bundle, as_computed(model, precision)) as candidate:
         measured = parity.measure(
-            TorchReference(model), candidate, photos, limits=graph_limits(precision, precision)
+            TorchReference(model),
+            candidate,
+            photos=photos,
+            limits=graph_limits(precision, precision),
         )
     for name, found, limit in measured.figures():
         print(f"{kind} {precision.value} {name}: {found:.5f}, limit {limit:.5f}")
@@ -156,7 +159,7 @@ def test_real_photos_of_another_folder(
     photos = read_photos(photo_paths(shared_data / "fixtures" / "cats" / "images")[:2])
     with Predictor.from_bundle(exported("cpu").bundle.path, threads=1) as predictor:
         limits = graph_limits(Precision.FP32, Precision.FP32)
-        measured = parity.measure(TorchReference(sam), predictor, photos, limits=limits)
+        measured = parity.measure(TorchReference(sam), predictor, photos=photos, limits=limits)
     measured.check()
 
 
@@ -266,7 +269,7 @@ def test_one_photo_cannot_tell_a_blind_graph(
         Predictor.from_bundle(exported("cpu").bundle.path, threads=1) as predictor,
         pytest.raises(ExportError, match="at least 2"),
     ):
-        parity.measure(TorchReference(sam), predictor, photos, limits=limits)
+        parity.measure(TorchReference(sam), predictor, photos=photos, limits=limits)
 
 
 def test_prompts_of_every_kind_lie_in_any_photo(

@@ -29,7 +29,7 @@ _SMALL = 32**2 * 0.64
 
 
 @torch.no_grad()
-def check(student: Student, store: Store, sources: tuple[str, ...] = ()) -> dict[str, float]:
+def check(student: Student, store: Store, *, sources: tuple[str, ...] = ()) -> dict[str, float]:
     """Mean IoU on held-out photos.
 
     Args:
@@ -74,7 +74,7 @@ def _check_photos(student: Student, store: Store, photos: Tensor) -> dict[str, T
         features = student.encode(store.photos[photos].float())
     generator = torch.Generator(masks.device).manual_seed(0)
     boxes, _ = extents(masks)
-    centre, _ = region_points(solid(coverage), torch.ones_like(chosen).bool(), generator)
+    centre, _ = region_points(solid(coverage), torch.ones_like(chosen).bool(), generator=generator)
     boxed, clicked = _prompts(boxes=boxes), _prompts(clicks=centre * 2 - 0.5)
     with _bf16(masks):
         box, _ = student.decode(features, boxed)
@@ -94,9 +94,9 @@ def _check_photos(student: Student, store: Store, photos: Tensor) -> dict[str, T
         clicked = correct(
             clicked,
             last,
-            refine(last),
-            coverage,
-            inside,
+            fine=refine(last),
+            coverage=coverage,
+            inside=inside,
             slot=slot,
             plan=plan,
             generator=generator,

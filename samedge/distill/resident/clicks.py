@@ -67,7 +67,7 @@ def extents(regions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def region_points(
-    regions: Tensor, central: Tensor, generator: torch.Generator, *, margin: float = 1.0
+    regions: Tensor, central: Tensor, *, generator: torch.Generator, margin: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """One point of every region: the furthest from its edge where ``central``, else any.
 
@@ -138,7 +138,7 @@ def squared_distances(window: Tensor) -> Tensor:
 
 
 def first_prompts(
-    masks: Tensor, coverage: Tensor, group: int, plan: PromptPlan, generator: torch.Generator
+    masks: Tensor, coverage: Tensor, *, group: int, plan: PromptPlan, generator: torch.Generator
 ) -> Prompts:
     """The first prompt of every row: of each picture's rows the first half gets boxes and several
     clicks, the second half one click.
@@ -227,10 +227,10 @@ def _wrong_masks(
 def correct(
     prompts: Prompts,
     logits: Tensor,
+    *,
     fine: Tensor,
     coverage: Tensor,
     inside: Tensor,
-    *,
     slot: int,
     plan: PromptPlan,
     generator: torch.Generator,
@@ -254,7 +254,7 @@ def correct(
     more = missed.flatten(1).sum(1) >= excess.flatten(1).sum(1)
     larger = torch.where(more[:, None, None], missed, excess)
     central = uniform(generator, len(truth)) < plan.central
-    points, filled = region_points(larger, central, generator)
+    points, filled = region_points(larger, central, generator=generator)
     label = torch.where(more, float(FOREGROUND), float(BACKGROUND))
     label = torch.where(filled, label, float(IGNORED))
     coords, labels = prompts.coords.clone(), prompts.labels.clone()

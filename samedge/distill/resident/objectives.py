@@ -41,7 +41,7 @@ class ObjectivePlan:
 
 
 def mask_terms(
-    fine: Tensor, coverage: Tensor, inside: Tensor, focal_weight: float
+    fine: Tensor, coverage: Tensor, *, inside: Tensor, focal_weight: float
 ) -> tuple[Tensor, Tensor]:
     """Loss and IoU of masks.
 
@@ -86,13 +86,13 @@ def quality_terms(predicted: Tensor, iou: Tensor) -> Tensor:
     return entropy + iou * iou.log() + (1 - iou) * (1 - iou).log()
 
 
-def ranking_terms(predicted: Tensor, iou: Tensor, temperature: float) -> Tensor:
+def ranking_terms(predicted: Tensor, iou: Tensor, *, temperature: float) -> Tensor:
     """IoU expected to be lost by choosing among masks, (P,)."""
     chances = torch.softmax(predicted.float() / temperature, 1)
     return (chances * (iou.amax(1, keepdim=True) - iou)).sum(1)
 
 
-def ambiguous_weights(cost: Tensor, predicted: Tensor, plan: ObjectivePlan) -> Tensor:
+def ambiguous_weights(cost: Tensor, predicted: Tensor, *, plan: ObjectivePlan) -> Tensor:
     """How much each of a click's masks is trained; (P, T)."""
     count = cost.shape[1]
     best = F.one_hot(cost.detach().argmin(1), count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,14 @@ from samedge.models.click_decoder import doubled, doubling
 FIRST_CORRECTION = 5
 """Slot of the first correcting click; slot 6 is left for a second one."""
 
-Terms = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+
+class Terms(Protocol):
+    """As ``objectives.mask_terms``, perhaps compiled."""
+
+    def __call__(
+        self, fine: Tensor, coverage: Tensor, *, inside: Tensor, focal_weight: float
+    ) -> tuple[Tensor, Tensor]:
+        """Cost and IoU of every mask."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +93,7 @@ def split_rows(rows: Tensor, group: int) -> tuple[Tensor, Tensor]:
     return grouped[:, : group // 2].flatten(0, 1), grouped[:, group // 2 :].flatten(0, 1)
 
 
-def join_rows(first: Tensor, second: Tensor, group: int) -> Tensor:
+def join_rows(first: Tensor, second: Tensor, *, group: int) -> Tensor:
     """The inverse of :func:`split_rows`."""
     half = group // 2
     both = [rows.reshape(-1, half, *rows.shape[1:]) for rows in (first, second)]
@@ -125,10 +132,10 @@ class Passes:
         self,
         student: Student,
         features: ImageFeatures,
+        *,
         first: Prompts,
         targets: Targets,
         generator: torch.Generator,
-        *,
         teacher: Tensor | None = None,
     ) -> Outcome:
         """All passes of one student over one batch."""
@@ -143,9 +150,9 @@ class Passes:
             prompts = correct(
                 prompts,
                 chosen.detach(),
-                fine.detach(),
-                targets.coverage,
-                targets.inside,
+                fine=fine.detach(),
+                coverage=targets.coverage,
+                inside=targets.inside,
                 slot=FIRST_CORRECTION + step,
                 plan=self.prompts,
                 generator=generator,
@@ -161,7 +168,9 @@ class Passes:
 
     def _clear(self, fine: Tensor, quality: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """Loss of rows whose prompt is clear, (P, 1) masks."""
-        cost, iou = self.terms(fine, targets.coverage, targets.inside, self.objective.focal)
+        cost, iou = self.terms(
+            fine, targets.coverage, inside=targets.inside, focal_weight=self.objective.focal
+        )
         judged = quality_terms(quality, iou)
         total = cost[:, 0] + self.objective.quality * judged[:, 0]
         return row_mean(total, targets.usable), iou
@@ -178,10 +187,10 @@ class Passes:
 
         asked, predicted = targets.half(1), unsure[:, 1:]
         fine_open = refine(open_[:, 1:])
-        cost, iou = self.terms(fine_open, asked.coverage, asked.inside, o.focal)
-        weights = ambiguous_weights(cost, predicted, o)
+        cost, iou = self.terms(fine_open, asked.coverage, inside=asked.inside, focal_weight=o.focal)
+        weights = ambiguous_weights(cost, predicted, plan=o)
         total = (cost * weights).sum(1) + o.quality * quality_terms(predicted, iou).mean(1)
-        total = total + o.ranking * ranking_terms(predicted, iou, o.temperature)
+        total = total + o.ranking * ranking_terms(predicted, iou, temperature=o.temperature)
         pick = predicted.argmax(1)
         index = pick.view(-1, 1, 1, 1)
         means["click"] = row_mean(iou.gather(1, pick[:, None])[:, 0], asked.usable)
@@ -189,8 +198,8 @@ class Passes:
         taken = torch.take_along_dim(open_[:, 1:], index, 1)
         taken_fine = torch.take_along_dim(fine_open, index, 1)
         loss = loss + row_mean(total, asked.usable)
-        chosen = join_rows(clear[:, :1], taken, group)
-        return loss, means, chosen, join_rows(fine, taken_fine, group)
+        chosen = join_rows(clear[:, :1], taken, group=group)
+        return loss, means, chosen, join_rows(fine, taken_fine, group=group)
 
     def _taught(self, logits: Tensor, teacher: Tensor, targets: Targets) -> Tensor:
         """Likeness of the first pass's masks with a teacher's."""
@@ -201,7 +210,9 @@ class Passes:
 
 
 def start(
-    scenes: Scenes, targets: Targets, plan: PromptPlan, generator: torch.Generator
+    scenes: Scenes, targets: Targets, *, plan: PromptPlan, generator: torch.Generator
 ) -> Prompts:
     """The first prompts of a step."""
-    return first_prompts(scenes.masks, targets.coverage, targets.group, plan, generator)
+    return first_prompts(
+        scenes.masks, targets.coverage, group=targets.group, plan=plan, generator=generator
+    )

@@ -44,7 +44,13 @@ class Scenes:
 
 
 def draw_scenes(
-    store: Store, chances: Tensor, bank: Tensor, plan: ViewPlan, pasted: int, gen: torch.Generator
+    store: Store,
+    chances: Tensor,
+    *,
+    bank: Tensor,
+    plan: ViewPlan,
+    pasted: int,
+    gen: torch.Generator,
 ) -> Scenes:
     """Draw one batch.
 
@@ -56,7 +62,7 @@ def draw_scenes(
         pasted: single views that get objects of the bank.
         gen: source of every choice.
     """
-    views = draw_views(store, chances, plan, gen)
+    views = draw_views(store, chances, plan=plan, generator=gen)
     images = _pictures(store, views, plan)
     owner, chosen, usable = _rows(store, views, plan, gen)
     masks = _masks(store, views, owner, chosen)
@@ -109,7 +115,7 @@ def _rows(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """View, mask and use of every row; (R,) each."""
     n, k = plan.singles, plan.masks
-    chosen, usable = choose_masks(store, views, k, gen)
+    chosen, usable = choose_masks(store, views, count=k, generator=gen)
     index = torch.arange(plan.views, device=chosen.device)
     owner = index[:n, None].expand(-1, k)
     if not plan.mosaics:

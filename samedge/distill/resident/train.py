@@ -63,7 +63,7 @@ class Learner:
         self.peaks = [group["lr"] for group in self.optimiser.param_groups]
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
 
-    def step(self, loss: Tensor, share: float, clip: float) -> None:
+    def step(self, loss: Tensor, share: float, *, clip: float) -> None:
         """Learn from a loss at a share of the peak rate."""
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
@@ -92,7 +92,7 @@ def _groups(student: Student, plan: StudentPlan, decay: float) -> list[dict[str,
     ]
 
 
-def rate(elapsed: float, total: float, warmup: float) -> float:
+def rate(elapsed: float, total: float, *, warmup: float) -> float:
     """Share of the peak learning rate: a short rise, then a cosine that ends with the time."""
     if elapsed < warmup:
         return max(elapsed / warmup, 0.02)
@@ -125,7 +125,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
         self.learners = [Learner(p, recipe, self.device, folder) for p in recipe.students]
-        self.chances = photo_weights(store, recipe.sources, recipe.balanced)
+        self.chances = photo_weights(store, recipe.sources, balanced=recipe.balanced)
         self.bank = object_bank(store, recipe.cut_from, most=3000, least_area=1500.0)
         self.steps = self.pictures = 0
         self.history: list[dict[str, object]] = []
@@ -156,10 +156,15 @@ class Run:
         r = self.recipe
         with torch.no_grad():
             scenes = draw_scenes(
-                self.store, self.chances, self.bank, r.views, r.pasted, self.generator
+                self.store,
+                self.chances,
+                bank=self.bank,
+                plan=r.views,
+                pasted=r.pasted,
+                gen=self.generator,
             )
             targets = targets_of(scenes, r.views.masks)
-            first = start(scenes, targets, r.prompts, self.generator)
+            first = start(scenes, targets, plan=r.prompts, generator=self.generator)
         means: dict[str, Tensor] = {}
         teacher: Tensor | None = None
         for learner, passes in zip(self.learners, self.passes, strict=True):
@@ -168,9 +173,14 @@ class Run:
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
                 features = learner.student.encode(scenes.images)
                 outcome: Outcome = passes.run(
-                    learner.student, features, first, targets, self.generator, teacher=teacher
+                    learner.student,
+                    features,
+                    first=first,
+                    targets=targets,
+                    generator=self.generator,
+                    teacher=teacher,
                 )
-            learner.step(outcome.loss, share, r.clip)
+            learner.step(outcome.loss, share, clip=r.clip)
             teacher = outcome.first if teacher is None else teacher
             means[f"{learner.plan.name}.loss"] = outcome.loss.detach()
             means |= {f"{learner.plan.name}.{k}": v for k, v in outcome.means.items()}
@@ -183,7 +193,7 @@ class Run:
         begun = time.monotonic()
         next_check = self.recipe.check_every
         while (elapsed := time.monotonic() - begun) < seconds:
-            means = self.step(rate(elapsed, seconds, self.recipe.warmup_seconds))
+            means = self.step(rate(elapsed, seconds, warmup=self.recipe.warmup_seconds))
             if self.steps % _LOG_EVERY == 0 or self.steps == 1:
                 self._log(time.monotonic() - begun, means)  # waits for the device
             elif self.steps % 5 == 0 and self.device.type == "cuda":
@@ -210,7 +220,7 @@ class Run:
         for learner in self.learners:
             with torch.backends.cudnn.flags(benchmark=False):
                 means = check(learner.average.student, self.store)
-                coco = check(learner.average.student, self.store, ("coco", "coco_other"))
+                coco = check(learner.average.student, self.store, sources=("coco", "coco_other"))
             row: dict[str, object] = {
                 "model": learner.plan.name,
                 "step": self.steps,

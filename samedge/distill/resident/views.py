@@ -82,7 +82,7 @@ def normal(generator: torch.Generator, *shape: int, std: float = 1.0) -> Tensor:
     return torch.randn(shape, generator=generator, device=generator.device) * std
 
 
-def photo_weights(store: Store, weights: dict[str, float], balanced: tuple[str, ...]) -> Tensor:
+def photo_weights(store: Store, weights: dict[str, float], *, balanced: tuple[str, ...]) -> Tensor:
     """Chance of each photo to be drawn.
 
     Args:
@@ -99,7 +99,9 @@ def photo_weights(store: Store, weights: dict[str, float], balanced: tuple[str, 
     return chances
 
 
-def draw_views(store: Store, chances: Tensor, plan: ViewPlan, generator: torch.Generator) -> Views:
+def draw_views(
+    store: Store, chances: Tensor, *, plan: ViewPlan, generator: torch.Generator
+) -> Views:
     """Choose photos and what to show of them."""
     count, singles = plan.views, plan.singles
     photo = torch.multinomial(chances, count, replacement=True, generator=generator)
@@ -173,7 +175,7 @@ def _affine(
 
 
 def choose_masks(
-    store: Store, views: Views, count: int, generator: torch.Generator
+    store: Store, views: Views, *, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """``count`` masks of each view that are mostly in it; repeated where there are fewer.
 

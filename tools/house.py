@@ -196,8 +196,12 @@ def functions(found: Iterable[Module]) -> Iterator[tuple[Module, ast.FunctionDef
 
 
 def function_lines(node: ast.FunctionDef) -> int:
-    """Lines of a function, its signature and docstring included."""
-    return (node.end_lineno or node.lineno) - node.lineno + 1
+    """Lines of a function with its signature, without its docstring."""
+    whole = (node.end_lineno or node.lineno) - node.lineno + 1
+    if ast.get_docstring(node) is None:
+        return whole
+    text = node.body[0]
+    return whole - ((text.end_lineno or text.lineno) - text.lineno + 1)
 
 
 def too_positional(module: Module, node: ast.FunctionDef) -> bool:

@@ -23,7 +23,7 @@ from samedge.pixels.frames import LONGEST_SIDE
 from samedge.pixels.prompts import Bucket
 from samedge.proof.accuracy import Accuracy
 from samedge.proof.photos import CalibrationSet
-from samedge.records import ExportRecord
+from samedge.records import ExportedArtifact, ExportedBundle, ExportRecord
 from samedge.targets import Target
 from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Options, Precision
 
@@ -135,7 +135,7 @@ class ExportResult:
         if parity is not None:
             parity["kinds"] = [dict(zip(names, row, strict=True)) for row in self.kinds]
         return ExportRecord(
-            bundle={"path": str(self.bundle.path), "id": manifest.id},
+            bundle=ExportedBundle(path=str(self.bundle.path), id=manifest.id),
             artifacts=[_artifact(self.bundle, graph) for graph in manifest.graphs],
             parity=parity,
             plan=manifest.plan,
@@ -147,16 +147,16 @@ class ExportResult:
         )
 
 
-def _artifact(bundle: Bundle, graph: GraphRecord) -> dict[str, Any]:
+def _artifact(bundle: Bundle, graph: GraphRecord) -> ExportedArtifact:
     files = bundle.artifact(graph.role)
-    return {
-        "role": graph.role,
-        "path": files.path,
-        "bytes": files.bytes,
-        "sha256": files.sha256,
-        "format": graph.format,
-        "precision": graph.precision,
-    }
+    return ExportedArtifact(
+        role=graph.role,
+        path=files.path,
+        bytes=files.bytes,
+        sha256=files.sha256,
+        format=graph.format,
+        precision=graph.precision,
+    )
 
 
 class Exporter(ABC):

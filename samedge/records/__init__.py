@@ -25,6 +25,8 @@ from samedge.records.documents import (
 )
 from samedge.records.export import (
     EXPORT_SCHEMA,
+    ExportedArtifact,
+    ExportedBundle,
     ExportRecord,
 )
 from samedge.records.latency import (
@@ -66,6 +68,8 @@ __all__ = [
     "Example",
     "ExampleMask",
     "ExportRecord",
+    "ExportedArtifact",
+    "ExportedBundle",
     "GpuRecord",
     "InstanceScore",
     "OpenedSubject",

@@ -9,11 +9,29 @@ import msgspec
 EXPORT_SCHEMA = "samedge.export/1"
 
 
+class ExportedBundle(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bundle was written, and its identity."""
+
+    path: str | None = None
+    id: str | None = None
+
+
+class ExportedArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    """One graph's file."""
+
+    role: str | None = None
+    path: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    format: str | None = None
+    precision: str | None = None
+
+
 class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The document of `samedge export`, as far as a report shows it."""
 
-    bundle: dict[str, Any]
-    artifacts: list[dict[str, Any]] = []
+    bundle: ExportedBundle
+    artifacts: list[ExportedArtifact] = []
     parity: dict[str, Any] | None = None
     plan: list[dict[str, Any]] = []
     sensitivity: list[dict[str, Any]] = []

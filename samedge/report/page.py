@@ -15,7 +15,7 @@ from samedge.report.decision import Answer
 from samedge.report.examples import example_rows
 from samedge.report.figures import figures
 from samedge.report.overview import Overview, dataset_name
-from samedge.report.ranked import ranked_table
+from samedge.report.ranked import ranked_table, unmeasured
 
 _FOLDER = Path(__file__).parent
 
@@ -43,7 +43,7 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
         answers=[
             (found, ranked_table(found)) for found in ([answer] if answer else answers(overview))
         ],
-        unmeasured=text.unmeasured(overview),
+        unmeasured=unmeasured(overview),
         header=text.summary_header(overview),
         rows=[text.summary_row(overview, entry) for entry in overview.entries],
         datasets=[

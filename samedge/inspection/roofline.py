@@ -20,7 +20,7 @@ import numpy as np
 from samedge.errors import BundleError
 from samedge.machine.hardware import HARDWARE, Hardware
 from samedge.pixels.prompts import Bucket
-from samedge.types import Precision
+from samedge.types import Array, Precision
 
 PEERS = (
     ("NanoSAM ResNet18, encoder", "AGX Orin", 4.2),
@@ -128,7 +128,7 @@ def _fold_counts(model: Any) -> None:
         info.name: [axis.dim_value for axis in info.type.tensor_type.shape.dim]
         for info in (*graph.value_info, *graph.input, *graph.output)
     }
-    known: dict[str, Any] = {
+    known: dict[str, Array] = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer
         if math.prod(tensor.dims) <= _FEW and tensor.data_type != onnx.TensorProto.BFLOAT16

@@ -1,6 +1,6 @@
 # Two commands for everybody:
 #   make demo    install, export the embedded model for this machine, segment a photo, measure, report
-#   make test    lint, types and tests
+#   make test    lint, types and tests; `make slow` has the tests that take long
 # VENV and PYTHON can be given: make test VENV=/tmp/env PYTHON=python3.12
 
 VENV   ?= .venv
@@ -24,7 +24,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest docs clean
+.PHONY: demo test check pytest slow docs clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -77,8 +77,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tools/house.py
 
+# Two processes, one thread each, a file's tests together: what they share is made once.
 pytest: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+# What takes longer than about ten seconds a test: other tools' readers, training, whole exports.
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs

@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import file_hash
+from samedge.bundle.manifest import file_hash, with_id
+from samedge.bundle.reading import as_written, decode_manifest
 from samedge.records import read
 from samedge.runtimes import get
 from tests.cli.conftest import invoke
@@ -165,9 +167,9 @@ def test_verify_finds_a_device_that_computes_something_else(tmp_path: Path) -> N
         shutil.copy(right / "canary.npz", writer.folder / "canary.npz")
 
     write_bundle(wrong, encoder=encoder_model(constant=True), before_commit=exchange)
-    manifest = json.loads((wrong / "bundle.json").read_text())
-    manifest["canary_sha256"] = file_hash(wrong / "canary.npz")
-    (wrong / "bundle.json").write_text(json.dumps(manifest))
+    manifest = decode_manifest((wrong / "bundle.json").read_bytes(), wrong)
+    other = msgspec.structs.replace(manifest, canary_sha256=file_hash(wrong / "canary.npz"))
+    (wrong / "bundle.json").write_bytes(as_written(with_id(other)))
     result = invoke("verify", wrong)
     assert result.exit_code == 1
     assert "same embedding" in result.stderr or "nearly the same" in result.stderr

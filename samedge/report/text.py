@@ -215,7 +215,7 @@ def export_table(overview: Overview) -> Table | None:
     header.append("largest mIoU drop")
     caption = (
         "Parity: the exported graphs' masks and embeddings against the torch reference. The drop "
-        "is that of the worst kind of prompt against the same model in fp32."
+        "is the largest of the kinds of prompt, against the same model in fp32."
     )
     return Table("Exports", caption, header, rows)
 

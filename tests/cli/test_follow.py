@@ -115,7 +115,7 @@ def test_ctrl_c_finishes_the_files(folder: Path, tmp_path: Path) -> None:
     while time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 130
     document = json.loads(out)
     frames = document["frames"]

@@ -90,7 +90,7 @@ def test_interrupt(tmp_path: Path, toy_bundle: Path, photo: Path) -> None:
     while process.poll() is None and not list(tmp_path.glob(".samedge-tmp-*")):
         time.sleep(0.05)  # the first image is written into a file that grows there
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
     document = json.loads(stdout)
     assert (document["kind"], document["exit_code"]) == ("interrupted", 130)
@@ -108,12 +108,12 @@ def test_closed_pipe_is_not_a_traceback() -> None:
     process.stdout.close()
     stderr = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=60) == 141
+    assert process.wait(timeout=600) == 141
     assert stderr == ""
 
 
 def test_entry_point_and_module_are_the_same() -> None:
     process = samedge("--version")
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert stdout.startswith("samedge, version")

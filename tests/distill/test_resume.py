@@ -130,7 +130,7 @@ def test_a_signal_finishes_the_step_and_keeps_it(
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors.decode()
     assert b"--resume" in errors
     state = load_state(tmp_path / "run/state.pt")

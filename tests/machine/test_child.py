@@ -76,7 +76,7 @@ def test_the_child_has_this_process_s_modules_and_its_arguments(
     child = start_python(
         "mine", ["one", "two words"], variables={"GIVEN": "x"}, stdout=subprocess.PIPE
     )
-    said, _ = child.communicate(timeout=60)
+    said, _ = child.communicate(timeout=600)
     assert (child.returncode, said.strip()) == (0, "['one', 'two words'] x False")
 
 

@@ -415,7 +415,7 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int, theme: str, paper: 
         f"--user-data-dir={tmp_path / 'profile'}",
         (tmp_path / "frame.html").as_uri(),
     ]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=True)
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     assert console == []
     assert f"overflow 0 figures 9 pictures 15 paper {paper}" in done.stdout
@@ -431,5 +431,5 @@ def test_the_browser_test_would_notice(tmp_path: Path) -> None:
         f"--user-data-dir={tmp_path / 'profile'}",
         (tmp_path / "bad.html").as_uri(),
     ]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=True)
     assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line]

@@ -6,6 +6,7 @@ links, no paths that leave the folder, and no member twice.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import zipfile
@@ -19,6 +20,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # one content, one archive
 _MAX_MEMBERS = 10_000
 # What zipfile meets in a damaged archive: impossible places, versions, flags and names.
 _DAMAGED = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
+# What the folder answers that is written to: full, read-only, forbidden.
+_OF_THE_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -59,6 +62,7 @@ def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
 
     Raises:
         BundleError: damaged, compressed, or a member that is a link or leaves the folder.
+        OSError: the folder cannot be written to.
     """
     with _opened(archive) as content:
         folder.mkdir()
@@ -69,6 +73,8 @@ def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
                 with content.open(name) as source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
             except _DAMAGED as error:
+                if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
+                    raise  # no fault of the archive's; the caller may know another place
                 raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
 
 

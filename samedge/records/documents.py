@@ -65,7 +65,7 @@ def read(path: Path) -> Record:
         )
     try:
         return msgspec.convert(document, _STRUCTS[schema])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # a key of no characters
         raise DatasetError(
             f"{path} is not a whole {schema} record: {error}. Measure it again."
         ) from error

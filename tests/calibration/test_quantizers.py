@@ -103,7 +103,7 @@ def test_biases_take_the_mean_shift_away(residual: Path, tmp_path: Path) -> None
 
     path = tmp_path / "quantized.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("samedge.calibration.qdq.correct_biases", lambda *_: 0)
+        patch.setattr("samedge.calibration.qdq.correct_biases", lambda *_, **__: 0)
         base.get("qdq").quantize(residual, path, plan=INT8, feeds=graphs.feeds)
 
     def shift() -> float:

@@ -45,7 +45,7 @@ class Bench:
     excess: float = 0.0  # by how much the whole is worse than the sum of its parts
 
     @contextmanager
-    def quantized(self, bundle: Any, plan: PrecisionPlan, *_: Any) -> Iterator[PrecisionPlan]:
+    def quantized(self, bundle: Any, plan: PrecisionPlan, **_: Any) -> Iterator[PrecisionPlan]:
         if self.stop_after is not None and len(self.plans) >= self.stop_after:
             raise KeyboardInterrupt
         self.plans.append(plan)

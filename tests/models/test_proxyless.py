@@ -42,6 +42,7 @@ def test_the_embedding_is_at_stride_16() -> None:
 def test_stages() -> None:
     stages = ProxylessTrunk()(torch.zeros(1, 3, 64, 64))
     assert [tuple(s.shape[1:]) for s in stages] == [
+        (8, 32, 32),
         (16, 16, 16),
         (16, 8, 8),
         (32, 4, 4),

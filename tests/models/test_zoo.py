@@ -113,15 +113,24 @@ def test_no_network_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) 
     assert f"put it at {MODELS['mobile-sam'].path} (40728226 bytes" in message
 
 
-def test_a_file_put_there_by_hand_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_put_there_by_hand_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Without network, and only if it is the right one."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     sam = tiny_sam(64, embed_dim=32)
     monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path))
     entry = MODELS["mobile-sam"]
     entry.path.parent.mkdir(parents=True)
     torch.save(sam.state_dict(), entry.path)
-    with pytest.raises(DownloadError, match="expected 40728226"):
+    with pytest.raises(DownloadError, match=r"put it at .* \(40728226 bytes"):
         load_model("mobile-sam")
+    assert "expected 40728226; it is downloaded again" in caplog.text
     content = entry.path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     right = dataclasses.replace(entry, sha256=digest, size_bytes=len(content))

@@ -14,7 +14,7 @@ from samedge.report.answers import answers
 from samedge.report.decision import Answer
 from samedge.report.examples import example_rows
 from samedge.report.figures import figures
-from samedge.report.overview import Overview, dataset_name
+from samedge.report.overview import Overview, dataset_key, dataset_name
 from samedge.report.ranked import ranked_table, unmeasured
 
 _FOLDER = Path(__file__).parent
@@ -46,9 +46,10 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
         unmeasured=unmeasured(overview),
         header=text.summary_header(overview),
         rows=[text.summary_row(overview, entry) for entry in overview.entries],
-        datasets=[
-            (dataset_name(record.dataset), record.dataset) for _, record in overview.evaluations
-        ],
+        datasets={
+            dataset_key(record.dataset): (dataset_name(record.dataset), record.dataset)
+            for _, record in overview.evaluations
+        }.values(),
         tables=[*text.comparison_tables(overview), *([deadlines] if deadlines else [])],
         warnings=text.warnings(overview),
         figures=figures(overview),

@@ -13,6 +13,7 @@ from samedge import records
 from samedge.benchmark.bench import bench
 from samedge.benchmark.plan import Effort, Plan
 from samedge.benchmark.process import Contestant
+from samedge.bundle.bundle import Bundle
 from samedge.comparison import losses, rounds
 from samedge.comparison.exporting import Clock, Request, Steps, Subject, exported, foreign
 from samedge.comparison.losses import Agreement, Score
@@ -111,7 +112,10 @@ def _identity(request: Request) -> Identity:
         sizes = [f"{path.name} {path.stat().st_size}" for path in files]
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    return Identity(model=request.model, photos=sizes, prompts=request.prompts)
+    calibration = "" if request.calibration is None else str(request.calibration)
+    return Identity(
+        model=request.model, photos=sizes, prompts=request.prompts, calibration=calibration
+    )
 
 
 def _measure_losses(
@@ -137,7 +141,9 @@ def _measure_losses(
 def _dataset_scores(request: Request, store: Store, subject: Subject) -> list[Score]:
     assert request.dataset is not None
     record = store.record("eval", subject.key, of=EvalRecord)
-    if record is None or record.instances is None:
+    made = Bundle.open(subject.path, verify=False).id
+    is_other = record is not None and any(row.bundle_id != made for row in record.results)
+    if record is None or record.instances is None or is_other:
         truth = load_ground_truth(request.dataset[0], request.dataset[1])
         candidate = open_candidate(str(subject.path))
         with contextlib.ExitStack() as stack:
@@ -178,7 +184,8 @@ def _benched(
     request: Request, store: Store, subjects: Sequence[Subject], clock: Clock, steps: Steps
 ) -> Iterator[BenchRecord]:
     """Rounds over all subjects; at least one, further ones while there is time."""
-    names = {str(subject.path) for subject in subjects}
+    # A round counts for the very files that it ran: a bundle that changed is measured again.
+    names = {str(s.path): Bundle.open(s.path, verify=False).id for s in subjects}
     limits = request.limits
     plan = Plan(
         images=request.photos[:4],
@@ -188,7 +195,7 @@ def _benched(
     )
     for index in range(request.rounds):
         record = store.record("bench", str(index), of=BenchRecord)
-        if record is None or {row.bundle for row in record.results} != names:
+        if record is None or {row.bundle: row.bundle_id for row in record.results} != names:
             if index and clock.spent():
                 logger.warning("The time budget is spent after %d rounds.", index)
                 return

@@ -32,11 +32,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         model: name or file of the model.
         photos: names and sizes of the photos, or of the dataset's file.
         prompts: the protocols.
+        calibration: what INT8 is calibrated on; empty for the default.
     """
 
     model: str
     photos: list[str]
     prompts: str
+    calibration: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from samedge import records
-from samedge.evaluation.evaluate import Candidate, evaluate
+from samedge.evaluation.evaluate import EvaluatedSubject, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
 from samedge.export import export
@@ -45,15 +45,15 @@ def main() -> None:
     args = parser.parse_args()
     named = dict(text.split("=", 1) for text in args.models)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
-        candidates = []
+        subjects = []
         for label, checkpoint in named.items():
             export(checkpoint, "cpu", output=Path(scratch) / label)
             predictor, _ = open_predictor(str(Path(scratch) / label))
             stack.enter_context(predictor)
-            candidates.append(Candidate(subject(predictor, name=label), predictor))
+            subjects.append(EvaluatedSubject(subject(predictor, name=label), predictor))
         truth = load_ground_truth(args.dataset, args.images, limit=args.limit)
         found = evaluate(
-            candidates, truth, protocols=parse_protocols(PROMPTS), on_image=lambda _: None
+            subjects, truth, protocols=parse_protocols(PROMPTS), on_image=lambda _: None
         )
     document = {
         "environment": msgspec.to_builtins(environment.environment()),

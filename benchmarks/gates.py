@@ -161,9 +161,9 @@ def causes(args: argparse.Namespace) -> dict[str, Any]:
     for precision in args.precisions:
         if precision == "fp32":
             continue
-        with opened(rounded(model, precision, plan)) as candidate:
+        with opened(rounded(model, precision, plan)) as subject:
             measured = parity.measure(
-                TorchReference(model), candidate, photos=photos, limits=limits_for(precision)
+                TorchReference(model), subject, photos=photos, limits=limits_for(precision)
             )
         found[precision] = {**msgspec.to_builtins(measured.record()), "by": by_cause(measured)}
         print(precision, json.dumps(found[precision], indent=1), flush=True)
@@ -221,13 +221,13 @@ def mutant_row(
     for seed in range(runs):
         random = np.random.default_rng(seed)
         pair = [photos[i] for i in random.choice(len(photos), 2, replace=False)]
-        with opened(mutants.mutant(computed, name, seed=seed)) as candidate:
-            measured = parity.measure(model, candidate, photos=pair, limits=limits_for(precision))
+        with opened(mutants.mutant(computed, name, seed=seed)) as subject:
+            measured = parity.measure(model, subject, photos=pair, limits=limits_for(precision))
             if not measured.passed:
                 by_parity += 1
                 continue
             reference = Reference(plain, load_calibration(), seed=seed)
-            found = compare(reference, candidate, budget=Budget(seconds=args.seconds), timed=False)
+            found = compare(reference, subject, budget=Budget(seconds=args.seconds), timed=False)
         if found.verdict == "refused":
             by_accuracy += 1
         else:

@@ -32,7 +32,7 @@ import numpy as np
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle
-from samedge.evaluation.evaluate import Candidate, evaluate
+from samedge.evaluation.evaluate import EvaluatedSubject, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
 from samedge.inspection.roofline import bounds, graph_cost
@@ -85,8 +85,8 @@ def accuracy(args: argparse.Namespace) -> None:
     backend = runtimes.get("onnxruntime")
     with Predictor(bundle, backend, device="cpu", options=REFERENCE) as predictor:
         predictor.load()
-        candidate = Candidate(subject(predictor), predictor)
-        found = evaluate([candidate], part, protocols=parse_protocols("box"))
+        evaluated = EvaluatedSubject(subject(predictor), predictor)
+        found = evaluate([evaluated], part, protocols=parse_protocols("box"))
     scores = [[s.image, s.annotation_id, s.area, s.iou] for s in found.instances[0]]
     path = args.work / f"accuracy.{args.precision}.{index}of{count}.json"
     record = {"dataset": args.dataset.name, "calibration": args.calibration.name, "scores": scores}

@@ -2,9 +2,9 @@
 
     python benchmarks/peers/compare.py -o benchmarks/results/peers.json
 
-makes the environments and files under ``build/peers``, runs every contestant in fresh processes and
+makes the environments and files under ``build/peers``, runs every subject in fresh processes and
 interleaved rounds, and writes the document. ``--only`` runs single steps, so that a long comparison
-can be done in pieces; every piece is interleaved over all its contestants, and the document is made
+can be done in pieces; every piece is interleaved over all its subjects, and the document is made
 of all pieces:
 
     ... --only prepare                        environments, weights, graphs, bundles
@@ -15,10 +15,10 @@ of all pieces:
     ... --only sizes                          installed bytes
     ... --only document
 
-On a machine that is busy with other things, ``--clock cpu`` runs every contestant on one thread and
+On a machine that is busy with other things, ``--clock cpu`` runs every subject on one thread and
 counts the processor time of its process, which is what the wall clock would show were it alone.
 
-``--forget`` drops earlier measurements. ``--match`` takes only contestants whose name has the text.
+``--forget`` drops earlier measurements. ``--match`` takes only subjects whose name has the text.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ import prepare
 import rounds
 import sizes
 import summary
-from contestants import CONTESTANTS, FAMILIES, Contestant
+from subjects import FAMILIES, SUBJECTS, PeerSubject
 
 from samedge._version import __version__
 from samedge.machine.disturbance import Watch
@@ -115,10 +115,10 @@ def do_prepare(arguments: argparse.Namespace, _notes: Notes) -> None:
     prepare.files(arguments.work)
 
 
-def selected(arguments: argparse.Namespace, family: str) -> list[Contestant]:
+def selected(arguments: argparse.Namespace, family: str) -> list[PeerSubject]:
     """A family with our own models beside MobileSAM, as far as their files are there."""
     families = {family, "nano", "pico"} if family == "mobile-sam" else {family}
-    rows = [r for r in CONTESTANTS if r.family in families and arguments.match in r.name]
+    rows = [r for r in SUBJECTS if r.family in families and arguments.match in r.name]
     return rounds.present(rows, arguments.work)
 
 
@@ -152,13 +152,13 @@ def do_everything(arguments: argparse.Namespace, notes: Notes) -> None:
 
 def measure(arguments: argparse.Namespace, notes: Notes, kind: str, counts: dict[str, int]) -> None:
     for family in [arguments.family] if arguments.family else FAMILIES:
-        contestants = selected(arguments, family)
-        rounds.warm(contestants, arguments.work, clock=arguments.clock)
+        subjects = selected(arguments, family)
+        rounds.warm(subjects, arguments.work, clock=arguments.clock)
         done = len(notes.read(f"{kind}-{arguments.clock}"))
         for index in range(done, done + (arguments.rounds or ROUNDS[kind][family])):
             watch = Watch()
             turns = rounds.one_round(
-                contestants,
+                subjects,
                 arguments.work,
                 index=index,
                 counts=counts or COUNTS[family],
@@ -219,7 +219,7 @@ def do_document(arguments: argparse.Namespace, notes: Notes) -> None:
             for block in blocks
         ],
         "embedding_cosine_to_torch": notes.last("check"),
-        "contestants": [{**row, **files_of(row["name"], arguments)} for row in summary.rows(turns)],
+        "subjects": [{**row, **files_of(row["name"], arguments)} for row in summary.rows(turns)],
         "limits": notes.last("limits"),
         "installed": installed,
         "bars": summary.bars(turns, installed or {}),
@@ -238,8 +238,8 @@ def counted(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def files_of(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Bytes of a contestant's own files, and the bundle's identity."""
-    row = next(row for row in CONTESTANTS if row.name == name)
+    """Bytes of a subject's own files, and the bundle's identity."""
+    row = next(row for row in SUBJECTS if row.name == name)
     folder = arguments.work / "files" / row.files
     if row.options.get("encoder"):
         return {"model_bytes": sum((folder / row.options[r]).stat().st_size for r in row.options)}

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from contestants import CONTESTANTS
+from subjects import SUBJECTS
 
 from samedge.export import export
 from samedge.export.sources import photo_paths
@@ -25,7 +25,7 @@ MODELS = {"nano": "samedge-nano", "pico": "samedge-pico"}
 
 def missing(work: Path, family: str) -> list[Path]:
     """Folders of the family's bundles that are still to be written."""
-    rows = (row for row in CONTESTANTS if row.is_ours and row.family == family)
+    rows = (row for row in SUBJECTS if row.is_ours and row.family == family)
     return [path for path in (work / "files" / row.files for row in rows) if not path.exists()]
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contestants import FAMILIES
+from subjects import FAMILIES
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -93,7 +93,7 @@ def versions(work: Path) -> dict[str, list[str]]:
 
 
 def run(*command: str | Path) -> None:
-    """A step whose failure is told, not fatal: its contestant is then absent, with the reason."""
+    """A step whose failure is told, not fatal: its subject is then absent, with the reason."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contestants import Contestant
+from subjects import PeerSubject
 
 HERE = Path(__file__).parent
 PHOTO_SIZE = (1920, 1080)  # width, height
@@ -34,7 +34,7 @@ def points() -> list[tuple[float, float]]:
 
 
 def turn(
-    contestant: Contestant,
+    subject: PeerSubject,
     work: Path,
     *,
     counts: dict[str, int],
@@ -52,9 +52,9 @@ def turn(
     """
     with tempfile.TemporaryDirectory() as scratch:
         plan = {
-            "module": contestant.module,
-            "files": str(work / "files" / contestant.files),
-            "options": {**contestant.options, "threads": 1 if clock == "cpu" else None},
+            "module": subject.module,
+            "files": str(work / "files" / subject.files),
+            "options": {**subject.options, "threads": 1 if clock == "cpu" else None},
             "clock": clock,
             "photo": str(work / "photo.jpg"),
             "points": points(),
@@ -65,7 +65,7 @@ def turn(
         variables = {**os.environ, "SAMEDGE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
         variables |= {"OMP_NUM_THREADS": "1"} if clock == "cpu" else {}
         path = Path(scratch, "plan.json")
-        command = [str(python_of(contestant, work)), str(HERE / "worker.py"), str(path)]
+        command = [str(python_of(subject, work)), str(HERE / "worker.py"), str(path)]
         path.write_text(json.dumps({**plan, "started": time.monotonic()}))
         try:
             done = subprocess.run(
@@ -79,32 +79,32 @@ def turn(
     return result
 
 
-def python_of(contestant: Contestant, work: Path) -> Path:
-    if contestant.is_ours:
+def python_of(subject: PeerSubject, work: Path) -> Path:
+    if subject.is_ours:
         return Path(sys.executable)
-    return work / contestant.environment / "bin" / "python"
+    return work / subject.environment / "bin" / "python"
 
 
-def present(contestants: Sequence[Contestant], work: Path) -> list[Contestant]:
+def present(subjects: Sequence[PeerSubject], work: Path) -> list[PeerSubject]:
     """Those whose files were prepared."""
-    return [row for row in contestants if all(path.exists() for path in _needed(row, work))]
+    return [row for row in subjects if all(path.exists() for path in _needed(row, work))]
 
 
-def _needed(row: Contestant, work: Path) -> list[Path]:
+def _needed(row: PeerSubject, work: Path) -> list[Path]:
     folder = work / "files" / row.files
     names = [value for key, value in row.options.items() if key in ("encoder", "decoder")]
     return [folder, *(folder / name for name in names)]
 
 
-def warm(contestants: Sequence[Contestant], work: Path, *, clock: str) -> None:
+def warm(subjects: Sequence[PeerSubject], work: Path, *, clock: str) -> None:
     """One turn of each of ours: graphs are compiled and canaries run once for all rounds."""
-    for row in contestants:
+    for row in subjects:
         if row.is_ours:
             turn(row, work, counts={}, clock=clock)
 
 
 def one_round(
-    contestants: Sequence[Contestant],
+    subjects: Sequence[PeerSubject],
     work: Path,
     *,
     index: int,
@@ -112,10 +112,10 @@ def one_round(
     clock: str,
     cold_too: bool,
 ) -> list[dict[str, Any]]:
-    """One turn of each contestant, beginning with another one in each round."""
+    """One turn of each subject, beginning with another one in each round."""
     found = []
-    shift = (index * 3) % len(contestants)
-    for row in [*contestants[shift:], *contestants[:shift]]:
+    shift = (index * 3) % len(subjects)
+    for row in [*subjects[shift:], *subjects[:shift]]:
         result = turn(row, work, counts=counts, clock=clock)
         if cold_too and row.is_ours and "error" not in result:
             first = turn(row, work, counts={}, clock=clock, cold=True)

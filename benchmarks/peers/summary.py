@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contestants import CONTESTANTS, Contestant
+from subjects import SUBJECTS, PeerSubject
 
 from samedge.pixels.metrics import bootstrap_ratio
 
@@ -36,14 +36,14 @@ Turns = Sequence[Mapping[str, Any]]
 
 
 def rows(turns: Turns) -> list[dict[str, Any]]:
-    """One row a contestant that had a turn, in the table's order."""
+    """One row a subject that had a turn, in the table's order."""
     found = []
-    for contestant in CONTESTANTS:
-        own = [turn for turn in turns if turn["name"] == contestant.name]
+    for subject in SUBJECTS:
+        own = [turn for turn in turns if turn["name"] == subject.name]
         if not own:
             continue
         errors = sorted({turn["error"] for turn in own if "error" in turn})
-        row: dict[str, Any] = {"name": contestant.name, "family": contestant.family}
+        row: dict[str, Any] = {"name": subject.name, "family": subject.family}
         row |= {"turns": len(own), "errors": errors}
         for name in (*SINGLE, *LISTS):
             row[name] = spread(values_of(own, name))
@@ -93,7 +93,7 @@ def bars(turns: Turns, sizes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _names(family: str, *, ours: bool) -> list[str]:
-    return [row.name for row in CONTESTANTS if row.family == family and row.is_ours is ours]
+    return [row.name for row in SUBJECTS if row.family == family and row.is_ours is ours]
 
 
 def _nano(turns: Turns) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _memory(turns: Turns, family: str) -> dict[str, Any]:
     stage = "peak_rss_bytes"
     medians = {
         row.name: statistics.median(values)
-        for row in CONTESTANTS
+        for row in SUBJECTS
         if row.family == family and (values := values_of(_turns_of(turns, row), stage))
     }
     ours = {k: v for k, v in medians.items() if k in _names(family, ours=True)}
@@ -158,8 +158,8 @@ def _memory(turns: Turns, family: str) -> dict[str, Any]:
     return {**row, **names, "share": round(share, 3), "held": share < 0.6}
 
 
-def _turns_of(turns: Turns, contestant: Contestant) -> list[Mapping[str, Any]]:
-    return [turn for turn in turns if turn["name"] == contestant.name]
+def _turns_of(turns: Turns, subject: PeerSubject) -> list[Mapping[str, Any]]:
+    return [turn for turn in turns if turn["name"] == subject.name]
 
 
 def _by_round(turns: Turns, name: str, stage: str) -> dict[str, float]:

@@ -33,7 +33,7 @@ from samedge.benchmark.latency import (
 )
 from samedge.benchmark.messages import Closed, Measured, Opened
 from samedge.benchmark.plan import EFFORTS, PHOTOS, Effort, Plan, effort, find_images
-from samedge.benchmark.process import Contestant, WorkerProcess
+from samedge.benchmark.process import ChosenSubject, WorkerProcess
 from samedge.bundle.bundle import bundle_path
 from samedge.machine import power
 from samedge.machine.disturbance import Watch
@@ -62,13 +62,13 @@ _POINTS = 8
 
 @dataclasses.dataclass
 class _Run:
-    """What has been measured of one contestant so far.
+    """What has been measured of one subject so far.
 
     Attributes:
         cache: samedge's cache for its processes: empty at the cold start, filled by it afterwards.
     """
 
-    contestant: Contestant
+    choice: ChosenSubject
     cache: Path
     stages: dict[str, Samples] = dataclasses.field(
         default_factory=lambda: {stage: Samples() for stage in STAGES}
@@ -81,8 +81,8 @@ class _Run:
     throttled: set[str] = dataclasses.field(default_factory=set)
 
     def process(self) -> WorkerProcess:
-        """A fresh process for the contestant."""
-        return WorkerProcess(self.contestant, {CACHE_VARIABLE: os.fspath(self.cache)})
+        """A fresh process for the subject."""
+        return WorkerProcess(self.choice, {CACHE_VARIABLE: os.fspath(self.cache)})
 
     def opened(self, reply: Opened) -> None:
         """Take in a start."""
@@ -129,24 +129,24 @@ Report = Callable[[str], None]
 
 
 def bench(
-    contestants: Sequence[Contestant], plan: Plan, *, on_step: Report = lambda _: None
+    subjects: Sequence[ChosenSubject], plan: Plan, *, on_step: Report = lambda _: None
 ) -> BenchRecord:
-    """Measure every contestant side by side.
+    """Measure every subject side by side.
 
     Args:
-        contestants: at least one.
+        subjects: at least one.
         plan: what to measure and for how long.
         on_step: called with a remark after each block, for a progress bar.
 
     Raises:
-        BackendUnavailableError: a contestant's backend or device is not here.
-        BundleError: a contestant's bundle is missing or altered.
-        InferenceError: a contestant's process ended before its time.
+        BackendUnavailableError: a subject's backend or device is not here.
+        BundleError: a subject's bundle is missing or altered.
+        InferenceError: a subject's process ended before its time.
     """
     began = time.perf_counter()
     watch = Watch()
     with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
-        runs = [_Run(one, Path(folder, str(index))) for index, one in enumerate(contestants)]
+        runs = [_Run(one, Path(folder, str(index))) for index, one in enumerate(subjects)]
         for run in runs:
             _cold_start(run, plan)
             on_step(f"cold start of {run.subject.bundle} on {run.subject.backend}")
@@ -192,7 +192,7 @@ def _open(worker: WorkerProcess, plan: Plan) -> Opened:
 def _cold_start(run: _Run, plan: Plan) -> None:
     """Start once with samedge's cache empty and the bundle's files out of memory."""
     run.cache.mkdir()
-    _evict(bundle_path(run.contestant.bundle))
+    _evict(bundle_path(run.choice.bundle))
     with run.process() as worker:
         reply = _open(worker, plan)
         worker.close()
@@ -224,7 +224,7 @@ def _workers(runs: Sequence[_Run]) -> Iterator[list[tuple[_Run, WorkerProcess]]]
 
 @dataclasses.dataclass
 class _Progress:
-    """How far one contestant is within one launch."""
+    """How far one subject is within one launch."""
 
     run: _Run
     worker: WorkerProcess

@@ -40,7 +40,7 @@ R = TypeVar("R", Opened, Measured, Rated, Sustained, Closed)
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
+class ChosenSubject:
     """One subject to measure.
 
     Attributes:
@@ -59,10 +59,10 @@ class Contestant:
 
 
 class WorkerProcess:
-    """A fresh process for one contestant; a context manager that never leaves it behind."""
+    """A fresh process for one subject; a context manager that never leaves it behind."""
 
-    def __init__(self, contestant: Contestant, variables: Mapping[str, str] | None = None) -> None:
-        self.contestant = contestant
+    def __init__(self, choice: ChosenSubject, variables: Mapping[str, str] | None = None) -> None:
+        self.choice = choice
         self._variables = dict(variables or {})
         self._process: subprocess.Popen[str] | None = None
         self._chatter: IO[str] | None = None
@@ -93,7 +93,7 @@ class WorkerProcess:
 
     def open(self, *, threads: int | None, image: Path, point: Point) -> Opened:
         """Load and segment once; see ``worker.Worker.open``."""
-        one = self.contestant
+        one = self.choice
         request = Open(
             factory=one.factory,
             bundle=one.bundle,
@@ -157,8 +157,8 @@ class WorkerProcess:
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._chatter.seek(0)
         lines = self._chatter.read().strip().splitlines()[-_LAST_LINES:]
-        name = self.contestant.bundle or "the embedded model"
-        backend = self.contestant.backend or "its default backend"
+        name = self.choice.bundle or "the embedded model"
+        backend = self.choice.backend or "its default backend"
         return (
             f"The process that measures {name} on {backend} ended during {request!r} with {cause}. "
             f"Its last words: {' | '.join(lines) or 'none'}. Try `samedge doctor`."

@@ -178,22 +178,22 @@ class _Trial:
         plan = plan_from_drops(chosen, [f.group for f in chosen], rest=self.bench.rest)
         with quantized_predictor(
             bundle, plan, feeds=self.feeds, quantizer=quantizer_for(bundle)
-        ) as candidate:
+        ) as subject:
             ratio = None
             if self.bench.timed:
-                ratio = latency_ratios(self.plain, candidate, picture=self._photos[0])[2]
-            return self._mix(chosen, candidate, float_ratio=ratio)
+                ratio = latency_ratios(self.plain, subject, picture=self._photos[0])[2]
+            return self._mix(chosen, subject, float_ratio=ratio)
 
     def _mix(
-        self, chosen: Sequence[GroupDrop], candidate: Predictor, *, float_ratio: float | None
+        self, chosen: Sequence[GroupDrop], subject: Predictor, *, float_ratio: float | None
     ) -> Mix:
         timed = self.bench.timed
         return Mix(
             groups=[found.group for found in chosen],
-            accuracy=compare(self.reference, candidate, budget=self.budget, timed=timed),
+            accuracy=compare(self.reference, subject, budget=self.budget, timed=timed),
             float_ratio=float_ratio,
             parity=_problem(
-                measure(self.graphs, candidate, photos=self._photos, limits=self._limits(chosen))
+                measure(self.graphs, subject, photos=self._photos, limits=self._limits(chosen))
             ),
         )
 

@@ -123,11 +123,11 @@ def _measured(
     bundle: Bundle, plain: Reference, feeds: RoleFeeds, *, group: str, role: str
 ) -> GroupDrop:
     plan, quantizer, ratio = _plan(bundle, group), quantizer_for(bundle), None
-    with quantized_predictor(bundle, plan, feeds=feeds.few(), quantizer=quantizer) as candidate:
-        _, rows = mask_rows(plain, candidate)
+    with quantized_predictor(bundle, plan, feeds=feeds.few(), quantizer=quantizer) as subject:
+        _, rows = mask_rows(plain, subject)
         if bench_for(bundle).timed:
             picture = next(plain.data.photos())
-            ratios = latency_ratios(plain.predictor, candidate, picture=picture, rounds=_ROUNDS)
+            ratios = latency_ratios(plain.predictor, subject, picture=picture, rounds=_ROUNDS)
             ratio = ratios[IMAGE_ROLES.index(Role(role))]
     return GroupDrop(
         group=group,

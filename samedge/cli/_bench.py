@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from samedge.benchmark.bench import Effort
-    from samedge.benchmark.process import Contestant
+    from samedge.benchmark.process import ChosenSubject
     from samedge.records import BenchRecord, StageRow
 
 EPILOG = """\b
@@ -135,9 +135,9 @@ def bench(
     if stream is not None:
         from samedge.cli.bench_stream import bench_stream
 
-        chosen = _contestants(out, bundles, backends, devices)
+        chosen = _subjects(out, bundles, backends, devices)
         bench_stream(
-            out, stream, contestants=chosen, box=box, threads=threads, output_path=output_path
+            out, stream, subjects=chosen, box=box, threads=threads, output_path=output_path
         )
         return
 
@@ -150,9 +150,9 @@ def bench(
         deadline_ms=deadline,
         deadline_count=min_count or library.Plan.deadline_count,
     )
-    contestants = _contestants(out, bundles, backends, devices)
+    subjects = _subjects(out, bundles, backends, devices)
     with out.progress("Measuring") as advance:
-        record = library.bench(contestants, plan, on_step=lambda note: advance(note=note))
+        record = library.bench(subjects, plan, on_step=lambda note: advance(note=note))
     record = msgspec.structs.replace(record, command=output.command_line())
     if output_path is not None:
         records.write(record, output_path)
@@ -168,14 +168,14 @@ def _effort(effort: Effort, *, min_time: float | None, min_count: int | None) ->
     )
 
 
-def _contestants(
+def _subjects(
     out: output.Output, bundles: Sequence[str], backends: Sequence[str], devices: Sequence[str]
-) -> list[Contestant]:
+) -> list[ChosenSubject]:
     """Every bundle on every device of every backend that opens its format.
 
     A bundle that none of the backends opens stays in the list: its error says what to do.
     """
-    from samedge.benchmark.process import Contestant
+    from samedge.benchmark.process import ChosenSubject
     from samedge.predict.subjects import backends_for
 
     chosen = []
@@ -186,7 +186,7 @@ def _contestants(
             if backend not in fitting:
                 out.note(f"left out: backend {backend} does not open the format of {bundle}")
         chosen += [
-            Contestant(bundle, backend, device)
+            ChosenSubject(bundle, backend, device)
             for backend in fitting
             for device in dict.fromkeys(devices) or (None,)
         ]

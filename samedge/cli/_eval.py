@@ -15,7 +15,7 @@ from samedge.cli.image_options import range_option
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.evaluation.evaluate import Candidate, Evaluation
+    from samedge.evaluation.evaluate import EvaluatedSubject, Evaluation
     from samedge.pixels.sample_range import SampleRange
     from samedge.records import EvalRecord, EvalRow
 
@@ -130,10 +130,10 @@ def eval_(
     protocols = parse_protocols(prompts or "box,center")
     truth = load_ground_truth(dataset, images, limit=limit, sample_range=sample_range)
     with contextlib.ExitStack() as stack:
-        candidates = list(_candidates(stack, bundles, backends, device=device))
+        subjects = list(_subjects(stack, bundles, backends, device=device))
         advance = stack.enter_context(out.progress("Evaluating", total=len(truth.images)))
         evaluation = evaluate(
-            candidates, truth, protocols=protocols, on_image=lambda note: advance(note=note)
+            subjects, truth, protocols=protocols, on_image=lambda note: advance(note=note)
         )
     record = _record(evaluation, instances=instances)
     if output_path is not None:
@@ -143,24 +143,24 @@ def eval_(
     out.failed([(name, DatasetError(why)) for name, why in record.dataset.failed.items()])
 
 
-def _candidates(
+def _subjects(
     stack: contextlib.ExitStack,
     bundles: Sequence[str],
     backends: Sequence[str],
     *,
     device: str | None,
-) -> Iterator[Candidate]:
+) -> Iterator[EvaluatedSubject]:
     """Every bundle on every backend; a baseline once."""
     from samedge.evaluation.baselines import PREFIX
-    from samedge.evaluation.subjects import open_candidate
+    from samedge.evaluation.subjects import open_subject
 
     for bundle in dict.fromkeys(bundles) or (None,):
         is_baseline = bundle is not None and bundle.startswith(PREFIX)
         for backend in (None,) if is_baseline else (tuple(dict.fromkeys(backends)) or (None,)):
-            candidate = open_candidate(bundle, backend=backend, device=device)
-            if isinstance(candidate.segmenter, contextlib.AbstractContextManager):
-                stack.enter_context(candidate.segmenter)
-            yield candidate
+            subject = open_subject(bundle, backend=backend, device=device)
+            if isinstance(subject.segmenter, contextlib.AbstractContextManager):
+                stack.enter_context(subject.segmenter)
+            yield subject
 
 
 def _record(evaluation: Evaluation, *, instances: bool) -> EvalRecord:

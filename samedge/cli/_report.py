@@ -55,7 +55,7 @@ def report(
         written["markdown"] = _write(markdown, markdown_text(overview))
     if csv is not None:
         written["csv"] = _write(csv, tidy_csv(overview))
-    document = {"records": list(records), "subjects": len(overview.entries), "files": written}
+    document = {"records": list(records), "subjects": len(overview.subjects), "files": written}
     out.result(document, *(f"wrote {path}" for path in written.values()))
 
 

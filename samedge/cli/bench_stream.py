@@ -12,7 +12,7 @@ from samedge.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.benchmark.process import Contestant
+    from samedge.benchmark.process import ChosenSubject
     from samedge.records import StreamRow
 
 
@@ -20,7 +20,7 @@ def bench_stream(
     out: output.Output,
     video: Path,
     *,
-    contestants: Sequence[Contestant],
+    subjects: Sequence[ChosenSubject],
     box: tuple[float, float, float, float] | None,
     threads: int | None,
     output_path: Path | None,
@@ -34,7 +34,7 @@ def bench_stream(
     started = time.perf_counter()
     rows = []
     with out.progress("Playing") as advance:
-        for one in contestants:
+        for one in subjects:
             predictor, _ = open_predictor(
                 one.bundle, backend=one.backend, device=one.device, threads=threads
             )

@@ -54,7 +54,7 @@ class Request:
 
 
 @dataclasses.dataclass
-class Subject:
+class ComparedSubject:
     """One subject on its way: its bundle, or why there is none."""
 
     name: str
@@ -100,10 +100,12 @@ class Steps:
             self._progress(self._done, self._total)
 
 
-def exported(one: Wanted, request: Request, *, store: Store, clock: Clock, steps: Steps) -> Subject:
+def exported(
+    one: Wanted, request: Request, *, store: Store, clock: Clock, steps: Steps
+) -> ComparedSubject:
     """Export one subject, unless an earlier sitting did."""
     path = store.bundles / one.folder
-    subject = Subject(one.name, one.target.name, one.precision.value, path)
+    subject = ComparedSubject(one.name, one.target.name, one.precision.value, path)
     subject.note = store.failure(one.folder) or ""
     if not subject.note and not _is_bundle(path):
         if clock.spent(EXPORT_SHARE):
@@ -139,7 +141,7 @@ def _export(one: Wanted, request: Request, store: Store, path: Path) -> str:
     return ""
 
 
-def foreign(path: Path, steps: Steps) -> Subject:
+def foreign(path: Path, steps: Steps) -> ComparedSubject:
     """A bundle that was made elsewhere.
 
     Raises:
@@ -148,4 +150,4 @@ def foreign(path: Path, steps: Steps) -> Subject:
     manifest = Bundle.open(path).manifest
     steps.step()
     name = f"{path.name} ({manifest.target} {manifest.precision})"
-    return Subject(name, manifest.target, str(manifest.precision), path)
+    return ComparedSubject(name, manifest.target, str(manifest.precision), path)

@@ -12,10 +12,10 @@ import msgspec
 from samedge import records
 from samedge.benchmark.bench import bench
 from samedge.benchmark.plan import Effort, Plan
-from samedge.benchmark.process import Contestant
+from samedge.benchmark.process import ChosenSubject
 from samedge.bundle.bundle import Bundle
 from samedge.comparison import losses, rounds
-from samedge.comparison.exporting import Clock, Request, Steps, Subject, exported, foreign
+from samedge.comparison.exporting import Clock, ComparedSubject, Request, Steps, exported, foreign
 from samedge.comparison.losses import Agreement, Score
 from samedge.comparison.store import Identity, Store
 from samedge.comparison.subjects import LeftOut, wanted_subjects
@@ -23,7 +23,7 @@ from samedge.errors import DatasetError
 from samedge.evaluation.evaluate import evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
-from samedge.evaluation.subjects import open_candidate
+from samedge.evaluation.subjects import open_subject
 from samedge.machine.disturbance import tells_of_a_busy_machine
 from samedge.predict.predictor import Predictor
 from samedge.records import BenchRecord, EvalRecord
@@ -119,7 +119,11 @@ def _identity(request: Request) -> Identity:
 
 
 def _measure_losses(
-    request: Request, store: Store, subjects: Sequence[Subject], baseline: Subject, steps: Steps
+    request: Request,
+    store: Store,
+    subjects: Sequence[ComparedSubject],
+    baseline: ComparedSubject,
+    steps: Steps,
 ) -> None:
     """Fill in what every subject's masks lose against the baseline's."""
     if request.dataset is not None:
@@ -138,18 +142,18 @@ def _measure_losses(
             steps.step()
 
 
-def _dataset_scores(request: Request, store: Store, subject: Subject) -> list[Score]:
+def _dataset_scores(request: Request, store: Store, subject: ComparedSubject) -> list[Score]:
     assert request.dataset is not None
     record = store.record("eval", subject.key, of=EvalRecord)
     made = Bundle.open(subject.path, verify=False).id
     is_other = record is not None and any(row.bundle_id != made for row in record.results)
     if record is None or record.instances is None or is_other:
         truth = load_ground_truth(request.dataset[0], request.dataset[1])
-        candidate = open_candidate(str(subject.path))
+        opened = open_subject(str(subject.path))
         with contextlib.ExitStack() as stack:
-            if isinstance(candidate.segmenter, contextlib.AbstractContextManager):
-                stack.enter_context(candidate.segmenter)
-            found = evaluate([candidate], truth, protocols=parse_protocols(request.prompts))
+            if isinstance(opened.segmenter, contextlib.AbstractContextManager):
+                stack.enter_context(opened.segmenter)
+            found = evaluate([opened], truth, protocols=parse_protocols(request.prompts))
         record = found.record(instances=True)
         records.write(record, store.path("eval", subject.key))
     return losses.scores_from_instances(record.instances or [])
@@ -159,7 +163,7 @@ class _Drawn:
     """The baseline's masks, drawn when the first subject needs them."""
 
     def __init__(
-        self, stack: contextlib.ExitStack, baseline: Subject, photos: Sequence[Path]
+        self, stack: contextlib.ExitStack, baseline: ComparedSubject, photos: Sequence[Path]
     ) -> None:
         self._stack, self._baseline, self._photos = stack, baseline, photos
         self._drawn: Agreement | None = None
@@ -171,7 +175,7 @@ class _Drawn:
         return self._drawn
 
 
-def _agreement(store: Store, subject: Subject, drawn: _Drawn) -> list[Score]:
+def _agreement(store: Store, subject: ComparedSubject, drawn: _Drawn) -> list[Score]:
     known = store.scores(subject.key)
     if known is None:
         with Predictor.from_bundle(subject.path) as predictor:
@@ -181,7 +185,7 @@ def _agreement(store: Store, subject: Subject, drawn: _Drawn) -> list[Score]:
 
 
 def _benched(
-    request: Request, store: Store, subjects: Sequence[Subject], clock: Clock, steps: Steps
+    request: Request, store: Store, subjects: Sequence[ComparedSubject], clock: Clock, steps: Steps
 ) -> Iterator[BenchRecord]:
     """Rounds over all subjects; at least one, further ones while there is time."""
     # A round counts for the very files that it ran: a bundle that changed is measured again.
@@ -199,7 +203,7 @@ def _benched(
             if index and clock.spent():
                 logger.warning("The time budget is spent after %d rounds.", index)
                 return
-            record = bench([Contestant(bundle=name) for name in sorted(names)], plan)
+            record = bench([ChosenSubject(bundle=name) for name in sorted(names)], plan)
             records.write(record, store.path("bench", str(index)))
         steps.step()
         yield record
@@ -207,12 +211,12 @@ def _benched(
 
 def _record(
     request: Request,
-    subjects: Sequence[Subject],
+    subjects: Sequence[ComparedSubject],
     left_out: Sequence[LeftOut],
     bench_record: BenchRecord | None,
     *,
     clock: Clock,
-    baseline: Subject | None = None,
+    baseline: ComparedSubject | None = None,
 ) -> CompareRecord:
     rows = [_row(subject, bench_record, baseline) for subject in subjects]
     paths = {subject.name: str(subject.path) for subject in subjects}
@@ -250,7 +254,9 @@ def _measured_on(request: Request, baseline: str | None) -> str:
     return f"{request.dataset[0].parent.name}/{request.dataset[0].name}"
 
 
-def _row(subject: Subject, record: BenchRecord | None, baseline: Subject | None) -> Row:
+def _row(
+    subject: ComparedSubject, record: BenchRecord | None, baseline: ComparedSubject | None
+) -> Row:
     path = str(subject.path)
     row = Row(
         name=subject.name,

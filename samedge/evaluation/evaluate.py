@@ -52,7 +52,7 @@ class Segmenter(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Candidate:
+class EvaluatedSubject:
     """A segmenter with the identity that its figures are filed under.
 
     Attributes:
@@ -71,9 +71,9 @@ class Evaluation:
     """Everything that one run measured.
 
     Attributes:
-        results: one row a candidate and protocol.
+        results: one row a subject and protocol.
         instances: the scores of every instance behind each row, in the same order as ``results``.
-        examples: best, median and worst instance of each protocol, as every candidate drew them.
+        examples: best, median and worst instance of each protocol, as every subject drew them.
         dataset: what it was measured on.
         seconds: how long it took.
     """
@@ -111,16 +111,16 @@ class Evaluation:
 
 
 def evaluate(
-    candidates: Sequence[Candidate],
+    subjects: Sequence[EvaluatedSubject],
     truth: GroundTruth,
     *,
     protocols: Sequence[PromptProtocol],
     on_image: Callable[[str], None] | None = None,
 ) -> Evaluation:
-    """Score every candidate on every instance under every protocol.
+    """Score every subject on every instance under every protocol.
 
     Args:
-        candidates: what is compared; all see the same images and prompts, image by image.
+        subjects: what is compared; all see the same images and prompts, image by image.
         truth: from ``load_ground_truth``.
         protocols: from ``parse_protocols``.
         on_image: called after each image with a remark for a progress bar.
@@ -137,20 +137,20 @@ def evaluate(
         image.check_file()
     scores: dict[tuple[int, str], list[InstanceScore]] = {
         (index, protocol.name): []
-        for index, candidate in enumerate(candidates)
-        for protocol in _asked(candidate, protocols)
+        for index, subject in enumerate(subjects)
+        for protocol in _asked(subject, protocols)
     }
     failed: dict[str, str] = {}
     for image in truth.images:
         pixels = _pixels(image, failed)
         if pixels is not None:
-            for key, score in _score_image(candidates, image, pixels, protocols=protocols):
+            for key, score in _score_image(subjects, image, pixels, protocols=protocols):
                 scores[key].append(score)
         if on_image is not None:
             on_image(_running_mean(scores))
     if failed and len(failed) == len(truth.images):
         raise DatasetError(f"No image of {truth.path} can be read: {next(iter(failed.values()))}")
-    rows = [_summarise(candidates[i].subject, name, found) for (i, name), found in scores.items()]
+    rows = [_summarise(subjects[i].subject, name, found) for (i, name), found in scores.items()]
     return Evaluation(
         results=rows,
         instances=list(scores.values()),
@@ -176,10 +176,12 @@ def _pixels(image: TruthImage, failed: dict[str, str]) -> Array | None:
         return None
 
 
-def _asked(candidate: Candidate, protocols: Sequence[PromptProtocol]) -> tuple[PromptProtocol, ...]:
-    asked = tuple(p for p in protocols if not (p.clicks and candidate.boxes_only))
+def _asked(
+    subject: EvaluatedSubject, protocols: Sequence[PromptProtocol]
+) -> tuple[PromptProtocol, ...]:
+    asked = tuple(p for p in protocols if not (p.clicks and subject.boxes_only))
     if len(asked) < len(protocols):
-        logger.warning("%s answers boxes only: clicks are left out", candidate.subject.bundle)
+        logger.warning("%s answers boxes only: clicks are left out", subject.subject.bundle)
     return asked
 
 
@@ -189,17 +191,17 @@ def _running_mean(scores: Mapping[tuple[int, str], Sequence[InstanceScore]]) -> 
 
 
 def _score_image(
-    candidates: Sequence[Candidate],
+    subjects: Sequence[EvaluatedSubject],
     image: TruthImage,
     pixels: Array,
     *,
     protocols: Sequence[PromptProtocol],
 ) -> Iterator[tuple[tuple[int, str], InstanceScore]]:
-    embeddings = [candidate.segmenter.encode(pixels) for candidate in candidates]
+    embeddings = [subject.segmenter.encode(pixels) for subject in subjects]
     for instances in _chunks(image):
-        for index, candidate in enumerate(candidates):
-            wanted = [p for p in protocols if not (p.clicks and candidate.boxes_only)]
-            decode = functools.partial(candidate.segmenter.decode_batch, embeddings[index])
+        for index, subject in enumerate(subjects):
+            wanted = [p for p in protocols if not (p.clicks and subject.boxes_only)]
+            decode = functools.partial(subject.segmenter.decode_batch, embeddings[index])
             for name, answer in answers(decode, instances, protocols=wanted):
                 yield (index, name), answer.score(image.name)
 

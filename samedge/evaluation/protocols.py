@@ -60,7 +60,7 @@ def _protocol(name: str) -> PromptProtocol:
 
 
 class Answer:
-    """What a candidate drew for one instance so far, and how good it is."""
+    """What a subject drew for one instance so far, and how good it is."""
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from samedge.evaluation import baselines
-from samedge.evaluation.evaluate import Candidate
+from samedge.evaluation.evaluate import EvaluatedSubject
 from samedge.predict.subjects import open_predictor, subject
 from samedge.records import Subject
 
 
-def open_candidate(
+def open_subject(
     bundle: str | None, *, backend: str | None = None, device: str | None = None
-) -> Candidate:
+) -> EvaluatedSubject:
     """What ``samedge eval`` evaluates: a bundle or a baseline.
 
     Args:
@@ -26,6 +26,6 @@ def open_candidate(
         library = {"box": "numpy", "grabcut": "opencv"}
         segmenter = baselines.baseline(bundle)
         named = Subject(bundle=bundle, backend=library[segmenter.name], device="cpu")
-        return Candidate(named, segmenter, boxes_only=True)
+        return EvaluatedSubject(named, segmenter, boxes_only=True)
     predictor, _ = open_predictor(bundle, backend=backend, device=device)
-    return Candidate(subject(predictor, name=bundle), predictor)
+    return EvaluatedSubject(subject(predictor, name=bundle), predictor)

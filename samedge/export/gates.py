@@ -115,14 +115,14 @@ def checked(
 
 
 def _accuracy(
-    request: ExportRequest, reference: Reference | None, candidate: Predictor, rules: Rules
+    request: ExportRequest, reference: Reference | None, subject: Predictor, rules: Rules
 ) -> Accuracy | None:
     """What a precision below fp32 loses."""
     if reference is None or request.precision is Precision.FP32:
         return None
     return compare(
         reference,
-        candidate,
+        subject,
         budget=rules.budget,
         timed=staging.is_platform(request.target),
         on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),

@@ -174,7 +174,7 @@ def _fastest(
     rows: list[choice.Choice] = []
     passed: dict[Precision, Checked] = {}
     with ExitStack() as writers:  # what is not committed is gone at its end
-        for precision in _candidates(request):
+        for precision in _tried_precisions(request):
             attempt = dataclasses.replace(request, precision=precision)
             writer = writers.enter_context(BundleWriter(output))
             try:
@@ -192,7 +192,7 @@ def _fastest(
     return _written(plain, output, rules, reference, choices=table)
 
 
-def _candidates(request: ExportRequest) -> list[Precision]:
+def _tried_precisions(request: ExportRequest) -> list[Precision]:
     """Precisions below fp32 for ``auto``: the default, and INT8 with images of the user's own."""
     writable = base.get(request.target.format).precisions
     wanted = [request.precision]

@@ -180,7 +180,7 @@ class _Tally:
 
 def compare(
     reference: Reference,
-    candidate: Predictor,
+    subject: Predictor,
     *,
     budget: Budget | None = None,
     timed: bool = True,
@@ -190,7 +190,7 @@ def compare(
 
     Args:
         reference: the fp32 bundle, with the images.
-        candidate: the bundle in question, opened.
+        subject: the bundle in question, opened.
         budget: what may be lost, and how long it may take to tell.
         timed: compare latencies too; off where another machine than the platform runs the files.
         on_image: called after each image with a remark.
@@ -200,7 +200,7 @@ def compare(
     tally, found = _Tally(budget.max_drop), Verdict.UNDECIDED
     look = decision.FEWEST_IMAGES
     for scene, expected in reference.scenes():
-        tally.add(scene, expected=expected, found=answered(candidate, scene, expected=expected))
+        tally.add(scene, expected=expected, found=answered(subject, scene, expected=expected))
         is_late = time.monotonic() - start >= budget.seconds
         if tally.images >= look or is_late:
             look = int(tally.images * _LOOKS) + 1
@@ -211,9 +211,7 @@ def compare(
     found = tally.verdict()
     seconds = time.monotonic() - start
     picture = next(reference.data.photos())
-    ratios = (
-        latency_ratios(reference.predictor, candidate, picture=picture) if timed else (None,) * 3
-    )
+    ratios = latency_ratios(reference.predictor, subject, picture=picture) if timed else (None,) * 3
     return Accuracy(
         truth=" and ".join(tally.truths),
         images=tally.images,
@@ -221,7 +219,7 @@ def compare(
         encode_ratio=ratios[0],
         decode_ratio=ratios[1],
         total_ratio=ratios[2],
-        size_ratio=candidate.bundle.size_bytes / reference.predictor.bundle.size_bytes,
+        size_ratio=subject.bundle.size_bytes / reference.predictor.bundle.size_bytes,
         max_drop=budget.max_drop,
         passed=budget.passes(found),
         verdict=found.value,
@@ -232,7 +230,7 @@ def compare(
 
 def mask_rows(
     reference: Reference,
-    candidate: Predictor,
+    subject: Predictor,
     *,
     on_image: Callable[[str], None] = lambda _: None,
 ) -> tuple[int, list[AccuracyRow]]:
@@ -240,24 +238,24 @@ def mask_rows(
 
     Args:
         reference: the fp32 bundle, with the images.
-        candidate: the bundle in question, opened.
+        subject: the bundle in question, opened.
         on_image: called after each image with a remark.
     """
     tally = _Tally(decision.MAX_DROP)
     for scene, expected in reference.scenes():
-        tally.add(scene, expected=expected, found=answered(candidate, scene, expected=expected))
+        tally.add(scene, expected=expected, found=answered(subject, scene, expected=expected))
         on_image(f"{tally.images} images")
     return tally.images, tally.rows()
 
 
 def latency_ratios(
-    reference: Predictor, candidate: Predictor, *, picture: Array, rounds: int = _ROUNDS
+    reference: Predictor, subject: Predictor, *, picture: Array, rounds: int = _ROUNDS
 ) -> tuple[float, float, float]:
-    """Median latencies, candidate over reference, measured in turns.
+    """Median latencies, subject over reference, measured in turns.
 
     Args:
         reference: what it is compared with.
-        candidate: what is timed.
+        subject: what is timed.
         picture: (H, W, 3) uint8 RGB.
         rounds: measurements of each, after one to warm up.
 
@@ -268,7 +266,7 @@ def latency_ratios(
     encodes: tuple[list[float], list[float]] = ([], [])
     decodes: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds + 1):
-        for side, predictor in enumerate((reference, candidate)):
+        for side, predictor in enumerate((reference, subject)):
             embedding = predictor.encode(picture)
             encodes[side].append(embedding.timing_ms["encode"])
             decodes[side].append(predictor.decode(embedding, prompt).timing_ms["decode"])

@@ -2,7 +2,7 @@
 
 The reference is the model in torch when files are exported, and the fp32 bundle when a precision
 plan is looked for. Measured on photos, over every kind of prompt
-(:mod:`samedge.proof.probes`). The candidate is a :class:`~samedge.predict.predictor.Predictor` over
+(:mod:`samedge.proof.probes`). The subject is a :class:`~samedge.predict.predictor.Predictor` over
 the very files, decoding all prompts of a photo in one padded batch; the reference decodes each
 prompt alone, so that what differs by batching shows too. All four masks of a prompt are compared,
 on the low-res grid, inside the photo.
@@ -223,7 +223,7 @@ _ADVICE = (
 
 def measure(
     reference: ReferenceGraphs,
-    candidate: Predictor,
+    subject: Predictor,
     *,
     photos: Sequence[Array],
     limits: GraphLimits,
@@ -233,7 +233,7 @@ def measure(
 
     Args:
         reference: the model, or the fp32 bundle.
-        candidate: the bundle, opened.
+        subject: the bundle, opened.
         photos: (H, W, 3) uint8 RGB, at least two that differ.
         limits: of the bundle, as of :func:`samedge.proof.decision.limits_of`.
         on_photo: called with the index of each photo before it is worked on.
@@ -253,14 +253,14 @@ def measure(
     for index, photo in enumerate(photos):
         on_photo(index)
         asked = _Questions(reference, photo)
-        embedding = candidate.encode(photo)
+        embedding = subject.encode(photo)
         wanted.append(asked.embedding)
         given.append(embedding.tensors)
         # One batch pads the shorter prompts; each kind's first prompt is asked alone as well.
-        batch = candidate.decode_logits(embedding, [probe.prompt for probe in asked.probes])
+        batch = subject.decode_logits(embedding, [probe.prompt for probe in asked.probes])
         rows += asked.compared(asked.expected, batch, margin=limits.whole.margin)
         first = _first_of_each_kind(asked.probes)
-        single = [candidate.decode_logits(embedding, [asked.probes[i].prompt]) for i in first]
+        single = [subject.decode_logits(embedding, [asked.probes[i].prompt]) for i in first]
         answers = np.concatenate([s[0] for s in single]), np.concatenate([s[1] for s in single])
         rows += asked.compared(asked.expected, answers, margin=limits.whole.margin, only=first)
         own = asked.answers(given[-1])

@@ -43,7 +43,7 @@ class Scene:
 
 
 class Reference:
-    """An fp32 bundle and what it answers about a stream of scenes, asked once for all candidates.
+    """An fp32 bundle and what it answers about a stream of scenes, asked once for all subjects.
 
     Args:
         predictor: the fp32 bundle, opened.

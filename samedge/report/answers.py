@@ -18,7 +18,7 @@ from samedge.report.decision import (
     baseline_of,
     recommend,
 )
-from samedge.report.overview import Entry, Overview
+from samedge.report.overview import Overview, ReportedSubject
 
 _WHOLE = "end_to_end"
 
@@ -27,7 +27,7 @@ def answers(overview: Overview) -> list[Answer]:
     """One answer a machine that something was timed on, over all of its benchmarks."""
     found = []
     for machine in overview.machines:
-        timed = [e for e in overview.entries if e.machine == machine.name and _WHOLE in e.stages]
+        timed = [e for e in overview.subjects if e.machine == machine.name and _WHOLE in e.stages]
         if timed:
             name = machine.name if len(overview.machines) > 1 else ""
             records = [r for source, r in overview.benches if source in machine.sources]
@@ -36,23 +36,26 @@ def answers(overview: Overview) -> list[Answer]:
 
 
 def _answer(
-    timed: Sequence[Entry], records: Sequence[BenchRecord], overview: Overview, machine: str
+    timed: Sequence[ReportedSubject],
+    records: Sequence[BenchRecord],
+    overview: Overview,
+    machine: str,
 ) -> Answer:
-    entries = {entry.name: entry for entry in timed}
+    subjects = {reported.name: reported for reported in timed}
     keys = [(e.subject.target or "", str(e.subject.precision or "")) for e in timed]
     baseline = timed[baseline_of(keys)]
-    scored = {name: list(_instances(overview, entry)) for name, entry in entries.items()}
+    scored = {name: list(_instances(overview, reported)) for name, reported in subjects.items()}
 
     def ratio(first: str, second: str) -> Interval | None:
-        return _ratio(records, entries[first], entries[second])
+        return _ratio(records, subjects[first], subjects[second])
 
     rows = [
         _row(
-            entry,
-            speedup=None if entry is baseline else ratio(name, baseline.name),
-            losses=[] if entry is baseline else list(_losses(entry, baseline, scored)),
+            reported,
+            speedup=None if reported is baseline else ratio(name, baseline.name),
+            losses=[] if reported is baseline else list(_losses(reported, baseline, scored)),
         )
-        for name, entry in entries.items()
+        for name, reported in subjects.items()
     ]
     rows.sort(key=lambda row: row.p50_ms or math.inf)
     busy = tells_of_a_busy_machine(text for record in records for text in record.warnings)
@@ -60,13 +63,13 @@ def _answer(
     return Answer(recommendation=answer, rows=rows, baseline=baseline.name, machine=machine)
 
 
-def _row(entry: Entry, *, speedup: Interval | None, losses: list[Loss]) -> Row:
-    whole = entry.stages[_WHOLE]
+def _row(reported: ReportedSubject, *, speedup: Interval | None, losses: list[Loss]) -> Row:
+    whole = reported.stages[_WHOLE]
     return Row(
-        name=entry.name,
-        target=entry.subject.target or "",
-        precision=str(entry.subject.precision or ""),
-        bundle=entry.subject.bundle,
+        name=reported.name,
+        target=reported.subject.target or "",
+        precision=str(reported.subject.precision or ""),
+        bundle=reported.subject.bundle,
         speedup=speedup,
         losses=losses,
         p50_ms=whole.p50_ms if whole.p50_ms is not None else median(whole.block_p50_ms),
@@ -76,7 +79,9 @@ def _row(entry: Entry, *, speedup: Interval | None, losses: list[Loss]) -> Row:
     )
 
 
-def _ratio(records: Sequence[BenchRecord], first: Entry, second: Entry) -> Interval | None:
+def _ratio(
+    records: Sequence[BenchRecord], first: ReportedSubject, second: ReportedSubject
+) -> Interval | None:
     """How many times as fast one is as the other, from the blocks that ran side by side."""
     ours: list[float] = []
     theirs: list[float] = []
@@ -89,22 +94,24 @@ def _ratio(records: Sequence[BenchRecord], first: Entry, second: Entry) -> Inter
     return metrics.bootstrap_ratio(theirs, ours)
 
 
-def _instances(overview: Overview, entry: Entry) -> Iterator[ScoredInstance]:
+def _instances(overview: Overview, reported: ReportedSubject) -> Iterator[ScoredInstance]:
     for _, record in overview.evaluations:
         for one in record.instances or ():
-            if (one.bundle, one.backend) == (entry.subject.bundle, entry.subject.backend):
+            if (one.bundle, one.backend) == (reported.subject.bundle, reported.subject.backend):
                 yield one
 
 
 def _losses(
-    entry: Entry, baseline: Entry, scored: dict[str, list[ScoredInstance]]
+    reported: ReportedSubject, baseline: ReportedSubject, scored: dict[str, list[ScoredInstance]]
 ) -> Iterator[Loss]:
     """Paired by instance where the records have them, else from the two means."""
-    for prompt, row in entry.accuracy.items():
+    for prompt, row in reported.accuracy.items():
         other = baseline.accuracy.get(prompt)
         if other is None or row.miou is None or other.miou is None:
             continue
-        own = {(s.image, s.annotation_id): s.iou for s in scored[entry.name] if s.prompt == prompt}
+        own = {
+            (s.image, s.annotation_id): s.iou for s in scored[reported.name] if s.prompt == prompt
+        }
         pairs = [
             (s.image, s.iou - own[s.image, s.annotation_id])
             for s in scored[baseline.name]

@@ -81,7 +81,7 @@ def svg_text(drawn: Figure, name: str, *, title: str) -> str:
 
 def colors(overview: Overview) -> dict[str, str]:
     """One colour a subject, the same in every figure."""
-    return {e.label: COLORS[i % len(COLORS)] for i, e in enumerate(overview.entries)}
+    return {e.label: COLORS[i % len(COLORS)] for i, e in enumerate(overview.subjects)}
 
 
 def log_axis(axes: Any, axis: str, *, base: float = 10) -> None:

@@ -58,14 +58,17 @@ def figures(overview: Overview) -> list[tuple[str, str, str]]:
 
 def _scatter(overview: Overview) -> tuple[str, str, Figure] | None:
     prompt = next(iter(overview.prompts), "")
-    points = [(entry, entry.p50("end_to_end"), entry.miou(prompt)) for entry in overview.entries]
+    points = [
+        (reported, reported.p50("end_to_end"), reported.miou(prompt))
+        for reported in overview.subjects
+    ]
     shown = [(e, x, y) for e, x, y in points if x is not None and y is not None]
     if not shown:
         return None
     shade = colors(overview)
     with canvas(3.1 + 0.2 * len(shown)) as (drawn, axes):
-        for entry, x, y in shown:
-            interval = entry.accuracy[prompt].ci95
+        for reported, x, y in shown:
+            interval = reported.accuracy[prompt].ci95
             error = [[max(0.0, y - interval[0])], [max(0.0, interval[1] - y)]] if interval else None
             axes.errorbar(
                 x,
@@ -74,8 +77,8 @@ def _scatter(overview: Overview) -> tuple[str, str, Figure] | None:
                 fmt="o",
                 markersize=8,
                 capsize=3,
-                color=shade[entry.label],
-                label=fitted(entry.label, LEGEND),
+                color=shade[reported.label],
+                label=fitted(reported.label, LEGEND),
             )
         xs = [x for _, x, _ in shown]
         front = pareto_front([(x, y) for _, x, y in shown])
@@ -113,13 +116,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _stages(overview: Overview) -> tuple[str, str, Figure] | None:
-    shown = [e for e in overview.entries if e.p50("encode") is not None]
+    shown = [e for e in overview.subjects if e.p50("encode") is not None]
     if not shown:
         return None
     with canvas(bars_height(len(shown)) + 0.16 * len(shown)) as (drawn, axes):
         left = np.zeros(len(shown))
         for stage, color in zip(RUN_STAGES, COLORS, strict=False):
-            values = np.array([entry.p50(stage) or 0.0 for entry in shown])
+            values = np.array([reported.p50(stage) or 0.0 for reported in shown])
             axes.barh(range(len(shown)), values, left=left, height=0.4, color=color, label=stage)
             left += values
         for index, total in enumerate(left):
@@ -131,7 +134,7 @@ def _stages(overview: Overview) -> tuple[str, str, Figure] | None:
                 va="center",
                 fontsize=9,
             )
-        label_bars(axes, [entry.label for entry in shown])
+        label_bars(axes, [reported.label for reported in shown])
         axes.margins(x=0.1)
         axes.set_xlabel("ms (medians of the stages)")
         drawn.legend(loc="outside upper left", ncols=4, fontsize=9, handlelength=1)
@@ -144,15 +147,15 @@ def _stages(overview: Overview) -> tuple[str, str, Figure] | None:
 
 def _distributions(overview: Overview) -> tuple[str, str, Figure] | None:
     shown = [
-        (entry, entry.stages["end_to_end"])
-        for entry in overview.entries
-        if "end_to_end" in entry.stages and entry.stages["end_to_end"].histogram_ms
+        (reported, reported.stages["end_to_end"])
+        for reported in overview.subjects
+        if "end_to_end" in reported.stages and reported.stages["end_to_end"].histogram_ms
     ]
     if not shown:
         return None
     with canvas(bars_height(len(shown)) + 0.45 * len(shown)) as (drawn, axes):
-        for index, (entry, row) in enumerate(shown):
-            _hump(axes, row, index, colors(overview)[entry.label])
+        for index, (reported, row) in enumerate(shown):
+            _hump(axes, row, index, colors(overview)[reported.label])
         label_bars(axes, [f"{e.label}\n{_spread(row)}" for e, row in shown], rise=13)
         axes.set_xlim(right=min(_WIDEST_SPREAD, axes.get_xlim()[1]))
         axes.set_xlabel("end to end, as a multiple of the subject's own median")
@@ -190,15 +193,15 @@ def _spread(row: StageRow) -> str:
 def _clicks(overview: Overview) -> tuple[str, str, Figure] | None:
     curves = []
     seen: set[tuple[str, tuple[float, ...]]] = set()  # one accuracy may serve several machines
-    for entry in overview.entries:
+    for reported in overview.subjects:
         longest = max(
-            (r.miou_by_click for r in entry.accuracy.values() if r.miou_by_click),
+            (r.miou_by_click for r in reported.accuracy.values() if r.miou_by_click),
             key=len,
             default=None,
         )
-        if longest and len(longest) > 1 and (entry.name, tuple(longest)) not in seen:
-            seen.add((entry.name, tuple(longest)))
-            curves.append((entry.label, range(1, len(longest) + 1), longest))
+        if longest and len(longest) > 1 and (reported.name, tuple(longest)) not in seen:
+            seen.add((reported.name, tuple(longest)))
+            curves.append((reported.label, range(1, len(longest) + 1), longest))
     if not curves:
         return None
     drawn = _curves(overview, curves, x="clicks", y="mIoU")
@@ -273,7 +276,9 @@ def _sustained(overview: Overview) -> tuple[str, str, Figure] | None:
 
 
 def _memory(overview: Overview) -> tuple[str, str, Figure] | None:
-    rows = [(e.label, e.stages["end_to_end"]) for e in overview.entries if "end_to_end" in e.stages]
+    rows = [
+        (e.label, e.stages["end_to_end"]) for e in overview.subjects if "end_to_end" in e.stages
+    ]
     shown = [(label, row) for label, row in rows if row.peak_rss_bytes or row.artifact_bytes]
     if not shown:
         return None

@@ -42,7 +42,7 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Entry:
+class ReportedSubject:
     """One subject on one machine: a line of the summary.
 
     Attributes:
@@ -77,13 +77,13 @@ class Overview:
     """Everything that a report shows.
 
     Attributes:
-        entries: subjects on machines, in the order of their records.
+        subjects: subjects on machines, in the order of their records.
         machines: where the latencies come from.
         evaluations, benches, exports: the records with the names of their files.
         prompts: the prompt protocols that occur, in order.
     """
 
-    entries: tuple[Entry, ...]
+    subjects: tuple[ReportedSubject, ...]
     machines: tuple[Machine, ...]
     evaluations: tuple[tuple[str, EvalRecord], ...]
     benches: tuple[tuple[str, BenchRecord], ...]
@@ -91,20 +91,20 @@ class Overview:
     prompts: tuple[str, ...]
 
     def label(self, subject: Subject, machine: str | None = None) -> str:
-        """The label of a subject's entry, else the subject's own name."""
-        entry = self._entry(subject, machine)
-        return subject_label(subject) if entry is None else entry.label
+        """The label of a subject, else the subject's own name."""
+        reported = self._reported(subject, machine)
+        return subject_label(subject) if reported is None else reported.label
 
     def name(self, subject: Subject, machine: str | None = None) -> str:
         """As ``label``, without the machine."""
-        entry = self._entry(subject, machine)
-        return subject_label(subject) if entry is None else entry.name
+        reported = self._reported(subject, machine)
+        return subject_label(subject) if reported is None else reported.name
 
-    def _entry(self, subject: Subject, machine: str | None) -> Entry | None:
-        for entry in self.entries:
-            same_machine = machine is None or entry.machine in (machine, None)
-            if same_machine and _same(entry.subject, subject):
-                return entry
+    def _reported(self, subject: Subject, machine: str | None) -> ReportedSubject | None:
+        for reported in self.subjects:
+            same_machine = machine is None or reported.machine in (machine, None)
+            if same_machine and _same(reported.subject, subject):
+                return reported
         return None
 
     def machine_of(self, source: str) -> str | None:
@@ -128,10 +128,10 @@ def compare_records(records: Sequence[tuple[str, Record]]) -> Overview:
     machines = _machines(benches)
     scored = [(_evaluated_on(r), row) for _, r in evaluations for row in r.results]
     rows = [row for _, row in scored]
-    entries = list(_bench_entries(benches, machines, scored))
-    entries += _eval_only_entries(rows, entries)
+    subjects = list(_timed_subjects(benches, machines, scored))
+    subjects += _scored_subjects(rows, subjects)
     return Overview(
-        entries=tuple(_with_labels(entries, many_machines=len(machines) > 1)),
+        subjects=tuple(_with_labels(subjects, many_machines=len(machines) > 1)),
         machines=machines,
         evaluations=evaluations,
         benches=benches,
@@ -229,11 +229,11 @@ def _machine_name(env: Environment) -> str:
     return board or " + ".join(filter(None, (cpu, gpus))) or "unknown machine"
 
 
-def _bench_entries(
+def _timed_subjects(
     benches: Sequence[tuple[str, BenchRecord]],
     machines: Sequence[Machine],
     scored: Sequence[tuple[str | None, EvalRow]],
-) -> Iterable[Entry]:
+) -> Iterable[ReportedSubject]:
     for source, record in benches:
         machine = next(m.name for m in machines if source in m.sources)
         by_key: dict[tuple[str, str, str], dict[str, StageRow]] = {}
@@ -243,32 +243,36 @@ def _bench_entries(
             subject = next(iter(stages.values()))
             here_last = sorted(scored, key=lambda pair: pair[0] == machine)
             accuracy = {row.prompt: row for _, row in here_last if _same(row, subject)}
-            yield Entry("", "", subject, machine, accuracy, stages)
+            yield ReportedSubject("", "", subject, machine, accuracy, stages)
 
 
-def _eval_only_entries(rows: Sequence[EvalRow], entries: Sequence[Entry]) -> list[Entry]:
+def _scored_subjects(
+    rows: Sequence[EvalRow], subjects: Sequence[ReportedSubject]
+) -> list[ReportedSubject]:
     alone: dict[tuple[str, str, str], dict[str, EvalRow]] = {}
     for row in rows:
-        if not any(_same(row, entry.subject) for entry in entries):
+        if not any(_same(row, reported.subject) for reported in subjects):
             alone.setdefault(row.key, {})[row.prompt] = row
-    return [Entry("", "", next(iter(a.values())), None, a, {}) for a in alone.values()]
+    return [ReportedSubject("", "", next(iter(a.values())), None, a, {}) for a in alone.values()]
 
 
-def _with_labels(entries: Sequence[Entry], *, many_machines: bool) -> Iterable[Entry]:
-    """Give every entry a name that no other of its machine has, and a label that no other has."""
+def _with_labels(
+    subjects: Sequence[ReportedSubject], *, many_machines: bool
+) -> Iterable[ReportedSubject]:
+    """Give every subject a name that none of its machine has, and a label that no other has."""
     taken: set[tuple[str, str | None]] = set()
-    names = [subject_label(entry.subject) for entry in entries]
-    for entry, short in zip(entries, names, strict=True):
-        alike = [e.subject.bundle for e, n in zip(entries, names, strict=True) if n == short]
+    names = [subject_label(reported.subject) for reported in subjects]
+    for reported, short in zip(subjects, names, strict=True):
+        alike = [e.subject.bundle for e, n in zip(subjects, names, strict=True) if n == short]
         name = short
         if len(set(alike)) > 1:
-            name = f"{short} [{PurePath(entry.subject.bundle).name}]"
+            name = f"{short} [{PurePath(reported.subject.bundle).name}]"
         number = 2
-        while (name, entry.machine) in taken:
+        while (name, reported.machine) in taken:
             name, number = f"{short} #{number}", number + 1
-        taken.add((name, entry.machine))
-        label = f"{name} @ {entry.machine}" if many_machines and entry.machine else name
-        yield dataclasses.replace(entry, name=name, label=label)
+        taken.add((name, reported.machine))
+        label = f"{name} @ {reported.machine}" if many_machines and reported.machine else name
+        yield dataclasses.replace(reported, name=name, label=label)
 
 
 def claim(pair: Comparison, *, label_of: dict[tuple[str, ...], str]) -> str | None:

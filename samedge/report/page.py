@@ -45,7 +45,7 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
         ],
         unmeasured=unmeasured(overview),
         header=text.summary_header(overview),
-        rows=[text.summary_row(overview, entry) for entry in overview.entries],
+        rows=[text.summary_row(overview, reported) for reported in overview.subjects],
         datasets={
             dataset_key(record.dataset): (dataset_name(record.dataset), record.dataset)
             for _, record in overview.evaluations

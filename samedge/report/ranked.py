@@ -62,5 +62,5 @@ def _standing(row: Row, answer: Answer) -> str:
 
 def unmeasured(overview: Overview) -> list[str]:
     """Exports that no benchmark and no evaluation of this report measured."""
-    known = {entry.subject.bundle_id for entry in overview.entries}
+    known = {reported.subject.bundle_id for reported in overview.subjects}
     return [export_name(r) for _, r in overview.exports if r.bundle.id not in known]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from samedge.records import BenchRecord, Comparison, ExportRecord, Subject
-from samedge.report.overview import Entry, Overview
+from samedge.report.overview import Overview, ReportedSubject
 
 SUBJECT_COLUMNS = (
     *("bundle", "bundle_id", "model", "target", "precision", "input_size", "backend", "device"),
@@ -45,26 +45,26 @@ def summary_header(overview: Overview) -> list[str]:
     return titles
 
 
-def summary_row(overview: Overview, entry: Entry) -> list[str]:
+def summary_row(overview: Overview, reported: ReportedSubject) -> list[str]:
     """One subject's cells, as ``summary_header`` names them."""
-    cells = [entry.name]
+    cells = [reported.name]
     if len(overview.machines) > 1:
-        cells.append(entry.machine or "–")
+        cells.append(reported.machine or "–")
     if overview.prompts:
-        cells += [_accuracy(entry, prompt) for prompt in overview.prompts]
-        first = entry.accuracy.get(overview.prompts[0])
+        cells += [_accuracy(reported, prompt) for prompt in overview.prompts]
+        first = reported.accuracy.get(overview.prompts[0])
         cells.append(figure(first.boundary_iou if first else None, 3))
     if overview.benches:
-        whole = entry.stages.get("end_to_end")
-        cells += [latency(entry.p50("end_to_end")), latency(whole.p99_ms if whole else None)]
-        cells += [latency(entry.p50(stage)) for stage in ("encode", "decode", "load")]
+        whole = reported.stages.get("end_to_end")
+        cells += [latency(reported.p50("end_to_end")), latency(whole.p99_ms if whole else None)]
+        cells += [latency(reported.p50(stage)) for stage in ("encode", "decode", "load")]
         cells.append(megabytes(whole.peak_rss_bytes if whole else None))
         cells.append(megabytes(whole.artifact_bytes if whole else None))
     return cells
 
 
-def _accuracy(entry: Entry, prompt: str) -> str:
-    row = entry.accuracy.get(prompt)
+def _accuracy(reported: ReportedSubject, prompt: str) -> str:
+    row = reported.accuracy.get(prompt)
     if row is None or row.miou is None:
         return "–"
     half = "" if row.ci95 is None else f" ±{(row.ci95[1] - row.ci95[0]) / 2:.3f}"
@@ -331,7 +331,7 @@ def _plain(value: object) -> str:
 def markdown(overview: Overview) -> str:
     """Summary, comparisons, verdicts, warnings, machines and commands."""
     header = summary_header(overview)
-    rows = [summary_row(overview, entry) for entry in overview.entries]
+    rows = [summary_row(overview, reported) for reported in overview.subjects]
     parts = ["# samedge report", _table(header, rows)]
     makers = (
         *(deadline_table, stream_table, video_table),

@@ -19,7 +19,7 @@ from samedge.benchmark import latency
 from samedge.benchmark import worker as bench_worker
 from samedge.benchmark.bench import EFFORTS, Effort, Plan, bench, effort, find_images
 from samedge.benchmark.latency import Samples, compare, stage_row, verdict
-from samedge.benchmark.process import Contestant
+from samedge.benchmark.process import ChosenSubject
 from samedge.errors import BundleError, DatasetError, InferenceError, UnknownNameError
 from samedge.machine import _system, disturbance, environment, power
 from samedge.machine.disturbance import Watch, processor_times
@@ -77,13 +77,13 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "fake_segmenter:make"
 
 
-def _contestants(factory: str, *backends: str, bundle: Path) -> list[Contestant]:
-    return [Contestant(str(bundle), backend, None, factory) for backend in backends]
+def _subjects(factory: str, *backends: str, bundle: Path) -> list[ChosenSubject]:
+    return [ChosenSubject(str(bundle), backend, None, factory) for backend in backends]
 
 
 @pytest.fixture(scope="session")
 def record(tmp_path_factory: pytest.TempPathFactory) -> BenchRecord:
-    """One real run with two contestants, one twice as slow."""
+    """One real run with two subjects, one twice as slow."""
     folder = tmp_path_factory.mktemp("bench")
     (folder / "fake_segmenter.py").write_text(textwrap.dedent(FAKE))
     (folder / "weights.bin").write_bytes(b"0" * 1000)
@@ -100,8 +100,8 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> BenchRecord:
         patch.setenv("PYTHONPATH", str(folder))
         patch.setattr(bench_module, "BLOCK_SECONDS", 0.01)
         patch.setattr(bench_module, "RATE_SECONDS", 0.05)
-        contestants = _contestants("fake_segmenter:make", "fast", "slow", bundle=folder)
-        return bench(contestants, plan)
+        subjects = _subjects("fake_segmenter:make", "fast", "slow", bundle=folder)
+        return bench(subjects, plan)
 
 
 class TestBench:
@@ -169,11 +169,11 @@ class TestBench:
         """662 samples for whom it may be met, far fewer for whom it is plainly missed."""
         monkeypatch.setattr(bench_module, "BLOCK_SECONDS", 0.2)
         plan = Plan(find_images()[:1], Effort(0.01, 10, 1), deadline_ms=1000)
-        (met,) = bench(_contestants(fake, "fast", bundle=tmp_path), plan).deadline
+        (met,) = bench(_subjects(fake, "fast", bundle=tmp_path), plan).deadline
         assert (met.met, met.n >= 662) == (True, True)
         assert "meets the deadline" in met.why
         plan = Plan(find_images()[:1], Effort(0.01, 10, 1), deadline_ms=1)
-        (missed,) = bench(_contestants(fake, "slow", bundle=tmp_path), plan).deadline
+        (missed,) = bench(_subjects(fake, "slow", bundle=tmp_path), plan).deadline
         assert (missed.met, missed.p99_ms) == (False, None)
         assert missed.n < 200
 
@@ -189,14 +189,14 @@ class TestBench:
         assert document["environment"]["threads"] == 1
 
     def test_an_error_of_samedge_crosses_the_process(self, fake: str, tmp_path: Path) -> None:
-        contestants = _contestants(fake, "absent", bundle=tmp_path)
+        subjects = _subjects(fake, "absent", bundle=tmp_path)
         with pytest.raises(BundleError, match=r"^There is no such bundle\.$"):
-            bench(contestants, Plan(find_images(), TINY))
+            bench(subjects, Plan(find_images(), TINY))
 
     def test_a_process_that_dies_is_reported(self, fake: str, tmp_path: Path) -> None:
-        contestants = _contestants(fake, "dying", bundle=tmp_path)
+        subjects = _subjects(fake, "dying", bundle=tmp_path)
         with pytest.raises(InferenceError, match=r"on dying ended .* SIGABRT.*about to die"):
-            bench(contestants, Plan(find_images(), TINY))
+            bench(subjects, Plan(find_images(), TINY))
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH is new in Python 3.11")
     def test_a_file_in_the_current_folder_is_no_module(
@@ -206,7 +206,7 @@ class TestBench:
         (tmp_path / "here" / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
         monkeypatch.chdir(tmp_path / "here")
         with pytest.raises(BundleError, match="no such bundle"):
-            bench(_contestants(fake, "absent", bundle=tmp_path), Plan(find_images(), TINY))
+            bench(_subjects(fake, "absent", bundle=tmp_path), Plan(find_images(), TINY))
 
     def test_efforts(self) -> None:
         assert effort("strict") == Effort(60.0, 662, 5)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from samedge.errors import DatasetError, PromptError, UnknownNameError
 from samedge.evaluation.baselines import baseline
-from samedge.evaluation.evaluate import Candidate, Evaluation, evaluate
+from samedge.evaluation.evaluate import EvaluatedSubject, Evaluation, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
 from samedge.pixels import rle
@@ -121,8 +121,8 @@ class Oracle:
 
 def _run(segmenter: Any, dataset: Path, prompts: str) -> Evaluation:
     truth = load_ground_truth(dataset / "instances.json", dataset)
-    candidate = Candidate(Subject(bundle="fake", backend="fake"), segmenter)
-    return evaluate([candidate], truth, protocols=parse_protocols(prompts))
+    subject = EvaluatedSubject(Subject(bundle="fake", backend="fake"), segmenter)
+    return evaluate([subject], truth, protocols=parse_protocols(prompts))
 
 
 def test_perfect_masks_score_one(dataset: Path) -> None:
@@ -186,18 +186,18 @@ def test_surplus_is_clicked_as_background(dataset: Path) -> None:
     assert all(p.labels.tolist() == [1, 0] for p in oracle.seen if len(p.points) == 2)
 
 
-def test_candidates_share_one_pass_and_its_examples(dataset: Path) -> None:
+def test_subjects_share_one_pass_and_its_examples(dataset: Path) -> None:
     truth = load_ground_truth(dataset / "instances.json", dataset)
-    candidates = [
-        Candidate(Subject(bundle="good", backend="fake"), Oracle()),
-        Candidate(Subject(bundle="poor", backend="fake"), Oracle(cut=10)),
-        Candidate(
+    subjects = [
+        EvaluatedSubject(Subject(bundle="good", backend="fake"), Oracle()),
+        EvaluatedSubject(Subject(bundle="poor", backend="fake"), Oracle(cut=10)),
+        EvaluatedSubject(
             Subject(bundle="baseline:box", backend="n"), baseline("baseline:box"), boxes_only=True
         ),
     ]
     seen: list[str] = []
     result = evaluate(
-        candidates, truth, protocols=parse_protocols("box,center"), on_image=seen.append
+        subjects, truth, protocols=parse_protocols("box,center"), on_image=seen.append
     )
     assert len(seen) == 2
     rows = [(row.bundle, row.prompt) for row in result.results]
@@ -232,8 +232,8 @@ def test_record_survives_a_round_trip(dataset: Path, tmp_path: Path) -> None:
 
 def test_a_size_without_instances_is_null(dataset: Path) -> None:
     truth = load_ground_truth(dataset / "instances.json", dataset, limit=1)
-    candidate = Candidate(Subject(bundle="x", backend="x"), Oracle())
-    row = evaluate([candidate], truth, protocols=parse_protocols("box")).results[0]
+    subject = EvaluatedSubject(Subject(bundle="x", backend="x"), Oracle())
+    row = evaluate([subject], truth, protocols=parse_protocols("box")).results[0]
     assert row.n == 1
     assert row.miou_large is None
     assert row.ci95 is None  # one image says nothing about the spread over images
@@ -399,9 +399,9 @@ class TestBaselines:
         """The filled box scored 0.601, 0.608, 0.586 and 0.609 when the protocol was laid down."""
         root = shared_data / "eval" / "coco"
         truth = load_ground_truth(root / "instances.json", root / "images")
-        subject = Subject(bundle="baseline:box", backend="numpy")
-        candidate = Candidate(subject, baseline("baseline:box"), boxes_only=True)
-        row: EvalRow = evaluate([candidate], truth, protocols=parse_protocols("box")).results[0]
+        named = Subject(bundle="baseline:box", backend="numpy")
+        subject = EvaluatedSubject(named, baseline("baseline:box"), boxes_only=True)
+        row: EvalRow = evaluate([subject], truth, protocols=parse_protocols("box")).results[0]
         assert row.n == 1282
         figures = [row.miou, row.miou_small, row.miou_medium, row.miou_large]
         assert figures == pytest.approx([0.601, 0.608, 0.586, 0.609], abs=0.0006)

@@ -221,9 +221,9 @@ def test_one_group_alone_is_quantized(data: CalibrationSet, fp32: ExportResult) 
         Predictor.from_bundle(fp32.bundle.path) as reference,
         quantized_predictor(
             fp32.bundle, plan, feeds=RoleFeeds(fp32.bundle, data), quantizer=quantizer
-        ) as candidate,
+        ) as subject,
     ):
-        expected, measured = reference.encode(picture).data, candidate.encode(picture).data
+        expected, measured = reference.encode(picture).data, subject.encode(picture).data
     error = float(np.abs(expected - measured).mean() / np.abs(expected).mean())
     print(f"relative error {error:.4f}")
     assert 0 < error < 0.2

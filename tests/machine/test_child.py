@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samedge.benchmark.process import Contestant, WorkerProcess
+from samedge.benchmark.process import ChosenSubject, WorkerProcess
 from samedge.errors import InferenceError
 from samedge.inspection import doctor
 from samedge.machine.child import start_python
@@ -45,7 +45,7 @@ def test_doctor_runs_nothing_from_the_current_folder(trap: Path) -> None:
 
 
 def test_bench_runs_nothing_from_the_current_folder(trap: Path) -> None:
-    with WorkerProcess(Contestant()) as worker:
+    with WorkerProcess(ChosenSubject()) as worker:
         worker.close()
     assert ran(trap) == []
 

@@ -27,7 +27,7 @@ from samedge.errors import (
     PromptError,
     TensorMismatchError,
 )
-from samedge.evaluation.subjects import open_candidate
+from samedge.evaluation.subjects import open_subject
 from samedge.pixels.frames import SQUARE, Frame
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor, load_default
@@ -322,8 +322,8 @@ def test_a_command_opens_and_probes_once(
 
 @pytest.mark.parametrize(
     "opening",
-    [load_default, lambda: open_predictor(None)[0], lambda: open_candidate(None).segmenter],
-    ids=["load_default", "open_predictor", "open_candidate"],
+    [load_default, lambda: open_predictor(None)[0], lambda: open_subject(None).segmenter],
+    ids=["load_default", "open_predictor", "open_subject"],
 )
 def test_the_embedded_model_is_opened_and_probed_once(
     opening: Callable[[], Any], counted: dict[str, int], image: np.ndarray

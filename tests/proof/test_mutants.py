@@ -55,8 +55,8 @@ def computed(precision: Precision) -> PromptableModel:
 def measured(model: PromptableModel, precision: Precision) -> parity.Parity:
     photos = list(load_calibration().photos())[:2]
     limits = graph_limits(precision, Precision.BF16)
-    with emulated.opened(Bundle.open(embedded_path(), verify=False), model) as candidate:
-        return parity.measure(TorchReference(plain()), candidate, photos=photos, limits=limits)
+    with emulated.opened(Bundle.open(embedded_path(), verify=False), model) as subject:
+        return parity.measure(TorchReference(plain()), subject, photos=photos, limits=limits)
 
 
 @pytest.mark.slow
@@ -80,11 +80,11 @@ def test_a_fault_does_not_pass(name: str, precision: Precision, seed: int) -> No
     bundle = Bundle.open(embedded_path(), verify=False)
     with (
         emulated.opened(bundle, plain()) as reference,
-        emulated.opened(bundle, broken) as candidate,
+        emulated.opened(bundle, broken) as subject,
     ):
         found = compare(
             Reference(reference, load_calibration()),
-            candidate,
+            subject,
             budget=Budget(seconds=120.0),
             timed=False,
         )

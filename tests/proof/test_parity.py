@@ -83,10 +83,10 @@ def test_a_broken_graph_is_caught(
     broken = mutants.mutant(as_computed(sam, precision) if is_rounded else sam, fault)
     limits = graph_limits(precision, precision if is_rounded else Precision.FP32)
     with (
-        emulated.opened(exported("cpu").bundle, broken) as candidate,
+        emulated.opened(exported("cpu").bundle, broken) as subject,
         pytest.raises((ParityError, InferenceError)),  # a dead encoder is told while it runs
     ):
-        parity.measure(TorchReference(sam), candidate, photos=photos, limits=limits).check()
+        parity.measure(TorchReference(sam), subject, photos=photos, limits=limits).check()
 
 
 @pytest.mark.parametrize("precision", ROUNDED)
@@ -100,10 +100,10 @@ def test_rounding_alone_passes(
 ) -> None:
     model: PromptableModel = request.getfixturevalue(kind)
     photos = read_photos(photo_paths(two_photos))
-    with emulated.opened(exported("cpu").bundle, as_computed(model, precision)) as candidate:
+    with emulated.opened(exported("cpu").bundle, as_computed(model, precision)) as subject:
         measured = parity.measure(
             TorchReference(model),
-            candidate,
+            subject,
             photos=photos,
             limits=graph_limits(precision, precision),
         )

@@ -41,20 +41,20 @@ def page(overview: Overview) -> str:
 
 class TestOverview:
     def test_joins_accuracy_and_latency_of_the_same_files(self, overview: Overview) -> None:
-        assert len(overview.entries) == 7  # three subjects on two machines, and the baseline
-        for entry in overview.entries[:6]:
-            assert entry.miou("box") is not None
-            assert entry.p50("end_to_end") is not None
-        baseline = overview.entries[6]
+        assert len(overview.subjects) == 7  # three subjects on two machines, and the baseline
+        for reported in overview.subjects[:6]:
+            assert reported.miou("box") is not None
+            assert reported.p50("end_to_end") is not None
+        baseline = overview.subjects[6]
         assert (baseline.machine, baseline.p50("encode")) == (None, None)
         assert baseline.miou("center") is None
 
     def test_labels_are_unique_and_name_the_machine(self, overview: Overview) -> None:
-        labels = [entry.label for entry in overview.entries]
+        labels = [reported.label for reported in overview.subjects]
         assert len(set(labels)) == len(labels)
         assert labels[0] == "samedge-nano fp32 onnxruntime @ Some CPU"
         assert labels[3].endswith("@ NVIDIA Jetson Orin NX")
-        assert overview.entries[3].name == "samedge-nano fp32 onnxruntime"
+        assert overview.subjects[3].name == "samedge-nano fp32 onnxruntime"
 
     def test_other_files_are_not_joined(self, tmp_path: Path) -> None:
         """The same path with another bundle id is another bundle."""
@@ -66,10 +66,10 @@ class TestOverview:
         ]
         record = EvalRecord(dataset=evaluation.dataset, results=other)
         joined = compare_records([("a", record), ("b", toys.bench_record())])
-        assert all(entry.accuracy == {} for entry in joined.entries[:3])
-        assert len(joined.entries) == 6
-        names = [entry.name for entry in joined.entries]
-        assert len(set(zip(names, (e.machine for e in joined.entries), strict=True))) == 6
+        assert all(reported.accuracy == {} for reported in joined.subjects[:3])
+        assert len(joined.subjects) == 6
+        names = [reported.name for reported in joined.subjects]
+        assert len(set(zip(names, (e.machine for e in joined.subjects), strict=True))) == 6
 
     def test_other_images_are_another_column(self, tmp_path: Path) -> None:
         """Accuracy on two datasets must not be compared down one column."""
@@ -78,7 +78,7 @@ class TestOverview:
         second = msgspec.structs.replace(first, dataset=dataset, examples=[])
         joined = compare_records([("a", first), ("b", second), ("c", toys.bench_record())])
         assert {"box on instances", "box on other"} <= set(joined.prompts)
-        assert len(joined.entries[0].accuracy) == 6
+        assert len(joined.subjects[0].accuracy) == 6
         fewer = msgspec.structs.replace(first.dataset, instances=99)
         part = msgspec.structs.replace(first, dataset=fewer)
         limited = compare_records([("a", first), ("b", part)])
@@ -95,7 +95,7 @@ class TestOverview:
         elsewhere = msgspec.structs.replace(here, results=rows, environment=None)
         latency = toys.bench_record(environment=toys.other_machine())
         joined = compare_records([("a", here), ("b", elsewhere), ("c", latency)])
-        assert joined.entries[0].miou("box") == pytest.approx(0.72)
+        assert joined.subjects[0].miou("box") == pytest.approx(0.72)
 
     @pytest.mark.parametrize(
         ("environment", "name"),
@@ -180,11 +180,11 @@ class TestClaims:
 class TestText:
     def test_summary(self, overview: Overview) -> None:
         header = summary_header(overview)
-        row = dict(zip(header, summary_row(overview, overview.entries[2]), strict=True))
+        row = dict(zip(header, summary_row(overview, overview.subjects[2]), strict=True))
         assert row["subject"] == "samedge-nano int8 openvino"
         assert row["box mIoU"] == "0.696 ±0.018"
         assert row["files MB"] == "15.0"
-        baseline = dict(zip(header, summary_row(overview, overview.entries[6]), strict=True))
+        baseline = dict(zip(header, summary_row(overview, overview.subjects[6]), strict=True))
         assert baseline["center mIoU"] == baseline["end to end p50 ms"] == "–"
 
     def test_markdown(self, overview: Overview) -> None:

@@ -16,7 +16,7 @@ OURS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
+class PeerSubject:
     """One row of the comparison.
 
     Attributes:
@@ -40,8 +40,8 @@ class Contestant:
         return self.environment == "ours"
 
 
-def _torch(family: str) -> Contestant:
-    return Contestant(
+def _torch(family: str) -> PeerSubject:
+    return PeerSubject(
         f"{family} segment-anything torch fp32",
         family,
         "env-peers",
@@ -51,7 +51,7 @@ def _torch(family: str) -> Contestant:
     )
 
 
-def _onnx(family: str) -> list[Contestant]:
+def _onnx(family: str) -> list[PeerSubject]:
     rows = (
         ("samexporter onnxruntime fp32", "samexporter_onnx", "encoder.onnx", "decoder.onnx"),
         (
@@ -63,7 +63,7 @@ def _onnx(family: str) -> list[Contestant]:
         ("meta-decoder onnxruntime fp32", "meta_onnx", "encoder.onnx", "meta_decoder.onnx"),
     )
     return [
-        Contestant(
+        PeerSubject(
             f"{family} {name}",
             family,
             "env-peers",
@@ -75,9 +75,9 @@ def _onnx(family: str) -> list[Contestant]:
     ]
 
 
-def _optimum() -> list[Contestant]:
+def _optimum() -> list[PeerSubject]:
     return [
-        Contestant(
+        PeerSubject(
             f"vit-b optimum-intel openvino {precision}",
             "vit-b",
             "env-optimum",
@@ -88,9 +88,9 @@ def _optimum() -> list[Contestant]:
     ]
 
 
-def _ours(family: str) -> list[Contestant]:
+def _ours(family: str) -> list[PeerSubject]:
     return [
-        Contestant(
+        PeerSubject(
             f"{family} samedge {target} {precision}",
             family,
             "ours",
@@ -102,7 +102,7 @@ def _ours(family: str) -> list[Contestant]:
     ]
 
 
-CONTESTANTS: tuple[Contestant, ...] = (
+SUBJECTS: tuple[PeerSubject, ...] = (
     _torch("mobile-sam"),
     *_onnx("mobile-sam"),
     *_ours("mobile-sam"),

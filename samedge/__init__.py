@@ -20,12 +20,13 @@ from samedge._version import __version__
 if TYPE_CHECKING:
     from samedge.bundle.bundle import Bundle
     from samedge.errors import SamedgeError
+    from samedge.formats.results import Masks
     from samedge.live.camera import Camera
-    from samedge.pixels.images import image_from_bgr, load_image
+    from samedge.pixels.images import image_from_bgr, image_from_tensor, load_image
     from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.predictor import Predictor, load_default
     from samedge.tracking.tracker import Tracker
-    from samedge.types import Masks, Precision, Prompt
+    from samedge.types import Precision, Prompt
 
 __all__ = [
     "Bundle",
@@ -39,6 +40,7 @@ __all__ = [
     "Tracker",
     "__version__",
     "image_from_bgr",
+    "image_from_tensor",
     "load_default",
     "load_image",
 ]
@@ -47,13 +49,14 @@ _HOMES = {
     "Bundle": "samedge.bundle.bundle",
     "Camera": "samedge.live.camera",
     "ImageEmbedding": "samedge.predict.embedding",
-    "Masks": "samedge.types",
+    "Masks": "samedge.formats.results",
     "Precision": "samedge.types",
     "Predictor": "samedge.predict.predictor",
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
     "Tracker": "samedge.tracking.tracker",
     "image_from_bgr": "samedge.pixels.images",
+    "image_from_tensor": "samedge.pixels.images",
     "load_default": "samedge.predict.predictor",
     "load_image": "samedge.pixels.images",
 }

@@ -1,4 +1,4 @@
-"""The values that cross samedge's public functions, prompts in and masks out, and their words."""
+"""The values that go into samedge's public functions, and the words of them all."""
 
 from __future__ import annotations
 
@@ -272,6 +272,16 @@ class Prompt:
         """Whether one click is all there is, so that three masks compete (SAM paper, section 3)."""
         return len(self.points) == 1 and self.box is None and self.mask is None
 
+    def __repr__(self) -> str:
+        parts = []
+        if len(self.points):
+            parts += [f"points={self.points.tolist()}", f"labels={self.labels.tolist()}"]
+        if self.box is not None:
+            parts.append(f"box={self.box.tolist()}")
+        if self.mask is not None:
+            parts.append(f"mask=<{self.mask.shape[0]}x{self.mask.shape[1]} {self.mask.dtype}>")
+        return f"Prompt({', '.join(parts)})"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ActiveBackend:
@@ -280,24 +290,3 @@ class ActiveBackend:
     name: str
     version: str | None
     device: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Masks:
-    """The masks of one prompt.
-
-    Attributes:
-        masks: (M, H, W) bool, in the original image's frame.
-        iou_predictions: (M,) float32, the model's own estimate of each mask's IoU.
-        low_res_logits: (M, S/4, S/4) float32, before the threshold, in the padded input's frame.
-        stability_scores: (M,) float32, IoU of the masks cut at logits +1 and -1.
-        backend: what executed the decoder.
-        timing_ms: ``decode`` and ``postprocess``.
-    """
-
-    masks: Array
-    iou_predictions: Array
-    low_res_logits: Array
-    stability_scores: Array
-    backend: ActiveBackend
-    timing_ms: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -42,6 +42,10 @@ class Bundle:
         self.path, self.folder, self.manifest = path, folder, manifest
         self._stamps = {name: _stamp(folder, name) for name in _all_files(manifest)}
 
+    def __repr__(self) -> str:
+        known = self.manifest
+        return f"Bundle({known.model.name} {known.precision} for {known.target}, {self.path})"
+
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
         """Open a bundle.

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from samedge.evaluation.ground_truth import Instance
+from samedge.formats.results import Masks
 from samedge.pixels import metrics
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.proof.own_objects import own_instances
 from samedge.records import ScoredInstance
 from samedge.report.decision import Loss
-from samedge.types import Array, Masks, Prompt
+from samedge.types import Array, Prompt
 
 MOST_PHOTOS = 24
 """Photos that are compared, evenly spread over those that are given."""

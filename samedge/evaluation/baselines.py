@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from samedge.errors import BackendUnavailableError, PromptError, UnknownNameError
-from samedge.types import ActiveBackend, Array, Masks, Prompt
+from samedge.formats.results import Masks
+from samedge.types import ActiveBackend, Array, Prompt
 
 PREFIX = "baseline:"
 GRABCUT_ITERATIONS = 3

@@ -19,6 +19,7 @@ import numpy as np
 from samedge.errors import DatasetError, ImageError
 from samedge.evaluation.ground_truth import GroundTruth, Instance, TruthImage
 from samedge.evaluation.protocols import PromptProtocol, answers
+from samedge.formats.results import Masks
 from samedge.pixels import metrics
 from samedge.records import (
     DatasetRecord,
@@ -31,7 +32,7 @@ from samedge.records import (
     Subject,
     subject_fields,
 )
-from samedge.types import Array, Masks, Prompt
+from samedge.types import Array, Prompt
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from samedge.errors import PromptError, UnknownNameError
 from samedge.evaluation.ground_truth import Instance
+from samedge.formats.results import Masks
 from samedge.pixels import metrics, rle
 from samedge.records import InstanceScore
-from samedge.types import Array, Masks, Prompt
+from samedge.types import Array, Prompt
 
 
 @dataclasses.dataclass(frozen=True)

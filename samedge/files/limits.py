@@ -20,6 +20,7 @@ DEFAULTS: dict[str, int] = {
     "image_bytes": 1 << 30,  # of one picture's file
     "annotation_bytes": 512 << 20,  # of one annotation file; COCO's largest has 448 MiB
     "document_bytes": 256 << 20,  # of one manifest, record, precision plan or recipe
+    "embedding_bytes": 256 << 20,  # of one saved image embedding; SAM's own have 4 MiB
     "prompt_points": 1_000,  # of one prompt; people and detectors give a handful
     "prompts": 100_000,  # of one call
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import msgspec
@@ -14,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from samedge.pixels.metrics import bounding_box
 from samedge.pixels.orientation import UPRIGHT
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
-from samedge.types import Array, Masks, Prompt, Rle, Size
+from samedge.types import Array, Prompt, Rle, Size
 
 BoxXywh = tuple[int, int, int, int]
 """``(x, y, width, height)`` pixels of the image."""
@@ -111,25 +110,6 @@ def prompt_record(prompt: Prompt, index: int) -> PromptRecord:
         labels=prompt.labels.tolist(),
         box_xyxy=None if prompt.box is None else prompt.box.tolist(),
         mask=prompt.mask is not None,
-    )
-
-
-def mask_records(prompts: Sequence[Prompt], results: Sequence[Masks]) -> tuple[MaskRecord, ...]:
-    """One record a mask: prompt, run lengths, box, area and the model's estimates.
-
-    Args:
-        prompts: what was asked.
-        results: what came back, one entry a prompt.
-    """
-    return tuple(
-        record_from_mask(
-            result.masks[row],
-            predicted_iou=float(result.iou_predictions[row]),
-            stability_score=float(result.stability_scores[row]),
-            prompt=prompt_record(prompt, index),
-        )
-        for index, (prompt, result) in enumerate(zip(prompts, results, strict=True))
-        for row in range(len(result.masks))
     )
 
 

@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 
 _SAMPLE_FORMAT, _UNSIGNED = 339, 1  # a TIFF tag
 _STRIP_PIXELS = 1 << 20
+_ROUNDING = 1e-3  # beyond 0 and 1, as interpolation leaves it
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
@@ -84,6 +85,51 @@ def image_from_bgr(frame: Array) -> Array:
     return np.ascontiguousarray(check_image(frame)[:, :, ::-1])
 
 
+def image_from_tensor(tensor: Any) -> Array:
+    """Turn a PyTorch tensor, or what else a framework holds an image in, into samedge's RGB.
+
+    Args:
+        tensor: (3, H, W), (1, 3, H, W) or (H, W, 3), RGB: uint8, or floating-point from 0 to 1. A
+            tensor of torch may be on any device and need gradients; JAX's, TensorFlow's, CuPy's and
+            MLX's arrays are taken as NumPy sees them.
+
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous.
+
+    Raises:
+        ImageError: another shape, or values beyond 0 to 1, such as those of an image from which a
+            mean was subtracted: give the image before that.
+    """
+    array = _detached(tensor)
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+        array = array.transpose(1, 2, 0)
+    if array.dtype.kind == "f":
+        low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN is in no order
+            raise ImageError(
+                f"The tensor's values reach from {low:.4g} to {high:.4g}, expected 0 to 1: give "
+                "the image before its mean is subtracted, or scale it by 1 / 255."
+            )
+        array = (array.clip(0, 1).astype(np.float32) * 255).round().astype(np.uint8)
+    return np.ascontiguousarray(check_image(array))
+
+
+def _detached(tensor: Any) -> Array:
+    """A tensor of any device as an array; PyTorch's are the ones that NumPy cannot take as is."""
+    for step in ("detach", "cpu"):
+        if hasattr(tensor, step):
+            tensor = getattr(tensor, step)()
+    if str(getattr(tensor, "dtype", "")) == "torch.bfloat16":  # which NumPy has not
+        tensor = tensor.float()
+    try:
+        array = np.asarray(tensor.get() if type(tensor).__module__ == "cupy" else tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ImageError(f"A {type(tensor).__name__} is no tensor of an image: {error}.") from error
+    return array
+
+
 def check_image(image: Any) -> Array:
     """Return ``image`` if it is an (H, W, 3) uint8 array with at least one pixel.
 
@@ -93,7 +139,8 @@ def check_image(image: Any) -> Array:
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"The image is a {type(image).__name__}, expected a NumPy array (H, W, 3) uint8 RGB: "
-            "read files with samedge.load_image, and OpenCV frames with samedge.image_from_bgr."
+            "read files with samedge.load_image, OpenCV frames with samedge.image_from_bgr, and "
+            "tensors with samedge.image_from_tensor."
         )
     if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(

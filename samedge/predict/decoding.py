@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from samedge.errors import BundleError
+from samedge.formats.results import Masks
 from samedge.pixels.frames import View
 from samedge.pixels.prompts import CPU_BATCH, Row, batches, decoder_feeds, rows_from_prompts
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.graphs import Graphs
-from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, Array, Masks, Prompt, Role
+from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, Array, Prompt, Role
 
 MAX_BATCH = 64
 """Prompts in one call of the decoder; more are cut into several calls, which bounds the memory."""
@@ -65,7 +66,8 @@ class MaskDecoder:
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, skip: bool
     ) -> list[Row | None]:
         """The prompts as the decoder takes them; ``None`` for one that is skipped."""
-        if embedding.bundle_id != self._bundle.id:
+        is_own = embedding.bundle_id == self._bundle.id
+        if not is_own or embedding.view.frame != self._graphs.frame:  # a file may say anything
             raise BundleError(
                 f"The embedding was made by bundle {embedding.bundle_id!r}, and this is bundle "
                 f"{self._bundle.id!r}: encode the image again with this predictor."

@@ -12,16 +12,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
 
+import numpy.typing as npt
+
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.errors import OptionError
+from samedge.formats.results import Masks
 from samedge.pixels.frames import Region
 from samedge.predict import trust
 from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.graphs import Graphs, best_backend, check_backend
 from samedge.runtimes.base import Backend, Probe
-from samedge.types import IMAGE, ActiveBackend, Array, Masks, Prompt, Role
+from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Role
 
 
 class Predictor:
@@ -95,6 +98,9 @@ class Predictor:
             trust.check_canary_once(predictor.graphs)
         predictor._other_load_ms = _ms(start, time.perf_counter()) - predictor.graphs.load_ms
         return predictor
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.bundle!r} on {self.graphs.backend.name})"
 
     @property
     def timing_ms(self) -> dict[str, float]:
@@ -220,6 +226,23 @@ class Predictor:
         return self._decoder.results(
             embedding, prompts, multimask=multimask, skip=on_invalid == "skip"
         )
+
+    def decode_boxes(
+        self, embedding: ImageEmbedding, boxes: npt.ArrayLike, *, multimask: bool = False
+    ) -> list[Masks]:
+        """Masks of boxes, such as a detector's: one result a box.
+
+        Args:
+            embedding: of the image that the boxes are about.
+            boxes: (N, 4) ``x0, y0, x1, y1``, pixels of the original image; N may be 0.
+            multimask: return all three candidates of SAM for every box.
+
+        Raises:
+            PromptError: another shape, or a box that is none or outside the image; names its row.
+            BundleError: the embedding is from another bundle.
+            InferenceError: the backend failed, or gave NaN or infinity.
+        """
+        return self.decode_batch(embedding, Prompt.from_boxes(boxes), multimask=multimask)
 
     def decode_logits(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]

@@ -10,7 +10,8 @@ import numpy as np
 
 from samedge.errors import DatasetError, ImageError, InferenceError, PromptError
 from samedge.formats.base import Writer
-from samedge.formats.masks import ImageMasks, mask_records
+from samedge.formats.masks import ImageMasks
+from samedge.formats.results import mask_records
 from samedge.pixels.images import load_image
 from samedge.pixels.sample_range import SampleRange
 from samedge.predict.predictor import Predictor

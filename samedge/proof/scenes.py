@@ -16,11 +16,12 @@ import numpy as np
 from samedge.errors import BackendUnavailableError
 from samedge.evaluation.ground_truth import GroundTruth, Instance
 from samedge.evaluation.protocols import Answer, answers, parse_protocols
+from samedge.formats.results import Masks
 from samedge.predict.predictor import Predictor
 from samedge.proof import decision
 from samedge.proof.composites import Cutout, composites, cutout_of, reduced
 from samedge.proof.photos import PHOTOS, CalibrationSet
-from samedge.types import Array, Masks, Prompt, Size
+from samedge.types import Array, Prompt, Size
 
 PROTOCOLS = "box,center,clicks:3"
 ANNOTATIONS, COMPOSITES = "annotations", "composites"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from samedge.errors import ImageError, PromptError, UnknownNameError
+from samedge.formats.results import Masks
 from samedge.pixels.metrics import center_point
 from samedge.tracking import appearance
 from samedge.tracking.base import Region, Segmenter, Status, Stepped, Strategy, TrackedObject
@@ -22,7 +23,7 @@ from samedge.tracking.carrying import carried
 from samedge.tracking.geometry import Box, Grid
 from samedge.tracking.settings import TrackerSettings
 from samedge.tracking.settling import Answer, ObjectState, settled
-from samedge.types import Array, Masks, Prompt, Size
+from samedge.types import Array, Prompt, Size
 
 _LEAST_BOX = 2.0  # pixels along a side
 

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from samedge.formats.results import Masks
 from samedge.tracking.settings import TrackerSettings
-from samedge.types import Array, Masks, Prompt
+from samedge.types import Array, Prompt
 
 Region = tuple[int, int, int, int]
 

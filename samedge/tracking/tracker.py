@@ -58,8 +58,11 @@ class Tracker:
             UnknownNameError: there is no such strategy.
         """
         self._predictor = predictor
-        self._strategy = get(strategy)
+        self._name, self._strategy = strategy, get(strategy)
         self.settings = settings or TrackerSettings()
+
+    def __repr__(self) -> str:
+        return f"Tracker({self._predictor!r}, {self._name})"
 
     def begin(self, image: Array, prompts: Sequence[Prompt], *, state: Any = None) -> Stepped[Any]:
         """Take up one object a prompt.

@@ -15,9 +15,10 @@ from samedge.evaluation.baselines import baseline
 from samedge.evaluation.evaluate import EvaluatedSubject, Evaluation, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
+from samedge.formats.results import Masks
 from samedge.pixels import rle
 from samedge.records import EvalRecord, EvalRow, Subject, read, write
-from samedge.types import ActiveBackend, Masks, Prompt
+from samedge.types import ActiveBackend, Prompt
 
 pytest.importorskip("pycocotools")
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import BackendUnavailableError, GateError
+from samedge.formats.results import Masks
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.proof import accuracy, decision, scenes
@@ -19,7 +20,7 @@ from samedge.proof.accuracy import Accuracy, AccuracyRow, compare
 from samedge.proof.decision import Budget, Undecided, Verdict
 from samedge.proof.photos import CalibrationSet, load_calibration
 from samedge.proof.scenes import Reference
-from samedge.types import ActiveBackend, Array, Masks, Prompt
+from samedge.types import ActiveBackend, Array, Prompt
 
 
 @pytest.fixture(scope="module")

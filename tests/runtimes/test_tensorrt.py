@@ -22,6 +22,7 @@ from samedge.errors import (
     TensorMismatchError,
     UnknownNameError,
 )
+from samedge.formats.results import Masks
 from samedge.predict.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
@@ -29,7 +30,7 @@ from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, Progress
 from samedge.runtimes.tensorrt.cache import keep_engine
 from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
 from samedge.runtimes.tensorrt.flavours import flavour_named
-from samedge.types import Masks, Prompt
+from samedge.types import Prompt
 from tests.toys import tensorrt as toys
 
 BACKEND = runtimes.get("tensorrt")

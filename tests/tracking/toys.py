@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from samedge.formats.results import Masks
 from samedge.pixels.metrics import bounding_box
-from samedge.types import ActiveBackend, Masks, Prompt
+from samedge.types import ActiveBackend, Prompt
 
 RED, BLUE = (220, 40, 40), (40, 60, 220)
 

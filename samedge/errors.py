@@ -53,12 +53,22 @@ class SamedgeError(Exception):
 
 
 class UnknownNameError(SamedgeError, LookupError):
-    """A name that is in no table; the message lists the known ones and suggests the nearest."""
+    """A name that is in no table; the message lists the known ones and suggests the nearest.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    Args:
+        kind: what it should name, such as ``"target"``.
+        name: as it was given.
+        known: all names.
+        meant: those that it may stand for, where it is not just misspelt.
+    """
+
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, meant: Iterable[str] = ()
+    ) -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
         nearest = nearest_name(name, self.known)
-        hint = f" Did you mean {nearest!r}?" if nearest else ""
+        near = tuple(meant) or ((nearest,) if nearest else ())
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         listing = ", ".join(self.known) or "none"
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {listing}.")
 

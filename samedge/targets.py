@@ -7,11 +7,12 @@ stand in the bundle, and nothing replaces them silently.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from samedge.errors import ExportError, UnknownNameError
+from samedge.errors import ExportError, UnknownNameError, nearest_name
 from samedge.machine.hardware import HARDWARE, Hardware
 from samedge.types import Options, Precision
 
@@ -39,6 +40,7 @@ class Target:
     Attributes:
         name: what users type after ``--target``.
         summary: one line for ``samedge targets``.
+        aliases: what else people call the very same platform.
         backend: name of the backend that opens the artifacts on the device.
         device: that backend's own device string.
         format: name of the exporter that writes the artifacts.
@@ -61,6 +63,7 @@ class Target:
     format: str
     precisions: tuple[Precision, ...]
     default_precision: Precision
+    aliases: tuple[str, ...] = ()
     prompt_buckets: tuple[tuple[int, int], ...] = ()
     opset: int = 17
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -138,6 +141,7 @@ _ROWS = (
     Target(
         name="cpu",
         summary="Any x86-64 or ARM processor, with ONNX Runtime",
+        aliases=("onnx", "onnxruntime", "x86", "arm", "raspberry", "raspberry-pi", "rpi", "pi"),
         backend="onnxruntime",
         device="cpu",
         format="onnx",
@@ -147,6 +151,7 @@ _ROWS = (
     Target(
         name="intel",
         summary="Intel and AMD processors, Intel graphics and NPUs, with OpenVINO",
+        aliases=("openvino", "amd"),
         backend="openvino",
         device="CPU",
         format="openvino",
@@ -169,6 +174,7 @@ _ROWS = (
     Target(
         name="torch",
         summary="Any machine with PyTorch; the reference among the targets",
+        aliases=("pytorch",),
         backend="torch",
         device="cpu",
         format="pt2",
@@ -178,6 +184,7 @@ _ROWS = (
     Target(
         name="apple",
         summary="iPhone, iPad and Mac with the Neural Engine, with Core ML",
+        aliases=("coreml", "core-ml", "iphone", "ipad", "ios", "mac", "macos"),
         backend="coreml",
         device="all",
         format="coreml",
@@ -228,14 +235,42 @@ _ROWS = (
 TARGETS: Mapping[str, Target] = MappingProxyType({row.name: row for row in _ROWS})
 """Every platform by name."""
 
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {alias: row.name for row in _ROWS for alias in row.aliases}
+)
+"""What else people call a platform, to its name."""
+
+_ORIN = ("jetson-orin-nano", "jetson-orin-nano-4gb", "jetson-orin-nx", "jetson-agx-orin")
+
+SEVERAL: Mapping[str, tuple[str, ...]] = {
+    "orin": _ORIN,
+    "jetson-orin": _ORIN,
+    "orin-nano": _ORIN[:2],
+    "orin-nx": _ORIN[2:3],
+    "agx": _ORIN[3:],
+    "agx-orin": _ORIN[3:],
+    "thor": ("jetson-thor",),
+    "tensorrt": ("jetson", "cuda"),
+    "trt": ("jetson", "cuda"),
+    "nvidia": ("jetson", "cuda"),
+    "gpu": ("cuda", "jetson", "intel"),
+    "npu": ("intel", "apple"),
+    "nano": ("jetson-orin-nano",),
+    "android": ("cpu",),
+}
+"""Words for more than one platform, or not quite for one: they are answered, not taken."""
+
 
 def target(name: str) -> Target:
-    """Look up a platform.
+    """Look up a platform by its name or another name for the same, in capitals or not.
 
     Raises:
         UnknownNameError: there is none of this name; the message lists the known ones.
     """
-    try:
-        return TARGETS[name]
-    except KeyError:
-        raise UnknownNameError("target", name, TARGETS) from None
+    word = re.sub(r"[\s_]+", "-", name.strip().lower())
+    row = TARGETS.get(ALIASES.get(word, word))
+    if row is None:
+        near = nearest_name(word, (*TARGETS, *ALIASES, *SEVERAL))
+        meant = SEVERAL.get(word) or SEVERAL.get(near or "") or filter(None, [near])
+        raise UnknownNameError("target", name, TARGETS, meant=meant)
+    return row

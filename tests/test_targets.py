@@ -9,7 +9,7 @@ import pytest
 from samedge import runtimes
 from samedge.errors import ExportError, UnknownNameError
 from samedge.export import base
-from samedge.targets import TARGETS, Target, target
+from samedge.targets import ALIASES, SEVERAL, TARGETS, Target, target
 from samedge.types import Precision
 
 
@@ -30,6 +30,54 @@ def test_row_is_consistent(row: Target) -> None:
 def test_rows_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         target("cpu").device = "gpu"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("row", TARGETS.values(), ids=lambda row: row.name)
+def test_every_alias_names_one_row_and_no_target(row: Target) -> None:
+    for alias in row.aliases:
+        assert target(alias) is row
+        assert target(alias.upper().replace("-", "_")) is row
+        assert alias not in TARGETS
+    assert len(ALIASES) == sum(len(other.aliases) for other in TARGETS.values())
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("onnx", "cpu"),
+        ("openvino", "intel"),
+        ("coreml", "apple"),
+        ("iphone", "apple"),
+        ("mac", "apple"),
+        ("pi", "cpu"),
+        ("Raspberry Pi", "cpu"),
+    ],
+)
+def test_words_for_one_platform_are_taken(word: str, name: str) -> None:
+    assert target(word).name == name
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("tensorrt", ["jetson", "cuda"]),
+        ("tensort", ["jetson", "cuda"]),
+        ("orin", ["jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin"]),
+        ("gpu", ["cuda", "jetson"]),
+        ("iphon", ["iphone"]),
+    ],
+)
+def test_words_for_several_platforms_are_answered(word: str, meant: list[str]) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        target(word)
+    asked = str(caught.value).partition("Known:")[0]
+    assert "Did you mean" in asked
+    assert all(repr(name) in asked for name in meant)
+
+
+def test_what_is_suggested_exists() -> None:
+    assert {name for names in SEVERAL.values() for name in names} <= set(TARGETS)
+    assert not set(SEVERAL) & {*TARGETS, *ALIASES}
 
 
 def test_unknown_name_suggests_the_nearest() -> None:

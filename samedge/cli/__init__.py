@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         try:
             code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
-        except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
+        except (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError) as error:
             if not standalone_mode:
                 raise
             code = _ended_by(error, words)
@@ -105,11 +105,15 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
     is_ours = isinstance(error, failures.Failure) or getattr(error, "is_reported", False)
     if wants_json and not is_ours:
         ctx = getattr(error, "ctx", None)
-        name = ctx.command.name if ctx is not None else None
+        typed = next((word for word in words if not word.startswith("-")), None)
+        name = ctx.command.name if ctx is not None else typed
         document = failures.error_document(error, command=name or "samedge")
         click.echo(json_text(document, indent=2))
     if isinstance(error, click.ClickException):
         error.show()
+        return error.exit_code
+    if isinstance(error, SamedgeError):  # an option's value, before the command has begun
+        failures.complain(failures.one_line(str(error)))
         return error.exit_code
     failures.complain("Interrupted.")
     return failures.INTERRUPTED

@@ -80,8 +80,9 @@ Examples:
 @click.option(
     "--deadline",
     type=DURATION,
-    metavar="33ms",
-    help="Say whether p99 end to end meets it, from 662 samples or as many as make it certain.",
+    metavar="MS",
+    help="Say whether p99 end to end meets it (33, 33ms or 30fps), from 662 samples or as many as "
+    "make it certain.",
 )
 @click.option(
     "--stream",

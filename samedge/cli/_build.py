@@ -29,7 +29,7 @@ Examples:
     "--flavour",
     default="auto",
     show_default=True,
-    metavar="F",
+    metavar="NAME",
     help="tensorrt, tensorrt-rtx, or auto: the first that is installed.",
 )
 @click.option(

@@ -35,7 +35,7 @@ Examples:
     type=click.FloatRange(0.0, 1.0),
     default=0.005,
     show_default=True,
-    metavar="D",
+    metavar="IOU",
     help="Mean mask IoU that may be lost against fp32 with boxes; twice that with clicks.",
 )
 @click.option(

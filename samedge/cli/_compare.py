@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.measure_types import DURATION
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,14 +77,14 @@ DEFAULT_MODEL = "samedge-nano"
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0.1),
-    metavar="N",
+    metavar="MINUTES",
     help="Time budget; what was not reached is said. [default: none]",
 )
 @click.option(
     "--deadline",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=DURATION,
     metavar="MS",
-    help="Milliseconds that 99% of the frames have to meet.",
+    help="What 99% of the frames have to meet: 50, 50ms or 20fps.",
 )
 @click.option(
     "--memory",
@@ -94,7 +95,7 @@ DEFAULT_MODEL = "samedge-nano"
 @click.option(
     "--max-drop",
     type=click.FloatRange(0.0, 1.0),
-    metavar="D",
+    metavar="IOU",
     help="Mean IoU that the masks may lose against fp32.",
 )
 @click.option(

@@ -9,6 +9,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import output
+from samedge.cli.name_types import OneOf
 
 if TYPE_CHECKING:
     from samedge.formats.convert import Conversion
@@ -31,15 +32,15 @@ FORMATS = _discovery.names("samedge.formats")
 @click.option(
     "--from",
     "source_format",
-    type=click.Choice(FORMATS),
-    metavar="F",
+    type=OneOf("format", FORMATS),
+    metavar="FORMAT",
     help=f"What IN is: {', '.join(FORMATS)}. [default: by its content]",
 )
 @click.option(
     "--to",
     "target_format",
-    type=click.Choice(FORMATS),
-    metavar="F",
+    type=OneOf("format", FORMATS),
+    metavar="FORMAT",
     help="What OUT is to be. [default: by its ending: .json coco, .xml cvat, .svg, .geojson]",
 )
 @click.option(

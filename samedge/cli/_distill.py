@@ -18,11 +18,12 @@ Examples:
 
 
 @click.command("distill", epilog=EPILOG)
-@click.argument("recipe")
+@click.argument("recipe", metavar="RECIPE")
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     required=True,
+    metavar="DIR",
     help="Folder that the recipe's paths are relative to.",
 )
 @click.option(
@@ -30,12 +31,14 @@ Examples:
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
+    metavar="DIR",
     help="Folder of the run: checkpoints, logs, pictures, weights.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint of --output.")
 @click.option(
     "--max-steps",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Stop after this many steps of the whole run; --resume goes on.",
 )
 @standard_options

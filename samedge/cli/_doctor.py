@@ -29,7 +29,8 @@ Examples:
 def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
     """Look for every backend and device, run a real small graph on each, and warn of what is known.
 
-    The warnings are combinations of versions and devices that are known to go wrong.
+    The warnings are combinations of versions and devices that are known to go wrong. Backends that
+    only check files stand in the table with -v, and in the JSON always.
     Exit code 0 says that the report is complete, not that every backend is here.
     """
     from samedge.inspection.doctor import examine, known_problems
@@ -37,13 +38,20 @@ def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
 
     out.note("Running a small graph on every backend ...")
     reports = examine(backends or None)
-    missing = [report for report in reports if not report.available or _failures(report)]
+    shown = reports if backends or out.verbosity > 0 else _of_users(reports)
+    missing = [report for report in shown if not report.available or _failures(report)]
     state = jetson.jetson_state()
     board = [] if state is None else ["\n    ".join(jetson.lines(state))]
     problems = known_problems(reports)
     document = {"backends": reports, "warnings": problems, "jetson": state}
     warned = [f"warning: {found.message}\n    fix: {found.fix}" for found in problems]
-    out.result(document, _table(reports), *board, *map(_remedy, missing), *warned)
+    out.result(document, _table(shown), *board, *map(_remedy, missing), *warned)
+
+
+def _of_users(reports: list[BackendReport]) -> list[BackendReport]:
+    from samedge import runtimes
+
+    return [report for report in reports if not runtimes.get(report.name).is_for_checks]
 
 
 def _table(reports: list[BackendReport]) -> Table:

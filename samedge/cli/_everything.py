@@ -38,14 +38,14 @@ Examples:
 @click.option(
     "--predicted-iou",
     type=click.FloatRange(0, 1),
-    metavar="T",
+    metavar="IOU",
     help="Drop masks that the model itself rates lower.  [default: SAM's 0.88; the embedded "
     "model's 0.6]",
 )
 @click.option(
     "--stability",
     type=click.FloatRange(0, 1),
-    metavar="T",
+    metavar="IOU",
     help="Drop masks that change more with the threshold.  [default: SAM's 0.95; the embedded "
     "model's 0.75]",
 )

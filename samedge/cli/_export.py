@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.name_types import OneOf
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +65,7 @@ DEFAULT_MODEL = "samedge-nano"
 @click.option(
     "--input-size",
     type=click.IntRange(64, 4096),
-    metavar="S",
+    metavar="PX",
     help="Side of the square input, pixels, a multiple of 32. [default: the model's own]",
 )
 @click.option(
@@ -78,15 +79,16 @@ DEFAULT_MODEL = "samedge-nano"
 @click.option(
     "--max-drop",
     type=click.FloatRange(0.0, 1.0),
-    metavar="D",
+    metavar="IOU",
     help="Mean mask IoU that may be lost against fp32 with boxes; twice that with clicks. "
     "[default: 0.005]",
 )
 @click.option(
     "--undecided",
-    type=click.Choice(["pass", "fail"]),
+    type=OneOf("verdict", ("pass", "fail")),
     default="pass",
     show_default=True,
+    metavar="pass|fail",
     help="What holds where the photos cannot tell whether more than that is lost: the bundle is "
     "written and says so, or refused.",
 )

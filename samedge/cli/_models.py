@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,8 @@ import click
 from samedge.cli import output
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from samedge.models.zoo import ModelEntry
 
 EPILOG = """\b
@@ -24,12 +27,13 @@ Examples:
 def models(out: output.Output) -> None:
     """List what `samedge export --model` takes: input, size, licence, source, hash.
 
-    A model that is not here is downloaded into the user's cache when it is first exported.
+    A model that is not here is downloaded into the user's cache when it is first exported. -v
+    shows from where.
     """
     from samedge.models import zoo
 
     entries = zoo.models()
-    columns = ("Model", "Input px", "Params", "File", "Licence", "Here", "What it is")
+    columns = ("Model", "Input", "Params", "File", "Licence", "Here", "What it is")
     table = output.table(*columns)
     for entry in entries:
         table.add_row(
@@ -41,11 +45,17 @@ def models(out: output.Output) -> None:
             "yes" if entry.is_present else "no",
             entry.summary,
         )
-    sources = output.table("Model", "Weights from", "SHA-256")
-    for entry in entries:
-        sources.add_row(entry.name, entry.address or "this package", _sha256(entry))
     documents = [_document(entry) for entry in entries]
-    out.result({"models": documents}, table, "", sources)
+    sources: list[Table | str] = ["", _sources(entries)] if out.verbosity > 0 else []
+    out.result({"models": documents}, table, *sources)
+
+
+def _sources(entries: Sequence[ModelEntry]) -> Table:
+    """Where the weights come from, and their hashes; wide."""
+    table = output.table("Model", "Weights from", "SHA-256")
+    for entry in entries:
+        table.add_row(entry.name, entry.address or "this package", _sha256(entry))
+    return table
 
 
 def _millions(parameters: int | None) -> str:

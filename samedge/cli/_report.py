@@ -22,7 +22,7 @@ Examples:
     nargs=-1,
     required=True,
     metavar="RECORD.json...",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
 )
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")

@@ -63,7 +63,7 @@ Examples:
 @click.option(
     "--mask-value", type=int, metavar="N", help="The one label or grey level that is inside."
 )
-@click.option("--text", metavar="T", help="Words, for models that understand them.")
+@click.option("--text", metavar="WORDS", help="Words, for models that understand them.")
 @click.option("--multimask", is_flag=True, help="Return all three candidates of each prompt.")
 @output.standard_options
 def segment(

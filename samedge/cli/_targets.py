@@ -31,8 +31,9 @@ def targets(out: output.Output) -> None:
         table.add_row(row.name, row.backend, row.device, precisions, row.summary)
     here = isa()
     notes = [f"{row.name}: {note}." for row in TARGETS.values() for note in _notes(row, here)]
+    others = [f"{', '.join(row.aliases)}: {row.name}" for row in TARGETS.values() if row.aliases]
     document = {"targets": [_document(row, here) for row in TARGETS.values()]}
-    out.result(document, table, *notes)
+    out.result(document, table, f"Also taken: {'; '.join(others)}.", *notes)
 
 
 def _notes(row: Target, isa: list[str] | None) -> list[str]:
@@ -44,6 +45,7 @@ def _notes(row: Target, isa: list[str] | None) -> list[str]:
 def _document(row: Target, isa: list[str] | None) -> dict[str, object]:
     return {
         "name": row.name,
+        "aliases": row.aliases,
         "summary": row.summary,
         "backend": row.backend,
         "device": row.device,

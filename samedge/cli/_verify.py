@@ -29,7 +29,7 @@ _VERDICTS = {True: "passed", False: "FAILED", None: "left out"}
 @click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU.")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="The weights that it was exported from, to compare with. [default: the named model's]",
 )

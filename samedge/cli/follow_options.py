@@ -13,6 +13,7 @@ import msgspec
 
 from samedge.cli import failures, output
 from samedge.cli.measure_types import DURATION
+from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import BOX, POINT
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ _PROMPTS = (
         metavar="PNG",
         help="An object's mask in the first frame, white inside.",
     ),
-    click.option("--text", metavar="T", help="Words, for models that understand them."),
+    click.option("--text", metavar="WORDS", help="Words, for models that understand them."),
 )
 _MODEL = (
     click.option(
@@ -176,8 +177,9 @@ _RESULTS = (
     click.option(
         "--format",
         "file_format",
-        type=click.Choice(FORMATS),
-        help="Of the first output. [default: by its ending]",
+        type=OneOf("format", FORMATS),
+        metavar="FORMAT",
+        help=f"Of the first output: {', '.join(FORMATS)}. [default: by its ending]",
     ),
     click.option(
         "--every",
@@ -189,13 +191,13 @@ _RESULTS = (
     click.option(
         "--max-age",
         type=DURATION,
-        metavar="100ms",
+        metavar="MS",
         help="Never begin with a frame that is older.",
     ),
     click.option(
         "--target-fps",
         type=click.FloatRange(0, min_open=True),
-        metavar="F",
+        metavar="FPS",
         help="Follow at most so many frames a second.",
     ),
 )

@@ -12,6 +12,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import output
+from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import RANGE
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ _OPTIONS = (
     click.option(
         "--format",
         "file_format",
-        type=click.Choice(FORMATS),
-        metavar="F",
+        type=OneOf("format", FORMATS),
+        metavar="FORMAT",
         help=f"What to write: {', '.join(FORMATS)}. [default: by the file's ending: .png a black "
         "and white picture a mask, .jpg an overlay, .json coco, .npz arrays]",
     ),

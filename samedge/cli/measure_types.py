@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 else:
     _FloatType = _CountsType = click.ParamType  # generic since click 8.4 only
 
-_MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
+_MILLISECONDS = {"": 1.0, "ms": 1.0, "s": 1000.0, "us": 0.001}
 
 
 class DurationType(_FloatType):
-    """``33ms``, ``0.5s`` or ``30fps`` as milliseconds."""
+    """``33``, ``33ms``, ``0.5s`` or ``30fps`` as milliseconds."""
 
     name = "duration"
 
@@ -25,7 +25,7 @@ class DurationType(_FloatType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Turn ``"33ms"`` into ``33.0``."""
-        match = re.fullmatch(r"([\d.]+)\s*(ms|s|us|fps)", str(value).strip())
+        match = re.fullmatch(r"([\d.]+)\s*(ms|s|us|fps|)", str(value).strip())
         try:
             number = float(match.group(1)) if match else 0.0
         except ValueError:

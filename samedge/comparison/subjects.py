@@ -70,7 +70,8 @@ def wanted_subjects(
     wanted: list[Wanted] = []
     left_out: list[LeftOut] = []
     probes: dict[str, Probe] = {}
-    for row in [target_named(name) for name in targets or TARGETS]:
+    rows = [target_named(name) for name in targets or TARGETS]
+    for row in {row.name: row for row in rows}.values():  # names of one target count once
         probe = probes.setdefault(row.backend, runtimes.get(row.backend).probe())
         why = _missing(row, probe)
         if why:

@@ -156,7 +156,8 @@ class _Fetcher:
                 failures = 1 if self._size() > before else failures + 1
                 if failures >= _ATTEMPTS:
                     raise
-                _LOG.warning("%s: %s; trying again", self.address, _reason(error))
+                # The error at the end says all that a user needs; -v tells of every try.
+                _LOG.info("%s: %s; trying again", self.address, _reason(error))
                 time.sleep(pause_s * 2 ** (failures - 1))
 
     def _attempt(self, offset: int) -> None:

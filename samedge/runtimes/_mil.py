@@ -143,6 +143,7 @@ class MilBackend(Backend):
     extras = ("coreml", "torch")
     packages = ("coremltools", "torch")
     selftest = "graph.mlpackage"
+    is_for_checks = True
 
     def probe(self) -> Probe:
         """Look for torch and for coremltools' protobuf classes."""

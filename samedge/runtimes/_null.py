@@ -56,6 +56,7 @@ class NullBackend(Backend):
 
     name = "null"
     formats = ("null",)
+    is_for_checks = True
     computes = False
 
     def probe(self) -> Probe:

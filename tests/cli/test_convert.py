@@ -123,7 +123,7 @@ def test_a_drawing_lies_on_the_photo(photos: Path) -> None:
         (["in.json", "x.gif"], 1, "Unknown ending of an annotation file '.gif'"),
         (["in.json", "x.png", "--to", "coco"], 1, "coco results go to .json"),
         (["photos", "x.json"], 1, "looks like no format"),
-        (["in.json", "x", "--to", "gif"], 2, "'gif' is not one of"),
+        (["in.json", "x", "--to", "gif"], 1, "Unknown format 'gif'"),
         (["in.json", "x.json", "--from", "overlay"], 1, "a picture for people"),
         (["in.json", "x", "--to", "yolo", "--images", "nowhere"], 1, "is not a folder"),
         (["two.json", "x.svg"], 1, "one file for the svg results of several images"),

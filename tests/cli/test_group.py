@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from samedge.cli import cli
+from samedge.cli.measure_types import DurationType
+from samedge.cli.name_types import OneOf
 
 COMMANDS = cli.list_commands(click.Context(cli))
 PROMISED = {"doctor", "export", "inspect", "models", "segment", "targets", "verify"}
@@ -72,6 +74,92 @@ def test_mistyped_backend_is_answered_with_the_nearest() -> None:
     assert result.exit_code == 1
     assert "Did you mean 'onnxruntime'?" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "--target", "tpu"],
+        ["export", "--target", "cpu", "--model", "sm"],
+        ["export", "--target", "cpu", "--precision", "fp9"],
+        ["export", "--target", "cpu", "--undecided", "maybe"],
+        ["segment", "x.jpg", "--point", "1,2", "--format", "cocoo"],
+        ["convert", "a.json", "b.json", "--from", "yollo"],
+        ["track", "x.mp4", "--box", "0,0,9,9", "--format", "vidio"],
+        ["segment", "x.jpg", "--point", "1,2", "--backend", "opnvino"],
+        ["bench", "--effort", "hard"],
+        ["eval", "--dataset", "x.json", "--images", ".", "--prompts", "boxx"],
+        ["compare", "--precision", "fp9"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:1] + arguments[-2:]),
+)
+def test_an_unknown_name_is_exit_1_wherever_it_stands(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("samedge: Unknown ")
+    document = json.loads(result.stdout)
+    assert (document["kind"], document["exit_code"]) == ("unknown_name", 1)
+    assert document["command"] == arguments[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "absent.json", "--html", "x.html"],
+        ["verify", "absent"],
+        ["inspect", "absent"],
+        ["segment", "absent.jpg", "--point", "1,2"],
+        ["segment", "x.jpg", "--bundle", "absent", "--point", "1,2"],
+        ["eval", "--dataset", "absent.json", "--images", "."],
+        ["bench", "--bundle", "absent"],
+        ["compare", "absent.jpg"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_missing_file_is_exit_1_and_named(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1, result.output
+    assert "absent" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+SEVERAL_METAVARS = {
+    "--output",  # a record, a folder, or by its ending
+    "--images",  # `calibrate` takes a number of them
+}
+KINDS: dict[str, tuple[type[object], ...]] = {
+    "N": (click.types.IntParamType,),
+    "S": (click.types.FloatParamType,),
+    "MS": (DurationType,),
+    "MINUTES": (click.types.FloatParamType,),
+    "IOU": (click.types.FloatParamType,),
+    "MB": (click.types.IntParamType, click.types.FloatParamType),
+    "DIR": (click.Path, click.types.StringParamType),
+    "JSON": (click.Path,),
+    "FILE": (click.Path,),
+    "PATH": (click.Path,),
+    "FORMAT": (OneOf,),
+}
+
+
+def test_an_option_has_one_metavar_and_a_metavar_one_meaning() -> None:
+    ctx = click.Context(cli)
+    seen: dict[str, set[str]] = {}
+    for name in COMMANDS:
+        command = cli.get_command(ctx, name)
+        assert command is not None
+        for option in command.params:
+            if not isinstance(option, click.Option) or option.is_flag or option.count:
+                continue
+            spelled = max(option.opts, key=len)
+            seen.setdefault(spelled, set()).add(str(option.metavar))
+            kinds = KINDS.get(str(option.metavar), (click.ParamType,))
+            assert isinstance(option.type, kinds), f"{name} {spelled} {option.metavar}"
+    assert "None" not in set().union(*seen.values())
+    assert {option for option, found in seen.items() if len(found) > 1} == SEVERAL_METAVARS
 
 
 def test_no_command_shows_the_help_and_is_a_usage_error() -> None:

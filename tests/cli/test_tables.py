@@ -39,7 +39,10 @@ def test_models() -> None:
     assert rows["sam-vit-b"]["size_bytes"] == 375_042_383
     assert len(rows["sam-vit-b"]["sha256"]) == 64
     assert rows["samedge-nano"]["sha256"] == file_hash(zoo.MODELS["samedge-nano"].path)
-    text = invoke("models").stdout
+    short, text = invoke("models").stdout, invoke("models", "-v").stdout
+    assert max(map(len, short.splitlines())) <= 100
+    assert all(name in short for name in rows)
+    assert "https://" not in short
     for entry in (zoo.MODELS["sam-vit-b"], zoo.MODELS["mobile-sam"]):
         assert all(part in text for part in (entry.name, entry.address, entry.sha256) if part)
 
@@ -97,6 +100,15 @@ def test_doctor_runs_a_graph_on_what_is_here() -> None:
         for test in report["selftests"]:
             assert test["ok"], test
             assert test["ms"] > 0
+
+
+def test_doctor_shows_what_users_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [doctor.examine_backend("null"), doctor.BackendReport(name="openvino", available=True)]
+    monkeypatch.setattr(doctor, "examine", lambda names: found)
+    assert "openvino" in invoke("doctor").stdout
+    assert "null" not in invoke("doctor").stdout
+    assert "null" in invoke("doctor", "-v").stdout
+    assert "null" in invoke("doctor", "--backend", "null").stdout
 
 
 def test_doctor_notices_a_backend_that_computes_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:

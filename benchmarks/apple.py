@@ -24,7 +24,6 @@ import numpy as np
 from samedge.bundle.writer import BundleWriter
 from samedge.evaluation.ground_truth import TruthImage, load_ground_truth
 from samedge.evaluation.protocols import answers, parse_protocols
-from samedge.export import base
 from samedge.export.base import ExportRequest
 from samedge.export.sources import opened_model
 from samedge.export.staging import staged
@@ -78,7 +77,7 @@ def write_bundle(args: argparse.Namespace, name: str) -> None:
     path.parent.mkdir(exist_ok=True)
     row = target("torch" if name == "torch" else "apple")
     precision = Precision.FP32 if name == "torch" else Precision(name)
-    model, source = opened_model(args.model, image_size=None, progress=base.no_progress)
+    model, source = opened_model(args.model, image_size=None)
     request = ExportRequest(
         model=model.eval(),
         source=source,

@@ -52,9 +52,7 @@ def main() -> None:
             stack.enter_context(predictor)
             subjects.append(EvaluatedSubject(subject(predictor, name=label), predictor))
         truth = load_ground_truth(args.dataset, args.images, limit=args.limit)
-        found = evaluate(
-            subjects, truth, protocols=parse_protocols(PROMPTS), on_image=lambda _: None
-        )
+        found = evaluate(subjects, truth, protocols=parse_protocols(PROMPTS))
     document = {
         "environment": msgspec.to_builtins(environment.environment()),
         "encoders": {label: encoder_cost(checkpoint) for label, checkpoint in named.items()},

@@ -31,7 +31,45 @@ Options = dict[str, Any]
 """What a backend or an exporter is given, by name: whatever its library takes."""
 
 Progress = Callable[[int, int], None]
-"""Who listens to long work: is called with the steps that are done and their total."""
+"""Who listens to long work: is called with the steps that are done and their total, which is 0
+where nobody knows it beforehand."""
+
+Stage = Callable[[str], None]
+"""Who is told in words what long work is at; beside ``Progress``, and before it at each step."""
+
+
+class Steps:
+    """Counts the steps of long work for its two listeners.
+
+    Args:
+        total: steps in all; 0 where nobody knows it beforehand.
+        progress: hears of every step.
+        stage: is told what each step is about.
+    """
+
+    def __init__(
+        self, total: int = 0, *, progress: Progress | None = None, stage: Stage | None = None
+    ) -> None:
+        self.done, self.total = 0, total
+        self._progress, self._stage = progress, stage
+
+    def step(self, words: str = "") -> None:
+        """One step more is done; ``words`` say what comes next, or what came out."""
+        self.reach(self.done + 1, words)
+
+    def reach(self, done: int, words: str = "") -> None:
+        """So many steps are done."""
+        self.done = done
+        if words:
+            self.say(words)
+        if self._progress is not None:
+            self._progress(self.done, self.total)
+
+    def say(self, words: str) -> None:
+        """Tell what the work is at, within a step."""
+        if self._stage is not None:
+            self._stage(words)
+
 
 FOREGROUND, BACKGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = 1, 0, 2, 3
 PADDING, IGNORED = -1, -2

@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,7 @@ from samedge.records import (
     WorkloadImage,
     subject_fields,
 )
+from samedge.types import Progress, Stage, Steps
 
 __all__ = ["EFFORTS", "PHOTOS", "Effort", "Plan", "bench", "effort", "find_images"]
 
@@ -125,18 +126,20 @@ class _Run:
         ]
 
 
-Report = Callable[[str], None]
-
-
 def bench(
-    subjects: Sequence[ChosenSubject], plan: Plan, *, on_step: Report = lambda _: None
+    subjects: Sequence[ChosenSubject],
+    plan: Plan,
+    *,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> BenchRecord:
     """Measure every subject side by side.
 
     Args:
         subjects: at least one.
         plan: what to measure and for how long.
-        on_step: called with a remark after each block, for a progress bar.
+        progress: hears of every block; how many there will be depends on what they show.
+        stage: is told what came out so far.
 
     Raises:
         BackendUnavailableError: a subject's backend or device is not here.
@@ -145,15 +148,16 @@ def bench(
     """
     began = time.perf_counter()
     watch = Watch()
+    steps = Steps(progress=progress, stage=stage)
     with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
         runs = [_Run(one, Path(folder, str(index))) for index, one in enumerate(subjects)]
         for run in runs:
             _cold_start(run, plan)
-            on_step(f"cold start of {run.subject.bundle} on {run.subject.backend}")
+            steps.step(f"cold start of {run.subject.bundle} on {run.subject.backend}")
         for launch in range(plan.effort.launches):
-            _launch(runs, plan, launch=launch, on_step=on_step)
-        rates = list(_prompt_rate(runs, plan, on_step=on_step))
-        sustained = [row for run in runs for row in _sustained(run, plan, on_step=on_step)]
+            _launch(runs, plan, launch=launch, steps=steps)
+        rates = list(_prompt_rate(runs, plan, steps=steps))
+        sustained = [row for run in runs for row in _sustained(run, plan, steps=steps)]
     rows = [row for run in runs for row in run.rows(keep_samples=plan.keep_samples)]
     frequencies = max((run.frequencies for run in runs), key=len, default=[])
     throttled = {what for run in runs for what in run.throttled}
@@ -254,17 +258,17 @@ class _Progress:
         return verdict(self.run.subject, values, deadline_ms=plan.deadline_ms).met is False
 
 
-def _launch(runs: Sequence[_Run], plan: Plan, *, launch: int, on_step: Report) -> None:
+def _launch(runs: Sequence[_Run], plan: Plan, *, launch: int, steps: Steps) -> None:
     with _workers(runs) as pairs:
         for run, worker in pairs:
             run.started(_open(worker, plan))
-            on_step(f"start {launch + 1} of {plan.effort.launches}, {run.subject.backend}")
+            steps.step(f"start {launch + 1} of {plan.effort.launches}, {run.subject.backend}")
         racers = [_Progress(run, worker) for run, worker in pairs]
         block = 0
         while not all(racer.is_enough(plan) for racer in racers):
             for index in _turns(len(racers), block):
                 racers[index].measure(plan, (launch + block) % len(plan.images))
-            on_step(_progress_remark(runs))
+            steps.step(_progress_remark(runs))
             block += 1
         runs[0].throttled.update(power.gpu_slowdowns())  # while the GPU is still warm
         for run, worker in pairs:
@@ -284,7 +288,7 @@ def _progress_remark(runs: Sequence[_Run]) -> str:
     return ", ".join(medians)
 
 
-def _prompt_rate(runs: Sequence[_Run], plan: Plan, *, on_step: Report) -> Iterator[RateRow]:
+def _prompt_rate(runs: Sequence[_Run], plan: Plan, *, steps: Steps) -> Iterator[RateRow]:
     if not plan.prompts_per_frame:
         return
     with _workers(runs) as pairs:
@@ -302,12 +306,12 @@ def _prompt_rate(runs: Sequence[_Run], plan: Plan, *, on_step: Report) -> Iterat
                     frames_per_s=round(1000 / median, 3),
                     **subject_fields(run.subject),
                 )
-                on_step(f"{prompts} prompts a frame: {1000 / median:.1f} frames/s")
+                steps.step(f"{prompts} prompts a frame: {1000 / median:.1f} frames/s")
         for _, worker in pairs:
             worker.close()
 
 
-def _sustained(run: _Run, plan: Plan, *, on_step: Report) -> Iterator[SustainedRow]:
+def _sustained(run: _Run, plan: Plan, *, steps: Steps) -> Iterator[SustainedRow]:
     if not plan.sustained_s:
         return
     with run.process() as worker:
@@ -317,7 +321,7 @@ def _sustained(run: _Run, plan: Plan, *, on_step: Report) -> Iterator[SustainedR
     window = min(SUSTAINED_WINDOW_SECONDS, plan.sustained_s / 2)
     first = statistics.median(value for at, value in series if at < window)
     last = statistics.median(value for at, value in series if at >= series[-1][0] - window)
-    on_step(f"sustained: {last / first:.2f} times the first half minute's latency")
+    steps.step(f"sustained: {last / first:.2f} times the first half minute's latency")
     yield SustainedRow(
         seconds=plan.sustained_s,
         n=len(series),

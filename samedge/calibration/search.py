@@ -21,7 +21,7 @@ import msgspec
 
 from samedge.bundle.bundle import Bundle
 from samedge.calibration.plan import PlanRow, PrecisionPlan
-from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, Report, sensitivities
+from samedge.calibration.sensitivity import MAX_IMAGES, GroupDrop, groups_of, sensitivities
 from samedge.calibration.trial import (
     RoleFeeds,
     bench_for,
@@ -44,8 +44,9 @@ from samedge.proof.decision import (
 from samedge.proof.parity import Parity, measure
 from samedge.proof.photos import CalibrationSet
 from samedge.proof.scenes import Reference
-from samedge.types import IMAGE_EMBEDDINGS, IMAGE_ROLES, Precision, Role
+from samedge.types import IMAGE_EMBEDDINGS, IMAGE_ROLES, Precision, Progress, Role, Stage, Steps
 
+_MOST_MIXES = 3  # where the first passes: all together, without slow parts, the encoder alone
 _PHOTOS = 4
 """On which parity is asked."""
 
@@ -105,7 +106,8 @@ def find_plan(
     max_drop: float = MAX_DROP,
     max_images: int = MAX_IMAGES,
     seconds: float = SECONDS,
-    report: Report = lambda _: None,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> Search:
     """Measure every group and choose the plan.
 
@@ -118,7 +120,8 @@ def find_plan(
         max_drop: the budget, as of :class:`samedge.proof.decision.Budget`.
         max_images: images that each group is measured on.
         seconds: how long the accuracy of one mix is measured at most.
-        report: hears of every step.
+        progress: hears of every step: a group alone, a mix of groups.
+        stage: is told which.
 
     Raises:
         CalibrationError: the bundle cannot be quantized, or no mix fits the budget.
@@ -126,14 +129,15 @@ def find_plan(
     quantizer_for(bundle)
     bench = bench_for(bundle)
     feeds = RoleFeeds(bundle, data)
-    drops = sensitivities(bundle, data, feeds=feeds, max_images=max_images, report=report)
+    steps = Steps(len(groups_of(bundle)) + _MOST_MIXES, progress=progress, stage=stage)
+    drops = sensitivities(bundle, data, feeds=feeds, max_images=max_images, steps=steps)
     with (
         bench.open(bundle) as predictor,
         bench.open(bundle, int8=True) as plain,
         opened_graphs(bundle) as graphs,
     ):
         budget = Budget(max_drop=max_drop, seconds=seconds)
-        trial = _Trial(Reference(predictor, data), plain, graphs, feeds, budget, report)
+        trial = _Trial(Reference(predictor, data), plain, graphs, feeds, budget, steps)
         mixes = _mixes(trial, drops)
         inside = [mix for mix in mixes if mix.passed]
         if not inside:
@@ -161,17 +165,17 @@ class _Trial:
         graphs: Graphs,
         feeds: RoleFeeds,
         budget: Budget,
-        report: Report,
+        steps: Steps,
     ) -> None:
         self.reference, self.plain, self.graphs, self.feeds = reference, plain, graphs, feeds
-        self.budget, self.report = budget, report
+        self.budget, self.steps = budget, steps
         self.bundle = reference.predictor.bundle
         self.bench = bench_for(self.bundle)
         self._photos = list(itertools.islice(reference.data.photos(), _PHOTOS))
 
     def run(self, chosen: Sequence[GroupDrop], *, floats: bool = False) -> Mix:
         """Measure some groups together; ``floats``: the float bundle itself."""
-        self.report(f"all of {len(chosen)} groups together")
+        self.steps.step(f"all of {len(chosen)} groups together")
         if floats:
             return self._mix([], self.plain, float_ratio=1.0)
         bundle = self.bundle

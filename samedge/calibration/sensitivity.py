@@ -9,7 +9,6 @@ float precision that INT8 would replace.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from samedge.calibration.trial import (
 from samedge.proof.accuracy import latency_ratios, mask_rows
 from samedge.proof.photos import CalibrationSet
 from samedge.proof.scenes import Reference
-from samedge.types import IMAGE_ROLES, Precision, Role
+from samedge.types import IMAGE_ROLES, Precision, Role, Steps
 
 MAX_IMAGES = 8
 """Images that each group is measured on; the plan as a whole is measured on more."""
@@ -37,7 +36,6 @@ MAX_IMAGES = 8
 _ROUNDS = 7
 _REVISION = 6  # raise it when the figures mean something else, so that no old one is taken
 
-Report = Callable[[str], None]
 """Hears of every group and attempt."""
 
 
@@ -80,7 +78,7 @@ def groups_of(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def sensitivities(
-    bundle: Bundle, data: CalibrationSet, *, feeds: RoleFeeds, max_images: int, report: Report
+    bundle: Bundle, data: CalibrationSet, *, feeds: RoleFeeds, max_images: int, steps: Steps
 ) -> list[GroupDrop]:
     """What every group loses and gains when it is quantized alone, the worst first.
 
@@ -92,14 +90,14 @@ def sensitivities(
         data: images to measure on.
         feeds: to calibrate with.
         max_images: images to measure on.
-        report: called with each group before it is measured.
+        steps: counts the groups, each before it is measured.
     """
     file = _file(bundle, data, max_images)
     known = _remembered(file)
     with ExitStack() as stack:
         plain: Reference | None = None
         for group, role in groups_of(bundle):
-            report(group)
+            steps.step(group)
             if group in known:
                 continue
             if plain is None:

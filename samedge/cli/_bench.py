@@ -152,8 +152,8 @@ def bench(
         deadline_count=min_count or library.Plan.deadline_count,
     )
     subjects = _subjects(out, bundles, backends, devices)
-    with out.progress("Measuring") as advance:
-        record = library.bench(subjects, plan, on_step=lambda note: advance(note=note))
+    with out.progress("Measuring") as bar:
+        record = library.bench(subjects, plan, progress=bar.progress, stage=bar.stage)
     record = msgspec.structs.replace(record, command=output.command_line())
     if output_path is not None:
         records.write(record, output_path)

@@ -12,7 +12,6 @@ from samedge.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.runtimes.tensorrt.builder import Progress
     from samedge.runtimes.tensorrt.bundles import BundleEngines
 
 EPILOG = """\b
@@ -76,16 +75,9 @@ def build(
             "--parse-only builds nothing, and so has no use for --capability and --workspace."
         )
     opened = Bundle.open(bundle)
-    with out.progress("Parsing" if parse_only else "Building") as advance:
-
-        def on_graph(role: str) -> None:
-            advance(note=role)
-
-        def on_progress(progress: Progress) -> None:
-            advance(0, note=f"{progress.phase}, {progress.step} of {progress.steps}")
-
+    with out.progress("Parsing" if parse_only else "Building") as bar:
         if parse_only:
-            result = parse_bundle(opened, flavour=flavour, on_graph=on_graph)
+            result = parse_bundle(opened, flavour=flavour, progress=bar.progress, stage=bar.stage)
         else:
             result = build_bundle(
                 opened,
@@ -93,8 +85,8 @@ def build(
                 device=gpu,
                 capability=capability,
                 workspace_bytes=None if workspace is None else workspace * 10**6,
-                on_graph=on_graph,
-                on_progress=on_progress,
+                progress=bar.progress,
+                stage=bar.stage,
             )
     document = {"bundle": {"path": str(bundle), "id": opened.id}, "result": result}
     out.result(document, _table(result), _footer(result))

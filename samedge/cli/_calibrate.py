@@ -90,20 +90,19 @@ def calibrate(
     from samedge.bundle.bundle import Bundle
     from samedge.calibration.plot import save_plot
     from samedge.calibration.search import find_plan
-    from samedge.calibration.sensitivity import groups_of
     from samedge.proof.photos import load_calibration
 
     bundle = Bundle.open(bundle_path)
     data = load_calibration(calibration)
-    steps = len(groups_of(bundle)) + 3  # all together, without slow parts, the encoder's
-    with out.progress("Calibrating", total=steps) as advance:
+    with out.progress("Calibrating") as bar:
         search = find_plan(
             bundle,
             data,
             max_drop=max_drop,
             max_images=images,
             seconds=gate_seconds,
-            report=lambda what: advance(1, note=what),
+            progress=bar.progress,
+            stage=bar.stage,
         )
     if output_path is not None:
         search.plan.save(output_path)

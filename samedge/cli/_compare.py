@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from samedge.comparison.run import CompareRecord
     from samedge.report.decision import Row
-    from samedge.types import Progress
 
 EPILOG = """\b
 Examples:
@@ -158,23 +157,11 @@ def compare(
         minutes=minutes,
         limits=limits,
     )
-    with out.progress("Comparing") as advance:
-        record = compare_all(request, progress=_listener(advance))
+    with out.progress("Comparing") as bar:
+        record = compare_all(request, progress=bar.progress, stage=bar.stage)
     files = write_result(record, output_path, command=output.command_line())
     lines = [*_remarks(record), f"report: {files.html}", "", record.recommendation.sentence]
     out.result(msgspec.to_builtins(record), _table(record), *lines)
-
-
-def _listener(advance: output.Advance) -> Progress:
-    """Moves a bar by what is done since the last call."""
-    done = 0
-
-    def listen(now: int, total: int) -> None:
-        nonlocal done
-        advance(now - done, note=f"of {total} steps")
-        done = now
-
-    return listen
 
 
 def _pictures(given: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -67,14 +67,14 @@ def convert(
     """
     from samedge.formats.convert import convert as library
 
-    with out.progress("Converting") as advance:
+    with out.progress("Converting") as bar:
         made = library(
             source,
             target,
             source_format=source_format,
             target_format=target_format,
             images=images,
-            on_image=advance,
+            progress=bar.progress,
         )
     document = {
         "source": {"path": source, "format": made.source_format},

@@ -49,14 +49,16 @@ def COMMAND(  # noqa: N802 - the name by which the group finds it
     from samedge.distill.progress import TerminalProgress
     from samedge.distill.train import distill
 
-    result = distill(
-        recipe,
-        data,
-        output=output,
-        resume=resume,
-        max_steps=max_steps,
-        progress=TerminalProgress(out.console),
-    )
+    with TerminalProgress(out.console) as shown:
+        result = distill(
+            recipe,
+            data,
+            output=output,
+            resume=resume,
+            max_steps=max_steps,
+            progress=shown.progress,
+            stage=shown.stage,
+        )
     if not result.is_main:
         return
     if result.interrupted:

@@ -131,9 +131,9 @@ def eval_(
     truth = load_ground_truth(dataset, images, limit=limit, sample_range=sample_range)
     with contextlib.ExitStack() as stack:
         subjects = list(_subjects(stack, bundles, backends, device=device))
-        advance = stack.enter_context(out.progress("Evaluating", total=len(truth.images)))
+        bar = stack.enter_context(out.progress("Evaluating", total=len(truth.images)))
         evaluation = evaluate(
-            subjects, truth, protocols=protocols, on_image=lambda note: advance(note=note)
+            subjects, truth, protocols=protocols, progress=bar.progress, stage=bar.stage
         )
     record = _record(evaluation, instances=instances)
     if output_path is not None:

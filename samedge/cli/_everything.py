@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,21 +102,14 @@ def _outcomes(
     names = run.names()
 
     def one(path: Path) -> Segmentation:
-        with contextlib.ExitStack() as stack:
-
-            def start(total: int) -> Callable[[], None]:
-                advance: Callable[[], None] = stack.enter_context(
-                    out.progress(path.name, total=total)
-                )
-                return advance
-
+        with out.progress(path.name) as bar:
             return everything_in_file(
                 predictor,
                 path,
                 config=config,
                 name=names[path],
                 sample_range=run.sample_range,
-                on_start=start,
+                progress=bar.progress,
             )
 
     return segmented(run, one, writer=writer)

@@ -169,7 +169,7 @@ def export(
 
     if model is not None and checkpoint is not None:
         raise click.UsageError("--model and --checkpoint both name the weights: give one of them.")
-    with out.progress("Exporting") as advance:
+    with out.progress("Exporting") as bar:
         result = export_model(
             checkpoint or model or DEFAULT_MODEL,
             target,
@@ -185,7 +185,8 @@ def export(
             plan=None if plan_path is None else load_plan(plan_path),
             dialects=dialects,
             options=_options(options, minimum_os),
-            progress=advance,
+            progress=bar.progress,
+            stage=bar.stage,
         )
     record = msgspec.structs.replace(result.record(), command=output.command_line())
     if record_path is not None:

@@ -92,7 +92,7 @@ def segment(
     with (
         run.open() as predictor,
         destination.open() as writer,
-        out.progress("Segmenting", total=len(run.images)) as advance,
+        out.progress("Segmenting", total=len(run.images)) as bar,
     ):
         one = functools.partial(
             segment_image,
@@ -102,7 +102,10 @@ def segment(
             sample_range=run.sample_range,
         )
         outcomes = segmented(
-            run, lambda path: one(path, name=names[path]), writer=writer, on_image=advance
+            run,
+            lambda path: one(path, name=names[path]),
+            writer=writer,
+            progress=bar.progress,
         )
     report(out, outcomes, manifest=predictor.manifest, writer=writer, table=_table)
     if not destination.writes and not out.json:

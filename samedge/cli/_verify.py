@@ -49,13 +49,14 @@ def verify(
     """
     from samedge.proof.verification import verify_bundle
 
-    with out.progress("Verifying", total=3) as advance:
+    with out.progress("Verifying", total=3) as bar:
         found = verify_bundle(
             bundle,
             backend=backend,
             device=device,
             checkpoint=checkpoint,
-            on_check=lambda name: advance(note=name),
+            progress=bar.progress,
+            stage=bar.stage,
         )
     table = output.table("Check", "Result", "What was found")
     for check in found.checks:

@@ -37,9 +37,9 @@ def eval_video(
     with contextlib.ExitStack() as stack:
         subjects = list(_subjects(stack, bundles, backends, device=device))
         total = len(subjects) * len(kinds) * len(videos)
-        advance = stack.enter_context(out.progress("Following", total=total))
+        bar = stack.enter_context(out.progress("Following", total=total))
         rows, dataset = library.evaluate_video(
-            subjects, videos, prompts=kinds, on_video=lambda note: advance(note=note)
+            subjects, videos, prompts=kinds, progress=bar.progress, stage=bar.stage
         )
     record = records.EvalRecord(
         dataset=dataset,

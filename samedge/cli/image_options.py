@@ -14,6 +14,7 @@ from samedge import _discovery
 from samedge.cli import output
 from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import RANGE
+from samedge.types import Progress, Steps
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -147,7 +148,7 @@ def segmented(
     segment: Callable[[Path], Segmentation],
     *,
     writer: Writer,
-    on_image: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Outcome]:
     """Segment every image and write its masks; one that fails ends nothing but itself.
 
@@ -155,15 +156,15 @@ def segmented(
         run: what was asked for.
         segment: makes the masks of one image.
         writer: where the masks go; closed here, so that the outcomes name every file.
-        on_image: called after each.
+        progress: hears of every image.
     """
     from samedge.predict.segmentation import Segmentation, segment_files
 
     outcomes: list[Outcome] = []
+    steps = Steps(len(run.images), progress=progress)
     for outcome in segment_files(run.images, segment, writer=writer):
         outcomes.append(outcome)
-        if on_image is not None:
-            on_image()
+        steps.step()
     kept = tuple(writer.close())
     return [
         dataclasses.replace(outcome, files=(*outcome.files, *kept))

@@ -38,10 +38,8 @@ from samedge.files.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Progress, TaskID
     from rich.table import Table
-
-Advance = Callable[..., None]
-"""``advance(steps=1, note="")``: moves a progress bar on; the note stands behind it."""
 
 _PIPE_WIDTH = 4096
 
@@ -53,6 +51,30 @@ def discard_stdout() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
+
+
+class Bar:
+    """A progress bar. Called by a loop, it moves on; its methods are the listeners of long work.
+
+    Args:
+        bar: rich's.
+        task: the bar's one line.
+    """
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def __call__(self, steps: int = 1, *, note: str = "") -> None:
+        """So many steps more are done; the note stands behind the bar."""
+        self._bar.update(self._task, advance=steps, note=note)
+
+    def progress(self, done: int, total: int) -> None:
+        """A :data:`~samedge.types.Progress`."""
+        self._bar.update(self._task, completed=done, total=total or None)
+
+    def stage(self, words: str) -> None:
+        """A :data:`~samedge.types.Stage`."""
+        self._bar.update(self._task, note=words)
 
 
 class Output:
@@ -114,7 +136,7 @@ class Output:
             self._print(renderables)
 
     @contextlib.contextmanager
-    def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
+    def progress(self, description: str, *, total: int | None = None) -> Iterator[Bar]:
         """Show a progress bar on stderr where that is a terminal.
 
         Args:
@@ -122,7 +144,7 @@ class Output:
             total: number of steps; ``None`` when unknown.
 
         Yields:
-            ``advance(steps=1, note="")``.
+            The bar.
         """
         from rich import progress as bars
 
@@ -135,12 +157,7 @@ class Output:
         )
         hidden = self.verbosity < 0 or not self.console.is_terminal
         with bars.Progress(*columns, console=self.console, disable=hidden, transient=True) as bar:
-            task = bar.add_task(description, total=total, note="")
-
-            def advance(steps: int = 1, *, note: str = "") -> None:
-                bar.update(task, advance=steps, note=note)
-
-            yield advance
+            yield Bar(bar, bar.add_task(description, total=total, note=""))
 
     def failed(self, failures: Sequence[tuple[str, BaseException]]) -> None:
         """Say what of a batch failed, after its result; the command then exits with 1.

@@ -13,7 +13,7 @@ from samedge.comparison.subjects import Wanted
 from samedge.errors import SamedgeError
 from samedge.export.pipeline import export
 from samedge.report.decision import Limits, Loss
-from samedge.types import Progress
+from samedge.types import Steps
 
 ROUNDS = 3
 PROMPTS = "box,center"
@@ -87,19 +87,6 @@ class Clock:
         return self._budget is not None and self.seconds > share * self._budget
 
 
-class Steps:
-    """Counts steps for whoever watches."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._done, self._total, self._progress = 0, total, progress
-
-    def step(self, count: int = 1) -> None:
-        """So many steps more are done."""
-        self._done += count
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-
 def exported(
     one: Wanted, request: Request, *, store: Store, clock: Clock, steps: Steps
 ) -> ComparedSubject:
@@ -112,7 +99,7 @@ def exported(
             subject.note = "not exported: the time budget was spent"
         else:
             subject.note = _export(one, request, store, path)
-    steps.step()
+    steps.step(f"exported {one.name}")
     return subject
 
 

@@ -15,7 +15,7 @@ from samedge.benchmark.plan import Effort, Plan
 from samedge.benchmark.process import ChosenSubject
 from samedge.bundle.bundle import Bundle
 from samedge.comparison import losses, rounds
-from samedge.comparison.exporting import Clock, ComparedSubject, Request, Steps, exported, foreign
+from samedge.comparison.exporting import Clock, ComparedSubject, Request, exported, foreign
 from samedge.comparison.losses import Agreement, Score
 from samedge.comparison.store import Identity, Store
 from samedge.comparison.subjects import LeftOut, wanted_subjects
@@ -35,7 +35,7 @@ from samedge.report.decision import (
     baseline_of,
     recommend,
 )
-from samedge.types import Progress
+from samedge.types import Progress, Stage, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +72,17 @@ class CompareRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def compare(request: Request, *, progress: Progress | None = None) -> CompareRecord:
+def compare(
+    request: Request, *, progress: Progress | None = None, stage: Stage | None = None
+) -> CompareRecord:
     """Export, measure and bench, and choose.
 
     What an earlier sitting in the same folder finished is kept: bundles, scores and rounds.
 
     Args:
         request: what to compare.
-        progress: hears ``(done, total)`` after every step.
+        progress: hears of every step: an export, a subject's losses, a round.
+        stage: is told which.
 
     Raises:
         UnknownNameError: an unknown model, target, precision or protocol.
@@ -90,7 +93,11 @@ def compare(request: Request, *, progress: Progress | None = None) -> CompareRec
     clock = Clock(request.minutes)
     wanted, left_out = wanted_subjects(request.targets, precisions=request.precisions)
     store = Store(request.output, _identity(request))
-    steps = Steps(2 * (len(wanted) + len(request.bundles)) + request.rounds, progress)
+    steps = Steps(
+        2 * (len(wanted) + len(request.bundles)) + request.rounds,
+        progress=progress,
+        stage=stage,
+    )
     subjects = [exported(one, request, store=store, clock=clock, steps=steps) for one in wanted]
     subjects += [foreign(path, steps) for path in request.bundles]
     present = [subject for subject in subjects if not subject.note]
@@ -132,14 +139,14 @@ def _measure_losses(
             if subject is not baseline:
                 own = scores[subject.name]
                 subject.losses = losses.loss_against(own, scores[baseline.name])
-            steps.step()
+            steps.step(f"losses of {subject.name}")
         return
     with contextlib.ExitStack() as stack:
         agreement = _Drawn(stack, baseline, request.photos)
         for subject in subjects:
             if subject is not baseline:
                 subject.losses = losses.agreement_losses(_agreement(store, subject, agreement))
-            steps.step()
+            steps.step(f"losses of {subject.name}")
 
 
 def _dataset_scores(request: Request, store: Store, subject: ComparedSubject) -> list[Score]:
@@ -205,7 +212,7 @@ def _benched(
                 return
             record = bench([ChosenSubject(bundle=name) for name in sorted(names)], plan)
             records.write(record, store.path("bench", str(index)))
-        steps.step()
+        steps.step(f"round {index + 1}")
         yield record
 
 

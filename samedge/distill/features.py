@@ -29,6 +29,7 @@ from samedge.distill.teacher import pooled_to_grid, weights_hash
 from samedge.errors import DatasetError
 from samedge.files.writing import replacing
 from samedge.models.promptable import PromptableModel
+from samedge.types import Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +182,7 @@ def fill(
     batch_size: int,
     share: tuple[int, int] = (0, 1),
     must_stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = lambda _text: None,
+    steps: Steps | None = None,
 ) -> bool:
     """Compute the embeddings that are not cached yet.
 
@@ -193,16 +194,17 @@ def fill(
         batch_size: pictures at once.
         share: rank of this process and number of processes.
         must_stop: asked after each batch; what is done so far is kept.
-        say: told after each batch how many there are.
+        steps: told after each batch how many there are.
 
     Returns:
         Whether all are there now.
     """
+    told = steps or Steps()
     missing, done = samples.missing(rank=share[0], world=share[1]), 0
     while items := list(itertools.islice(missing, batch_size)):
         _compute(samples.cache, teacher, items, device=device, bf16=bf16)
         done += len(items)
-        say(f"the teacher's embeddings: {done} more of {samples.count // share[1]} computed")
+        told.say(f"the teacher's embeddings: {done} more of {samples.count // share[1]} computed")
         if must_stop():
             return False
     return True

@@ -20,6 +20,7 @@ from samedge.distill.stages import PromptsStep
 from samedge.distill.student import PartName
 from samedge.distill.teacher import open_model
 from samedge.models.promptable import PromptableModel
+from samedge.types import Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ def plan_stage(
     *,
     student: PromptableModel,
     must_stop: Callable[[], bool],
-    say: Callable[[str], None],
+    steps: Steps,
 ) -> StagePlan | None:
     """Make a stage's step and samples, computing what has to be there first.
 
@@ -86,14 +87,14 @@ def plan_stage(
         index: which stage.
         student: what is trained.
         must_stop: asked during long preparations.
-        say: told how far they are.
+        steps: told how far they are.
 
     Returns:
         The plan, or ``None`` when a preparation was stopped.
     """
     stage = context.recipe.stage[index]
     if isinstance(stage, FeaturesStage):
-        return _features(context, index, stage, student=student, must_stop=must_stop, say=say)
+        return _features(context, index, stage, student=student, must_stop=must_stop, steps=steps)
     mixture = training_mixture(
         context.recipe.data,
         context.root,
@@ -130,7 +131,7 @@ def _features(
     *,
     student: PromptableModel,
     must_stop: Callable[[], bool],
-    say: Callable[[str], None],
+    steps: Steps,
 ) -> StagePlan | None:
     size = stage.teacher_size or student.image_size
     teacher = open_model(stage.teacher, root=context.root, image_size=size).to(context.device)
@@ -150,7 +151,7 @@ def _features(
         batch_size=stage.batch_size,
         share=(context.rank, context.world),
         must_stop=must_stop,
-        say=say,
+        steps=steps,
     )
     step = FeaturesStep(student, stage, bf16=context.bf16)
     return StagePlan(step, samples, has_masks=False) if complete else None

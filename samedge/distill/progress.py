@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,41 +13,6 @@ if TYPE_CHECKING:
 
 
 _SECONDS_A_LINE = 10.0
-
-
-class Progress(Protocol):
-    """What the trainer tells whoever watches."""
-
-    def run(self, total: int, *, done: int) -> contextlib.AbstractContextManager[None]:
-        """Show a run of ``total`` steps, of which some are done, while the context lasts."""
-        ...
-
-    def step(
-        self, done: int, values: Mapping[str, float], *, validation: Validation | None
-    ) -> None:
-        """Show the figures after ``done`` steps of the run."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Show what a preparation is doing; called often."""
-        ...
-
-
-class NoProgress:
-    """Shows nothing."""
-
-    def say(self, text: str) -> None:
-        """Do nothing."""
-
-    @contextlib.contextmanager
-    def run(self, total: int, *, done: int) -> Iterator[None]:  # noqa: ARG002
-        """Do nothing."""
-        yield
-
-    def step(
-        self, done: int, values: Mapping[str, float], *, validation: Validation | None
-    ) -> None:
-        """Do nothing."""
 
 
 def describe(values: Mapping[str, float], validation: Validation | None) -> str:
@@ -64,6 +28,8 @@ def describe(values: Mapping[str, float], validation: Validation | None) -> str:
 
 class TerminalProgress:
     """A progress bar with the current figures; plain lines where there is no terminal.
+
+    A context manager, with the two listeners of :func:`samedge.distill.train.distill`.
 
     Args:
         console: writes to standard error.
@@ -82,32 +48,33 @@ class TerminalProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=None)
-        self._total, self._said = 1, -1
+        self._words, self._said = "", 0
         self._last_line = time.monotonic()
 
-    @contextlib.contextmanager
-    def run(self, total: int, *, done: int) -> Iterator[None]:
-        """Show the bar while the context lasts."""
-        self._bar.update(self._task, total=total, completed=done)
-        self._total = total
-        with self._bar:
-            yield
+    def __enter__(self) -> TerminalProgress:
+        self._bar.start()
+        return self
 
-    def step(
-        self, done: int, values: Mapping[str, float], *, validation: Validation | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def progress(self, done: int, total: int) -> None:
         """Move the bar; without a terminal, say a line every hundredth of the run."""
-        text = describe(values, validation)
-        self._bar.update(self._task, completed=done, description=text)
-        share = done * 100 // self._total
-        if not self.console.is_terminal and share > self._said:
+        self._bar.update(self._task, completed=done, total=total)
+        share = done * 100 // max(total, 1)
+        if self._words and share > self._said:
             self._said = share
-            self.console.print(f"step {done}/{self._total} | {text}", markup=False)
+            self._line(f"step {done}/{total} | {self._words}")
+        self._words = ""
 
-    def say(self, text: str) -> None:
-        """Show it beside the bar; without a terminal, as a line at most every ten seconds."""
-        self._bar.update(self._task, description=text)
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self._last_line > _SECONDS_A_LINE:
-            self._last_line = now
+    def stage(self, words: str) -> None:
+        """Show it beside the bar; without a terminal, preparations as a line every ten seconds."""
+        self._bar.update(self._task, description=words)
+        if self._words and time.monotonic() - self._last_line > _SECONDS_A_LINE:
+            self._line(self._words)  # no step came of it
+        self._words = words
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        if not self.console.is_terminal:
             self.console.print(text, markup=False)

@@ -21,7 +21,7 @@ from samedge.distill.data import Sample
 from samedge.distill.loader import StepSampler, step_loader
 from samedge.distill.optimisation import FINETUNE, build_optimizer, build_schedule
 from samedge.distill.plans import Context, StagePlan, frozen_parts
-from samedge.distill.progress import Progress
+from samedge.distill.progress import describe
 from samedge.distill.recipe import AnyStage, PromptsStage
 from samedge.distill.run_folder import BEST, LAST, RunFolder
 from samedge.distill.run_log import RunLog
@@ -29,6 +29,7 @@ from samedge.distill.sources import validation_mixture
 from samedge.distill.student import freeze
 from samedge.distill.validation import Validation, to_device, validate
 from samedge.models.promptable import PromptableModel
+from samedge.types import Steps
 
 
 @dataclasses.dataclass
@@ -84,7 +85,7 @@ class Sitting:
         accelerator: device and processes.
         folder: of the run.
         log: of the main process; ``None`` on the others.
-        progress: what a person sees.
+        steps: of the whole run, for whoever listens.
         position: where the run is.
         meter: what steps cost.
         asked_to_stop: whether a signal came in.
@@ -95,7 +96,7 @@ class Sitting:
     accelerator: Accelerator
     folder: RunFolder
     log: RunLog | None
-    progress: Progress
+    steps: Steps
     position: Position
     meter: Meter
     asked_to_stop: Callable[[], bool]
@@ -275,7 +276,7 @@ class StageRun:
         values = {name: float(value) for name, value in metrics.items()}
         values |= {**self.sitting.meter.figures, "seconds": position.seconds}
         self._write_row(values)
-        self.sitting.progress.step(position.total, values, validation=self.sitting.validation)
+        self.sitting.steps.reach(position.total, describe(values, self.sitting.validation))
 
     def _write_row(self, values: dict[str, float]) -> None:
         assert self.sitting.log is not None

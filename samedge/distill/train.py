@@ -22,7 +22,6 @@ from torch import Tensor
 
 from samedge.distill.checkpointing import State
 from samedge.distill.plans import Context, plan_stage
-from samedge.distill.progress import NoProgress, Progress
 from samedge.distill.recipe import Recipe
 from samedge.distill.recipe_file import parse_recipe, recipe_text
 from samedge.distill.run_folder import RunFolder, provenance_of
@@ -31,6 +30,7 @@ from samedge.distill.sources import training_mixture
 from samedge.distill.stage_run import Meter, Position, Sitting, StageRun
 from samedge.distill.student import build_student, initialise
 from samedge.models.promptable import PromptableModel
+from samedge.types import Progress, Stage, Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,7 @@ def distill(
     resume: bool = False,
     max_steps: int | None = None,
     progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> DistillResult:
     """Train a student by a recipe.
 
@@ -79,7 +80,8 @@ def distill(
         output: the run's folder; made where it is missing.
         resume: go on from the last checkpoint in ``output``.
         max_steps: stop after this many steps of the whole run, as if interrupted.
-        progress: shows how far the run is.
+        progress: hears of the steps whose figures are logged.
+        stage: is told the figures, and how far a preparation is.
 
     Raises:
         UnknownNameError: no such recipe, encoder or option.
@@ -93,7 +95,7 @@ def distill(
     folder = RunFolder(Path(output), parsed, text)
     with _thread_count(parsed.run.threads), _stop_on_signal() as stop:
         run = _Run(parsed, folder, root=Path(data), stop=stop)
-        return run.carry_out(resume=resume, max_steps=max_steps, progress=progress)
+        return run.carry_out(resume=resume, max_steps=max_steps, listeners=(progress, stage))
 
 
 @contextlib.contextmanager
@@ -155,7 +157,11 @@ class _Run:
         )
 
     def carry_out(
-        self, *, resume: bool, max_steps: int | None, progress: Progress | None
+        self,
+        *,
+        resume: bool,
+        max_steps: int | None,
+        listeners: tuple[Progress | None, Stage | None],
     ) -> DistillResult:
         """Do what is left of the recipe."""
         state = self._begin(resume=resume)
@@ -163,18 +169,20 @@ class _Run:
         weights = state["model"] if state else self._first_weights()
         total = sum(stage.steps for stage in self.recipe.stage)
         is_main = bool(self.accelerator.is_main_process)
+        progress, told = listeners if is_main else (None, None)
+        steps = Steps(total, progress=progress, stage=told)
         sitting = Sitting(
             context=self.context,
             accelerator=self.accelerator,
             folder=self.folder,
             log=RunLog(self.folder.path, done=position.total) if is_main else None,
-            progress=progress if progress is not None and is_main else NoProgress(),
+            steps=steps,
             position=position,
             meter=Meter(),
             asked_to_stop=self.stop.is_set,
         )
-        with sitting.progress.run(total, done=position.total):
-            self._stages(sitting, weights, state, limit=min(total, max_steps or total))
+        steps.reach(position.total)
+        self._stages(sitting, weights, state, limit=min(total, max_steps or total))
         if sitting.log is not None:
             sitting.log.close()
         return self._result(sitting, total)
@@ -201,7 +209,7 @@ class _Run:
                     position.stage,
                     student=student,
                     must_stop=self.stop.is_set,
-                    say=sitting.progress.say,
+                    steps=sitting.steps,
                 )
                 if plan is None:
                     return

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -32,7 +32,7 @@ from samedge.records import (
     Subject,
     subject_fields,
 )
-from samedge.types import Array, Prompt
+from samedge.types import Array, Progress, Prompt, Stage, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,8 @@ def evaluate(
     truth: GroundTruth,
     *,
     protocols: Sequence[PromptProtocol],
-    on_image: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> Evaluation:
     """Score every subject on every instance under every protocol.
 
@@ -124,7 +125,8 @@ def evaluate(
         subjects: what is compared; all see the same images and prompts, image by image.
         truth: from ``load_ground_truth``.
         protocols: from ``parse_protocols``.
-        on_image: called after each image with a remark for a progress bar.
+        progress: hears of every image.
+        stage: is told the first subject's mean so far.
 
     An image that cannot be read, or is of another size than the masks, is left out and named in the
     dataset's record.
@@ -142,13 +144,13 @@ def evaluate(
         for protocol in _asked(subject, protocols)
     }
     failed: dict[str, str] = {}
+    steps = Steps(len(truth.images), progress=progress, stage=stage)
     for image in truth.images:
         pixels = _pixels(image, failed)
         if pixels is not None:
             for key, score in _score_image(subjects, image, pixels, protocols=protocols):
                 scores[key].append(score)
-        if on_image is not None:
-            on_image(_running_mean(scores))
+        steps.step(_running_mean(scores))
     if failed and len(failed) == len(truth.images):
         raise DatasetError(f"No image of {truth.path} can be read: {next(iter(failed.values()))}")
     rows = [_summarise(subjects[i].subject, name, found) for (i, name), found in scores.items()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from samedge.evaluation.video_metrics import Statistics, contour_accuracy, regio
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box, center_point
 from samedge.records import DatasetRecord, Subject, VideoRow, subject_fields
-from samedge.types import Array, Prompt
+from samedge.types import Array, Progress, Prompt, Stage, Steps
 
 Mask = npt.NDArray[np.bool_]
 
@@ -185,7 +185,8 @@ def evaluate_video(
     sequences: Sequence[Video],
     *,
     prompts: Sequence[str],
-    on_video: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> tuple[list[VideoRow], DatasetRecord]:
     """Score every subject on every video, prompted in every way.
 
@@ -193,25 +194,27 @@ def evaluate_video(
         subjects: what is compared.
         sequences: from :func:`load_sequences`.
         prompts: some of ``PROMPTS``.
-        on_video: called after each video with a remark for a progress bar.
+        progress: hears of every video, for each subject and prompt.
+        stage: is told which.
 
     Raises:
         DatasetError: a video without an object in its first frame, or a file that is none.
     """
     rows = []
+    count = len(subjects) * len(prompts) * len(sequences)
+    steps = Steps(count, progress=progress, stage=stage)
     for one in subjects:
         for kind in prompts:
             started = time.perf_counter()
             scores: list[ObjectScore] = []
             for sequence in sequences:
                 scores += score_sequence(one.follower, sequence, prompt=kind)
-                if on_video is not None:
-                    on_video(f"{sequence.name}, {kind}")
+                steps.step(f"{sequence.name}, {kind}")
             rows.append(_row(one, kind, scores, sequences, time.perf_counter() - started))
     frames = sum(len(sequence.pictures) for sequence in sequences)
-    count = sum(len(sequence.objects(0)) for sequence in sequences)
+    objects = sum(len(sequence.objects(0)) for sequence in sequences)
     root = sequences[0].pictures[0].parents[1]
-    return rows, DatasetRecord(path=str(root), images=frames, instances=count)
+    return rows, DatasetRecord(path=str(root), images=frames, instances=objects)
 
 
 def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[ObjectScore]:

@@ -124,7 +124,7 @@ class CoremlExporter(Exporter):
     @staticmethod
     def _seen(model: Any, graph: Graph, request: ExportRequest) -> Seen:
         """What the activations are on the calibration set, in the uncompressed package."""
-        request.progress(note=f"calibrating the {graph.role}")
+        request.steps.step(f"calibrating the {graph.role}")
         with tempfile.TemporaryDirectory(prefix="samedge-coreml-") as folder:
             path = Path(folder) / "float.mlpackage"
             model.save(str(path))

@@ -7,7 +7,7 @@ import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -25,22 +25,11 @@ from samedge.proof.accuracy import Accuracy
 from samedge.proof.photos import CalibrationSet
 from samedge.records import ExportedArtifact, ExportedBundle, ExportRecord
 from samedge.targets import Target
-from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Options, Precision
+from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Options, Precision, Steps
 
 META_DIALECT = "meta"
 DIALECTS = (META_DIALECT,)
 """Tensors of other projects that an extra decoder can be written for."""
-
-
-class Progress(Protocol):
-    """Hears of every step; the bars of ``samedge.cli.output`` are such."""
-
-    def __call__(self, steps: int = 1, *, note: str = "") -> None:
-        """``steps`` more are done; ``note`` says what comes next."""
-
-
-def no_progress(steps: int = 1, *, note: str = "") -> None:
-    """Report progress to nobody."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +47,7 @@ class ExportRequest:
         calibration: images that quantizers see; ``None`` takes those that come with samedge.
         plan: precisions by module; ``None`` takes the precision's default plan.
         options: of the exporter, by name.
-        progress: hears of every step.
+        steps: counts the steps and says what each is about.
     """
 
     model: PromptableModel
@@ -71,7 +60,7 @@ class ExportRequest:
     calibration: CalibrationSet | None = None
     plan: PrecisionPlan | None = None
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    progress: Progress = no_progress
+    steps: Steps = dataclasses.field(default_factory=Steps)
 
     def backend_options(self) -> Options:
         """What the backend is given: with a plan of INT8, to compute the rest as that says."""
@@ -202,7 +191,7 @@ class Exporter(ABC):
         self._check(request)
         written = []
         for graph in self.graphs(request):
-            request.progress(note=f"{graph.role} to {self.name}")
+            request.steps.step(f"{graph.role} to {self.name}")
             graph.eval()
             try:
                 exported = self._export(graph, request, folder)

@@ -63,7 +63,7 @@ class Checked:
         Args:
             choices: rows of the table that ``auto`` chose from, for the manifest.
         """
-        self.request.progress(note="writing the bundle")
+        self.request.steps.step("writing the bundle")
         manifest = self.manifest
         if choices:
             accuracy = {**(manifest.accuracy or {}), "choices": list(choices)}
@@ -125,26 +125,24 @@ def _accuracy(
         subject,
         budget=rules.budget,
         timed=staging.is_platform(request.target),
-        on_image=lambda remark: request.progress(note=f"accuracy, {remark}"),
+        stage=lambda remark: request.steps.say(f"accuracy, {remark}"),
     )
 
 
 def _measured(request: ExportRequest, predictor: Predictor, limits: GraphLimits) -> parity.Parity:
-    def on_photo(index: int) -> None:
-        request.progress(note=f"parity, photo {index + 1} of {len(request.images)}")
-
+    request.steps.step("parity")
     return parity.measure(
         TorchReference(request.model),
         predictor,
         photos=read_photos(request.images),
         limits=limits,
-        on_photo=on_photo,
+        progress=lambda done, total: request.steps.say(f"parity, photo {done} of {total}"),
     )
 
 
 def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     """Record the canary from the reference, and hold the files against it as a device will."""
-    request.progress(note="canary")
+    request.steps.step("canary")
     reference = TorchReference(request.model)
     manifest = graphs.bundle.manifest
     canary = record_canary(

@@ -19,7 +19,7 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.export import base, choice, staging
-from samedge.export.base import DIALECTS, ExportRequest, ExportResult, Progress
+from samedge.export.base import DIALECTS, ExportRequest, ExportResult
 from samedge.export.gates import Checked, Rules, checked
 from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
@@ -32,7 +32,7 @@ from samedge.proof.photos import PHOTOS, load_calibration
 from samedge.proof.scenes import Reference
 from samedge.targets import Target
 from samedge.targets import target as target_named
-from samedge.types import Precision
+from samedge.types import Precision, Progress, Stage, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def export(
     buckets: Sequence[Bucket] | None = None,
     options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> ExportResult:
     """Export a model for a platform into a bundle, and prove that it still is that model.
 
@@ -86,7 +87,8 @@ def export(
         dialects: further decoders, such as ``"meta"``.
         buckets: fixed ``(B, N)`` of the decoder; ``None`` takes the target's, ``()`` means none.
         options: of the format, by name; see :attr:`samedge.export.base.Exporter.option_help`.
-        progress: hears of every step.
+        progress: hears of every step; how many there are depends on what is measured.
+        stage: is told what each is about.
 
     Returns:
         The bundle, with the measured parity.
@@ -102,7 +104,7 @@ def export(
         BundleError: ``output`` is something else than a bundle.
     """
     start = time.perf_counter()
-    report = progress or base.no_progress
+    steps = Steps(progress=progress, stage=stage)
     platform_row = target_named(target) if isinstance(target, str) else target
     _check_dialects(dialects)
     resolved = platform_row.precision(precision)
@@ -110,7 +112,7 @@ def export(
     data = None if calibration is None and is_float else load_calibration(calibration)
     own = None if calibration is None or data is None else spread(data.images)
     photos = own if own and images is None else photo_paths(images)
-    opened, source = opened_model(model, image_size=input_size, progress=report)
+    opened, source = opened_model(model, image_size=input_size, steps=steps)
     request = ExportRequest(
         model=opened,
         source=source,
@@ -122,7 +124,7 @@ def export(
         calibration=data,
         plan=plan,
         options=dict(options or {}),
-        progress=report,
+        steps=steps,
     )
     check_plan(request)
     request = base.get(platform_row.format).prepared(request)
@@ -160,7 +162,7 @@ def _float_reference(
         request, target=row, precision=Precision.FP32, dialects=(), plan=None, options={}
     )
     with tempfile.TemporaryDirectory() as scratch, BundleWriter(Path(scratch, "fp32")) as writer:
-        request.progress(note="fp32 for comparison")
+        request.steps.step("fp32 for comparison")
         bundle = staging.staged(plain, writer)
         backend, device, options = staging.checking(plain)
         with Predictor(bundle, backend, device=device, options=options) as predictor:

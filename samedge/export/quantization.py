@@ -44,7 +44,7 @@ def quantized(
             count,
             FEW_IMAGES,
         )
-    request.progress(note=f"quantizing the {graph.role} with {quantizer}")
+    request.steps.step(f"quantizing the {graph.role} with {quantizer}")
     return quantizers.get(quantizer).quantize(
         source, destination, plan=plan_of(request), feeds=lambda: feeds_of(graph, request)
     )

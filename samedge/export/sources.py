@@ -7,12 +7,11 @@ from pathlib import Path
 
 from samedge.bundle.manifest import ModelRecord, combined_hash, file_hash
 from samedge.errors import ExportError
-from samedge.export.base import Progress
 from samedge.models import zoo
 from samedge.models.checkpoint_files import weights_files
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.images import load_image
-from samedge.types import Array
+from samedge.types import Array, Steps
 
 _PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -21,14 +20,14 @@ MAX_PHOTOS = 8
 
 
 def opened_model(
-    model: PromptableModel | str | Path, *, image_size: int | None, progress: Progress
+    model: PromptableModel | str | Path, *, image_size: int | None, steps: Steps | None = None
 ) -> tuple[PromptableModel, ModelRecord]:
     """A model ready to be exported, and the record of its weights.
 
     Args:
         model: a name of ``samedge models``, the path of a checkpoint, or a model.
         image_size: side of the input to build for; ``None`` takes the model's own.
-        progress: hears of a download.
+        steps: hears of a download; ``None`` tells nobody.
 
     Raises:
         ExportError: a model object has another size than asked for.
@@ -45,13 +44,12 @@ def opened_model(
             name="custom", licence="unknown", origin="unknown", encoder=_encoder_name(model)
         )
         return model.eval(), record
-    progress(note=f"loading {model}")
+    told = steps or Steps()
+    told.step(f"loading {model}")
     loaded = zoo.load_model(
         model,
         image_size=image_size,
-        progress=lambda done, total: progress(
-            0, note=f"downloading {model}: {_share(done, total)}"
-        ),
+        progress=lambda done, total: told.say(f"downloading {model}: {_share(done, total)}"),
     )
     return loaded.eval(), _record(model, loaded)
 

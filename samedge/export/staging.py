@@ -43,7 +43,7 @@ def staged(request: ExportRequest, writer: BundleWriter) -> Bundle:
     """
     exporter = base.get(request.target.format)
     graphs = exporter.export(request, writer.folder)
-    request.progress(note="hashing")
+    request.steps.step("hashing")
     records = [_graph(writer, graph, request) for graph in graphs]
     remarks = [f"{graph.graph.role}: {note}" for graph in graphs for note in graph.notes]
     manifest = _manifest(request, records, writer.artifacts, notes=remarks)

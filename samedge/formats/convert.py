@@ -17,6 +17,7 @@ from samedge.formats.destination import Destination
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord
 from samedge.pixels.orientation import STORED, load_in_frame
 from samedge.pixels.outlines import outlines
+from samedge.types import Progress, Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ def convert(
     source_format: str | None = None,
     target_format: str | None = None,
     images: Path | None = None,
-    on_image: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> Conversion:
     """Read annotations of one format and write them in another, image by image.
 
@@ -62,7 +63,7 @@ def convert(
         target_format: ``None`` goes by the target's ending.
         images: folder of the images, for formats that do not say how large they are, and for
             drawings.
-        on_image: called after each image.
+        progress: hears of every image; how many there are is known at the end.
 
     Raises:
         DatasetError: the source is damaged, of no known format, or of one that cannot be read.
@@ -80,14 +81,14 @@ def convert(
     lost: Counter[str] = Counter()
     count = masks = 0
     files: dict[Path, None] = {}
+    steps = Steps(progress=progress)
     with destination.open() as writer:
         for image in reader.read(source, images=images, left_out=left_out):
             _check_room(destination, count)
             lost.update(_losses(image, destination.format))
             files |= dict.fromkeys(writer.add(_with_pixels(image, destination.format, images)))
             count, masks = count + 1, masks + len(image.masks)
-            if on_image is not None:
-                on_image()
+            steps.step()
         files |= dict.fromkeys(writer.close())
     if not count:
         raise DatasetError(f"{source} holds no images, so there is nothing to convert.")

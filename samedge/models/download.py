@@ -13,7 +13,6 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,14 +20,13 @@ import filelock
 
 from samedge.errors import DownloadError
 from samedge.files.writing import sync_one
+from samedge.types import Progress
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _ATTEMPTS = 5
 _TIMEOUT_S = 30.0
 _LOCK_TIMEOUT_S = 3600.0
-
-Progress = Callable[[int, "int | None"], None]
 
 
 class _WrongContentError(Exception):
@@ -51,7 +49,7 @@ def download(
         target: where the file shall lie; its folder is made.
         sha256: expected hash; a file that has another is never returned.
         size_bytes: expected size.
-        progress: called with the bytes so far and in all.
+        progress: hears of the bytes so far and in all.
         pause_s: before the second attempt; doubles with each further one.
 
     Raises:
@@ -201,7 +199,7 @@ class _Fetcher:
                     )
                 file.write(chunk)
                 if self.progress is not None:
-                    self.progress(done, self.size_bytes or total)
+                    self.progress(done, self.size_bytes or total or 0)
         expected = self.size_bytes if self.size_bytes is not None else total
         if expected is not None and done < expected:
             raise ConnectionError(f"the connection broke off after {done} of {expected} bytes")

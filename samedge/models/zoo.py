@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from samedge.errors import BackendUnavailableError, CheckpointError, UnknownNameError
+from samedge.types import Progress
 
 if TYPE_CHECKING:
     from samedge.models.promptable import PromptableModel
@@ -184,12 +184,12 @@ def parameters_in(path: Path) -> int:
     )
 
 
-def fetch(entry: ModelEntry, *, progress: Callable[[int, int | None], None] | None = None) -> Path:
+def fetch(entry: ModelEntry, *, progress: Progress | None = None) -> Path:
     """Return the path of a model's weights, downloading them first if need be.
 
     Args:
         entry: the model.
-        progress: called with the bytes so far and in all.
+        progress: hears of the bytes so far and in all.
 
     Raises:
         DownloadError: they could not be fetched; says where to put the file by hand.
@@ -211,7 +211,7 @@ def load_model(
     name_or_path: str | Path,
     *,
     image_size: int | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> PromptableModel:
     """Load a model by name or from a checkpoint.
 
@@ -219,7 +219,7 @@ def load_model(
         name_or_path: a name of :func:`models`, or the path of a checkpoint. A file or folder that
             exists is never taken for a name.
         image_size: side of the input to build for; ``None`` takes the checkpoint's own.
-        progress: called with the bytes so far and in all, while weights are downloaded.
+        progress: hears of the bytes so far and in all, while weights are downloaded.
 
     Returns:
         The model in evaluation mode, fp32, on the CPU; its ``spec`` says what it is.

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from samedge.pixels.sample_range import SampleRange
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation
-from samedge.types import Array, Prompt, Rle, Size
+from samedge.types import Array, Progress, Prompt, Rle, Size, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def segment_everything(
     image: Array,
     *,
     config: EverythingConfig | None = None,
-    on_batch: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[AutomaticMask]:
     """Find the masks of an image without being told where to look.
 
@@ -148,7 +148,7 @@ def segment_everything(
         predictor: an open predictor.
         image: (H, W, 3) uint8 RGB.
         config: ``None`` means SAM's defaults, with the thresholds that suit the model.
-        on_batch: called after each batch of clicks, ``batch_count`` times in all.
+        progress: hears of every batch of clicks.
 
     Returns:
         Masks of distinct things, those of the highest predicted IoU first.
@@ -161,8 +161,9 @@ def segment_everything(
     config = config or EverythingConfig.for_bundle(predictor.manifest)
     size = image.shape[0], image.shape[1]
     found: list[AutomaticMask] = []
+    steps = Steps(batch_count(size, config), progress=progress)
     for crop_box, layer in _crops(size, config):
-        found += _segment_crop(predictor, image, crop_box, layer, config=config, done=on_batch)
+        found += _segment_crop(predictor, image, crop_box, layer, config=config, steps=steps)
     if config.crop_layers:
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (mask.crop_box for mask in found)]
         preferred = 1.0 / np.array(areas, np.float64)
@@ -177,7 +178,7 @@ def everything_in_file(
     config: EverythingConfig,
     name: str | None = None,
     sample_range: SampleRange = "auto",
-    on_start: Callable[[int], Callable[[], None]] | None = None,
+    progress: Progress | None = None,
 ) -> Segmentation:
     """Find the masks of one image file.
 
@@ -187,7 +188,7 @@ def everything_in_file(
         config: the generator's settings.
         name: what files call the image; ``None`` is the file's own name.
         sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
-        on_start: called with the number of batches; what it returns is called after each.
+        progress: hears of every batch of clicks.
 
     Raises:
         ImageError: the file is no usable image.
@@ -195,9 +196,8 @@ def everything_in_file(
     """
     image = load_image(path, range=sample_range)
     size = image.shape[0], image.shape[1]
-    done = None if on_start is None else on_start(batch_count(size, config))
     start = time.perf_counter()
-    masks = segment_everything(predictor, image, config=config, on_batch=done)
+    masks = segment_everything(predictor, image, config=config, progress=progress)
     elapsed_ms = (time.perf_counter() - start) * 1000
     records = tuple(mask.record() for mask in masks)
     found = ImageMasks(name or path.name, size, records, pixels=image)
@@ -249,7 +249,7 @@ def _segment_crop(
     layer: int,
     *,
     config: EverythingConfig,
-    done: Callable[[], None] | None,
+    steps: Steps,
 ) -> list[AutomaticMask]:
     x0, y0, x1, y1 = crop_box
     embedding = predictor.encode(np.ascontiguousarray(image[y0:y1, x0:x1]))
@@ -264,8 +264,7 @@ def _segment_crop(
         parts.append(
             _filtered(embedding, batch, logits[:, 1:], iou[:, 1:], config=config, cuts=cuts)
         )
-        if done is not None:
-            done()
+        steps.step()
     if not any(len(part.iou) for part in parts):
         logger.warning(
             "No mask passed: the highest predicted IoU is %.2f (threshold %.2f), and stability "

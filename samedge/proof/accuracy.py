@@ -15,7 +15,7 @@ and every harmless difference would count as a loss.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from samedge.predict.predictor import Predictor
 from samedge.proof import decision
 from samedge.proof.decision import Budget, Undecided, Verdict, allowed_drop
 from samedge.proof.scenes import Answers, Reference, Scene, answered
-from samedge.types import Array, Prompt
+from samedge.types import Array, Prompt, Stage, Steps
 
 _LOOKS = 1.25  # the interval is looked at again when there are so many times more images
 _ROUNDS = 15
@@ -184,7 +184,7 @@ def compare(
     *,
     budget: Budget | None = None,
     timed: bool = True,
-    on_image: Callable[[str], None] = lambda _: None,
+    stage: Stage | None = None,
 ) -> Accuracy:
     """Measure what a bundle loses, and what it gains, until it is decided.
 
@@ -193,19 +193,19 @@ def compare(
         subject: the bundle in question, opened.
         budget: what may be lost, and how long it may take to tell.
         timed: compare latencies too; off where another machine than the platform runs the files.
-        on_image: called after each image with a remark.
+        stage: is told how many images were compared.
     """
     budget = budget or Budget()
     start = time.monotonic()
     tally, found = _Tally(budget.max_drop), Verdict.UNDECIDED
-    look = decision.FEWEST_IMAGES
+    look, steps = decision.FEWEST_IMAGES, Steps(stage=stage)
     for scene, expected in reference.scenes():
         tally.add(scene, expected=expected, found=answered(subject, scene, expected=expected))
         is_late = time.monotonic() - start >= budget.seconds
         if tally.images >= look or is_late:
             look = int(tally.images * _LOOKS) + 1
             found = tally.verdict()
-        on_image(f"{tally.images} images, {found.value}")
+        steps.step(f"{tally.images} images, {found.value}")
         if is_late or found is not Verdict.UNDECIDED:
             break
     found = tally.verdict()
@@ -232,19 +232,19 @@ def mask_rows(
     reference: Reference,
     subject: Predictor,
     *,
-    on_image: Callable[[str], None] = lambda _: None,
+    stage: Stage | None = None,
 ) -> tuple[int, list[AccuracyRow]]:
     """The masks' part of :func:`compare` on all images of the reference: how many, and the rows.
 
     Args:
         reference: the fp32 bundle, with the images.
         subject: the bundle in question, opened.
-        on_image: called after each image with a remark.
+        stage: is told how many images were compared.
     """
-    tally = _Tally(decision.MAX_DROP)
+    tally, steps = _Tally(decision.MAX_DROP), Steps(stage=stage)
     for scene, expected in reference.scenes():
         tally.add(scene, expected=expected, found=answered(subject, scene, expected=expected))
-        on_image(f"{tally.images} images")
+        steps.step(f"{tally.images} images")
     return tally.images, tally.rows()
 
 

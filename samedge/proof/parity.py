@@ -28,7 +28,7 @@ mean nothing, whose edge lies anywhere, so that no limit hangs on it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +42,7 @@ from samedge.pixels.prompts import feeds_of
 from samedge.predict.predictor import Predictor
 from samedge.proof.decision import TIE, GraphLimits, Limits
 from samedge.proof.probes import Probe, feedback_probes, probes
-from samedge.types import IMAGE, IOU_PREDICTIONS, LOW_RES_MASKS, Array, Role
+from samedge.types import IMAGE, IOU_PREDICTIONS, LOW_RES_MASKS, Array, Progress, Role, Steps
 
 
 class ReferenceGraphs(Graphs, Protocol):
@@ -227,7 +227,7 @@ def measure(
     *,
     photos: Sequence[Array],
     limits: GraphLimits,
-    on_photo: Callable[[int], None] = lambda _: None,
+    progress: Progress | None = None,
 ) -> Parity:
     """Compare a bundle with what it was made of.
 
@@ -236,7 +236,7 @@ def measure(
         subject: the bundle, opened.
         photos: (H, W, 3) uint8 RGB, at least two that differ.
         limits: of the bundle, as of :func:`samedge.proof.decision.limits_of`.
-        on_photo: called with the index of each photo before it is worked on.
+        progress: hears of every photo.
 
     Raises:
         ExportError: fewer than two photos.
@@ -250,8 +250,8 @@ def measure(
     alone: list[Row] = []
     wanted: list[Tensors] = []
     given: list[Tensors] = []
-    for index, photo in enumerate(photos):
-        on_photo(index)
+    steps = Steps(len(photos), progress=progress)
+    for photo in photos:
         asked = _Questions(reference, photo)
         embedding = subject.encode(photo)
         wanted.append(asked.embedding)
@@ -265,6 +265,7 @@ def measure(
         rows += asked.compared(asked.expected, answers, margin=limits.whole.margin, only=first)
         own = asked.answers(given[-1])
         alone += asked.compared(own, batch, margin=limits.decoder.margin)
+        steps.step()
     return Parity(len(photos), tuple(rows), tuple(alone), _cosines(wanted, given), limits)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from samedge.errors import BundleError
 from samedge.models import zoo
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
-from samedge.types import ActiveBackend
+from samedge.types import ActiveBackend, Progress, Stage, Steps
 
 _ADVICE = (
     "Here the bundle does not compute what its model computes. Use another backend or device, or "
@@ -66,7 +65,8 @@ def verify_bundle(
     backend: str | None = None,
     device: str | None = None,
     checkpoint: Path | None = None,
-    on_check: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> Verification:
     """Check a bundle again, here.
 
@@ -76,21 +76,23 @@ def verify_bundle(
         device: that backend's own device string.
         checkpoint: the weights that it was exported from, for the parity; ``None`` finds those of a
             named model where they are at hand.
-        on_check: called with the name of each check before it is made.
+        progress: hears of every check.
+        stage: is told its name, before it is made.
 
     Raises:
         BundleError: missing or altered, or it computes something else here than at the export.
         ParityError: the masks drift from the model's.
         BackendUnavailableError: the backend or the device is not here.
     """
-    on_check("hashes")
+    steps = Steps(3, progress=progress, stage=stage)
+    steps.step("hashes")
     with Predictor.from_bundle(path, backend=backend, device=device) as predictor:
         manifest = predictor.manifest
         files = sum(len(artifact.files) for artifact in manifest.artifacts)
         checks = [Check(name="hashes", passed=True, detail=f"{files} files are as exported")]
-        on_check("canary")
+        steps.step("canary")
         checks.append(_canary(predictor))
-        on_check("parity")
+        steps.step("parity")
         checks.append(_parity(predictor, checkpoint))
         active = predictor.active_backend()
     return Verification(path=path, manifest=manifest, backend=active, checks=tuple(checks))

@@ -16,7 +16,6 @@ from samedge.runtimes.base import Backend, Probe, Shapes
 from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.options import checked_device, checked_options
-from samedge.runtimes.tensorrt.builder import Progress
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.engines import (
     Engine,
@@ -166,7 +165,7 @@ def _wish(settings: Mapping[str, Any], cuda: Cuda, shapes: Sequence[Shapes]) -> 
 
 
 def _engine(model: Path, wish: EngineWish, *, may_build: bool) -> Engine:
-    return engine_for(model, wish, may_build=may_build, on_progress=_LoggedProgress(model))
+    return engine_for(model, wish, may_build=may_build, stage=_LoggedStage(model))
 
 
 def _probed_devices(flavour: Flavour, version: str) -> Probe:
@@ -207,8 +206,8 @@ def _deserialized(flavour: Flavour, content: bytes, model: Path) -> Native:
     return Native(trt, listener, runtime, engine)
 
 
-class _LoggedProgress:
-    """Says once that a build has begun, so that its silence is no riddle, and its steps to a log.
+class _LoggedStage:
+    """Says once that a build has begun, so that its silence is no riddle, and its phases to a log.
 
     Args:
         model: whose engine is built.
@@ -217,7 +216,7 @@ class _LoggedProgress:
     def __init__(self, model: Path) -> None:
         self._model, self._is_known = model, False
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, phase: str) -> None:
         if not self._is_known:
             self._is_known = True
             logger.warning(
@@ -225,7 +224,7 @@ class _LoggedProgress:
                 "does it beforehand.",
                 self._model.name,
             )
-        logger.debug("%s: %d of %d", progress.phase, progress.step, progress.steps)
+        logger.debug("%s: %s", self._model.name, phase)
 
 
 BACKEND = TensorRtBackend()

@@ -156,9 +156,11 @@ def test_logging_is_left_as_it_was() -> None:
 
 def test_progress_without_a_terminal_is_silent() -> None:
     def body(out: Output) -> None:
-        with out.progress("Working", total=2) as advance:
-            advance()
-            advance(1, note="mIoU 0.5")
+        with out.progress("Working", total=2) as bar:
+            bar()
+            bar(1, note="mIoU 0.5")
+            bar.progress(2, 2)
+            bar.stage("done")
 
     result = run(body)
     assert result.exit_code == 0

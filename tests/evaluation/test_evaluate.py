@@ -196,11 +196,17 @@ def test_subjects_share_one_pass_and_its_examples(dataset: Path) -> None:
             Subject(bundle="baseline:box", backend="n"), baseline("baseline:box"), boxes_only=True
         ),
     ]
-    seen: list[str] = []
+    seen: list[tuple[int, int]] = []
+    said: list[str] = []
     result = evaluate(
-        subjects, truth, protocols=parse_protocols("box,center"), on_image=seen.append
+        subjects,
+        truth,
+        protocols=parse_protocols("box,center"),
+        progress=lambda done, total: seen.append((done, total)),
+        stage=said.append,
     )
-    assert len(seen) == 2
+    assert seen == [(1, 2), (2, 2)]
+    assert [text.startswith("box mIoU ") for text in said] == [True, True]
     rows = [(row.bundle, row.prompt) for row in result.results]
     assert ("baseline:box", "center") not in rows
     assert len(rows) == 5

@@ -160,10 +160,15 @@ def test_progress_is_told(
 ) -> None:
     notes: list[str] = []
 
-    def listen(steps: int = 1, *, note: str = "") -> None:
-        notes.append(note)
-
-    export(sam, "cpu", output=tmp_path / "bundle", progress=listen)
+    steps: list[int] = []
+    export(
+        sam,
+        "cpu",
+        output=tmp_path / "bundle",
+        progress=lambda done, _: steps.append(done),
+        stage=notes.append,
+    )
+    assert steps == list(range(1, len(steps) + 1))
     assert notes[0] == "encoder to onnx"
     assert "parity, photo 4 of 4" in notes
     assert notes[-1] == "writing the bundle"

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from samedge.export.base import no_progress
 from samedge.export.sources import opened_model
 from samedge.models.building import build_model
 from samedge.models.checkpoints import save_checkpoint
@@ -29,16 +28,14 @@ def sharded(state: dict[str, Any], folder: Path) -> Path:
 def test_a_folder_in_shards_has_one_hash_of_all(meta_sam: Any, tmp_path: Path) -> None:
     state = meta_sam.state_dict()
     folder = sharded(state, tmp_path / "tuned")
-    model, record = opened_model(folder, image_size=None, progress=no_progress)
+    model, record = opened_model(folder, image_size=None)
     assert (record.name, record.encoder, record.licence) == ("tuned", "vit", "unknown")
     assert record.checkpoint_sha256
     state["mask_decoder.iou_token.weight"] = state["mask_decoder.iou_token.weight"] + 1
-    _, other = opened_model(
-        sharded(state, tmp_path / "other"), image_size=None, progress=no_progress
-    )
+    _, other = opened_model(sharded(state, tmp_path / "other"), image_size=None)
     assert other.checkpoint_sha256 != record.checkpoint_sha256
     index = folder / "pytorch_model.bin.index.json"
-    _, by_index = opened_model(index, image_size=None, progress=no_progress)
+    _, by_index = opened_model(index, image_size=None)
     assert by_index.checkpoint_sha256 == record.checkpoint_sha256
     assert model.image_size == 128
 
@@ -53,6 +50,6 @@ def test_our_own_files_say_what_they_are(tmp_path: Path) -> None:
         origin="made here",
     )
     save_checkpoint(build_model(spec), tmp_path / "file.safetensors", spec=spec)
-    _, record = opened_model(tmp_path / "file.safetensors", image_size=None, progress=no_progress)
+    _, record = opened_model(tmp_path / "file.safetensors", image_size=None)
     assert (record.name, record.licence, record.origin) == ("tiny", "Apache-2.0", "made here")
     assert record.encoder == "timm"

@@ -112,15 +112,19 @@ class TestSegmentEverything:
 
     def test_best_first_and_in_batches(self) -> None:
         predictor: Any = FakePredictor()
-        seen: list[None] = []
+        seen: list[tuple[int, int]] = []
         config = EverythingConfig(points_per_side=9, points_per_batch=20)
         masks = segment_everything(
-            predictor, _image(), config=config, on_batch=lambda: seen.append(None)
+            predictor,
+            _image(),
+            config=config,
+            progress=lambda done, total: seen.append((done, total)),
         )
         quality = [mask.predicted_iou for mask in masks]
         assert quality == sorted(quality, reverse=True)
         assert predictor.calls == [20, 20, 20, 20, 1]
-        assert len(seen) == batch_count((420, 560), config) == 5
+        assert batch_count((420, 560), config) == 5
+        assert seen == [(done, 5) for done in range(1, 6)]
 
     def test_thresholds_drop(self, caplog: pytest.LogCaptureFixture) -> None:
         assert _run(_image(), pred_iou_threshold=0.99) == []

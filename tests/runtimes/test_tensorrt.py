@@ -26,7 +26,7 @@ from samedge.formats.results import Masks
 from samedge.predict.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
-from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, Progress
+from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport
 from samedge.runtimes.tensorrt.cache import keep_engine
 from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
 from samedge.runtimes.tensorrt.flavours import flavour_named
@@ -68,7 +68,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[BuildJob]:
     """Builds write what the ONNX file holds, which is the stand-in's engine."""
     done: list[BuildJob] = []
 
-    def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
+    def build(job: BuildJob, *, progress: Any, stage: Any) -> BuildReport:
         done.append(job)
         assert job.engine is not None
         Path(job.engine).write_bytes(Path(job.onnx).read_bytes())
@@ -252,7 +252,7 @@ def test_a_whole_bundle_and_its_embedding_on_the_gpu(
     cuda: toys.CudaRuntime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
+    def build(job: BuildJob, *, progress: Any, stage: Any) -> BuildReport:
         assert job.engine is not None
         Path(job.engine).write_text(json.dumps(toys.engine_of(job.onnx, job.profiles)))
         return BuildReport(version="10.3.0", bytes=1)
@@ -450,10 +450,10 @@ def test_the_first_use_says_that_it_builds(
 ) -> None:
     silent: Callable[..., BuildReport] = vars(engines)["build"]
 
-    def build(job: BuildJob, *, on_progress: Any) -> BuildReport:
-        for step in range(3):
-            on_progress(Progress(phase="Tactics", step=step, steps=3))
-        return silent(job, on_progress=on_progress)
+    def build(job: BuildJob, *, progress: Any, stage: Any) -> BuildReport:
+        for _ in range(3):
+            stage("Tactics")
+        return silent(job, progress=progress, stage=stage)
 
     monkeypatch.setattr(engines, "build", build)
     for _ in range(2):

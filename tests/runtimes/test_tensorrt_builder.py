@@ -16,7 +16,7 @@ import pytest
 from samedge.errors import InferenceError, OptionError
 from samedge.runtimes.tensorrt import build as builds
 from samedge.runtimes.tensorrt import builder, engines
-from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, ParserFinding, Progress
+from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, ParserFinding
 from samedge.runtimes.tensorrt.flavours import FLAVOURS
 from tests.toys import tensorrt as toys
 
@@ -248,12 +248,16 @@ def test_reports_and_progress_arrive_between_chatter(
     pretend(
         monkeypatch,
         "from samedge.runtimes.tensorrt.builder import *; import sys; sys.stdout.write('chat'); "
-        "emit(Progress(phase='a', step=1, steps=2)); print('chat'); "
+        "emit(BuildStep(phase='a', step=1, steps=2)); print('chat'); "
         "emit(BuildReport(version='1', bytes=7))",
     )
-    heard: list[Progress] = []
-    assert builds.build(job(tmp_path), on_progress=heard.append).bytes == 7
-    assert heard == [Progress(phase="a", step=1, steps=2)]
+    heard: list[tuple[int, int]] = []
+    said: list[str] = []
+    report = builds.build(
+        job(tmp_path), progress=lambda done, total: heard.append((done, total)), stage=said.append
+    )
+    assert report.bytes == 7
+    assert (heard, said) == ([(1, 2)], ["a"])
 
 
 def test_an_interrupt_ends_the_builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -262,14 +266,14 @@ def test_an_interrupt_ends_the_builder(monkeypatch: pytest.MonkeyPatch, tmp_path
         monkeypatch,
         "from samedge.runtimes.tensorrt.builder import *; import os, time, pathlib; "
         f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); "
-        "emit(Progress(phase='a', step=1, steps=2)); time.sleep(60)",
+        "emit(BuildStep(phase='a', step=1, steps=2)); time.sleep(60)",
     )
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        builds.build(job(tmp_path), on_progress=interrupt)
+        builds.build(job(tmp_path), progress=interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
@@ -292,14 +296,14 @@ def rtx() -> str:
 
 
 def test_rtx_compiles_without_a_gpu(rtx: str, tmp_path: Path) -> None:
-    heard: list[Progress] = []
+    said: list[str] = []
     path = tmp_path / "engine"
     report = builds.build(
         BuildJob(flavour=rtx, onnx=str(GRAPH), engine=str(path), capabilities=["8.6"]),
-        on_progress=heard.append,
+        stage=said.append,
     )
     assert report.bytes == path.stat().st_size > 1000
-    assert heard
+    assert said
 
 
 def test_rtx_says_why_a_file_is_no_graph(rtx: str, tmp_path: Path) -> None:

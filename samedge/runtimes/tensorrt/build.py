@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,9 +13,9 @@ import msgspec
 from samedge.errors import InferenceError
 from samedge.machine.child import start_python
 from samedge.runtimes.tensorrt import builder
-from samedge.runtimes.tensorrt.builder import MARK, BuildJob, BuildReport, ParserFinding, Progress
+from samedge.runtimes.tensorrt.builder import MARK, BuildJob, BuildReport, BuildStep, ParserFinding
+from samedge.types import Progress, Stage
 
-OnProgress = Callable[[Progress], None]
 _KEPT_LINES = 12
 _SHOWN_FINDINGS = 5
 
@@ -25,17 +25,15 @@ class _Line(msgspec.Struct, frozen=True):
     record: msgspec.Raw
 
 
-def no_progress(progress: Progress) -> None:
-    """Tell nobody."""
-    del progress
-
-
-def run_job(job: BuildJob, *, on_progress: OnProgress = no_progress) -> BuildReport:
+def run_job(
+    job: BuildJob, *, progress: Progress | None = None, stage: Stage | None = None
+) -> BuildReport:
     """Do a job in a process of its own and report what it found.
 
     Args:
         job: what to build.
-        on_progress: hears of every step of the builder.
+        progress: hears of every step within the builder's phase.
+        stage: is told the phase.
 
     Raises:
         InferenceError: the process died without a report.
@@ -49,7 +47,7 @@ def run_job(job: BuildJob, *, on_progress: OnProgress = no_progress) -> BuildRep
         assert child.stdout is not None
         chatter: deque[str] = deque(maxlen=_KEPT_LINES)
         try:
-            report = _followed(child.stdout, chatter, on_progress)
+            report = _followed(child.stdout, chatter, progress=progress, stage=stage)
             code = child.wait()
         finally:
             if child.poll() is None:
@@ -62,7 +60,7 @@ def run_job(job: BuildJob, *, on_progress: OnProgress = no_progress) -> BuildRep
 
 
 def _followed(
-    lines: Iterable[str], chatter: deque[str], on_progress: OnProgress
+    lines: Iterable[str], chatter: deque[str], *, progress: Progress | None, stage: Stage | None
 ) -> BuildReport | None:
     report = None
     for text in lines:
@@ -70,8 +68,12 @@ def _followed(
             chatter.extend([text.strip()] if text.strip() else [])
             continue
         line = msgspec.json.decode(text[len(MARK) :], type=_Line)
-        if line.kind == Progress.__name__:
-            on_progress(msgspec.json.decode(line.record, type=Progress))
+        if line.kind == BuildStep.__name__:
+            step = msgspec.json.decode(line.record, type=BuildStep)
+            if stage is not None:
+                stage(step.phase)
+            if progress is not None:
+                progress(step.step, step.steps)
         else:
             report = msgspec.json.decode(line.record, type=BuildReport)
     return report
@@ -90,18 +92,21 @@ def _last_words(job: BuildJob, code: int, chatter: Iterable[str]) -> str:
     return f"The {job.flavour} builder {how} on {name}.{hint} Its last words: {said}"
 
 
-def build(job: BuildJob, *, on_progress: OnProgress = no_progress) -> BuildReport:
+def build(
+    job: BuildJob, *, progress: Progress | None = None, stage: Stage | None = None
+) -> BuildReport:
     """Build an engine.
 
     Args:
         job: with an ``engine`` to write.
-        on_progress: hears of every step of the builder.
+        progress: hears of every step within the builder's phase.
+        stage: is told the phase.
 
     Raises:
         InferenceError: the parser refuses a node, or the build fails or dies; the message names
             the nodes or carries what the library said.
     """
-    report = run_job(job, on_progress=on_progress)
+    report = run_job(job, progress=progress, stage=stage)
     name = Path(job.onnx).name
     if report.findings:
         raise InferenceError(

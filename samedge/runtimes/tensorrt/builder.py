@@ -79,7 +79,7 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class BuildStep(msgspec.Struct, frozen=True, kw_only=True):
     """Steps that one phase of the build has done."""
 
     phase: str
@@ -87,7 +87,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
 
 
-def emit(record: Progress | BuildReport) -> None:
+def emit(record: BuildStep | BuildReport) -> None:
     """Tell the waiting process."""
     kind = type(record).__name__
     line = msgspec.json.encode({"kind": kind, "record": record}).decode()
@@ -202,15 +202,15 @@ def _monitor(trt: Any) -> Any:
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             del parent_phase
             self.steps[phase_name] = num_steps
-            emit(Progress(phase=phase_name, step=0, steps=num_steps))
+            emit(BuildStep(phase=phase_name, step=0, steps=num_steps))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            emit(Progress(phase=phase_name, step=step + 1, steps=self.steps[phase_name]))
+            emit(BuildStep(phase=phase_name, step=step + 1, steps=self.steps[phase_name]))
             return True
 
         def phase_finish(self, phase_name: str) -> None:
             steps = self.steps.pop(phase_name)
-            emit(Progress(phase=phase_name, step=steps, steps=steps))
+            emit(BuildStep(phase=phase_name, step=steps, steps=steps))
 
     return Monitor()
 

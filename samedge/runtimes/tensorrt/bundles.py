@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from samedge.bundle.manifest import GraphRecord
 from samedge.errors import IncompatibleArtifactError, InferenceError
 from samedge.runtimes.base import Shapes
 from samedge.runtimes.onnx_files import external_files
-from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
+from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.engines import (
@@ -25,6 +24,7 @@ from samedge.runtimes.tensorrt.engines import (
     engine_for,
 )
 from samedge.runtimes.tensorrt.flavours import AUTO, Flavour, flavour_named
+from samedge.types import Progress, Stage, Steps
 
 
 class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +65,6 @@ class BundleEngines(msgspec.Struct, frozen=True, kw_only=True):
     engines: list[EngineRecord]
 
 
-def ignore_role(role: str) -> None:
-    """Tell nobody."""
-    del role
-
-
 def build_bundle(
     bundle: Bundle,
     *,
@@ -77,8 +72,8 @@ def build_bundle(
     device: int = 0,
     capability: str | None = None,
     workspace_bytes: int | None = None,
-    on_graph: Callable[[str], None] = ignore_role,
-    on_progress: OnProgress = no_progress,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> BundleEngines:
     """Build the engines of a bundle, as the ``tensorrt`` backend will look for them.
 
@@ -90,8 +85,8 @@ def build_bundle(
             TensorRT for RTX only.
         workspace_bytes: scratch memory that kernels may ask for; ``None`` takes half of what is
             free.
-        on_graph: called with each role before it is worked on.
-        on_progress: hears of every step of the builder.
+        progress: hears of every step within the builder's phase.
+        stage: is told the graph and the phase.
 
     Raises:
         IncompatibleArtifactError: the bundle's files are of another format.
@@ -111,9 +106,8 @@ def build_bundle(
     )
     records = []
     for graph in bundle.manifest.own_graphs:
-        on_graph(graph.role)
         own = dataclasses.replace(wish, shapes=shapes_of(graph))
-        records.append(_built(bundle, graph.role, wish=own, on_progress=on_progress))
+        records.append(_built(bundle, graph.role, wish=own, progress=progress, stage=stage))
     return BundleEngines(
         flavour=library.name,
         version=library.version(),
@@ -123,9 +117,16 @@ def build_bundle(
     )
 
 
-def _built(bundle: Bundle, role: str, *, wish: EngineWish, on_progress: OnProgress) -> EngineRecord:
+def _built(
+    bundle: Bundle, role: str, *, wish: EngineWish, progress: Progress | None, stage: Stage | None
+) -> EngineRecord:
     start = time.perf_counter()
-    engine = engine_for(_path(bundle, role), wish, on_progress=on_progress)
+    engine = engine_for(
+        _path(bundle, role),
+        wish,
+        progress=progress,
+        stage=None if stage is None else lambda phase: stage(f"{role}: {phase}"),
+    )
     if engine.path is None:
         raise InferenceError(
             f"The engine of the {role} was built, and can be kept neither beside it nor in the "
@@ -144,14 +145,16 @@ def parse_bundle(
     bundle: Bundle,
     *,
     flavour: str = AUTO,
-    on_graph: Callable[[str], None] = ignore_role,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> BundleEngines:
     """Ask the parser whether it takes every node of a bundle's graphs; no GPU is needed.
 
     Args:
         bundle: holds strongly typed ONNX files.
         flavour: ``auto``, ``tensorrt`` or ``tensorrt-rtx``.
-        on_graph: called with each role before it is worked on.
+        progress: hears of every graph.
+        stage: is told which.
 
     Raises:
         IncompatibleArtifactError: the bundle's files are of another format.
@@ -160,10 +163,11 @@ def parse_bundle(
     """
     _check_format(bundle)
     library = flavour_named(flavour)
-    records = []
-    for graph in bundle.manifest.own_graphs:
+    records, graphs = [], bundle.manifest.own_graphs
+    steps = Steps(len(graphs), progress=progress, stage=stage)
+    for graph in graphs:
         role = graph.role
-        on_graph(role)
+        steps.step(role)
         start = time.perf_counter()
         job = BuildJob(flavour=library.name, onnx=str(_path(bundle, role)))
         layers = build(job).layers

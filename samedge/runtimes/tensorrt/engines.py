@@ -15,11 +15,12 @@ import filelock
 from samedge._cache import cache_folder
 from samedge.errors import BackendUnavailableError, OptionError
 from samedge.runtimes.base import Shapes
-from samedge.runtimes.tensorrt.build import OnProgress, build, no_progress
+from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob, Profile
 from samedge.runtimes.tensorrt.cache import EngineKey, find_engine, graph_hash, keep_engine
 from samedge.runtimes.tensorrt.cuda import Cuda
 from samedge.runtimes.tensorrt.flavours import Flavour
+from samedge.types import Progress, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,12 @@ RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def engine_for(
-    onnx: Path, wish: EngineWish, *, may_build: bool = True, on_progress: OnProgress = no_progress
+    onnx: Path,
+    wish: EngineWish,
+    *,
+    may_build: bool = True,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
 ) -> Engine:
     """The engine of a graph.
 
@@ -134,7 +140,8 @@ def engine_for(
         onnx: the strongly typed graph.
         wish: how to build.
         may_build: otherwise an engine that was built before is required.
-        on_progress: hears of every step of the builder.
+        progress: hears of every step within the builder's phase.
+        stage: is told the phase.
 
     Raises:
         BackendUnavailableError: there is no engine and ``may_build`` is off.
@@ -154,7 +161,7 @@ def engine_for(
         kept = find_engine(onnx, key)
         if kept is not None:
             return Engine(*kept, was_built=False)
-        content = _built(onnx, wish, on_progress)
+        content = _built(onnx, wish, progress=progress, stage=stage)
         return Engine(content, keep_engine(onnx, key, engine=content), was_built=True)
 
 
@@ -177,11 +184,13 @@ def _alone(onnx: Path, key: EngineKey) -> Iterator[None]:
         lock.release()
 
 
-def _built(onnx: Path, wish: EngineWish, on_progress: OnProgress) -> bytes:
+def _built(
+    onnx: Path, wish: EngineWish, *, progress: Progress | None, stage: Stage | None
+) -> bytes:
     folder = Path(tempfile.mkdtemp(prefix="samedge-engine-"))
     try:
         path = folder / "engine"
-        build(_job(onnx, path, wish), on_progress=on_progress)
+        build(_job(onnx, path, wish), progress=progress, stage=stage)
         return path.read_bytes()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,8 +4,10 @@
     python tools/embed.py --manifest samedge/data/nano-cpu
 
 Writes `samedge/models/weights/NAME.safetensors` with the licence and origin of an embedded model;
-with --bundle it also exports the `cpu` bundle in `samedge/data`: a first run needs no torch. With
---manifest it brings the `bundle.json` of a bundle to today's schema; every other file stays.
+with --bundle it also exports the `cpu` bundle in `samedge/data`: a first run needs no torch. The
+package carries weights twice, for export and to run; to keep the wheel small the former are rounded
+to half precision, and the bundle is made of the rounded ones. With --manifest it brings the
+`bundle.json` of a bundle to today's schema; every other file stays.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from samedge.bundle.manifest import MANIFEST_NAME, with_id
 from samedge.bundle.reading import as_written, decode_manifest
 from samedge.export import export
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
+from samedge.models.promptable import PromptableModel
 from samedge.models.zoo import WEIGHTS
 
 LICENCE = "Apache-2.0"
@@ -63,6 +66,7 @@ def embedded(weights: Path, name: str, *, bundle: bool) -> None:
     model = load_checkpoint(weights)
     assert model.spec is not None, "a file of `samedge distill` describes its model"
     spec = msgspec.structs.replace(model.spec, name=name, licence=LICENCE, origin=ORIGIN)
+    halve(model)
     WEIGHTS.mkdir(exist_ok=True)
     target = WEIGHTS / f"{name}.safetensors"
     save_checkpoint(model, target, spec=spec)
@@ -71,6 +75,16 @@ def embedded(weights: Path, name: str, *, bundle: bool) -> None:
         folder = Path(samedge.__file__).parent / "data" / f"{name.removeprefix('samedge-')}-cpu"
         result = export(name, "cpu", output=folder)
         click.echo(f"{folder}: bundle {result.bundle.manifest.id}", err=True)
+
+
+def halve(model: PromptableModel) -> None:
+    """Round products' weights to half precision, as they are stored; loading makes them fp32.
+
+    Biases and batch norms stay: they are few, and a variance may be out of fp16's range.
+    """
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.half()
 
 
 if __name__ == "__main__":

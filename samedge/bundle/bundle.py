@@ -198,23 +198,47 @@ class Bundle:
         return Canary.from_bytes((self.folder / CANARY_NAME).read_bytes())
 
 
-def embedded_path(name: str = "samedge-nano") -> Path:
-    """The bundle that comes inside the samedge package, for the plain processor.
+DEFAULT_MODEL = "samedge-nano"
+"""The embedded model that serves where none is named."""
+
+_PREFIX, _SUFFIX = "samedge-", "-cpu"
+
+
+def embedded_path(name: str = DEFAULT_MODEL) -> Path:
+    """A bundle that comes inside the samedge package, for the plain processor.
 
     Args:
-        name: ``samedge-nano``.
+        name: of :func:`embedded_models`.
 
     Raises:
-        BundleError: this installation carries none.
+        BundleError: this installation carries none of that name; the message lists those it has.
     """
-    folder = Path(__file__).parents[1] / "data" / f"{name.removeprefix('samedge-')}-cpu"
+    folder = _embedded_folder() / f"{name.removeprefix(_PREFIX)}{_SUFFIX}"
     if (folder / MANIFEST_NAME).is_file():
         return folder
     _discovery.check_unpacked()
+    known = embedded_models()
+    carried = f" It carries {' and '.join(known)}." if known else ""
     raise BundleError(
-        f"This installation of samedge carries no embedded model {name!r}: name a bundle "
+        f"This installation of samedge carries no embedded model {name!r}.{carried} Name a bundle "
         "(--bundle DIR), or export one with `samedge export --target cpu --checkpoint FILE`."
     )
+
+
+def embedded_models() -> tuple[str, ...]:
+    """Names of the models whose bundles come inside the samedge package."""
+    manifests = _embedded_folder().glob(f"*{_SUFFIX}/{MANIFEST_NAME}")
+    names = (f"{_PREFIX}{path.parent.name.removesuffix(_SUFFIX)}" for path in manifests)
+    return tuple(sorted(names))
+
+
+def is_embedded(path: Path) -> bool:
+    """Whether a bundle is one of those inside the samedge package."""
+    return path.parent == _embedded_folder()
+
+
+def _embedded_folder() -> Path:
+    return Path(__file__).parents[1] / "data"
 
 
 def bundle_path(name: str | None) -> Path:
@@ -229,7 +253,7 @@ def bundle_path(name: str | None) -> Path:
     if name is None:
         return embedded_path()
     path = Path(name)
-    return path if path.exists() or not name.startswith("samedge-") else embedded_path(name)
+    return path if path.exists() or not name.startswith(_PREFIX) else embedded_path(name)
 
 
 def _all_files(manifest: Manifest) -> list[str]:

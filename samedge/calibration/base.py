@@ -54,6 +54,7 @@ class Quantizer(ABC):
             for any.
         packages: distributions that it computes with, by the names that pip lists; a literal,
             since it is read without importing the file.
+        note: what the manifest and the export's table say about its files; empty for nothing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Quantizer(ABC):
     precisions: tuple[Precision, ...]
     backends: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    note: str = ""
 
     def quantize(
         self, source: Path, destination: Path, *, plan: PrecisionPlan, feeds: FeedSource

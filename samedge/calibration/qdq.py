@@ -33,11 +33,15 @@ class QdqQuantizer(Quantizer):
         signed: activations are signed and symmetric, as TensorRT wants them. Otherwise they are
             unsigned with a zero point, which ONNX Runtime on x86-64 computes faster and which
             spends no range on signs that never come.
+        seven_bits: weights keep to -64..64. Where a processor lacks VNNI, ONNX Runtime's kernels
+            for unsigned activations and signed weights add pairs of products in 16 bits: only so
+            they cannot overflow (255 * 64 * 2 = 32,640).
     """
 
     formats = ("onnx",)
     precisions = (Precision.INT8,)
     signed: bool
+    seven_bits: bool = False
 
     def modules(self, source: Path) -> tuple[str, ...]:
         """Modules with products of constant weights."""
@@ -59,7 +63,7 @@ class QdqQuantizer(Quantizer):
             quantizer = library("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
                 tools.load_model_with_shape_infer(prepared),
                 per_channel=True,
-                reduce_range=False,
+                reduce_range=self.seven_bits,
                 weight_qType=kinds.QInt8,
                 activation_qType=kinds.QInt8 if self.signed else kinds.QUInt8,
                 tensors_range=ranges,

@@ -23,7 +23,7 @@ Examples:
 
 
 @click.command("calibrate", epilog=EPILOG)
-@click.argument("bundle_path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("named", metavar="BUNDLE")
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -73,7 +73,7 @@ Examples:
 def calibrate(
     out: output.Output,
     *,
-    bundle_path: Path,
+    named: str,
     calibration: Path | None,
     max_drop: float,
     images: int,
@@ -87,12 +87,13 @@ def calibrate(
     """
     import msgspec
 
-    from samedge.bundle.bundle import Bundle
+    from samedge.bundle.bundle import Bundle, bundle_path
     from samedge.calibration.plot import save_plot
     from samedge.calibration.search import find_plan
     from samedge.proof.photos import load_calibration
 
-    bundle = Bundle.open(bundle_path)
+    path = bundle_path(named)
+    bundle = Bundle.open(path)
     data = load_calibration(calibration)
     with out.progress("Calibrating") as bar:
         search = find_plan(
@@ -110,7 +111,7 @@ def calibrate(
     if plot_path is not None:
         save_plot(search, plot_path)
         out.note(f"wrote {plot_path}")
-    document = {"bundle": {"path": str(bundle_path), "id": bundle.id}, "images": len(data.images)}
+    document = {"bundle": {"path": str(path), "id": bundle.id}, "images": len(data.images)}
     tables = _table(search), "", _mixes(search.mixes), _footer(search)
     out.result({**document, **msgspec.to_builtins(search)}, *tables)
 

@@ -56,7 +56,8 @@ DEFAULT_MODEL = "samedge-nano"
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="A bundle from elsewhere to measure beside the others; again for more.",
+    help="A bundle from elsewhere, or an embedded model, to measure beside the others; again for "
+    "more.",
 )
 @click.option(
     "--dataset",

@@ -30,11 +30,13 @@ Examples:
 def inspect(out: output.Output, *, bundle: Path) -> None:
     """Show what BUNDLE holds: model, licence, target, graphs, sizes, and what was measured.
 
+    BUNDLE is a folder, a `.samedge` file or the name of an embedded model.
     Reads the manifest only, and of Core ML graphs what would leave the Neural Engine or pad there;
     `samedge verify` checks hashes and results.
     """
-    from samedge.bundle.bundle import Bundle
+    from samedge.bundle.bundle import Bundle, bundle_path
 
+    bundle = bundle_path(str(bundle))
     opened = Bundle.open(bundle, verify=False)
     manifest = opened.manifest
     reports = _neural_engine(opened)

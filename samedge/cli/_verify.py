@@ -44,14 +44,17 @@ def verify(
 ) -> None:
     """Check that BUNDLE is unaltered and computes here what it computed at the export.
 
+    BUNDLE is a folder, a `.samedge` file or the name of an embedded model.
+
     Exit code 1: altered, or wrong answers to the canary. Exit code 3: its masks drift from the
     model's. Parity needs torch and the weights, and is left out where they are not at hand.
     """
+    from samedge.bundle.bundle import bundle_path
     from samedge.proof.verification import verify_bundle
 
     with out.progress("Verifying", total=3) as bar:
         found = verify_bundle(
-            bundle,
+            bundle_path(str(bundle)),
             backend=backend,
             device=device,
             checkpoint=checkpoint,

@@ -112,7 +112,7 @@ class FollowRun:
         Raises:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
         """
-        from samedge.bundle.bundle import bundle_path, embedded_path
+        from samedge.bundle.bundle import bundle_path, is_embedded
         from samedge.predict.predictor import Predictor
 
         path = bundle_path(self.bundle)
@@ -121,7 +121,7 @@ class FollowRun:
             backend=self.backend,
             device=self.device,
             threads=self.threads,
-            any_backend=path == embedded_path(),
+            any_backend=is_embedded(path),
         )
 
 

@@ -68,7 +68,7 @@ class ImageRun:
         Raises:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
         """
-        from samedge.bundle.bundle import bundle_path, embedded_path
+        from samedge.bundle.bundle import bundle_path, is_embedded
         from samedge.predict.predictor import Predictor
 
         path = bundle_path(self.bundle)
@@ -76,7 +76,7 @@ class ImageRun:
             path,
             backend=self.backend,
             device=self.device,
-            any_backend=path == embedded_path(),
+            any_backend=is_embedded(path),
         )
 
     def names(self) -> dict[Path, str]:

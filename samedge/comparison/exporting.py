@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from samedge import records
-from samedge.bundle.bundle import Bundle
+from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.comparison.store import Store
 from samedge.comparison.subjects import Wanted
 from samedge.errors import SamedgeError
@@ -134,6 +134,7 @@ def foreign(path: Path, steps: Steps) -> ComparedSubject:
     Raises:
         BundleError: it is missing or altered.
     """
+    path = bundle_path(str(path))
     manifest = Bundle.open(path).manifest
     steps.step()
     name = f"{path.name} ({manifest.target} {manifest.precision})"

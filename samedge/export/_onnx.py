@@ -40,22 +40,25 @@ class OnnxExporter(Exporter):
         path = folder / f"{graph.role}.onnx"
         precision = Precision.FP32
         extra: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
         if request.precision is Precision.FP32 or not graph.is_native:
             extra = save_onnx(onnx_model(graph, request), path)
         else:
-            precision = _write_converted(graph, request, path)
+            precision, notes = _write_converted(graph, request, path)
         return ExportedGraph(
             graph=graph,
             path=path.name,
             format=self.name,
             precision=precision,
             extra_files=extra,
-            notes=island_notes(path),
+            notes=(*island_notes(path), *notes),
         )
 
 
-def _write_converted(graph: Graph, request: ExportRequest, path: Path) -> Precision:
-    """Write a graph in a lower precision; the precision that it really has."""
+def _write_converted(
+    graph: Graph, request: ExportRequest, path: Path
+) -> tuple[Precision, tuple[str, ...]]:
+    """Write a graph in a lower precision; the precision that it really has, and what to note."""
     if request.precision is Precision.INT8:
         make_unimodal(graph, request)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
@@ -64,7 +67,9 @@ def _write_converted(graph: Graph, request: ExportRequest, path: Path) -> Precis
         quantizer = suited("onnx", backend=request.target.backend, precision=request.precision)
         assert quantizer is not None, "one for each of this exporter's precisions"
         converted = quantized(source, path, graph=graph, request=request, quantizer=quantizer.name)
-    return request.precision if converted.modules else Precision.FP32
+    if not converted.modules:
+        return Precision.FP32, ()
+    return request.precision, (quantizer.note,) if quantizer.note else ()
 
 
 EXPORTER = OnnxExporter()

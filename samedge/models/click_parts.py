@@ -18,6 +18,10 @@ KINDS = 4
 
 _SCALARS = 8
 
+_MASS = 64.0
+"""What a map of ones sums to where maps are pooled. As means, cells would weigh less than fp16 can
+say; as sums, more. A power of two, so that fp32 gives the same numbers as with means."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClickWidths:
@@ -144,7 +148,9 @@ class Prior(nn.Module):
         foreground = (labels == FOREGROUND).to(coords.dtype)
         blobs = torch.cat([painter.blob(coords, foreground, sigma) for sigma in PRIOR_SIGMAS], 1)
         box, present = drawing.box, drawing.present
-        edge = _column(self.edge) + drawing.small * _column(self.small)
+        # Without a box the map that this weighs is 0, so `present` only spells the 1 out:
+        # coremltools 9.0 makes x * constant + constant a batch norm, and fails on (B, 1, 1, 1).
+        edge = present * _column(self.edge) + drawing.small * _column(self.small)
         from_box = (
             box[:, 0:1] * _column(self.box)
             + box[:, 1:2] * edge
@@ -199,21 +205,21 @@ class Quality(nn.Module):
         low = torch.sigmoid((logits + 1.0) * 4.0).mean((2, 3)).unsqueeze(-1)
         steady = high / (low + 1e-4)
         objects = objects_of(drawing)
-        cells = chance.shape[-1] * chance.shape[-2]
-        shared = (chance.flatten(2) / cells) @ objects.flatten(2).transpose(1, 2)  # (B, 4, 2)
+        shared = _light(chance) @ objects.flatten(2).transpose(1, 2)  # (B, 4, 2)
         totals = objects.mean((2, 3)).unsqueeze(1)
-        covered = shared / (totals + 1e-4)
-        spent = shared * scale
+        covered = shared / (totals * _MASS + 1e-4 * _MASS)
+        spent = shared * (scale * (1.0 / _MASS))
         root = torch.sqrt(area)
         return torch.cat([root, sure, sure * sure, steady, covered, spent], -1)
 
     def _overlaps(self, chance: Tensor) -> Tensor:
         """IoU of every mask with the others, soft; (B, 4, 4)."""
-        flat = F.avg_pool2d(chance, 2).flatten(2)
-        shared = (flat / flat.shape[-1]) @ flat.transpose(1, 2)
-        own = flat.mean(2)
+        half = F.avg_pool2d(chance, 2)
+        flat = half.flatten(2)
+        shared = _light(half) @ flat.transpose(1, 2)
+        own = flat.mean(2) * _MASS
         union = own.unsqueeze(1) + own.unsqueeze(2) - shared
-        return shared / (union + 1e-4)
+        return shared / (union + 1e-4 * _MASS)
 
 
 def likeness(evidence: Tensor, keys: Tensor, heads: int) -> Tensor:
@@ -253,18 +259,22 @@ def pooled(weights: Tensor, features: Tensor) -> Tensor:
     """
     kinds, channels = weights.shape[1], features.shape[1]
     cells = weights.shape[-1] * weights.shape[-2]
-    scale = 1.0 / (weights.mean((2, 3)) + 2e-5)
-    flat = (weights / cells).reshape(features.shape[0], -1, cells)
+    scale = 1.0 / (weights.mean((2, 3)) * _MASS + 2e-5 * _MASS)
+    flat = _light(weights).reshape(features.shape[0], -1, cells)
     sums = flat @ features.flatten(2).transpose(1, 2)
     return sums.reshape(-1, kinds, channels) * scale.unsqueeze(-1)
 
 
 def pooled_own(weights: Tensor, features: Tensor) -> Tensor:
     """``pooled`` with features of each prompt, (B, C, G, G)."""
-    cells = weights.shape[-1] * weights.shape[-2]
-    scale = 1.0 / (weights.mean((2, 3)) + 1e-4)
-    sums = (weights.flatten(2) / cells) @ features.flatten(2).transpose(1, 2)
+    scale = 1.0 / (weights.mean((2, 3)) * _MASS + 1e-4 * _MASS)
+    sums = _light(weights) @ features.flatten(2).transpose(1, 2)
     return sums * scale.unsqueeze(-1)
+
+
+def _light(weights: Tensor) -> Tensor:
+    """(B, K, G, G) as (B, K, G * G), so that ones sum to ``_MASS``."""
+    return weights.flatten(2) * (_MASS / (weights.shape[-1] * weights.shape[-2]))
 
 
 def add_image(x: Tensor, image: Tensor) -> Tensor:

@@ -90,12 +90,12 @@ def _meta(
     )
 
 
-def _embedded(size: str, *, encoder: str, image_size: int, summary: str) -> ModelEntry:
+def _embedded(size: str, *, summary: str) -> ModelEntry:
     return ModelEntry(
         name=f"samedge-{size}",
         summary=summary,
-        encoder=encoder,
-        image_size=image_size,
+        encoder="pyramid",
+        image_size=512,
         parameters=None,
         licence="Apache-2.0",
         origin="trained by samedge; data and recipe in docs/model-card.md",
@@ -106,10 +106,8 @@ def _embedded(size: str, *, encoder: str, image_size: int, summary: str) -> Mode
 
 # The six hexadecimal digits in Meta's file names are the start of an MD5, not of this SHA-256.
 _ENTRIES = (
-    _embedded("nano", encoder="timm", image_size=512, summary="Embedded; for any device"),
-    _embedded(
-        "pico", encoder="proxyless", image_size=512, summary="Embedded; for the smallest devices"
-    ),
+    _embedded("nano", summary="Embedded; for any device"),
+    _embedded("pico", summary="Embedded; for the smallest devices"),
     ModelEntry(
         name="mobile-sam",
         summary="MobileSAM, TinyViT-5M",

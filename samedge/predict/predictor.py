@@ -15,7 +15,7 @@ from typing import Any, Literal, overload
 import numpy.typing as npt
 
 from samedge import runtimes
-from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.bundle.bundle import DEFAULT_MODEL, Bundle, embedded_path
 from samedge.errors import OptionError
 from samedge.formats.results import Masks
 from samedge.pixels.frames import Region
@@ -293,22 +293,27 @@ class Predictor:
 
 
 def load_default(
-    *, backend: str | None = None, device: str | None = None, threads: int | None = None
+    *,
+    model: str = DEFAULT_MODEL,
+    backend: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
 ) -> Predictor:
-    """Open the model that comes inside the samedge package.
+    """Open a model that comes inside the samedge package.
 
     Args:
+        model: its name: ``samedge-nano``, or ``samedge-pico`` for the smallest devices.
         backend: ``None`` takes the first available one that opens its format, the bundle's own
             first; the result says which.
         device: the backend's own device string.
         threads: processor threads; ``None`` leaves it to the backend.
 
     Raises:
-        BundleError: this installation carries no model.
+        BundleError: this installation carries no such model.
         BackendUnavailableError: no backend here opens it.
     """
     return Predictor.from_bundle(
-        embedded_path(), backend=backend, device=device, threads=threads, any_backend=True
+        embedded_path(model), backend=backend, device=device, threads=threads, any_backend=True
     )
 
 

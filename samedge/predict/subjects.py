@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from samedge import runtimes
-from samedge.bundle.bundle import Bundle, bundle_path, embedded_path
+from samedge.bundle.bundle import Bundle, bundle_path, is_embedded
 from samedge.predict.graphs import opens
 from samedge.predict.predictor import Predictor
 from samedge.records import OpenedSubject, Subject
@@ -39,7 +39,7 @@ def open_predictor(
         backend=backend,
         device=device,
         threads=threads,
-        any_backend=path == embedded_path(),
+        any_backend=is_embedded(path),
     )
     predictor.load()
     opened = OpenedSubject(

@@ -90,6 +90,20 @@ def test_tensorrt_accepts_the_signed_form(residual: Path, tmp_path: Path) -> Non
     assert all(constants[name].dtype == np.float32 for name in biases)
 
 
+def test_onnx_runtime_cannot_overflow_sixteen_bits(residual: Path, tmp_path: Path) -> None:
+    """Without VNNI it adds two products of an unsigned and a signed byte in 16 bits."""
+    path = tmp_path / "quantized.onnx"
+    quantizer = base.get("qdq_unsigned")
+    quantizer.quantize(residual, path, plan=INT8, feeds=graphs.feeds)
+    arrays = [onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer]
+    weights = [a for a in arrays if a.dtype == np.int8 and a.ndim > 1]
+    assert len(weights) >= 3
+    for weight in weights:
+        assert 2 * 255 * int(np.abs(weight.astype(int)).max()) < 1 << 15
+        assert np.abs(weight.astype(int)).max() >= 60  # and nothing of the seven bits is wasted
+    assert "7 of 8 bits" in quantizer.note
+
+
 def test_a_plan_of_floats_changes_nothing(residual: Path, tmp_path: Path) -> None:
     path = tmp_path / "same.onnx"
     plan = PrecisionPlan(default="fp32")

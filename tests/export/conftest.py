@@ -13,6 +13,8 @@ from samedge.bundle.manifest import ModelRecord
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.pipeline import export
 from samedge.models.checkpoints import load_checkpoint
+from samedge.models.click_decoder import ClickSam
+from samedge.models.decoders import decoder
 from samedge.models.painted import PaintedDecoder, PaintedSam
 from samedge.models.painted_trunk import PaintedConfig
 from samedge.models.sam import PatchEncoder, Sam, tiny_sam
@@ -47,12 +49,22 @@ def sam() -> Sam:
 
 @pytest.fixture(scope="session")
 def painted() -> PaintedSam:
-    """The kind of model that is embedded, tiny, with weights that are not at their start."""
+    """A click-map decoder, tiny, with weights that are not at their start."""
     config = PaintedConfig(
         embed_dim=CHANNELS, coarse=16, middle=8, fine=8, blocks=1, heads=2, head_dim=4
     )
     model = PaintedSam(PatchEncoder(CHANNELS), PaintedDecoder(SIDE, config))
     fill(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def click() -> ClickSam:
+    """The decoder that is embedded, tiny, under an encoder that is not its own."""
+    kind = decoder("click")
+    model = kind.build(kind.tiny(embed_dim=CHANNELS), PatchEncoder(CHANNELS), image_size=SIDE)
+    fill(model)
+    assert isinstance(model, ClickSam)
     return model
 
 

@@ -26,6 +26,7 @@ from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, folded
 from samedge.export.pipeline import export
 from samedge.inspection.ane import lint_package
 from samedge.models.building import build_model
+from samedge.models.click_decoder import ClickSam
 from samedge.models.painted import PaintedSam
 from samedge.models.sam import Sam
 from samedge.models.spec import ModelSpec, Option
@@ -181,14 +182,17 @@ def test_fp32_package_is_exact(painted: PaintedSam, fp32_encoder: Path) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", ["sam", "painted"])
+@pytest.mark.parametrize("kind", ["sam", "painted", "click"])
 def test_padding_a_prompt_changes_nothing(
-    sam: Sam, painted: PaintedSam, tmp_path: Path, kind: str
+    sam: Sam, painted: PaintedSam, click: ClickSam, tmp_path: Path, kind: str
 ) -> None:
-    graph = DecoderGraph(sam if kind == "sam" else painted, bucket=(1, 6)).eval()
+    """And each decoder's package computes what the model computes."""
+    model = {"sam": sam, "painted": painted, "click": click}[kind]
+    graph = DecoderGraph(model, bucket=(1, 6)).eval()
     path = saved(graph, tmp_path / "decoder.mlpackage")
     example = graph.example()
-    example["image_embeddings"] = torch.randn_like(example["image_embeddings"])
+    for name in model.embedding_names:
+        example[name] = torch.randn_like(example[name])
     coords, labels = torch.rand(1, 6, 2) * 128, torch.tensor([[1.0, -1, -1, -1, -1, -1]])
     full = {**example, "point_coords": coords, "point_labels": labels}
     short = {**full, "point_coords": coords[:, :2], "point_labels": labels[:, :2]}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from samedge import runtimes
+from samedge.bundle.bundle import embedded_models, embedded_path, is_embedded
 from samedge.errors import (
     BackendUnavailableError,
     BundleError,
@@ -460,13 +461,22 @@ def test_best_backend_is_one_that_is_here(
         best_backend(predictor.bundle)
 
 
-def test_default_is_the_embedded_bundle(
+def test_embedded_bundles_by_name(
     toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: np.ndarray
 ) -> None:
-    shutil.copytree(toy_bundle, tmp_path / "data" / "nano-cpu")
+    for size in ("nano", "pico"):
+        shutil.copytree(toy_bundle, tmp_path / "data" / f"{size}-cpu")
     monkeypatch.setattr("samedge.bundle.bundle.__file__", str(tmp_path / "bundle" / "bundle.py"))
+    assert embedded_models() == ("samedge-nano", "samedge-pico")
     with load_default(threads=1) as predictor:
         assert predictor.predict(image, Prompt(points=[[64, 48]])).masks.any()
+        assert predictor.bundle.path.name == "nano-cpu"
+    with load_default(model="samedge-pico", threads=1) as predictor:
+        assert predictor.bundle.path.name == "pico-cpu"
+    assert is_embedded(embedded_path("samedge-pico"))
+    assert not is_embedded(toy_bundle)
+    with pytest.raises(BundleError, match=r"'samedge-giga'\. It carries samedge-nano and s"):
+        load_default(model="samedge-giga")
 
 
 def nan_encoder() -> Any:

@@ -5,8 +5,8 @@ r"""Draw how a model's predicted IoU relates to the IoU that its masks have.
     python tools/plot_calibration.py accuracy.json -o docs/images/nano-calibration.svg
 
 One curve a kind of prompt: instances are put in order of the predicted IoU and cut into bins of
-equal count; a dot is a bin's mean IoU over its mean prediction, with the 95% bootstrap interval over
-images. On the dashed line a model says what is true. The table printed beside it has the bias
+equal count; a dot is a bin's mean IoU over its mean prediction, with the 95% bootstrap interval
+over images. On the dashed line a model says what is true. The table printed beside it has the bias
 (mean prediction less mean IoU), the error (mean distance of the bins from the line, weighted by
 their count) and Spearman's rank correlation, which says how well predictions put masks in order.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.formats.base import ImageFormat, Writer
-from samedge.formats.masks import ImageMasks
+from samedge.formats.masks import ImageMasks, MaskRecord
 from samedge.formats.pictures import save_picture
 from samedge.pixels.overlay import draw_masks
 
@@ -26,8 +26,16 @@ class _Overlay(ImageFormat):
         pixels = image.pixels
         if pixels is None:
             pixels = np.full((*image.size, 3), _GREY, np.uint8)
-        drawn = draw_masks(pixels, image.stacked(), prompts=image.prompts)
+        labels = [_label(number, record) for number, record in enumerate(image.masks)]
+        drawn = draw_masks(pixels, image.stacked(), prompts=image.prompts, labels=labels)
         return [save_picture(path, drawn)]
+
+
+def _label(number: int, record: MaskRecord) -> str:
+    """The mask's number in tables and files, and how the model rates it."""
+    if record.predicted_iou is None:
+        return f"#{number}"
+    return f"#{number} {record.predicted_iou:.2f}"
 
 
 FORMAT = _Overlay()

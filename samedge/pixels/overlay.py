@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from samedge.errors import ImageError
+from samedge.pixels.labels import draw_labels
 from samedge.types import BACKGROUND, Array, Prompt
 
 Color = tuple[int, int, int]
@@ -35,6 +36,7 @@ def draw_masks(
     masks: Array,
     *,
     prompts: Sequence[Prompt] = (),
+    labels: Sequence[str] = (),
     opacity: float = OPACITY,
 ) -> Array:
     """Draw masks, and the prompts that asked for them, on a copy of an image.
@@ -46,6 +48,7 @@ def draw_masks(
         masks: (M, H, W) bool, in the image's frame; M may be 0.
         prompts: their points and boxes are drawn over the masks; where each prompt has one mask, a
             box has its mask's colour.
+        labels: short words on the masks, one each; none where it is empty.
         opacity: of the fill, 0 to 1.
 
     Returns:
@@ -70,6 +73,8 @@ def draw_masks(
     for index, prompt in enumerate(prompts):
         color = PALETTE[index % len(PALETTE)] if paired else FOREGROUND_COLOR
         _draw_prompt(picture, prompt, width, color)
+    if labels:
+        draw_labels(picture, masks, labels)
     return np.asarray(picture)
 
 

@@ -82,3 +82,41 @@ def test_empty_and_full_masks() -> None:
 def test_masks_of_another_frame_are_refused() -> None:
     with pytest.raises(ImageError, match="original image's frame"):
         draw_masks(np.zeros((10, 20, 3), np.uint8), np.zeros((1, 20, 10), bool))
+
+
+def inked(drawn: Array, plain: Array) -> Array:
+    return np.asarray((drawn != plain).any(axis=2))
+
+
+def test_labels_lie_on_their_masks_and_cover_little() -> None:
+    image = np.full((300, 400, 3), 100, np.uint8)
+    masks = np.zeros((2, 300, 400), bool)
+    masks[0, 40:260, 20:180] = masks[1, 40:260, 220:380] = True
+    plain, drawn = draw_masks(image, masks), draw_masks(image, masks, labels=["0 0.91", "1 0.42"])
+    changed = inked(drawn, plain)
+    for mask in masks:
+        assert 30 < (changed & mask).sum() < 0.03 * mask.sum()
+    assert not (changed & ~masks.any(axis=0)).any()
+    assert drawn.max() > 240, "the ink is white"
+    assert drawn.min() < 60, "its casing is dark"
+
+
+def test_labels_of_masks_in_one_place_do_not_cover_each_other() -> None:
+    masks = np.stack([disc(radius=50), disc(radius=49), disc(radius=48)])
+    image = np.zeros((120, 120, 3), np.uint8)
+    drawn = [
+        inked(draw_masks(image, masks, labels=labels), draw_masks(image, masks))
+        for labels in (["0 0.9", "", ""], ["", "1 0.9", ""], ["0 0.9", "1 0.9", ""])
+    ]
+    together = draw_masks(image, masks, labels=["0 0.9", "1 0.9", "2 0.9"])
+    assert inked(together, draw_masks(image, masks)).sum() > 2 * drawn[0].sum()
+    assert drawn[2].sum() > 1.5 * max(drawn[0].sum(), drawn[1].sum())
+
+
+def test_labels_stay_inside_and_empty_masks_have_none() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    masks = np.zeros((3, 40, 60), bool)
+    masks[0, 0, 0] = masks[1, 39, 59] = True
+    drawn = draw_masks(image, masks, labels=["0 0.50", "1 0.50", "2 0.50"])
+    assert drawn.shape == image.shape
+    assert np.array_equal(draw_masks(image, masks[2:], labels=["2 0.50"]), image)

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from samedge.distill.limits import check_range
-from samedge.distill.scenes import Scene, image_files, read_rgb
+from samedge.distill.scenes import Scene, read_rgb
 from samedge.errors import DatasetError
+from samedge.pixels.image_files import image_files
 from samedge.types import Array, Size
 
 OPAQUE = 127

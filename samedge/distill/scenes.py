@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from samedge.errors import DatasetError, ImageError
+from samedge.pixels.image_files import image_files
 from samedge.pixels.images import load_image
 from samedge.pixels.picture_files import opened_picture, orientation
 from samedge.types import Array, Size
 
 _EXIF_ORIENTATION = 0x0112
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 ALIGNMENT = 8
 """Windows are cut at multiples of this, the coarsest reduction of a JPEG decoder."""
 
@@ -50,22 +50,6 @@ class Source(Protocol):
     def scene(self, index: int, rng: np.random.Generator, /) -> Scene:
         """Scene ``index``; a source that invents pictures draws from ``rng`` and nothing else."""
         ...
-
-
-def image_files(folder: Path) -> tuple[Path, ...]:
-    """The pictures below a folder, sorted by path.
-
-    Raises:
-        DatasetError: the folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder: expected one with pictures in it.")
-    files = tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES))
-    if not files:
-        raise DatasetError(
-            f"{folder} holds no pictures: expected files ending in {', '.join(IMAGE_SUFFIXES)}."
-        )
-    return files
 
 
 def read_rgb(path: Path, *, scale: float = 1.0, upright: bool = False) -> Array:

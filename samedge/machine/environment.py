@@ -65,7 +65,7 @@ def environment(*, threads: int | None = None, root: Path = ROOT) -> Environment
     return Environment(
         cpu=_cpu(cpuinfo),
         isa=_isa(cpuinfo),
-        cores=_cores(),
+        cores=usable_cores(),
         cores_physical=_physical_cores(root),
         memory_bytes=_memory_bytes(root),
         os=_os(root),
@@ -140,7 +140,8 @@ def _isa(cpuinfo: dict[str, str]) -> list[str] | None:
     return [flag for flag in ISA_FLAGS if flag in flags] if flags else None
 
 
-def _cores() -> int | None:
+def usable_cores() -> int | None:
+    """Processors that this process may use; ``None`` where the system does not tell."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()

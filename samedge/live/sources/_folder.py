@@ -7,10 +7,10 @@ from pathlib import Path
 
 from samedge.errors import ImageError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source
+from samedge.pixels.image_files import IMAGE_SUFFIXES
 from samedge.pixels.images import load_image
 from samedge.types import Array
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 DEFAULT_FPS = 30.0
 
 
@@ -20,9 +20,9 @@ def pictures(folder: Path) -> list[Path]:
     Raises:
         SourceError: there is none.
     """
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
-        raise SourceError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}).")
+        raise SourceError(f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
     return found
 
 

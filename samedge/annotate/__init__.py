@@ -1,0 +1,1 @@
+"""The data engine: masks for a folder of images, by the model alone or together with people."""

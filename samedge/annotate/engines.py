@@ -1,0 +1,78 @@
+"""The contract of an engine: who runs the annotator over many images.
+
+An engine is a file ``_name.py`` here with ``ENGINE``. It decides where work is done, never what
+comes out: every worker writes its parts itself, so that any engine may be stopped at any moment,
+and another may go on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from samedge import _discovery
+from samedge.annotate.tasks import Job, Outcome, Task
+from samedge.errors import UnknownNameError
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a machine or cluster an engine takes.
+
+    Attributes:
+        workers: processes or actors.
+        gpus_per_worker: that a cluster reserves for each.
+        timeout_s: longest time for one image; a worker that takes longer is stopped and the image
+            is listed.
+    """
+
+    workers: int = 1
+    gpus_per_worker: float = 0.0
+    timeout_s: float = 600.0
+
+
+class Engine(ABC):
+    """One way to run many workers. Stateless; one instance a module, named ``ENGINE``."""
+
+    summary: str
+
+    @abstractmethod
+    def run(
+        self,
+        tasks: Sequence[Task],
+        job: Job,
+        *,
+        options: EngineOptions,
+        on_outcome: Callable[[Outcome], None],
+    ) -> None:
+        """Annotate every task.
+
+        Args:
+            tasks: what is left to do, at least one.
+            job: what every worker is given.
+            options: how many of them.
+            on_outcome: called in this thread when a task's part is on disk.
+
+        Raises:
+            SamedgeError: no worker can be started, or a part cannot be written. What was done
+                stays.
+        """
+
+
+def names() -> tuple[str, ...]:
+    """Names of all engines; nothing is imported."""
+    return _discovery.names("samedge.annotate")
+
+
+def get(name: str) -> Engine:
+    """The engine of a name.
+
+    Raises:
+        UnknownNameError: there is none; lists the known ones.
+    """
+    if name not in names():
+        raise UnknownNameError("engine", name, names())
+    found = _discovery.load("samedge.annotate", name, attribute="ENGINE")
+    assert isinstance(found, Engine)
+    return found

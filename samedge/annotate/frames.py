@@ -1,0 +1,80 @@
+"""Frames of videos as pictures, so that they can be annotated like photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from samedge.errors import DatasetError, SourceError
+from samedge.files.writing import replacing, write_text
+from samedge.live.sources import pyav
+from samedge.live.sources.base import ReadOptions
+from samedge.types import Progress
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
+_DONE = ".complete"  # in a video's folder, with what it was made of
+
+
+def video_files(folder: Path) -> tuple[Path, ...]:
+    """The videos below a folder, sorted by path.
+
+    Raises:
+        DatasetError: the folder is missing.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder: expected one with videos in it.")
+    return tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES))
+
+
+def extract_frames(
+    folder: Path, destination: Path, *, every: int, progress: Progress | None = None
+) -> list[tuple[Path, SourceError]]:
+    """Write every so many frames of each video below a folder as PNG.
+
+    A video that was done with the same ``every`` is not read again.
+
+    Args:
+        folder: of the videos.
+        destination: gets ``VIDEO/000000.png`` a frame, numbered as in the video.
+        every: frames from one to the next.
+        progress: hears of each video.
+
+    Returns:
+        The videos that could not be read to their end, and why; their frames up to there are kept.
+
+    Raises:
+        DatasetError: no videos.
+        BackendUnavailableError: PyAV is not installed.
+        WriteError: a frame cannot be written.
+    """
+    videos = video_files(folder)
+    if not videos:
+        raise DatasetError(
+            f"{folder} holds no videos: expected files ending in {', '.join(VIDEO_SUFFIXES)}."
+        )
+    pyav.library()
+    failed = []
+    for count, video in enumerate(videos, start=1):
+        try:
+            _extract(video, destination / video.relative_to(folder), every=every)
+        except SourceError as error:
+            failed.append((video, error))
+        if progress is not None:
+            progress(count, len(videos))
+    return failed
+
+
+def _extract(video: Path, destination: Path, *, every: int) -> None:
+    status = video.stat()
+    made_of = f"{status.st_size} {status.st_mtime_ns} {every}\n"
+    done = destination / _DONE
+    if done.is_file() and done.read_text() == made_of:
+        return
+    for old in destination.glob("*.png"):
+        old.unlink()
+    for number, grab in enumerate(pyav.grabs(str(video), ReadOptions(), low_delay=False)):
+        if number % every == 0 and grab.image is not None:
+            with replacing(destination / f"{number:06d}.png") as temporary:
+                Image.fromarray(grab.image).save(temporary)
+    write_text(done, made_of)

@@ -1,0 +1,127 @@
+"""Parts to annotation files: the same bytes whoever made the parts, in whatever order."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from samedge import formats
+from samedge.annotate.parts import Parts
+from samedge.annotate.tasks import PartError, Task
+from samedge.errors import OptionError
+from samedge.formats.masks import ImageMasks
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+    """What a run has made so far.
+
+    Attributes:
+        files: the annotation files.
+        images: images in them.
+        masks: masks in them.
+        seconds: that their masks took, over all processes.
+        failures: images without a result, and why.
+        duplicates: groups of images of the same content, by name.
+        missing: images that were not done yet.
+    """
+
+    files: tuple[Path, ...]
+    images: int
+    masks: int
+    seconds: float
+    failures: tuple[tuple[str, PartError], ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    missing: int
+
+
+def check_format(name: str) -> None:
+    """Whether a format can hold what is merged.
+
+    Raises:
+        OptionError: it draws on pictures, which are not at hand any more.
+        UnknownNameError: there is none of that name.
+    """
+    if formats.get(name).draws:
+        raise OptionError(
+            f"{name} draws on pictures, expected a format of annotations, such as coco."
+        )
+
+
+class Merger:
+    """Writes the parts of a run into annotation files, in the order of the tasks.
+
+    Args:
+        parts: where they are.
+        destination: a file's path without its ending.
+        file_format: a format's name.
+        shard_images: most images of one file.
+    """
+
+    def __init__(
+        self, parts: Parts, destination: Path, *, file_format: str, shard_images: int
+    ) -> None:
+        self._parts, self._destination, self._format = parts, destination, formats.get(file_format)
+        self._shard_images = shard_images
+        self._masks, self._images, self._seconds, self._missing = 0, 0, 0.0, 0
+        self._failures: list[tuple[str, PartError]] = []
+        self._by_content: defaultdict[str, list[str]] = defaultdict(list)
+
+    def merge(self, tasks: Sequence[Task]) -> Merged:
+        """Write all that is done.
+
+        Args:
+            tasks: of the run, sorted by name; also those that are not done.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        shards = max(1, math.ceil(len(tasks) / self._shard_images))
+        files: list[Path] = []
+        for shard in range(shards):
+            start = shard * self._shard_images
+            files += self._shard(tasks[start : start + self._shard_images], shard, shards)
+        groups = (tuple(group) for group in self._by_content.values() if len(group) > 1)
+        return Merged(
+            files=tuple(files),
+            images=self._images,
+            masks=self._masks,
+            seconds=self._seconds,
+            failures=tuple(self._failures),
+            duplicates=tuple(groups),
+            missing=self._missing,
+        )
+
+    def _shard(self, tasks: Sequence[Task], shard: int, shards: int) -> list[Path]:
+        part_of = "" if shards == 1 else f"-{shard:05d}-of-{shards:05d}"
+        ending = self._format.endings[0] if self._format.endings else ""
+        path = self._destination.with_name(f"{self._destination.name}{part_of}{ending}")
+        is_folder = not ending or self._format.layout is not formats.base.Layout.ONE_FILE
+        if is_folder:
+            path = path.with_suffix("")
+        files: dict[Path, None] = {}
+        with self._format.open_writer(path, is_folder=is_folder) as writer:
+            for task in tasks:
+                found = self._found(task)
+                if found is not None:
+                    files.update(dict.fromkeys(writer.add(found)))
+            files.update(dict.fromkeys(writer.close()))
+        return list(files)
+
+    def _found(self, task: Task) -> ImageMasks | None:
+        part = self._parts.part(task.name)
+        if part is None:
+            self._missing += 1
+            return None
+        if part.sha256:
+            self._by_content[part.sha256].append(task.name)
+        if part.error is not None:
+            self._failures.append((task.name, part.error))
+            return None
+        self._images += 1
+        self._masks += len(part.masks)
+        self._seconds += part.seconds
+        return ImageMasks(task.name, part.size, part.masks)

@@ -1,0 +1,234 @@
+"""The automatic stage of the data engine: everything mode over a folder, to annotation files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from samedge.annotate import engines
+from samedge.annotate.engines import EngineOptions
+from samedge.annotate.merging import Merged, Merger, check_format
+from samedge.annotate.parts import Parts
+from samedge.annotate.tasks import (
+    RUN_SCHEMA,
+    AutoSettings,
+    Job,
+    Outcome,
+    RunRecord,
+    Task,
+    decoded,
+)
+from samedge.bundle.bundle import Bundle, bundle_path
+from samedge.errors import DatasetError, OptionError, WriteError
+from samedge.files.json_text import json_text
+from samedge.files.reading import read_bytes
+from samedge.files.writing import remove, write_text
+from samedge.pixels.image_files import image_files
+from samedge.types import Progress
+
+if sys.platform != "win32":
+    import fcntl
+
+RUN_FILE = "run.json"
+_PARTS, _LOCK, ANNOTATIONS = "parts", ".lock", "annotations"
+SHARD_IMAGES = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoResult:
+    """What a run made.
+
+    Attributes:
+        merged: the annotation files, and what is in them.
+        bundle_id: of the bundle that made the masks.
+        done_before: images that an earlier run had done.
+        done_now: images that this run did, failures among them.
+    """
+
+    merged: Merged
+    bundle_id: str
+    done_before: int
+    done_now: int
+
+
+def annotate_automatically(
+    images: Path,
+    output: Path,
+    *,
+    settings: AutoSettings | None = None,
+    engine: str = "local",
+    options: EngineOptions | None = None,
+    file_format: str = "coco",
+    shard_images: int = SHARD_IMAGES,
+    restart: bool = False,
+    progress: Progress | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> AutoResult:
+    """Find the masks of every image below a folder, and write them as annotations.
+
+    An image that fails is listed and ends nothing else. Whatever ends the run, the images that were
+    done are kept: the same call goes on with the others and tries the failed ones again. The files
+    do not depend on how often it was interrupted, nor on the engine and its workers.
+
+    Args:
+        images: the folder; pictures in its subfolders count.
+        output: a folder for the annotation files and for what a run needs to go on.
+        settings: which masks; ``None`` means those of the embedded model.
+        engine: name of an engine.
+        options: workers and limits of it.
+        file_format: a format's name.
+        shard_images: most images of one annotation file; more make several files.
+        restart: forget an earlier run in ``output``, whatever its settings.
+        progress: hears of images that are done, and of all.
+        on_outcome: hears of each image that is done in this run.
+
+    Raises:
+        DatasetError: the folder is missing or holds no pictures.
+        OptionError: ``output`` holds a run with other settings, or another process works in it.
+        UnknownNameError: no such engine or format.
+        BundleError, BackendUnavailableError, InferenceError: the bundle does not open.
+        WriteError: something cannot be written.
+    """
+    settings = settings or AutoSettings()
+    check_format(file_format)
+    chosen = engines.get(engine)
+    tasks = tasks_in(images)
+    bundle_id = Bundle.open(bundle_path(settings.bundle), verify=False).manifest.id
+    record = RunRecord(
+        schema=RUN_SCHEMA,
+        images=os.path.abspath(images),  # noqa: PTH100 - resolve() follows links
+        bundle_id=bundle_id,
+        settings=settings,
+    )
+    with locked(output):
+        _begin(output, record, restart=restart)
+        parts = Parts(output / _PARTS)
+        left = [task for task in tasks if not parts.is_done(task)]
+        counter = _Counter(len(tasks), len(tasks) - len(left), progress, on_outcome)
+        if left:
+            job = Job(settings=settings, parts=str(parts.folder))
+            chosen.run(left, job, options=options or EngineOptions(), on_outcome=counter)
+        merger = Merger(
+            parts, output / ANNOTATIONS, file_format=file_format, shard_images=shard_images
+        )
+        merged = merger.merge(tasks)
+    return AutoResult(merged, bundle_id, len(tasks) - len(left), len(left))
+
+
+def tasks_in(images: Path) -> list[Task]:
+    """The pictures below a folder as tasks, sorted by name.
+
+    Raises:
+        DatasetError: the folder is missing or holds none.
+    """
+    found = image_files(images)
+    tasks = [Task(name=p.relative_to(images).as_posix(), path=str(p)) for p in found]
+    return sorted(tasks, key=lambda task: task.name)
+
+
+class _Counter:
+    """Tells both listeners of what is done."""
+
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        progress: Progress | None,
+        on_outcome: Callable[[Outcome], None] | None,
+    ) -> None:
+        self._total, self._done = total, done
+        self._progress, self._on_outcome = progress, on_outcome
+        if progress is not None:
+            progress(done, total)
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._done += 1
+        if self._on_outcome is not None:
+            self._on_outcome(outcome)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _begin(output: Path, record: RunRecord, *, restart: bool) -> None:
+    """Check that a folder belongs to this very run, or make it so."""
+    file = output / RUN_FILE
+    if restart:
+        remove(output / _PARTS)
+    elif file.exists():
+        _check_same(_read(file), record, output)
+        return
+    elif (output / _PARTS).exists():
+        raise OptionError(
+            f"{output} holds parts without {RUN_FILE}: add --restart, or name another."
+        )
+    write_text(file, json_text(record, indent=2) + "\n")
+
+
+def _read(file: Path) -> RunRecord:
+    data = read_bytes(file, limit="document_bytes", expected="a run's record", error=DatasetError)
+    try:
+        return decoded(data, RunRecord)
+    except ValueError as error:
+        raise DatasetError(
+            f"{file} is no record of a run ({error}): name another output folder, or --restart."
+        ) from error
+
+
+def _check_same(found: RunRecord, wanted: RunRecord, output: Path) -> None:
+    if found == wanted:
+        return
+    before, now = (_flat(record) for record in (found, wanted))
+    changed = [f"{key} was {before[key]}, is {now[key]}" for key in now if before[key] != now[key]]
+    raise OptionError(
+        f"{output} holds a run with other settings ({'; '.join(changed)}): name another output "
+        "folder with -o, or add --restart to begin again."
+    )
+
+
+def _flat(record: RunRecord) -> dict[str, object]:
+    fields = {"images": record.images, "bundle_id": record.bundle_id, "schema": record.schema}
+    return fields | dict(msgspec.structs.asdict(record.settings))
+
+
+@contextlib.contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep other processes of this machine out of a folder.
+
+    Raises:
+        OptionError: another process works in it.
+        WriteError: it cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(output / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise WriteError(
+            f"{output} cannot be written ({error.strerror}): name another folder with -o.",
+            errno=error.errno,
+        ) from error
+    try:
+        if not _take(descriptor):
+            raise OptionError(
+                f"Another process works in {output}: wait for it, or name another folder with -o."
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

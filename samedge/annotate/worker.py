@@ -1,0 +1,154 @@
+"""The automatic annotator: one image in, its masks on disk. Every engine runs this class."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from samedge.annotate.parts import Parts
+from samedge.annotate.tasks import AutoSettings, Job, Outcome, Part, PartError, Task, file_state
+from samedge.errors import ImageError, SamedgeError
+from samedge.files.reading import read_bytes
+from samedge.pixels.images import load_image
+from samedge.pixels.sample_range import SampleRange
+from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
+from samedge.predict.predictor import Predictor
+from samedge.predict.subjects import open_predictor
+from samedge.types import Array
+
+OF_ONE_IMAGE = (SamedgeError, OSError, MemoryError)
+"""What ends one image, and not the run."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """An image file that was read: its pixels, or what is wrong with it.
+
+    Attributes:
+        task: whose file it is.
+        state: bytes and time of change, from before it was read.
+        sha256: of its content; empty where it could not be read.
+        pixels: (H, W, 3) uint8 RGB, or ``None``.
+        error: why there are no pixels.
+        seconds: that reading took.
+    """
+
+    task: Task
+    state: tuple[int, int]
+    sha256: str = ""
+    pixels: Array | None = None
+    error: PartError | None = None
+    seconds: float = 0.0
+
+
+def load(task: Task, settings: AutoSettings) -> Loaded:
+    """Read a task's image; never raises for what is wrong with the file."""
+    start, state, digest = time.perf_counter(), file_state(Path(task.path)), ""
+    try:
+        data = read_bytes(
+            Path(task.path), limit="image_bytes", expected="an image file", error=ImageError
+        )
+        digest = hashlib.sha256(data).hexdigest()
+        pixels = load_image(data, range=_range(settings))
+    except OF_ONE_IMAGE as error:
+        return Loaded(task, state, digest, error=part_error(error))
+    return Loaded(task, state, digest, pixels, seconds=time.perf_counter() - start)
+
+
+def _range(settings: AutoSettings) -> SampleRange:
+    found = settings.sample_range
+    if isinstance(found, tuple):
+        return found
+    return "full" if found == "full" else "auto"
+
+
+def part_error(error: BaseException) -> PartError:
+    """An exception as it is kept beside an image."""
+    message = " ".join(str(error).split()) or "There is not enough memory: give smaller images."
+    return PartError(kind=type(error).__name__, message=message)
+
+
+class AutoWorker:
+    """Annotates images with one opened bundle; a context manager.
+
+    The masks of an image depend on the image and the job alone: not on the images before it, nor
+    on how many workers there are.
+
+    Args:
+        job: what all workers of a run share.
+
+    Raises:
+        BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
+        OptionError: a setting is out of its range.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._settings, self._parts = job.settings, Parts(Path(job.parts))
+        settings = job.settings
+        self.predictor: Predictor = open_predictor(
+            settings.bundle,
+            backend=settings.backend,
+            device=settings.device,
+            threads=settings.threads,
+        )[0]
+        self._config = EverythingConfig.for_bundle(
+            self.predictor.manifest,
+            points_per_side=settings.points_per_side,
+            crop_layers=settings.crop_layers,
+            pred_iou_threshold=settings.pred_iou_threshold,
+            stability_threshold=settings.stability_threshold,
+        )
+
+    def __enter__(self) -> AutoWorker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.predictor.close()
+
+    def annotate(self, loaded: Loaded) -> Outcome:
+        """Find an image's masks and keep them.
+
+        Args:
+            loaded: from :func:`load`.
+
+        Raises:
+            WriteError: the part cannot be written; then no other can.
+        """
+        start = time.perf_counter()
+        part = self._part(loaded)
+        seconds = loaded.seconds + time.perf_counter() - start
+        self._parts.write(msgspec.structs.replace(part, seconds=round(seconds, 4)))
+        return Outcome(name=part.name, masks=len(part.masks), seconds=seconds, error=part.error)
+
+    def _part(self, loaded: Loaded) -> Part:
+        task, (file_bytes, modified_ns) = loaded.task, loaded.state
+        part = Part(
+            name=task.name,
+            file_bytes=file_bytes,
+            modified_ns=modified_ns,
+            sha256=loaded.sha256,
+            error=loaded.error,
+        )
+        if loaded.pixels is None:
+            return part
+        try:
+            found = segment_everything(self.predictor, loaded.pixels, config=self._config)
+        except OF_ONE_IMAGE as error:
+            return msgspec.structs.replace(part, error=part_error(error))
+        height, width = loaded.pixels.shape[:2]
+        masks = tuple(mask.record() for mask in found if self._is_wanted(mask, height * width))
+        return msgspec.structs.replace(part, size=(height, width), masks=masks)
+
+    def _is_wanted(self, mask: AutomaticMask, pixels: int) -> bool:
+        most = self._settings.max_area_share * pixels
+        return self._settings.min_area <= mask.area <= most

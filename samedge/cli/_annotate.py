@@ -1,0 +1,137 @@
+"""``samedge annotate``: masks for a folder of images, to train and calibrate with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from samedge.cli import output
+from samedge.cli.annotate_options import AnnotateRun, annotate_options
+
+if TYPE_CHECKING:
+    from samedge.annotate.merging import Merged
+    from samedge.annotate.run import AutoResult
+    from samedge.errors import SourceError
+    from samedge.types import Progress
+
+EPILOG = """\b
+Examples:
+  samedge annotate photos --auto -o masks
+  samedge annotate photos --auto --workers 8 --bundle out/intel -o masks
+  samedge annotate videos --auto --every 30 -o masks
+  samedge annotate photos --auto --engine ray --workers 64 --gpus-per-worker 0.25 -o masks
+"""
+_FEW = 3  # examples of what there may be thousands of
+
+
+@click.command("annotate", epilog=EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--auto", "automatic", is_flag=True, help="Let the model annotate alone.")
+@annotate_options
+@output.standard_options
+def annotate(out: output.Output, *, folder: Path, automatic: bool, run: AnnotateRun) -> None:
+    """Find the masks of every image of a folder, and write them as annotations.
+
+    An image that cannot be read is listed at the end and ends nothing else. A run that was
+    interrupted, in whatever way, goes on when the same command is given again, and ends in the
+    same files.
+    """
+    if not automatic:
+        raise click.UsageError("Say what to do: --auto lets the model annotate alone.")
+    images, broken = _images(out, folder, run)
+    result = _annotated(out, images, run)
+    _report(out, result, images=images)
+    out.failed([(str(path), error) for path, error in broken])
+    _list_failures(out, result.merged)
+
+
+def _images(
+    out: output.Output, folder: Path, run: AnnotateRun
+) -> tuple[Path, Sequence[tuple[Path, SourceError]]]:
+    """The folder of pictures to annotate, and videos that broke off."""
+    from samedge.annotate.frames import extract_frames, video_files
+
+    if run.every is None:
+        if videos := len(video_files(folder)):
+            out.note(f"{videos} videos are left out: --every 30 would take their frames.")
+        return folder, []
+    frames = run.output_path / "frames"
+    with out.progress("Reading videos", total=len(video_files(folder))) as advance:
+        broken = extract_frames(folder, frames, every=run.every, progress=_steps(advance))
+    return frames, broken
+
+
+def _annotated(out: output.Output, images: Path, run: AnnotateRun) -> AutoResult:
+    from samedge.annotate.run import annotate_automatically, tasks_in
+
+    with out.progress("Annotating", total=len(tasks_in(images))) as advance:
+        return annotate_automatically(
+            images,
+            run.output_path,
+            settings=run.settings(),
+            engine=run.engine,
+            options=run.engine_options(),
+            file_format=run.file_format,
+            shard_images=run.shard_images,
+            restart=run.restart,
+            progress=_steps(advance),
+        )
+
+
+def _steps(advance: output.Advance) -> Progress:
+    shown = 0
+
+    def progress(done: int, total: int) -> None:  # noqa: ARG001 - the bar knows the total
+        nonlocal shown
+        advance(done - shown)
+        shown = done
+
+    return progress
+
+
+def _report(out: output.Output, result: AutoResult, *, images: Path) -> None:
+    merged = result.merged
+    document = {
+        "images": {"path": str(images), "count": merged.images, "failed": len(merged.failures)},
+        "bundle_id": result.bundle_id,
+        "masks": merged.masks,
+        "seconds": merged.seconds,
+        "done_before": result.done_before,
+        "done_now": result.done_now,
+        "duplicates": merged.duplicates,
+        "failures": [
+            {"image": name, "error": {"kind": error.kind, "message": error.message}}
+            for name, error in merged.failures
+        ],
+        "files": merged.files,
+    }
+    out.result(document, _summary(result), *(f"wrote {path}" for path in merged.files))
+    _list_duplicates(out, merged)
+
+
+def _summary(result: AutoResult) -> str:
+    merged = result.merged
+    line = f"{merged.masks} masks in {merged.images} images"
+    if merged.images:
+        line += f", {merged.seconds / merged.images:.2f} s an image and process"
+    return line + (f"; {result.done_before} were done before" if result.done_before else "")
+
+
+def _list_duplicates(out: output.Output, merged: Merged) -> None:
+    if not merged.duplicates:
+        return
+    shown = "; ".join(" = ".join(group) for group in merged.duplicates[:_FEW])
+    more = f" and {len(merged.duplicates) - _FEW} more" if len(merged.duplicates) > _FEW else ""
+    out.note(f"Images of the same content are all annotated: {shown}{more}.")
+
+
+def _list_failures(out: output.Output, merged: Merged) -> None:
+    from samedge.errors import ImageError
+
+    out.failed([(name, ImageError(error.message)) for name, error in merged.failures])
+
+
+COMMAND = annotate

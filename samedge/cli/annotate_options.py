@@ -1,0 +1,191 @@
+"""What ``samedge annotate`` is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samedge import _discovery
+from samedge.cli.image_options import FORMATS, range_option
+
+if TYPE_CHECKING:
+    from samedge.annotate.engines import EngineOptions
+    from samedge.annotate.tasks import AutoSettings
+    from samedge.pixels.sample_range import SampleRange
+
+ENGINES = _discovery.names("samedge.annotate")
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotateRun:
+    """The folder of a command, which masks are wanted, who makes them, and where they go.
+
+    The fields are the options of the command line, in their words.
+    """
+
+    bundle: str | None
+    backend: str | None
+    device: str | None
+    sample_range: SampleRange
+    output_path: Path
+    file_format: str
+    points_per_side: int | None
+    predicted_iou: float | None
+    stability: float | None
+    crop_layers: int | None
+    min_area: int
+    every: int | None
+    engine: str
+    workers: int | None
+    threads: int
+    gpus_per_worker: float
+    shard_images: int
+    restart: bool
+
+    def settings(self) -> AutoSettings:
+        """All that decides on the masks."""
+        from samedge.annotate.tasks import AutoSettings
+
+        return AutoSettings(
+            bundle=self.bundle,
+            backend=self.backend,
+            device=self.device,
+            threads=self.threads,
+            sample_range=self.sample_range,
+            points_per_side=self.points_per_side,
+            crop_layers=self.crop_layers,
+            pred_iou_threshold=self.predicted_iou,
+            stability_threshold=self.stability,
+            min_area=self.min_area,
+        )
+
+    def engine_options(self) -> EngineOptions:
+        """How many workers: one a core, or one for a device that all would share."""
+        from samedge.annotate.engines import EngineOptions
+        from samedge.machine.environment import usable_cores
+
+        is_cpu = (self.device or "cpu").lower().startswith("cpu")
+        own = (usable_cores() if is_cpu else None) or 1
+        return EngineOptions(workers=self.workers or own, gpus_per_worker=self.gpus_per_worker)
+
+
+_OPTIONS = (
+    click.option(
+        "--bundle",
+        metavar="DIR",
+        help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
+    ),
+    click.option(
+        "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
+    ),
+    click.option(
+        "--device",
+        metavar="D",
+        help="Device of that library, such as cpu, GPU or NPU.",
+    ),
+    range_option,
+    click.option(
+        "-o",
+        "--output",
+        "output_path",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        default=Path("annotations"),
+        show_default=True,
+        help="Folder for the annotations, and for what is needed to go on after an interruption.",
+    ),
+    click.option(
+        "--format",
+        "file_format",
+        type=click.Choice(FORMATS),
+        metavar="F",
+        default="coco",
+        show_default=True,
+        help="What to write; any format of annotations.",
+    ),
+    click.option(
+        "--points-per-side", type=click.IntRange(1), metavar="N", help="Clicks of the grid."
+    ),
+    click.option(
+        "--predicted-iou",
+        type=click.FloatRange(0, 1),
+        metavar="T",
+        help="Leave out masks that the model rates lower.  [default: the bundle's]",
+    ),
+    click.option(
+        "--stability",
+        type=click.FloatRange(0, 1),
+        metavar="T",
+        help="Leave out masks that change more with the threshold.  [default: the bundle's]",
+    ),
+    click.option(
+        "--crop-layers", type=click.IntRange(0, 4), metavar="N", help="Look at crops too."
+    ),
+    click.option(
+        "--min-area",
+        type=click.IntRange(0),
+        default=0,
+        metavar="PX",
+        help="Leave out smaller masks.",
+    ),
+    click.option(
+        "--every",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Take every Nth frame of the videos in DIR instead of the photos.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="local",
+        show_default=True,
+        help="Processes of this machine, or actors of a Ray cluster.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Processes or actors.  [default: one a core; one on a GPU]",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1), default=1, metavar="N", help="Of each worker."
+    ),
+    click.option(
+        "--gpus-per-worker",
+        type=click.FloatRange(0),
+        default=0.0,
+        metavar="N",
+        help="That a cluster reserves for each actor.",
+    ),
+    click.option(
+        "--shard-images",
+        type=click.IntRange(1),
+        default=20_000,
+        show_default=True,
+        metavar="N",
+        help="Most images of one annotation file.",
+    ),
+    click.option(
+        "--restart",
+        is_flag=True,
+        help="Forget what an earlier run left in the folder.",
+    ),
+)
+
+
+def annotate_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`AnnotateRun`, as its argument ``run``."""
+
+    @functools.wraps(function)
+    def gathered(*args: Any, **options: Any) -> None:
+        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(AnnotateRun)}
+        function(*args, run=AnnotateRun(**fields), **options)
+
+    for option in reversed(_OPTIONS):
+        gathered = option(gathered)
+    return gathered

@@ -10,6 +10,7 @@ import numpy as np
 from samedge.annotate.engines import Engine, EngineOptions
 from samedge.annotate.tasks import Job, Outcome, PartError, Task
 from samedge.errors import BackendUnavailableError
+from samedge.machine.libraries import library
 
 if TYPE_CHECKING:
     from samedge.annotate.worker import AutoWorker
@@ -88,12 +89,11 @@ class _Ray(Engine):
 
 def _library() -> Any:
     try:
-        from ray import data
+        return library("ray.data")
     except ImportError as error:
         raise BackendUnavailableError(
             f"The engine ray needs Ray Data, which is not here ({error}): {INSTALL}"
         ) from error
-    return data
 
 
 def _blocks(rows: int, workers: int) -> int:

@@ -19,6 +19,7 @@ from samedge.errors import InferenceError, SamedgeError
 from samedge.files.json_text import json_text
 from samedge.machine.child import start_python
 
+CHILD = child.__name__
 _LAST_LINES = 5
 _POLL_S = 0.2
 
@@ -52,7 +53,7 @@ class WorkerProcess:
     def __enter__(self) -> WorkerProcess:
         self._chatter = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = start_python(
-            child.__name__, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._chatter
+            CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._chatter
         )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
         self._write(json_text(self._job))

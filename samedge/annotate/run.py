@@ -15,6 +15,7 @@ from samedge.annotate import engines
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.merging import Merged, Merger, check_format
 from samedge.annotate.parts import Parts
+from samedge.annotate.rounds import Round, add_round, now
 from samedge.annotate.tasks import (
     RUN_SCHEMA,
     AutoSettings,
@@ -25,6 +26,7 @@ from samedge.annotate.tasks import (
     decoded,
 )
 from samedge.bundle.bundle import Bundle, bundle_path
+from samedge.bundle.manifest import Manifest
 from samedge.errors import DatasetError, OptionError, WriteError
 from samedge.files.json_text import json_text
 from samedge.files.reading import read_bytes
@@ -99,11 +101,11 @@ def annotate_automatically(
     check_format(file_format)
     chosen = engines.get(engine)
     tasks = tasks_in(images)
-    bundle_id = Bundle.open(bundle_path(settings.bundle), verify=False).manifest.id
+    manifest = Bundle.open(bundle_path(settings.bundle), verify=False).manifest
     record = RunRecord(
         schema=RUN_SCHEMA,
         images=os.path.abspath(images),  # noqa: PTH100 - resolve() follows links
-        bundle_id=bundle_id,
+        bundle_id=manifest.id,
         settings=settings,
     )
     with locked(output):
@@ -118,7 +120,20 @@ def annotate_automatically(
             parts, output / ANNOTATIONS, file_format=file_format, shard_images=shard_images
         )
         merged = merger.merge(tasks)
-    return AutoResult(merged, bundle_id, len(tasks) - len(left), len(left))
+        add_round(output, _round(merged, manifest))
+    return AutoResult(merged, manifest.id, len(tasks) - len(left), len(left))
+
+
+def _round(merged: Merged, manifest: Manifest) -> Round:
+    return Round(
+        stage="auto",
+        ended=now(),
+        bundle_id=manifest.id,
+        model=manifest.model.name,
+        images=merged.images,
+        masks=merged.masks,
+        seconds_per_mask=round(merged.seconds / merged.masks, 4) if merged.masks else None,
+    )
 
 
 def tasks_in(images: Path) -> list[Task]:

@@ -18,6 +18,7 @@ _MESSAGES = ("start_session", "send_event", "send_error", "send_stack_trace", "e
 _SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",  # read when ONNX Runtime's library is loaded
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub comes with timm
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 
 

@@ -1,0 +1,252 @@
+"""The automatic stage: the same files however it is run, and nothing lost by what goes wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge import formats
+from samedge.annotate import process
+from samedge.annotate.engines import EngineOptions
+from samedge.annotate.parts import Parts
+from samedge.annotate.rounds import read_rounds
+from samedge.annotate.run import AutoResult, annotate_automatically, locked, tasks_in
+from samedge.annotate.tasks import AutoSettings, part_name
+from samedge.errors import BundleError, DatasetError, OptionError, WriteError
+from samedge.formats.masks import MaskRecord
+from samedge.pixels.rle import mask_from_rle
+from tests.annotate import children
+
+NAMES = ("a.png", "b.png", "north/a.png", "south/a.png")
+
+
+def picture(path: Path, *, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(path)
+
+
+def pictures(folder: Path) -> Path:
+    for seed, name in enumerate(NAMES):
+        picture(folder / name, seed=seed)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return pictures(tmp_path / "photos")
+
+
+@pytest.fixture(scope="module")
+def settings(toy_bundle: Path) -> AutoSettings:
+    return AutoSettings(
+        bundle=str(toy_bundle), points_per_side=4, pred_iou_threshold=0.0, stability_threshold=0.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+    """A finished run, not to be changed."""
+
+    photos: Path
+    output: Path
+    result: AutoResult
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory, settings: AutoSettings) -> Sound:
+    folder = tmp_path_factory.mktemp("sound")
+    photos = pictures(folder / "photos")
+    return Sound(photos, folder / "out", run(photos, folder / "out", settings))
+
+
+def run(
+    photos: Path, output: Path, settings: AutoSettings, *, workers: int = 1, timeout_s: float = 600
+) -> AutoResult:
+    return annotate_automatically(
+        photos,
+        output,
+        settings=settings,
+        options=EngineOptions(workers=workers, timeout_s=timeout_s),
+    )
+
+
+def written(output: Path) -> bytes:
+    return (output / "annotations.json").read_bytes()
+
+
+def test_every_image_gets_its_masks(sound: Sound) -> None:
+    merged = sound.result.merged
+    images = list(formats.get("coco").read(merged.files[0], left_out=Counter()))
+    assert [image.name for image in images] == list(NAMES)
+    assert sum(len(image.masks) for image in images) == merged.masks > 0
+    assert all(mask_from_rle(mask.rle).shape == (48, 64) for i in images for mask in i.masks)
+
+
+def test_the_number_of_processes_changes_no_byte(
+    sound: Sound, tmp_path: Path, settings: AutoSettings
+) -> None:
+    run(sound.photos, tmp_path / "out", settings, workers=3)
+    assert written(tmp_path / "out") == written(sound.output)
+
+
+def test_what_is_done_is_not_done_again(
+    photos: Path, tmp_path: Path, settings: AutoSettings
+) -> None:
+    output = tmp_path / "out"
+    run(photos, output, settings)
+    before = written(output)
+    picture(photos / "c.png", seed=9)
+    (output / "parts" / part_name("b.png")).write_bytes(b"{half")  # by a disk that failed
+    again = run(photos, output, settings)
+    assert (again.done_before, again.done_now) == (3, 2)
+    (photos / "c.png").unlink()
+    assert run(photos, output, settings).done_now == 0
+    assert written(output) == before
+
+
+def test_an_image_that_changed_is_done_again(
+    photos: Path, tmp_path: Path, settings: AutoSettings
+) -> None:
+    run(photos, tmp_path / "out", settings)
+    picture(photos / "a.png", seed=77)
+    assert run(photos, tmp_path / "out", settings).done_now == 1
+
+
+def test_a_bad_image_is_listed_and_tried_again(
+    photos: Path, tmp_path: Path, settings: AutoSettings
+) -> None:
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8 no more")
+    result = run(photos, tmp_path / "out", settings)
+    ((name, error),) = result.merged.failures
+    assert (name, error.kind, result.merged.images) == ("bad.jpg", "ImageError", 4)
+    picture(photos / "bad.jpg", seed=5)
+    again = run(photos, tmp_path / "out", settings)
+    assert (again.done_now, again.merged.failures, again.merged.images) == (1, (), 5)
+
+
+def test_duplicates_are_said(photos: Path, tmp_path: Path, settings: AutoSettings) -> None:
+    (photos / "z.png").write_bytes((photos / "a.png").read_bytes())
+    assert run(photos, tmp_path / "out", settings).merged.duplicates == (("a.png", "z.png"),)
+
+
+def test_the_round_is_recorded(sound: Sound) -> None:
+    (made,) = read_rounds(sound.output)
+    assert (made.stage, made.masks) == ("auto", sound.result.merged.masks)
+    assert made.seconds_per_mask is not None
+    assert made.seconds_per_mask > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"points_per_side": 5}, "points_per_side was 4, is 5"), ({"min_area": 9}, "min_area was 0")],
+)
+def test_another_run_in_the_same_folder_is_refused(
+    sound: Sound, settings: AutoSettings, changed: dict[str, int], said: str
+) -> None:
+    with pytest.raises(OptionError, match=said):
+        run(sound.photos, sound.output, msgspec.structs.replace(settings, **changed))
+
+
+def test_a_run_can_be_begun_again(photos: Path, tmp_path: Path, settings: AutoSettings) -> None:
+    run(photos, tmp_path / "out", settings)
+    other = msgspec.structs.replace(settings, min_area=100_000)
+    again = annotate_automatically(photos, tmp_path / "out", settings=other, restart=True)
+    assert (again.done_before, again.merged.masks) == (0, 0)
+
+
+def test_two_runs_do_not_share_a_folder(
+    sound: Sound, tmp_path: Path, settings: AutoSettings
+) -> None:
+    with locked(tmp_path / "out"), pytest.raises(OptionError, match="Another process works"):
+        run(sound.photos, tmp_path / "out", settings)
+
+
+def test_an_output_that_cannot_be_made_is_named(
+    sound: Sound, tmp_path: Path, settings: AutoSettings
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WriteError, match="name another folder"):
+        run(sound.photos, tmp_path / "file" / "out", settings)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no pictures"):
+        tasks_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("kill.png", "SIGKILL"), pytest.param("hang.png", "longer than", marks=pytest.mark.slow)],
+)
+def test_an_image_that_kills_its_process_costs_itself_alone(
+    photos: Path,
+    tmp_path: Path,
+    sound: Sound,
+    settings: AutoSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(process, "CHILD", children.__name__)
+    picture(photos / name, seed=50)
+    result = run(photos, tmp_path / "out", settings, timeout_s=60 if "hang" in name else 600)
+    ((failed, error),) = result.merged.failures
+    assert failed == name
+    assert said in error.message
+    assert written(tmp_path / "out") == written(sound.output)
+
+
+def test_a_bundle_that_does_not_open_is_one_typed_error(sound: Sound, tmp_path: Path) -> None:
+    absent = AutoSettings(bundle=str(tmp_path / "absent"))
+    with pytest.raises(BundleError, match="absent"):
+        run(sound.photos, tmp_path / "out", absent)
+
+
+def test_large_masks_and_small_ones_can_be_left_out(
+    sound: Sound, tmp_path: Path, settings: AutoSettings
+) -> None:
+    areas = sorted(m.area for name in NAMES for m in masks_of(sound.output, name))
+    fewer = msgspec.structs.replace(settings, min_area=areas[len(areas) // 2])
+    made = run(sound.photos, tmp_path / "fewer", fewer).merged.masks
+    assert 0 < made < sound.result.merged.masks
+
+
+def masks_of(output: Path, name: str) -> tuple[MaskRecord, ...]:
+    part = Parts(output / "parts").part(name)
+    assert part is not None
+    return part.masks
+
+
+def test_a_run_that_is_killed_ends_in_the_same_bytes(
+    photos: Path, tmp_path: Path, settings: AutoSettings
+) -> None:
+    for seed in range(12):
+        picture(photos / f"more/{seed}.png", seed=100 + seed)
+    run(photos, tmp_path / "whole", settings)
+    command = [
+        *(sys.executable, "-m", "samedge", "annotate", str(photos), "--auto"),
+        *("--bundle", str(settings.bundle), "-o", str(tmp_path / "out"), "--workers", "2"),
+        *("--points-per-side", "4", "--predicted-iou", "0", "--stability", "0", "--json"),
+    ]
+    rng = random.Random(3)
+    for _ in range(2):
+        started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.2, 2.5))
+        started.kill()
+        started.wait()
+    done = subprocess.run(command, capture_output=True, check=True, timeout=600)
+    assert json.loads(done.stdout)["images"]["count"] == 16
+    assert written(tmp_path / "out") == written(tmp_path / "whole")
+    assert not list((tmp_path / "out").rglob(".samedge-tmp-*"))

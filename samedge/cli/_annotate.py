@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from samedge.annotate.merging import Merged
     from samedge.annotate.run import AutoResult
     from samedge.errors import SourceError
-    from samedge.types import Progress
 
 EPILOG = """\b
 Examples:
@@ -59,15 +58,15 @@ def _images(
             out.note(f"{videos} videos are left out: --every 30 would take their frames.")
         return folder, []
     frames = run.output_path / "frames"
-    with out.progress("Reading videos", total=len(video_files(folder))) as advance:
-        broken = extract_frames(folder, frames, every=run.every, progress=_steps(advance))
+    with out.progress("Reading videos") as bar:
+        broken = extract_frames(folder, frames, every=run.every, progress=bar.progress)
     return frames, broken
 
 
 def _annotated(out: output.Output, images: Path, run: AnnotateRun) -> AutoResult:
-    from samedge.annotate.run import annotate_automatically, tasks_in
+    from samedge.annotate.run import annotate_automatically
 
-    with out.progress("Annotating", total=len(tasks_in(images))) as advance:
+    with out.progress("Annotating") as bar:
         return annotate_automatically(
             images,
             run.output_path,
@@ -77,19 +76,8 @@ def _annotated(out: output.Output, images: Path, run: AnnotateRun) -> AutoResult
             file_format=run.file_format,
             shard_images=run.shard_images,
             restart=run.restart,
-            progress=_steps(advance),
+            progress=bar.progress,
         )
-
-
-def _steps(advance: output.Advance) -> Progress:
-    shown = 0
-
-    def progress(done: int, total: int) -> None:  # noqa: ARG001 - the bar knows the total
-        nonlocal shown
-        advance(done - shown)
-        shown = done
-
-    return progress
 
 
 def _report(out: output.Output, result: AutoResult, *, images: Path) -> None:

@@ -114,13 +114,13 @@ _OPTIONS = (
     click.option(
         "--predicted-iou",
         type=click.FloatRange(0, 1),
-        metavar="T",
+        metavar="IOU",
         help="Leave out masks that the model rates lower.  [default: the bundle's]",
     ),
     click.option(
         "--stability",
         type=click.FloatRange(0, 1),
-        metavar="T",
+        metavar="IOU",
         help="Leave out masks that change more with the threshold.  [default: the bundle's]",
     ),
     click.option(

@@ -20,27 +20,40 @@ EPILOG = """\b
 Examples:
   samedge annotate photos --auto -o masks
   samedge annotate photos --auto --workers 8 --bundle out/intel -o masks
+  samedge annotate photos --rank -o masks
   samedge annotate videos --auto --every 30 -o masks
   samedge annotate photos --auto --engine ray --workers 64 --gpus-per-worker 0.25 -o masks
 """
+_FIRST = 20  # images of a ranking that people see
 _FEW = 3  # examples of what there may be thousands of
 
 
 @click.command("annotate", epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--auto", "automatic", is_flag=True, help="Let the model annotate alone.")
+@click.option(
+    "--rank",
+    "ranks",
+    is_flag=True,
+    help="Order the images: first those whose annotation teaches most.",
+)
 @annotate_options
 @output.standard_options
-def annotate(out: output.Output, *, folder: Path, automatic: bool, run: AnnotateRun) -> None:
+def annotate(
+    out: output.Output, *, folder: Path, automatic: bool, ranks: bool, run: AnnotateRun
+) -> None:
     """Find the masks of every image of a folder, and write them as annotations.
 
     An image that cannot be read is listed at the end and ends nothing else. A run that was
     interrupted, in whatever way, goes on when the same command is given again, and ends in the
     same files.
     """
-    if not automatic:
-        raise click.UsageError("Say what to do: --auto lets the model annotate alone.")
+    if automatic == ranks:
+        raise click.UsageError("Say what to do, one of --auto and --rank.")
     images, broken = _images(out, folder, run)
+    if ranks:
+        _rank(out, images, run)
+        return
     result = _annotated(out, images, run)
     _report(out, result, images=images)
     out.failed([(str(path), error) for path, error in broken])
@@ -78,6 +91,30 @@ def _annotated(out: output.Output, images: Path, run: AnnotateRun) -> AutoResult
             restart=run.restart,
             progress=bar.progress,
         )
+
+
+def _rank(out: output.Output, images: Path, run: AnnotateRun) -> None:
+    from samedge.annotate.ranking import rank_images, write_ranking
+    from samedge.annotate.run import tasks_in
+    from samedge.errors import ImageError
+    from samedge.predict.subjects import open_predictor
+
+    settings = run.settings()
+    predictor, _ = open_predictor(
+        settings.bundle, backend=settings.backend, device=settings.device, threads=settings.threads
+    )
+    with predictor, out.progress("Ranking") as bar:
+        ranking = rank_images(
+            predictor, tasks_in(images), sample_range=run.sample_range, progress=bar.progress
+        )
+    file = write_ranking(run.output_path, ranking)
+    table = output.table("Image", "Uncertainty", "Doubt", "Instability", "Disagreement", "Novelty")
+    for one in ranking.images[:_FIRST]:
+        figures = (one.uncertainty, one.doubt, one.instability, one.disagreement, one.novelty)
+        table.add_row(one.name, *(f"{figure:.3f}" for figure in figures))
+    document = {"bundle_id": ranking.bundle_id, "images": ranking.images, "files": [file]}
+    out.result(document, table, f"wrote {file}, all {len(ranking.images)} images in their order")
+    out.failed([(name, ImageError(error.message)) for name, error in ranking.failures])
 
 
 def _report(out: output.Output, result: AutoResult, *, images: Path) -> None:

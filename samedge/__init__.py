@@ -18,19 +18,26 @@ from typing import TYPE_CHECKING, Any
 from samedge._version import __version__
 
 if TYPE_CHECKING:
+    from samedge.benchmark.named import bench
     from samedge.bundle.bundle import Bundle
+    from samedge.comparison.named import compare
     from samedge.errors import SamedgeError
+    from samedge.evaluation.named import evaluate
+    from samedge.export.named import export_bundle
     from samedge.formats.results import Masks
     from samedge.live.camera import Camera
     from samedge.pixels.images import image_from_bgr, image_from_tensor, load_image
     from samedge.predict.embedding import ImageEmbedding
+    from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
     from samedge.predict.predictor import Predictor, load_default
     from samedge.tracking.tracker import Tracker
     from samedge.types import Precision, Prompt
 
 __all__ = [
+    "AutomaticMask",
     "Bundle",
     "Camera",
+    "EverythingConfig",
     "ImageEmbedding",
     "Masks",
     "Precision",
@@ -39,15 +46,22 @@ __all__ = [
     "SamedgeError",
     "Tracker",
     "__version__",
+    "bench",
+    "compare",
+    "evaluate",
+    "export_bundle",
     "image_from_bgr",
     "image_from_tensor",
     "load_default",
     "load_image",
+    "segment_everything",
 ]
 
 _HOMES = {
+    "AutomaticMask": "samedge.predict.everything",
     "Bundle": "samedge.bundle.bundle",
     "Camera": "samedge.live.camera",
+    "EverythingConfig": "samedge.predict.everything",
     "ImageEmbedding": "samedge.predict.embedding",
     "Masks": "samedge.formats.results",
     "Precision": "samedge.types",
@@ -55,10 +69,15 @@ _HOMES = {
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
     "Tracker": "samedge.tracking.tracker",
+    "bench": "samedge.benchmark.named",
+    "compare": "samedge.comparison.named",
+    "evaluate": "samedge.evaluation.named",
+    "export_bundle": "samedge.export.named",
     "image_from_bgr": "samedge.pixels.images",
     "image_from_tensor": "samedge.pixels.images",
     "load_default": "samedge.predict.predictor",
     "load_image": "samedge.pixels.images",
+    "segment_everything": "samedge.predict.everything",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,6 @@ from samedge.cli.prompt_types import BOX
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.benchmark.bench import Effort
-    from samedge.benchmark.process import ChosenSubject
     from samedge.records import BenchRecord, StageRow
 
 EPILOG = """\b
@@ -131,67 +128,43 @@ def bench(
     import msgspec
 
     from samedge import records
-    from samedge.benchmark import bench as library
+    from samedge.benchmark.named import bench as bench_bundles
+    from samedge.benchmark.named import chosen_subjects
+    from samedge.report.verdicts import bench_verdict
 
     if stream is not None:
         from samedge.cli.bench_stream import bench_stream
 
-        chosen = _subjects(out, bundles, backends, devices)
+        chosen = chosen_subjects(bundles, backends=backends, devices=devices)
         bench_stream(
             out, stream, subjects=chosen, box=box, threads=threads, output_path=output_path
         )
         return
 
-    plan = library.Plan(
-        images=library.find_images(images or library.PHOTOS),
-        effort=_effort(library.effort(effort), min_time=min_time, min_count=min_count),
-        threads=threads,
-        prompts_per_frame=prompt_rate or (),
-        sustained_s=(sustained or 0) * 60,
-        deadline_ms=deadline,
-        deadline_count=min_count or library.Plan.deadline_count,
-    )
-    subjects = _subjects(out, bundles, backends, devices)
     with out.progress("Measuring") as bar:
-        record = library.bench(subjects, plan, progress=bar.progress, stage=bar.stage)
+        record = bench_bundles(
+            bundles,
+            backends=backends,
+            devices=devices,
+            threads=threads,
+            images=images,
+            effort=effort,
+            min_time_s=min_time,
+            min_count=min_count,
+            prompts_per_frame=prompt_rate or (),
+            sustained_minutes=sustained or 0.0,
+            deadline_ms=deadline,
+            progress=bar.progress,
+            stage=bar.stage,
+        )
     record = msgspec.structs.replace(record, command=output.command_line())
     if output_path is not None:
         records.write(record, output_path)
         out.note(f"wrote {output_path}")
     for warning in record.warnings:
         out.note(f"warning: {warning}")
-    out.result(records.fields(record), _table(record.results), *_remarks(record))
-
-
-def _effort(effort: Effort, *, min_time: float | None, min_count: int | None) -> Effort:
-    return dataclasses.replace(
-        effort, seconds=min_time or effort.seconds, count=min_count or effort.count
-    )
-
-
-def _subjects(
-    out: output.Output, bundles: Sequence[str], backends: Sequence[str], devices: Sequence[str]
-) -> list[ChosenSubject]:
-    """Every bundle on every device of every backend that opens its format.
-
-    A bundle that none of the backends opens stays in the list: its error says what to do.
-    """
-    from samedge.benchmark.process import ChosenSubject
-    from samedge.predict.subjects import backends_for
-
-    chosen = []
-    for bundle in dict.fromkeys(bundles) or (None,):
-        wished = tuple(dict.fromkeys(backends)) or (None,)
-        fitting = backends_for(bundle, wished) or wished
-        for backend in wished:
-            if backend not in fitting:
-                out.note(f"left out: backend {backend} does not open the format of {bundle}")
-        chosen += [
-            ChosenSubject(bundle, backend, device)
-            for backend in fitting
-            for device in dict.fromkeys(devices) or (None,)
-        ]
-    return chosen
+    verdict = bench_verdict(record)
+    out.result(records.fields(record), _table(record.results), *_remarks(record), verdict)
 
 
 def _table(rows: Sequence[StageRow]) -> Table:

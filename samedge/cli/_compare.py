@@ -134,44 +134,32 @@ def compare(
     """
     import msgspec
 
-    from samedge.comparison.exporting import Request
-    from samedge.comparison.run import compare as compare_all
-    from samedge.comparison.writing import write_result
-    from samedge.report.decision import Limits
+    from samedge.comparison.named import compare as compare_named
 
     if (dataset is None) != (images is None):
         raise click.UsageError("--dataset and --images belong together: give both or neither.")
-    limits = Limits(
-        max_drop=max_drop,
-        deadline_ms=deadline,
-        memory_bytes=None if memory is None else round(memory * 1e6),
-    )
-    request = Request(
-        model=model,
-        output=output_path,
-        targets=targets,
-        precisions=precisions,
-        photos=_pictures(photos),
-        dataset=None if dataset is None or images is None else (dataset, images),
-        bundles=bundles,
-        calibration=calibration,
-        minutes=minutes,
-        limits=limits,
-    )
     with out.progress("Comparing") as bar:
-        record = compare_all(request, progress=bar.progress, stage=bar.stage)
-    files = write_result(record, output_path, command=output.command_line())
-    lines = [*_remarks(record), f"report: {files.html}", "", record.recommendation.sentence]
+        found = compare_named(
+            photos,
+            model=model,
+            targets=targets,
+            precisions=precisions,
+            bundles=bundles,
+            dataset=dataset,
+            images=images,
+            calibration=calibration,
+            minutes=minutes,
+            deadline_ms=deadline,
+            memory_mb=memory,
+            max_drop=max_drop,
+            output=output_path,
+            command=output.command_line(),
+            progress=bar.progress,
+            stage=bar.stage,
+        )
+    record = found.record
+    lines = [*_remarks(record), f"report: {found.files.html}", "", record.recommendation.sentence]
     out.result(msgspec.to_builtins(record), _table(record), *lines)
-
-
-def _pictures(given: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Files as they are, folders as the pictures in them; samedge's own where nothing is given."""
-    from samedge.benchmark.plan import PHOTOS, find_images
-
-    if not given:
-        return find_images(PHOTOS)
-    return tuple(p for path in given for p in (find_images(path) if path.is_dir() else (path,)))
 
 
 def _table(record: CompareRecord) -> Table:

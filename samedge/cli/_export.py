@@ -23,8 +23,6 @@ Examples:
   samedge export --target intel --calibration my-photos/ --max-drop 0.02 --json
 """
 
-DEFAULT_MODEL = "samedge-nano"
-
 
 @click.command("export", epilog=EPILOG)
 @click.option(
@@ -33,7 +31,7 @@ DEFAULT_MODEL = "samedge-nano"
 @click.option(
     "--model",
     metavar="M",
-    help=f"Model, one of those that `models` lists. [default: {DEFAULT_MODEL}]",
+    help="Model, one of those that `models` lists. [default: samedge-nano]",
 )
 @click.option(
     "--checkpoint",
@@ -164,16 +162,15 @@ def export(
     import msgspec
 
     from samedge import records
-    from samedge.calibration.plan import load_plan
-    from samedge.export import export as export_model
+    from samedge.export.named import DEFAULT_MODEL, export_bundle
 
     if model is not None and checkpoint is not None:
         raise click.UsageError("--model and --checkpoint both name the weights: give one of them.")
     with out.progress("Exporting") as bar:
-        result = export_model(
-            checkpoint or model or DEFAULT_MODEL,
+        result = export_bundle(
             target,
-            output=output_path or Path("out") / target,
+            checkpoint or model or DEFAULT_MODEL,
+            output=output_path,
             precision=precision,
             input_size=input_size,
             gate=not no_gate,
@@ -182,7 +179,7 @@ def export(
             gate_seconds=gate_seconds,
             seed=seed,
             calibration=calibration,
-            plan=None if plan_path is None else load_plan(plan_path),
+            plan=plan_path,
             dialects=dialects,
             options=_options(options, minimum_os),
             progress=bar.progress,

@@ -11,7 +11,6 @@ from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.comparison.store import Store
 from samedge.comparison.subjects import Wanted
 from samedge.errors import SamedgeError
-from samedge.export.pipeline import export
 from samedge.report.decision import Limits, Loss
 from samedge.types import Steps
 
@@ -112,6 +111,8 @@ def _is_bundle(path: Path) -> bool:
 
 def _export(one: Wanted, request: Request, store: Store, path: Path) -> str:
     """Why a subject could not be exported; empty when it could."""
+    from samedge.export import export
+
     try:
         result = export(
             request.model,

@@ -21,7 +21,7 @@ _SIDE = 64  # a mask is this large at most when its middle is looked for
 Corners = tuple[float, float, float, float]
 
 
-def draw_labels(picture: Image.Image, masks: Array, labels: Sequence[str]) -> None:
+def draw_labels(picture: Image.Image, masks: Array, *, labels: Sequence[str]) -> None:
     """Write one label on each mask, in place.
 
     Args:

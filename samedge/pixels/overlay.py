@@ -74,7 +74,7 @@ def draw_masks(
         color = PALETTE[index % len(PALETTE)] if paired else FOREGROUND_COLOR
         _draw_prompt(picture, prompt, width, color)
     if labels:
-        draw_labels(picture, masks, labels)
+        draw_labels(picture, masks, labels=labels)
     return np.asarray(picture)
 
 

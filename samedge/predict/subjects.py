@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, bundle_path, is_embedded
 from samedge.predict.graphs import opens
 from samedge.predict.predictor import Predictor
 from samedge.records import OpenedSubject, Subject
+
+BundleNames = str | Path | Sequence[str | Path]
+"""One bundle or several: paths, or names of embedded models."""
+
+
+def bundle_names(bundles: BundleNames) -> tuple[str, ...]:
+    """Bundles as the commands name them, each once."""
+    several = [bundles] if isinstance(bundles, str | Path) else bundles
+    return tuple(dict.fromkeys(map(str, several)))
 
 
 def open_predictor(

@@ -42,7 +42,7 @@ def _answer(
     machine: str,
 ) -> Answer:
     subjects = {reported.name: reported for reported in timed}
-    keys = [(e.subject.target or "", str(e.subject.precision or "")) for e in timed]
+    keys = [_key(e) for e in timed]
     baseline = timed[baseline_of(keys)]
     scored = {name: list(_instances(overview, reported)) for name, reported in subjects.items()}
 
@@ -52,6 +52,7 @@ def _answer(
     rows = [
         _row(
             reported,
+            is_told_apart=keys.count(_key(reported)) == 1,
             speedup=None if reported is baseline else ratio(name, baseline.name),
             losses=[] if reported is baseline else list(_losses(reported, baseline, scored)),
         )
@@ -63,11 +64,22 @@ def _answer(
     return Answer(recommendation=answer, rows=rows, baseline=baseline.name, machine=machine)
 
 
-def _row(reported: ReportedSubject, *, speedup: Interval | None, losses: list[Loss]) -> Row:
+def _key(reported: ReportedSubject) -> tuple[str, str]:
+    return reported.subject.target or "", str(reported.subject.precision or "")
+
+
+def _row(
+    reported: ReportedSubject,
+    *,
+    speedup: Interval | None,
+    losses: list[Loss],
+    is_told_apart: bool,
+) -> Row:
+    """One line; a subject whose platform and precision others have too goes by its name."""
     whole = reported.stages[_WHOLE]
     return Row(
         name=reported.name,
-        target=reported.subject.target or "",
+        target=(reported.subject.target or "") if is_told_apart else "",
         precision=str(reported.subject.precision or ""),
         bundle=reported.subject.bundle,
         speedup=speedup,
@@ -99,6 +111,21 @@ def _instances(overview: Overview, reported: ReportedSubject) -> Iterator[Scored
         for one in record.instances or ():
             if (one.bundle, one.backend) == (reported.subject.bundle, reported.subject.backend):
                 yield one
+
+
+def losses_between(
+    overview: Overview, reported: ReportedSubject, *, baseline: ReportedSubject
+) -> list[Loss]:
+    """What a subject's masks lose against another's, under every protocol that both went through.
+
+    Args:
+        overview: whose records may hold the scores of every instance.
+        reported: the subject.
+        baseline: the other.
+    """
+    both = (reported, baseline)
+    scored = {one.name: list(_instances(overview, one)) for one in both}
+    return list(_losses(reported, baseline, scored))
 
 
 def _losses(

@@ -192,7 +192,7 @@ def _misses(row: Row, limits: Limits) -> list[_Miss]:
             if not loss.within(limits.max_drop):
                 over = (loss.value - limits.max_drop) / max(limits.max_drop, 1e-6)
                 verb = "agrees to" if loss.agreement else "loses"
-                words = f"{verb} {_loss_words(loss)}, and a loss of {limits.max_drop:g} is allowed"
+                words = f"{verb} {loss_words(loss)}, and a loss of {limits.max_drop:g} is allowed"
                 found.append(_Miss(max(over, 0.0), words))
     if limits.deadline_ms is not None and row.met_deadline is not True:
         late = row.p99_ms or row.p50_ms or 0.0
@@ -246,10 +246,10 @@ def _speed_words(chosen: Row, baseline: Row) -> str:
 
 def _losses_words(losses: Sequence[Loss]) -> str:
     verb = "agree with the baseline's to" if losses[0].agreement else "lose"
-    return f"{verb} {' and '.join(map(_loss_words, losses))}"
+    return f"{verb} {' and '.join(map(loss_words, losses))}"
 
 
-def _loss_words(loss: Loss) -> str:
+def loss_words(loss: Loss) -> str:
     """The loss with what may be said of it; an agreement as such."""
     if loss.agreement:
         ends = "one image" if loss.low is None else f"{1 - loss.high:.3f} to {1 - loss.low:.3f}"  # type: ignore[operator]

@@ -1,0 +1,86 @@
+"""A bundle for a named platform: what ``samedge export`` calls, with its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samedge.targets import target as target_named
+
+if TYPE_CHECKING:
+    from samedge.export.base import ExportResult
+    from samedge.types import Progress, Stage
+
+DEFAULT_MODEL = "samedge-nano"
+
+
+def export_bundle(
+    target: str,
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    output: str | Path | None = None,
+    precision: str = "auto",
+    input_size: int | None = None,
+    calibration: str | Path | None = None,
+    plan: str | Path | None = None,
+    max_drop: float | None = None,
+    gate: bool = True,
+    undecided: str = "pass",
+    gate_seconds: float | None = None,
+    seed: int = 0,
+    dialects: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
+) -> ExportResult:
+    """Export a model for a platform, and prove that what was written still is that model.
+
+    Args:
+        target: one that ``samedge targets`` lists, or another name for it.
+        model: one that ``samedge models`` lists, or a checkpoint's file or folder.
+        output: the bundle: a folder, or a file that ends in ``.samedge``; ``None`` is
+            ``out/TARGET``.
+        precision: ``auto`` takes the fastest that keeps the masks.
+        input_size: side of the square input, pixels; ``None`` takes the model's own.
+        calibration: folder or COCO file of photos like those that the device will see.
+        plan: file of precisions by module, from ``samedge calibrate``.
+        max_drop: mean mask IoU that may be lost against fp32 with boxes.
+        gate: refuse a bundle whose masks drift.
+        undecided: ``pass`` or ``fail``, where the photos cannot tell.
+        gate_seconds: how long the accuracy of one precision is measured at most.
+        seed: of the pictures that accuracy is measured on.
+        dialects: further decoders, such as ``meta``.
+        options: of the platform's format, by name.
+        progress: hears of every step.
+        stage: is told what it is about.
+
+    Returns:
+        The bundle, its parity and its accuracy.
+
+    Raises:
+        BackendUnavailableError: PyTorch or the platform's own library is not installed.
+        SamedgeError: as :func:`samedge.export.pipeline.export`.
+    """
+    from samedge.calibration.plan import load_plan
+    from samedge.export import export
+
+    row = target_named(target)
+    return export(
+        model,
+        row,
+        output=Path("out") / row.name if output is None else output,
+        precision=precision,
+        input_size=input_size,
+        gate=gate,
+        max_drop=max_drop,
+        undecided=undecided,
+        gate_seconds=gate_seconds,
+        seed=seed,
+        calibration=calibration,
+        plan=None if plan is None else load_plan(Path(plan)),
+        dialects=dialects,
+        options=options,
+        progress=progress,
+        stage=stage,
+    )

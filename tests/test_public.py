@@ -78,8 +78,9 @@ def dataset(tmp_path: Path) -> tuple[Path, Path]:
     Image.fromarray(np.where(mask, 200, 30).astype(np.uint8)).convert("RGB").save(
         tmp_path / "a.png"
     )
-    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": int(mask.sum())}
-    annotation |= {"bbox": [8, 16, 48, 32], "segmentation": rle_from_mask(mask)}
+    annotation: dict[str, object] = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0}
+    annotation |= {"area": int(mask.sum()), "bbox": [8, 16, 48, 32]}
+    annotation["segmentation"] = rle_from_mask(mask)
     document = {
         "images": [{"id": 1, "file_name": "a.png", "height": 64, "width": 64}],
         "categories": [{"id": 1, "name": "thing"}],

@@ -29,7 +29,8 @@ def draw_labels(picture: Image.Image, masks: Array, *, labels: Sequence[str]) ->
         masks: (M, H, W) bool, of the picture's size; an empty one gets no label.
         labels: M of them; of several words, the first one counts most.
     """
-    font = ImageFont.load_default(max(_SMALLEST_PX, round(max(picture.size) * _PICTURE_SHARE)))
+    height = max(_SMALLEST_PX, round(max(picture.size) * _PICTURE_SHARE))
+    font = ImageFont.load_default(height)
     draw = ImageDraw.Draw(picture)
     taken: list[Corners] = []
     for mask, label in sorted(zip(masks, labels, strict=True), key=lambda pair: -pair[0].sum()):
@@ -39,7 +40,7 @@ def draw_labels(picture: Image.Image, masks: Array, *, labels: Sequence[str]) ->
         words, place = _placed(draw, font, mask, label=label, box=box, taken=taken)
         taken.append(place)
         middle = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
-        width = max(1, round(font.size / 9))
+        width = max(1, round(height / 9))
         draw.text(
             middle,
             words,

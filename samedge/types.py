@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 Size = tuple[int, int]
 """``(height, width)`` in pixels, always in that order."""
 
+Region = tuple[int, int, int, int]
+"""``(x0, y0, x1, y1)``: pixels of the original image, the last ones excluded."""
+
 
 class Rle(TypedDict):
     """A mask as COCO's compressed run lengths; ``size`` is ``[height, width]``."""
@@ -242,6 +245,7 @@ class Prompt:
         box: (4,) float32, ``[x0, y0, x1, y1]`` pixels of the original image, or ``None``.
         mask: an earlier mask to start from, or ``None``. Either (S/4, S/4) float low-res logits as
             a ``Masks`` carries them, or (H, W) bool in the original image's frame.
+        region: what low-res logits in ``mask`` are of; ``None``: what the embedding shows.
 
     Raises:
         PromptError: wrong shapes, unknown labels, NaN, an empty or inverted box, too many points,
@@ -252,6 +256,7 @@ class Prompt:
     labels: npt.NDArray[np.int32]
     box: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.bool_] | npt.NDArray[np.float32] | None
+    region: Region | None
 
     def __init__(
         self,
@@ -260,6 +265,7 @@ class Prompt:
         *,
         box: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        region: Region | None = None,
     ) -> None:
         array = _points_array(points)
         if not np.isfinite(array).all():
@@ -268,6 +274,7 @@ class Prompt:
         object.__setattr__(self, "labels", _labels_array(labels, len(array)))
         object.__setattr__(self, "box", _box_array(box))
         object.__setattr__(self, "mask", None if mask is None else _mask_array(mask))
+        object.__setattr__(self, "region", region)
         if not len(array) and self.box is None and self.mask is None:
             raise PromptError("The prompt is empty: give at least a point, a box or a mask.")
 
@@ -328,3 +335,16 @@ class ActiveBackend:
     name: str
     version: str | None
     device: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Focus:
+    """A second look: the part of the image that the encoder saw again, at its full input size.
+
+    Attributes:
+        region: that part.
+        low_res_logits: (M, S/4, S/4) float32 of that part alone.
+    """
+
+    region: Region
+    low_res_logits: Array

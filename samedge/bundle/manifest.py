@@ -86,6 +86,28 @@ class ArtifactRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     files: dict[str, str]
 
 
+class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How everything mode looks and chooses with this model; the defaults suit models unmeasured.
+
+    Attributes:
+        points_per_side: clicks along each side of the grid.
+        suppression: of two masks whose boxes overlap more, the lower ranked one goes.
+        stability_weight: masks rank by predicted IoU times stability to this power.
+        crop_layers: layers of crops that are looked at, too.
+        crops_by_rank: between crops, the higher ranked mask stays, not that of the smaller crop.
+        crop_points_downscale: each layer's crops have so many times fewer clicks a side.
+        coarse_to_fine: skip clicks that a good mask covers already.
+    """
+
+    points_per_side: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
+    suppression: Share = 0.7
+    stability_weight: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 0.0
+    crop_layers: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
+    crops_by_rank: bool = False
+    crop_points_downscale: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    coarse_to_fine: bool = True
+
+
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the model's figures are cut.
 
@@ -94,12 +116,21 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         stability_offset: how far above and below 0 logits are cut for the stability score.
         predicted_iou: automatic masks that the model rates lower are dropped.
         stability: automatic masks less stable are dropped.
+        everything: the other settings of everything mode, where they were measured; left out of
+            the file and of the id where they were not.
     """
 
     mask: Logit = 0.0
     stability_offset: Offset = STABILITY_OFFSET
     predicted_iou: Share = 0.88
     stability: Share = 0.95
+    everything: EverythingRecord | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def own_everything(self) -> EverythingRecord:
+        """The settings of everything mode, or the usual ones."""
+        own = self.everything
+        return EverythingRecord() if isinstance(own, msgspec.UnsetType) else own
 
 
 class ParityRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,7 +9,14 @@ import click
 import msgspec
 
 from samedge.cli import output
-from samedge.cli.image_options import ImageRun, image_options, mask_rows, report, segmented
+from samedge.cli.image_options import (
+    ImageRun,
+    focus_option,
+    image_options,
+    mask_rows,
+    report,
+    segmented,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from samedge.formats.base import Writer
     from samedge.formats.masks import MaskRecord
     from samedge.predict.everything import EverythingConfig
+    from samedge.predict.focus import FocusMode
     from samedge.predict.predictor import Predictor
     from samedge.predict.segmentation import Outcome, Segmentation
 
@@ -31,56 +39,80 @@ Examples:
 @click.command("everything", epilog=EPILOG)
 @image_options
 @click.option(
-    "--points-per-side", type=click.IntRange(1), default=32, show_default=True, metavar="N"
+    "--points-per-side",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Clicks along each side of the grid. [default: the bundle's]",
 )
 @click.option(
     "--predicted-iou",
     type=click.FloatRange(0, 1),
     metavar="IOU",
-    help="Drop masks that the model itself rates lower.  [default: SAM's 0.88; the embedded "
-    "model's 0.6]",
+    help="Drop masks that the model itself rates lower. [default: the bundle's]",
 )
 @click.option(
     "--stability",
     type=click.FloatRange(0, 1),
     metavar="IOU",
-    help="Drop masks that change more with the threshold.  [default: SAM's 0.95; the embedded "
-    "model's 0.75]",
+    help="Drop masks that change more with the threshold. [default: the bundle's]",
 )
 @click.option(
     "--crop-layers",
     type=click.IntRange(0, 4),
+    metavar="N",
+    help="Look at 2 x 2 crops too, for small things; 2 adds 4 x 4. [default: the bundle's]",
+)
+@click.option(
+    "--coarse-to-fine/--every-point",
+    default=None,
+    help="Skip points that a good mask covers already, or decode every one. [default: the "
+    "bundle's]",
+)
+@click.option(
+    "--min-area",
+    type=click.IntRange(0),
     default=0,
     show_default=True,
-    metavar="N",
-    help="Look at 2 x 2 crops too, for small things; 2 adds 4 x 4.",
+    metavar="PX",
+    help="Mend holes and islands of fewer pixels, and drop smaller masks.",
+)
+@focus_option(
+    "never",
+    "Draw small masks again from a closer look, for at most 16 more encodes; or all that a part of "
+    "the image shows larger; or none.",
 )
 @output.standard_options
 def everything(
     out: output.Output,
     *,
     run: ImageRun,
-    points_per_side: int,
+    points_per_side: int | None,
     predicted_iou: float | None,
     stability: float | None,
-    crop_layers: int,
+    crop_layers: int | None,
+    coarse_to_fine: bool | None,
+    min_area: int,
+    focus: FocusMode,
 ) -> None:
     """Find the masks of an image without a prompt: a grid of clicks, filtered, without duplicates.
 
-    Settings and defaults are those of SAM's automatic mask generator, but for thresholds of the
-    embedded model, which rates its masks lower. An image that cannot be read is listed at the end;
-    the others' masks are written.
+    After SAM's automatic mask generator. Settings that are not given are the bundle's, measured for
+    its model. Masks say which of them they are a part of. An image that cannot be read is listed at
+    the end; the others' masks are written.
     """
     from samedge.predict.everything import EverythingConfig
 
+    run = run.with_pictures()
     destination = run.destination()
-    with run.open() as predictor, destination.open() as writer:
+    with run.open(focus=focus) as predictor, destination.open() as writer:
         config = EverythingConfig.for_bundle(
             predictor.manifest,
             points_per_side=points_per_side,
             pred_iou_threshold=predicted_iou,
             stability_threshold=stability,
             crop_layers=crop_layers,
+            coarse_to_fine=coarse_to_fine,
+            min_area=min_area,
         )
         outcomes = _outcomes(out, run, predictor, writer, config=config)
     report(out, outcomes, manifest=predictor.manifest, writer=writer, table=_table)

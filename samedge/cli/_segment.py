@@ -11,13 +11,21 @@ import click
 import msgspec
 
 from samedge.cli import output
-from samedge.cli.image_options import ImageRun, image_options, mask_rows, report, segmented
+from samedge.cli.image_options import (
+    ImageRun,
+    focus_option,
+    image_options,
+    mask_rows,
+    report,
+    segmented,
+)
 from samedge.cli.prompt_types import BOX, POINT
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from samedge.formats.masks import MaskRecord
+    from samedge.predict.focus import FocusMode
     from samedge.predict.segmentation import Segmentation
     from samedge.types import Array, Prompt
 
@@ -65,6 +73,19 @@ Examples:
 )
 @click.option("--text", metavar="WORDS", help="Words, for models that understand them.")
 @click.option("--multimask", is_flag=True, help="Return all three candidates of each prompt.")
+@click.option(
+    "--min-area",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="PX",
+    help="Mend holes and islands of fewer pixels.",
+)
+@focus_option(
+    "auto",
+    "Look again, closer, at what is small, for one more encode each and 16 at most; or at "
+    "everything; or never.",
+)
 @output.standard_options
 def segment(
     out: output.Output,
@@ -76,6 +97,8 @@ def segment(
     mask_value: int | None,
     text: str | None,
     multimask: bool,
+    min_area: int,
+    focus: FocusMode,
 ) -> None:
     """Segment what points, boxes or an earlier mask show, in pixels of the upright image.
 
@@ -88,9 +111,10 @@ def segment(
     if text is not None:
         _refuse_text(text, run)
     prompts = _prompts(points, boxes, _mask(mask_paths, mask_value))
+    run = run.with_pictures()
     destination, names = run.destination(), run.names()
     with (
-        run.open() as predictor,
+        run.open(focus=focus) as predictor,
         destination.open() as writer,
         out.progress("Segmenting", total=len(run.images)) as bar,
     ):
@@ -99,6 +123,7 @@ def segment(
             predictor,
             prompts=prompts,
             multimask=multimask,
+            min_area=min_area,
             sample_range=run.sample_range,
         )
         outcomes = segmented(

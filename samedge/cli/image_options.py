@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,7 +15,6 @@ from samedge import _discovery
 from samedge.cli import output
 from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import RANGE
-from samedge.types import Progress, Steps
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
     from samedge.formats.destination import Destination
     from samedge.formats.masks import MaskRecord
     from samedge.pixels.sample_range import SampleRange
+    from samedge.predict.focus import FocusMode
     from samedge.predict.predictor import Predictor
     from samedge.predict.segmentation import Outcome, Segmentation
+    from samedge.types import Progress
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+logger = logging.getLogger(__name__)
 
 FORMATS = _discovery.names("samedge.formats")
 
@@ -35,7 +43,7 @@ class ImageRun:
     """The images of a command, what runs on them, and where the masks go.
 
     Attributes:
-        images: their files, as they were given.
+        images: their files, or folders of them, as they were given.
         bundle: a path or an embedded model's name; ``None`` is the embedded model.
         backend: ``None`` takes the best one here for an embedded model, else the bundle's own.
         device: the backend's own string.
@@ -52,6 +60,14 @@ class ImageRun:
     output_path: Path | None
     file_format: str | None
 
+    def with_pictures(self) -> ImageRun:
+        """The same run, with the pictures of each folder that was given in its place.
+
+        Raises:
+            ImageError: a folder has none.
+        """
+        return dataclasses.replace(self, images=_pictures(self.images))
+
     def destination(self) -> Destination:
         """Where the masks go, checked before there is any work.
 
@@ -62,8 +78,11 @@ class ImageRun:
 
         return Destination(self.output_path, self.file_format, images=len(self.images))
 
-    def open(self) -> Predictor:
+    def open(self, *, focus: FocusMode = "never") -> Predictor:
         """Open the bundle.
+
+        Args:
+            focus: when small things get a second look.
 
         Raises:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
@@ -77,6 +96,7 @@ class ImageRun:
             backend=self.backend,
             device=self.device,
             any_backend=is_embedded(path),
+            focus=focus,
         )
 
     def names(self) -> dict[Path, str]:
@@ -96,6 +116,24 @@ range_option = click.option(
     help="Samples of more than 8 bits that become black and white: measured, all of the type's, or "
     "these two.",
 )
+
+
+def focus_option(default: str, text: str) -> Callable[[_Command], _Command]:
+    """``--focus``, with the command's own default.
+
+    Args:
+        default: one of the three words.
+        text: what it does there.
+    """
+    return click.option(
+        "--focus",
+        type=click.Choice(("auto", "never", "always")),
+        default=default,
+        show_default=True,
+        metavar="auto|never|always",
+        help=text,
+    )
+
 
 _OPTIONS = (
     click.argument(
@@ -143,6 +181,30 @@ def image_options(function: Callable[..., None]) -> Callable[..., None]:
     return gathered
 
 
+def _pictures(given: Sequence[Path]) -> tuple[Path, ...]:
+    """Files as they are given, and of folders the pictures in them."""
+    found: list[Path] = []
+    for path in given:
+        found += _in_folder(path) if path.is_dir() else [path]
+    return tuple(found)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    from samedge.errors import ImageError
+
+    inside = sorted(path for path in folder.iterdir() if path.is_file())
+    pictures = [path for path in inside if path.suffix.lower() in _ENDINGS]
+    if not pictures:
+        raise ImageError(
+            f"{folder} holds {len(inside)} files and no picture ({', '.join(_ENDINGS)}): name the "
+            "folder that has them; those inside of it are not searched."
+        )
+    if len(pictures) < len(inside):
+        others = len(inside) - len(pictures)
+        logger.warning("%s: files that are no pictures, left out: %d", folder, others)
+    return pictures
+
+
 def segmented(
     run: ImageRun,
     segment: Callable[[Path], Segmentation],
@@ -159,6 +221,7 @@ def segmented(
         progress: hears of every image.
     """
     from samedge.predict.segmentation import Segmentation, segment_files
+    from samedge.types import Steps
 
     outcomes: list[Outcome] = []
     steps = Steps(len(run.images), progress=progress)

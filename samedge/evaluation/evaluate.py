@@ -60,11 +60,14 @@ class EvaluatedSubject:
         subject: bundle, backend and the like.
         segmenter: what is evaluated.
         boxes_only: leave out protocols that click.
+        suffix: what a protocol's name ends in where the segmenter does more than the protocol says,
+            such as ``+focus``: its figures are never those of the plain name.
     """
 
     subject: Subject
     segmenter: Segmenter
     boxes_only: bool = False
+    suffix: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +142,7 @@ def evaluate(
     for image in truth.images:
         image.check_file()
     scores: dict[tuple[int, str], list[InstanceScore]] = {
-        (index, protocol.name): []
+        (index, protocol.name + subject.suffix): []
         for index, subject in enumerate(subjects)
         for protocol in _asked(subject, protocols)
     }
@@ -206,7 +209,7 @@ def _score_image(
             wanted = [p for p in protocols if not (p.clicks and subject.boxes_only)]
             decode = functools.partial(subject.segmenter.decode_batch, embeddings[index])
             for name, answer in answers(decode, instances, protocols=wanted):
-                yield (index, name), answer.score(image.name)
+                yield (index, name + subject.suffix), answer.score(image.name)
 
 
 def _chunks(image: TruthImage) -> Iterator[list[Instance]]:

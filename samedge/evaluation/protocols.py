@@ -17,7 +17,7 @@ from samedge.evaluation.ground_truth import Instance
 from samedge.formats.results import Masks
 from samedge.pixels import metrics, rle
 from samedge.records import InstanceScore
-from samedge.types import Array, Prompt
+from samedge.types import Array, Prompt, Region
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +72,16 @@ class Answer:
         self.mask = np.zeros(instance.mask.shape, np.bool_)
         self.predicted_iou = 0.0
         self._logits: Array | None = None
+        self._region: Region | None = None
 
     def take(self, result: Masks) -> None:
         """Keep the mask of the highest predicted IoU."""
         best = int(np.argmax(result.iou_predictions))
         self.mask, self._logits = result.masks[best], result.low_res_logits[best]
+        if result.focus is not None:
+            self._logits, self._region = result.focus.low_res_logits[best], result.focus.region
+        else:
+            self._region = None
         self.predicted_iou = float(result.iou_predictions[best])
         ious = [metrics.mask_iou(self.instance.mask, mask) for mask in result.masks]
         self.oracle = max(ious) if len(ious) > 1 else None
@@ -92,7 +97,9 @@ class Answer:
             return None
         self.points.append(where[:2])
         self.labels.append(where[2])
-        return Prompt(points=self.points, labels=self.labels, mask=self._logits)
+        return Prompt(
+            points=self.points, labels=self.labels, mask=self._logits, region=self._region
+        )
 
     def rest(self) -> None:
         """A click that was not needed: the mask stays as it is."""

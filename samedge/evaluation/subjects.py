@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from samedge.evaluation import baselines
 from samedge.evaluation.evaluate import EvaluatedSubject
+from samedge.predict.focus import FocusMode
 from samedge.predict.subjects import open_predictor, subject
 from samedge.records import Subject
 
+FOCUS_SUFFIXES: Mapping[FocusMode, str] = {
+    "never": "",
+    "auto": "+focus",
+    "always": "+focus:always",
+}
+"""What the name of a prompt ends in where its answers had a second look."""
+
 
 def open_subject(
-    bundle: str | None, *, backend: str | None = None, device: str | None = None
+    bundle: str | None,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    focus: FocusMode = "never",
 ) -> EvaluatedSubject:
     """What ``samedge eval`` evaluates: a bundle or a baseline.
 
@@ -17,6 +31,8 @@ def open_subject(
         bundle: a path, ``baseline:box``, ``baseline:grabcut``, or ``None`` for the embedded model.
         backend: ``None`` is the bundle's own; a baseline has only one.
         device: the backend's own device string.
+        focus: when small things get a second look; a baseline takes none. Unless it is ``never``,
+            the names of the prompts say it.
 
     Raises:
         UnknownNameError: no such baseline.
@@ -27,5 +43,7 @@ def open_subject(
         segmenter = baselines.baseline(bundle)
         named = Subject(bundle=bundle, backend=library[segmenter.name], device="cpu")
         return EvaluatedSubject(named, segmenter, boxes_only=True)
-    predictor, _ = open_predictor(bundle, backend=backend, device=device)
-    return EvaluatedSubject(subject(predictor, name=bundle), predictor)
+    predictor, _ = open_predictor(bundle, backend=backend, device=device, focus=focus)
+    return EvaluatedSubject(
+        subject(predictor, name=bundle), predictor, suffix=FOCUS_SUFFIXES[focus]
+    )

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from samedge.pixels.metrics import bounding_box
 from samedge.pixels.orientation import UPRIGHT
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
-from samedge.types import Array, Prompt, Rle, Size
+from samedge.types import Array, Focus, Prompt, Region, Rle, Size
 
 BoxXywh = tuple[int, int, int, int]
 """``(x, y, width, height)`` pixels of the image."""
@@ -43,6 +43,9 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         stability_score: IoU of the mask cut at logits +1 and -1.
         point: ``(x, y)`` of the click of a grid that gave it.
         crop_box: the part of the image that the encoder saw.
+        focus: the part that a second look saw; unset where the first look gave the mask.
+        parent: place among the image's masks of the smallest one that this one is a part of;
+            ``None`` where it is part of none.
         category: what it shows.
         is_crowd: one mask for many things, which evaluation leaves out.
     """
@@ -55,6 +58,8 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     stability_score: float | None = None
     point: tuple[float, float] | UnsetType = UNSET
     crop_box: BoxXywh | UnsetType = UNSET
+    focus: BoxXywh | UnsetType = UNSET
+    parent: int | UnsetType | None = UNSET
     category: str | UnsetType = UNSET
     is_crowd: bool | UnsetType = UNSET
 
@@ -76,6 +81,7 @@ def record_from_mask(
     stability_score: float | None = None,
     prompt: PromptRecord | UnsetType = UNSET,
     category: str | UnsetType = UNSET,
+    focus: Focus | None = None,
 ) -> MaskRecord:
     """Describe a mask.
 
@@ -85,6 +91,7 @@ def record_from_mask(
         stability_score: the same.
         prompt: what asked for it.
         category: what it shows.
+        focus: the second look that gave it.
     """
     box = bounding_box(mask)
     return MaskRecord(
@@ -95,7 +102,14 @@ def record_from_mask(
         predicted_iou=_rounded(predicted_iou),
         stability_score=_rounded(stability_score),
         category=category,
+        focus=UNSET if focus is None else corner_and_sides(focus.region),
     )
+
+
+def corner_and_sides(box: Region) -> BoxXywh:
+    """``(x0, y0, x1, y1)`` as ``(x, y, width, height)``."""
+    x0, y0, x1, y1 = box
+    return x0, y0, x1 - x0, y1 - y0
 
 
 def _rounded(value: float | None) -> float | None:

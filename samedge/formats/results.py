@@ -17,7 +17,7 @@ from samedge.formats.destination import Destination
 from samedge.formats.masks import ImageMasks, MaskRecord, prompt_record, record_from_mask
 from samedge.pixels.images import check_image
 from samedge.pixels.outlines import Ring, outlines
-from samedge.types import ActiveBackend, Array, Prompt, Rle
+from samedge.types import ActiveBackend, Array, Focus, Prompt, Rle
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -46,7 +46,10 @@ class Masks:
         low_res_logits: (M, S/4, S/4) float32, before the threshold, in the padded input's frame.
         stability_scores: (M,) float32, IoU of the masks cut at logits +1 and -1.
         backend: what executed the decoder.
-        timing_ms: ``decode`` and ``postprocess``.
+        timing_ms: ``decode`` and ``postprocess``; with a second look ``focus``, what encoding it
+            took.
+        focus: the second look that gave the masks; ``None``: the first one did, or several results
+            were joined.
     """
 
     masks: Array
@@ -55,6 +58,7 @@ class Masks:
     stability_scores: Array
     backend: ActiveBackend
     timing_ms: dict[str, float] = dataclasses.field(default_factory=dict)
+    focus: Focus | None = None
 
     @classmethod
     def joined(cls, results: Sequence[Masks]) -> Masks:
@@ -106,6 +110,31 @@ class Masks:
         best: npt.NDArray[np.bool_] = self.masks[int(np.argmax(self.iou_predictions))]
         return best
 
+    def refined(
+        self,
+        points: npt.ArrayLike,
+        labels: npt.ArrayLike | None = None,
+        *,
+        box: npt.ArrayLike | None = None,
+        index: int | None = None,
+    ) -> Prompt:
+        """A prompt that goes on from one of these masks, from its finest logits.
+
+        Args:
+            points: all clicks so far and the new ones, xy pixels of the original image.
+            labels: of the clicks.
+            box: the box so far.
+            index: of the mask; ``None`` takes that of the highest predicted IoU.
+
+        Raises:
+            PromptError: as of a ``Prompt``.
+        """
+        row = int(np.argmax(self.iou_predictions)) if index is None else index
+        if self.focus is None:
+            return Prompt(points, labels, box=box, mask=self.low_res_logits[row])
+        logits = self.focus.low_res_logits[row]
+        return Prompt(points, labels, box=box, mask=logits, region=self.focus.region)
+
     def records(self, prompt: Prompt | None = None, *, index: int = 0) -> tuple[MaskRecord, ...]:
         """One record a mask, as ``--json`` prints it: run lengths, box, area and estimates.
 
@@ -118,6 +147,7 @@ class Masks:
                 mask,
                 predicted_iou=float(self.iou_predictions[row]),
                 stability_score=float(self.stability_scores[row]),
+                focus=self.focus,
             )
             for row, mask in enumerate(self.masks)
         ]

@@ -25,7 +25,7 @@ from PIL import Image
 from samedge.errors import BundleError, ImageError, PromptError
 from samedge.pixels.images import check_image
 from samedge.pixels.upscaling import Axes, cut_mask, padded_axis, plain_axis, upscaled
-from samedge.types import Array, Size
+from samedge.types import Array, Region, Size
 
 LONGEST_SIDE, SQUARE = "longest_side_bilinear", "square_bilinear"
 RESIZES = (LONGEST_SIDE, SQUARE)
@@ -47,9 +47,6 @@ STABILITY_OFFSET = 1.0
 """SAM's automatic mask generator cuts at logits +1 and -1."""
 
 _GRID = 16  # input pixels to one position of the image embedding
-
-Region = tuple[int, int, int, int]
-"""``(x0, y0, x1, y1)``: pixels of the original image, the last ones excluded."""
 
 
 class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,6 +15,7 @@ import numpy as np
 
 from samedge.errors import PromptError
 from samedge.pixels.frames import Frame, View
+from samedge.pixels.regridding import regridded
 from samedge.types import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
@@ -303,4 +304,8 @@ def _mask_logits(prompt: Prompt, view: View) -> Array | None:
             f"The mask prompt has shape {prompt.mask.shape}, expected low-res logits of shape "
             f"{(side, side)}, or a bool mask of the image's size {view.original_size}."
         )
-    return np.asarray(prompt.mask)
+    if prompt.region is None or prompt.region == view.bounds:
+        return np.asarray(prompt.mask)
+    seen = view.frame.view(view.original_size, region=prompt.region)
+    moved: Array = regridded(prompt.mask[None], source=seen, target=view)[0]
+    return moved

@@ -39,6 +39,37 @@ def rle_from_mask(mask: Array) -> Rle:
     return {"size": list(mask.shape), "counts": _string_from_runs(runs)}
 
 
+def rle_from_window(window: Array, *, corner: tuple[int, int], size: tuple[int, int]) -> Rle:
+    """Encode a mask of a part of an image as one of the image, which is never made.
+
+    Args:
+        window: (h, w) bool.
+        corner: ``(x, y)`` of the window's top left pixel in the image.
+        size: ``(height, width)`` of the image.
+    """
+    height = size[0]
+    padded = np.zeros((window.shape[1], window.shape[0] + 1), np.int8)  # columns, one cell between
+    padded[:, :-1] = np.asarray(window, bool).T
+    steps = np.diff(padded.ravel(), prepend=np.int8(0))
+    starts, ends = (_in_image(np.flatnonzero(steps == s), window, corner, height) for s in (1, -1))
+    if not len(starts):
+        return {"size": list(size), "counts": _string_from_runs([height * size[1]])}
+    touching = starts[1:] == ends[:-1]  # down to the image's last row, and on in the next column
+    starts, ends = starts[np.r_[True, ~touching]], ends[np.r_[~touching, True]]
+    edges = np.stack([starts, ends], axis=1).ravel()
+    runs = np.diff(np.concatenate([[0], edges, [height * size[1]]])).tolist()
+    return {"size": list(size), "counts": _string_from_runs(runs if runs[-1] else runs[:-1])}
+
+
+def _in_image(
+    places: Array, window: Array, corner: tuple[int, int], height: int
+) -> npt.NDArray[np.int64]:
+    """Places in a window's columns, one cell apart, as places in the image's columns."""
+    column, row = np.divmod(places, window.shape[0] + 1)
+    found: npt.NDArray[np.int64] = (corner[0] + column) * height + corner[1] + row
+    return found
+
+
 def mask_from_rle(rle: Mapping[str, Any]) -> Array:
     """Decode a compressed or uncompressed COCO RLE into an (H, W) bool mask.
 

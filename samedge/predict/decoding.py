@@ -18,6 +18,10 @@ from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, Array, Prompt, Role
 MAX_BATCH = 64
 """Prompts in one call of the decoder; more are cut into several calls, which bounds the memory."""
 
+_FIRMER = 2.0
+"""What an answer's logits are multiplied by before they are asked about again: measured a little
+better than 1, and better than one half, on photos held out of training."""
+
 
 class MaskDecoder:
     """The decoder of a bundle, with what its manifest says about prompts and thresholds.
@@ -56,14 +60,57 @@ class MaskDecoder:
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
     ) -> tuple[Array, Array]:
         """As of ``Predictor.decode_logits``."""
-        parts = list(self._calls(embedding, self._rows(embedding, prompts, skip=False)))
+        parts = list(self._calls(embedding, self._rows(embedding, prompts)))
         if not parts:
             side = self._graphs.frame.low_res_side
             return np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    def _rows(
+    def settled(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, answers: Sequence[Masks]
+    ) -> list[Masks]:
+        """Ask again, each prompt with the logits of its answer, and take the mean of both.
+
+        Args:
+            embedding: that the answers were decoded on.
+            prompts: that were asked.
+            answers: of one mask each.
+
+        Returns:
+            One entry an answer; as they are, where the model takes no masks.
+        """
+        if "mask" not in self._manifest.prompts:
+            return list(answers)
+        where = embedding.view.bounds
+        again = [
+            Prompt(p.points, p.labels, box=p.box, mask=_FIRMER * a.low_res_logits[0], region=where)
+            for p, a in zip(prompts, answers, strict=True)
+        ]
+        firsts = iter(answers)
+        results = []
+        for logits, iou, decode_ms in self._calls(embedding, self._rows(embedding, again)):
+            for low_res, quality in zip(logits, iou, strict=True):
+                first = next(firsts)
+                mean = (first.low_res_logits + low_res[:1]) / 2
+                both_ms = first.timing_ms["decode"] + decode_ms
+                made = self._masks(embedding.view, mean, iou=quality[:1], decode_ms=both_ms)
+                made.timing_ms["postprocess"] += first.timing_ms["postprocess"]
+                results.append(made)
+        return results
+
+    def fitting(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, skip: bool
+    ) -> list[bool]:
+        """Which prompts fit the image and the bundle.
+
+        Raises:
+            PromptError: one does not, and ``skip`` is not set.
+            BundleError: the embedding is from another bundle.
+        """
+        return [row is not None for row in self._rows(embedding, prompts, skip=skip)]
+
+    def _rows(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, skip: bool = False
     ) -> list[Row | None]:
         """The prompts as the decoder takes them; ``None`` for one that is skipped."""
         is_own = embedding.bundle_id == self._bundle.id

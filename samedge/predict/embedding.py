@@ -19,8 +19,9 @@ from samedge.errors import BackendUnavailableError, BundleError, ImageError, Sam
 from samedge.files import limits
 from samedge.files.reading import read_bytes
 from samedge.files.writing import write_bytes
-from samedge.pixels.frames import Frame, Region, View
-from samedge.types import IMAGE_EMBEDDINGS, Array, Size
+from samedge.pixels.frames import Frame, View
+from samedge.predict.looks import Looks
+from samedge.types import IMAGE_EMBEDDINGS, Array, Region, Size
 
 _KEY = "samedge"
 _SCHEMA = "samedge.embedding/1"
@@ -54,12 +55,14 @@ class ImageEmbedding:
         view: the image's sizes, and how it got into the encoder.
         bundle_id: the bundle whose encoder made it; another bundle's decoder refuses it.
         timing_ms: ``preprocess`` and ``encode``.
+        looks: the image itself and what was looked at again; ``None``: it is not looked at again.
     """
 
     tensors: Mapping[str, Array]
     view: View
     bundle_id: str
     timing_ms: dict[str, float] = dataclasses.field(default_factory=dict)
+    looks: Looks[ImageEmbedding] | None = None
 
     def __repr__(self) -> str:
         height, width = self.original_size

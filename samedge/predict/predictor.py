@@ -6,6 +6,7 @@ many prompts cost one encode.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +19,15 @@ from samedge import runtimes
 from samedge.bundle.bundle import DEFAULT_MODEL, Bundle, embedded_path
 from samedge.errors import OptionError
 from samedge.formats.results import Masks
-from samedge.pixels.frames import Region
+from samedge.pixels.regions import cut_to
 from samedge.predict import trust
 from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.focus import FocusMode, SecondLook, checked_mode
 from samedge.predict.graphs import Graphs, best_backend, check_backend
+from samedge.predict.looks import Looks
 from samedge.runtimes.base import Backend, Probe
-from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Role
+from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Region, Role
 
 
 class Predictor:
@@ -33,7 +36,12 @@ class Predictor:
     The encoder and the decoder are opened when they are first needed, so that encode-only and
     decode-only uses hold one graph. A predictor may be shared between threads.
 
-    Args are those of :class:`~samedge.predict.graphs.Graphs`.
+    Args are those of :class:`~samedge.predict.graphs.Graphs`, and:
+
+    Args:
+        focus: when the part of the image around a prompt is encoded again, closer: ``auto`` where
+            what the prompt is about is small, ``always``, or ``never``, which is the default, as a
+            decode then never costs an encode. See :mod:`samedge.predict.focus`.
 
     Attributes:
         bundle, manifest: the opened bundle's.
@@ -49,10 +57,12 @@ class Predictor:
         device: str | None = None,
         options: Mapping[str, Any] | None = None,
         probe: Probe | None = None,
+        focus: FocusMode = "never",
     ) -> None:
         self.bundle, self.manifest, self.frame = bundle, bundle.manifest, bundle.manifest.frame
         self.graphs = Graphs(bundle, backend, device=device, options=options, probe=probe)
         self._decoder = MaskDecoder(self.graphs)
+        self._second = SecondLook(checked_mode(focus), self._decoder, encode=self._encoded)
         self._other_load_ms = 0.0
 
     @classmethod
@@ -65,6 +75,7 @@ class Predictor:
         threads: int | None = None,
         verify: bool = True,
         any_backend: bool = False,
+        focus: FocusMode = "never",
     ) -> Predictor:
         """Open a bundle, verify its hashes, and run its canary if it never ran here.
 
@@ -76,12 +87,14 @@ class Predictor:
             verify: check hashes and canary.
             any_backend: where no backend is named and the bundle's own is not here, take the first
                 that opens its formats; the results say which.
+            focus: ``auto``, ``never`` or ``always``: whether small things get a second look, at
+                the cost of one more encode each, 16 a call at most.
 
         Raises:
             BundleError: the bundle is missing, altered, or computes wrong results here.
             IncompatibleArtifactError: the backend does not open the bundle's format.
             BackendUnavailableError: the backend or the device is not here.
-            UnknownNameError: there is no backend of this name.
+            UnknownNameError: there is no backend of this name, or no such ``focus``.
             OptionError: ``threads`` is not positive.
         """
         start = time.perf_counter()
@@ -93,7 +106,7 @@ class Predictor:
         is_own = chosen.name == bundle.manifest.backend
         options = {**(bundle.manifest.options if is_own else {}), **_thread_option(threads)}
         wanted = device or (bundle.manifest.device if is_own else None)
-        predictor = cls(bundle, chosen, device=wanted, options=options, probe=probe)
+        predictor = cls(bundle, chosen, device=wanted, options=options, probe=probe, focus=focus)
         if verify:
             trust.check_canary_once(predictor.graphs)
         predictor._other_load_ms = _ms(start, time.perf_counter()) - predictor.graphs.load_ms
@@ -106,6 +119,16 @@ class Predictor:
     def timing_ms(self) -> dict[str, float]:
         """``load``: what opening has cost so far, the canary included."""
         return {"load": self.graphs.load_ms + self._other_load_ms}
+
+    @property
+    def focus(self) -> FocusMode:
+        """When small things get a second look."""
+        return self._second.mode
+
+    def looks_again(self, box: Sequence[float], image: Array) -> bool:
+        """Whether a box in an image, pixels, is small enough for a second look."""
+        size = image.shape[0], image.shape[1]
+        return self.focus != "never" and self._second.pays(cut_to(box, size), size)
 
     def load(self) -> None:
         """Open encoder and decoder now instead of when they are first needed.
@@ -139,6 +162,12 @@ class Predictor:
             InferenceError: the backend failed, gave NaN or infinity, or an embedding that is
                 constant or another image's.
         """
+        made = self._encoded(image, region)
+        if self.focus == "never" or region is not None:
+            return made
+        return dataclasses.replace(made, looks=Looks(image))
+
+    def _encoded(self, image: Array, region: Region | None) -> ImageEmbedding:
         start = time.perf_counter()
         view = self.frame.view_of(image, region=region)
         pixels = view.encoder_input(image)
@@ -223,7 +252,7 @@ class Predictor:
         """
         if on_invalid not in ("raise", "skip"):
             raise OptionError(f"on_invalid is {on_invalid!r}, expected 'raise' or 'skip'.")
-        return self._decoder.results(
+        return self._second.results(
             embedding, prompts, multimask=multimask, skip=on_invalid == "skip"
         )
 

@@ -11,8 +11,9 @@ import numpy as np
 from samedge.errors import DatasetError, ImageError, InferenceError, PromptError
 from samedge.formats.base import Writer
 from samedge.formats.masks import ImageMasks
-from samedge.formats.results import mask_records
+from samedge.formats.results import Masks, mask_records
 from samedge.pixels.images import load_image
+from samedge.pixels.islands import mended
 from samedge.pixels.sample_range import SampleRange
 from samedge.predict.predictor import Predictor
 from samedge.types import ActiveBackend, Prompt
@@ -54,16 +55,20 @@ def segment_image(
     *,
     prompts: Sequence[Prompt],
     multimask: bool = False,
+    min_area: int = 0,
     name: str | None = None,
     sample_range: SampleRange = "auto",
 ) -> Segmentation:
     """Segment one image file: one encode, then one decode for all prompts together.
+
+    A predictor that focuses adds an encode for each part of the image that it looks at again.
 
     Args:
         predictor: an open predictor.
         path: the image's file.
         prompts: at least one, in pixels of the image.
         multimask: whether to return all three candidates of each prompt.
+        min_area: holes and islands of fewer pixels of the image are mended.
         name: what files call the image; ``None`` is the file's own name.
         sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
 
@@ -76,10 +81,14 @@ def segment_image(
     image = load_image(path, range=sample_range)
     embedding = predictor.encode(image)
     results = tuple(predictor.decode_batch(embedding, prompts, multimask=multimask))
+    if min_area:
+        results = tuple(_mended(result, min_area) for result in results)
     stages = {
-        stage: sum(result.timing_ms[stage] for result in results)
-        for stage in ("decode", "postprocess")
+        stage: sum(result.timing_ms.get(stage, 0.0) for result in results)
+        for stage in ("focus", "decode", "postprocess")
     }
+    if all(result.focus is None for result in results):
+        del stages["focus"]
     found = ImageMasks(
         name or path.name,
         (image.shape[0], image.shape[1]),
@@ -90,6 +99,11 @@ def segment_image(
     )
     timing = {"load": predictor.timing_ms["load"], **embedding.timing_ms, **stages}
     return Segmentation(path, found, results[0].backend, timing)
+
+
+def _mended(result: Masks, min_area: int) -> Masks:
+    masks = np.stack([mended(mask, least_px=min_area) for mask in result.masks])
+    return dataclasses.replace(result, masks=masks)
 
 
 def segment_files(

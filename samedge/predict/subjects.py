@@ -8,6 +8,7 @@ from pathlib import Path
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, bundle_path, is_embedded
+from samedge.predict.focus import FocusMode
 from samedge.predict.graphs import opens
 from samedge.predict.predictor import Predictor
 from samedge.records import OpenedSubject, Subject
@@ -28,6 +29,7 @@ def open_predictor(
     backend: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    focus: FocusMode = "never",
 ) -> tuple[Predictor, OpenedSubject]:
     """Open a bundle with both graphs loaded.
 
@@ -36,6 +38,7 @@ def open_predictor(
         backend: ``None`` is the bundle's own, or for an embedded model the best one here.
         device: the backend's own device string; ``None`` is the bundle's.
         threads: processor threads; ``None`` leaves it to the backend.
+        focus: when small things get a second look.
 
     Returns:
         The predictor, and what it is.
@@ -50,6 +53,7 @@ def open_predictor(
         device=device,
         threads=threads,
         any_backend=is_embedded(path),
+        focus=focus,
     )
     predictor.load()
     opened = OpenedSubject(

@@ -16,7 +16,7 @@ class EvalRow(Subject, frozen=True, kw_only=True):
     """Accuracy of one subject under one prompt protocol.
 
     Attributes:
-        prompt: ``box``, ``center`` or ``clicks:N``.
+        prompt: ``box``, ``center`` or ``clicks:N``; with a second look ``box+focus`` and so on.
         n: instances.
         miou: plain mean over instances of the chosen mask's IoU.
         ci95: bootstrap interval of ``miou`` over images; ``None`` with fewer than two images.
@@ -37,6 +37,38 @@ class EvalRow(Subject, frozen=True, kw_only=True):
     miou_oracle: float | None
     miou_by_click: list[float] | None = None
     n_by_size: dict[str, int] = {}
+
+
+class EverythingRow(Subject, frozen=True, kw_only=True):
+    """How much of the images' objects one subject finds without prompts.
+
+    Attributes:
+        n: objects.
+        images: that they are in.
+        ar_10: average recall of the ten best ranked masks an image, IoU 0.50 to 0.95.
+        ar_100: of the hundred best.
+        ar_1000: of the thousand best.
+        ar_100_by_size: of the objects of each size class.
+        best_iou: mean over objects of the IoU with the mask that fits each best.
+        best_iou_by_size: of each size class.
+        best_iou_ci95: bootstrap interval of ``best_iou`` over images.
+        masks_an_image: how many were found.
+        clicks_an_image: how many were decoded.
+        seconds: for the finding, in all.
+    """
+
+    n: int
+    images: int
+    ar_10: float | None
+    ar_100: float | None
+    ar_1000: float | None
+    ar_100_by_size: dict[str, float | None] = {}
+    best_iou: float | None
+    best_iou_by_size: dict[str, float | None] = {}
+    best_iou_ci95: tuple[float, float] | None = None
+    masks_an_image: float | None = None
+    clicks_an_image: float | None = None
+    seconds: float | None = None
 
 
 class InstanceScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +139,7 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):
     dataset: DatasetRecord
     results: list[EvalRow]
     video: list[VideoRow] = []
+    everything: list[EverythingRow] = []
     examples: list[Example] = []
     instances: list[ScoredInstance] | None = None
     environment: Environment | None = None

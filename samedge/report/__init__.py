@@ -62,6 +62,6 @@ def markdown_text(overview: Overview) -> str:
 
 def tidy_csv(overview: Overview) -> str:
     """Every figure on a line of its own: subject, what was measured, metric, value."""
-    from samedge.report.text import tidy
+    from samedge.report.tidy_lines import tidy
 
     return tidy(overview)

@@ -32,7 +32,7 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
     environment.filters["code"] = _code_spans
     deadlines = text.deadline_table(overview)
     exports = (
-        *(text.stream_table(overview), text.video_table(overview)),
+        *(text.stream_table(overview), text.video_table(overview), text.everything_table(overview)),
         *(text.export_table(overview), text.choices_table(overview)),
     )
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from samedge.records import BenchRecord, Comparison, ExportRecord, Subject
+from samedge.records import BenchRecord, Comparison, ExportRecord
 from samedge.report.overview import Overview, ReportedSubject
-
-SUBJECT_COLUMNS = (
-    *("bundle", "bundle_id", "model", "target", "precision", "input_size", "backend", "device"),
-)
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -192,6 +186,31 @@ def video_table(overview: Overview) -> Table | None:
     return Table("Following objects", caption, header, rows)
 
 
+def everything_table(overview: Overview) -> Table | None:
+    """How much is found without prompts."""
+    rows = [
+        [
+            overview.label(row),
+            str(row.n),
+            *(figure(value, 3) for value in (row.ar_10, row.ar_100, row.ar_1000, row.best_iou)),
+            *(figure(row.best_iou_by_size.get(size), 3) for size in ("small", "medium", "large")),
+            figure(row.masks_an_image, 1),
+            figure(row.clicks_an_image, 1),
+        ]
+        for _, record in overview.evaluations
+        for row in record.everything
+    ]
+    if not rows:
+        return None
+    caption = (
+        "Average recall of the best ranked masks, IoU 0.50 to 0.95, and the IoU of each object "
+        "with the mask that fits it best."
+    )
+    header = ["subject", "n", "AR@10", "AR@100", "AR@1000", "best IoU"]
+    header += ["small", "medium", "large", "masks an image", "clicks an image"]
+    return Table("Everything", caption, header, rows)
+
+
 def export_table(overview: Overview) -> Table | None:
     """What was exported, and how close the graphs are to the reference."""
     rows = []
@@ -334,7 +353,7 @@ def markdown(overview: Overview) -> str:
     rows = [summary_row(overview, reported) for reported in overview.subjects]
     parts = ["# samedge report", _table(header, rows)]
     makers = (
-        *(deadline_table, stream_table, video_table),
+        *(deadline_table, stream_table, video_table, everything_table),
         *(export_table, choices_table, plan_table),
     )
     extra = [table for table in (make(overview) for make in makers) if table]
@@ -354,42 +373,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-
-def tidy(overview: Overview) -> str:
-    """One line a figure; empty cells where a column does not apply."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["source", "machine", *SUBJECT_COLUMNS, "kind", "name", "metric", "value"])
-    for source, record in overview.evaluations:
-        for row in record.results:
-            writer.writerows(_lines(row, (source, ""), ("accuracy", row.prompt)))
-        for video in record.video:
-            kind = ("video", f"{video.strategy}, {video.prompt}")
-            writer.writerows(_lines(video, (source, ""), kind))
-    for source, bench in overview.benches:
-        where = (source, overview.machine_of(source) or "")
-        for stage in bench.results:
-            writer.writerows(_lines(stage, where, ("latency", stage.stage)))
-        for rate in bench.prompt_rate:
-            kind = ("prompt_rate", str(rate.prompts_per_frame))
-            writer.writerows(_lines(rate, where, kind))
-        for long in bench.sustained:
-            writer.writerows(_lines(long, where, ("sustained", f"{long.seconds:g} s")))
-        for played in bench.stream:
-            writer.writerows(_lines(played, where, ("stream", played.source)))
-    return stream.getvalue()
-
-
-def _lines(row: Subject, where: tuple[str, str], kind: tuple[str, str]) -> Iterator[list[object]]:
-    """A line for each numeric field of a row that is no part of its identity."""
-    head = [*where, *(getattr(row, column) for column in SUBJECT_COLUMNS), *kind]
-    for field in row.__struct_fields__:
-        value = getattr(row, field)
-        if field in Subject.__struct_fields__:
-            continue
-        if isinstance(value, tuple):
-            yield [*head, f"{field}_low", value[0]]
-            yield [*head, f"{field}_high", value[1]]
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield [*head, field, value]

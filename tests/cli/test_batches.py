@@ -197,3 +197,21 @@ def test_eval_finds_images_of_one_name_in_two_folders(
     instances = json.loads(result.stdout)["instances"]
     assert [entry["image"] for entry in instances] == ["cam1/0001.jpg", "cam2/0001.jpg"]
     assert [entry["rle"]["size"] for entry in instances] == [[40, 60], [20, 30]]
+
+
+@COMMANDS
+def test_a_folder_with_other_things_in_it(
+    command: tuple[str, ...], photos: list[Path], toy_bundle: Path
+) -> None:
+    folder = photos[0].parent
+    photos[1].unlink()
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "more").mkdir()
+    result = invoke(*command, folder, photos[2], "--bundle", toy_bundle, "--json")
+    assert result.exit_code == 0, result.stderr
+    entries = json.loads(result.stdout)["results"]
+    assert [Path(entry["image"]["path"]).name for entry in entries] == ["0001.jpg", "0001.jpg"]
+    assert "files that are no pictures, left out: 1" in result.stderr
+    result = invoke(*command, folder / "more", "--bundle", toy_bundle)
+    assert result.exit_code == 1
+    assert "holds 0 files and no picture" in result.stderr

@@ -76,3 +76,38 @@ def test_nothing_readable_is_an_error(photos: Path) -> None:
     result = invoke(*ARGUMENTS, "--bundle", "baseline:box", "--json")
     assert result.exit_code == 1
     assert "No image of x.json can be read" in json.loads(result.stdout)["message"]
+
+
+def test_figures_of_a_second_look_have_a_name_of_their_own(toy_bundle: Path, photos: Path) -> None:
+    common = ("eval", "--dataset", "x.json", "--images", "photos", "--bundle", toy_bundle, "--json")
+    document = json.loads(invoke(*common, "--prompts", "box,clicks:2", "--focus", "auto").stdout)
+    names = [row["prompt"] for row in document["results"]]
+    assert names == ["box+focus", "clicks:2+focus"]
+    assert {example["prompt"] for example in document["examples"]} == set(names)
+    plain = json.loads(invoke(*common, "--prompts", "box").stdout)
+    assert [row["prompt"] for row in plain["results"]] == ["box"]
+
+
+def test_everything_is_measured_beside_prompts(toy_bundle: Path, photos: Path) -> None:
+    common = ("eval", "--dataset", "x.json", "--images", "photos", "--bundle", toy_bundle)
+    result = invoke(*common, "--prompts", "everything,box", "-o", "e.json", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    (row,) = document["everything"]
+    assert (row["n"], row["images"]) == (4, 4)
+    assert 0 <= row["ar_10"] <= row["ar_100"] <= row["ar_1000"] <= 1
+    assert row["best_iou_by_size"]["large"] is None
+    assert row["clicks_an_image"] > 0
+    assert [one["prompt"] for one in document["results"]] == ["box"]
+    alone = invoke(*common, "--prompts", "everything")
+    assert "AR@100" in alone.stdout
+    report = invoke("report", "e.json", "--html", "r.html")
+    assert report.exit_code == 0
+    assert "Average recall" in Path("r.html").read_text()
+
+
+def test_an_unknown_protocol_is_named(toy_bundle: Path, photos: Path) -> None:
+    common = ("eval", "--dataset", "x.json", "--images", "photos", "--bundle", toy_bundle)
+    result = invoke(*common, "--prompts", "everything,boxes")
+    assert result.exit_code == 1
+    assert "boxes" in result.stderr

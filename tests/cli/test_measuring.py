@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from PIL import Image
 
 from samedge.benchmark import bench as library
 from samedge.benchmark.bench import Effort
-from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.bundle.bundle import Bundle
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
 from samedge.predict.everything import EverythingConfig
+from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import backends_for
+from samedge.types import Array
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
 
 
@@ -199,14 +202,21 @@ class TestBenchAndReport:
 class TestEverything:
     EASY = ("--points-per-side", 3, "--predicted-iou", 0.2, "--stability", 0)
 
-    def test_help_names_the_thresholds_of_the_embedded_model(self) -> None:
-        """Help is printed without importing them."""
-        lines = " ".join(invoke("everything", "--help").stdout.split())
-        manifest = Bundle.open(embedded_path()).manifest
-        sams, own = EverythingConfig(), EverythingConfig.for_bundle(manifest)
-        for field in ("pred_iou_threshold", "stability_threshold"):
-            text = f"SAM's {getattr(sams, field)}; the embedded model's {getattr(own, field)}"
-            assert text in lines
+    def test_what_is_not_given_is_the_bundles(
+        self, toy_bundle: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same settings as in Python, where nothing is given either."""
+        seen: list[EverythingConfig] = []
+
+        def noted(predictor: Predictor, image: Array, *, config: EverythingConfig, **_: Any) -> Any:
+            seen.append(config)
+            return []
+
+        monkeypatch.setattr("samedge.predict.everything.segment_everything", noted)
+        assert invoke("everything", photo, "--bundle", toy_bundle, "--json").exit_code == 0
+        own = EverythingConfig.for_bundle(Bundle.open(toy_bundle).manifest)
+        assert seen == [own]
+        assert None not in vars(own).values()
 
     def test_prints_one_document(self, toy_bundle: Path, photo: Path) -> None:
         result = invoke("everything", photo, "--bundle", toy_bundle, *self.EASY, "--json")
@@ -218,6 +228,7 @@ class TestEverything:
             mask = mask_from_rle(record["rle"])
             assert mask.shape == (HEIGHT, WIDTH)
             assert record["area"] == mask.sum()
+            assert record["parent"] is None or record["parent"] < len(document["masks"])
         assert document["files"] == []
 
     def test_writes_every_format(self, toy_bundle: Path, photo: Path) -> None:

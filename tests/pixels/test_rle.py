@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import DatasetError
-from samedge.pixels.rle import mask_from_rle, rle_from_mask
+from samedge.pixels.rle import mask_from_rle, rle_from_mask, rle_from_window
 from samedge.types import Array
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (13, 17), (240, 321)]
@@ -53,3 +53,22 @@ def test_uncompressed_and_bytes_are_read_too() -> None:
 def test_runs_that_do_not_fill_the_mask_are_refused() -> None:
     with pytest.raises(DatasetError, match="expected 2 x 3"):
         mask_from_rle({"size": [2, 3], "counts": [1, 3]})
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_window_is_written_as_its_whole_mask(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = (int(length) for length in rng.integers(1, 14, 2))
+    x0, y0 = int(rng.integers(0, width)), int(rng.integers(0, height))
+    x1, y1 = int(rng.integers(x0 + 1, width + 1)), int(rng.integers(y0 + 1, height + 1))
+    if seed % 3 == 0:
+        y0, y1 = 0, height
+    mask = np.zeros((height, width), np.bool_)
+    mask[y0:y1, x0:x1] = rng.random((y1 - y0, x1 - x0)) < (0.1, 0.5, 0.9, 1, 0)[seed % 5]
+    assert _windowed(mask, (x0, y0, x1, y1)) == rle_from_mask(mask)
+
+
+def _windowed(mask: Array, box: tuple[int, int, int, int]) -> Any:
+    x0, y0, x1, y1 = box
+    size = mask.shape[0], mask.shape[1]
+    return rle_from_window(mask[y0:y1, x0:x1], corner=(x0, y0), size=size)

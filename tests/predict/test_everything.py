@@ -20,8 +20,10 @@ from samedge.predict.everything import (
     AutomaticMask,
     EverythingConfig,
     batch_count,
+    masks_and_clicks,
     segment_everything,
 )
+from samedge.predict.everything_points import ClickGrid
 from samedge.predict.predictor import load_default
 from samedge.proof.photos import PHOTOS
 from samedge.types import Array, Prompt
@@ -63,6 +65,7 @@ def _logits(coords: Array) -> tuple[Array, Array]:
 class FakePredictor:
     """Has the methods of a predictor that automatic masks use."""
 
+    focus: str = "never"
     calls: list[int] = dataclasses.field(default_factory=list)
     manifest: Any = dataclasses.field(
         default_factory=lambda: types.SimpleNamespace(thresholds=Thresholds())
@@ -83,7 +86,25 @@ class FakePredictor:
 
 def _run(image: Array, **settings: Any) -> list[AutomaticMask]:
     predictor: Any = FakePredictor()
-    return segment_everything(predictor, image, config=EverythingConfig(**settings))
+    config = EverythingConfig.segment_anything(**settings)
+    return segment_everything(predictor, image, config=config)
+
+
+def _counted(*, coarse_to_fine: bool) -> tuple[list[AutomaticMask], int]:
+    """The masks, and the clicks that they took, whose steps all were told."""
+    predictor: Any = FakePredictor()
+    config = EverythingConfig.segment_anything(coarse_to_fine=coarse_to_fine)
+    steps: list[tuple[int, int]] = []
+
+    def told(done: int, total: int) -> None:
+        steps.append((done, total))
+
+    masks, clicks = masks_and_clicks(predictor, _image(), config=config, progress=told)
+    assert sum(predictor.calls) == clicks
+    total = batch_count((420, 560), config)
+    assert steps[-1] == (total, total)
+    assert len(set(steps)) == len(steps)
+    return masks, clicks
 
 
 def _image(height: int = 420, width: int = 560) -> Array:
@@ -113,7 +134,7 @@ class TestSegmentEverything:
     def test_best_first_and_in_batches(self) -> None:
         predictor: Any = FakePredictor()
         seen: list[tuple[int, int]] = []
-        config = EverythingConfig(points_per_side=9, points_per_batch=20)
+        config = EverythingConfig.segment_anything(points_per_side=9, points_per_batch=20)
         masks = segment_everything(
             predictor,
             _image(),
@@ -159,6 +180,52 @@ class TestSegmentEverything:
             assert best.point == pytest.approx(reference["point_coords"][0])
             assert best.area == pytest.approx(reference["area"], rel=1e-3)
 
+    def test_coarse_to_fine_finds_the_same_with_fewer_clicks(self) -> None:
+        found, counts = {}, {}
+        for skips in (False, True):
+            found[skips], counts[skips] = _counted(coarse_to_fine=skips)
+        assert counts[False] == 32 * 32
+        assert counts[True] < counts[False]
+        assert len(found[False]) == len(DISCS)
+        missed = [
+            mask
+            for mask in found[False]
+            if max(metrics.mask_iou(mask.mask, one.mask) for one in found[True]) < 0.9
+        ]
+        # The disc on a disc lies between the coarse clicks, on what a good mask covers already.
+        assert [mask.parent is not None for mask in missed] == [True]
+
+    def test_a_mask_knows_what_it_is_a_part_of(self) -> None:
+        masks = _run(_image())
+        scale = 560 / SIDE
+        by_size = sorted(masks, key=lambda mask: mask.area)
+        small = by_size[0]
+        assert small.parent is not None
+        parent = masks[small.parent]
+        assert parent.area > small.area
+        assert parent.mask[int(60 * scale), int(150 * scale)]
+        assert sum(mask.parent is not None for mask in masks) == 1
+        assert small.record().parent == small.parent
+        assert parent.record().parent is None
+
+    def test_small_masks_and_holes_go(self) -> None:
+        areas = sorted(mask.area for mask in _run(_image()))
+        kept = sorted(mask.area for mask in _run(_image(), min_area=areas[0] + 1))
+        assert kept == areas[1:]
+
+    def test_ranks_by_stability_too(self) -> None:
+        masks = _run(_image(), stability_weight=2.0)
+        ranked = [mask.predicted_iou * mask.stability_score**2 for mask in masks]
+        assert ranked == sorted(ranked, reverse=True)
+        assert len(masks) == len(DISCS)
+
+    def test_between_crops_the_smaller_wins_or_the_better(self) -> None:
+        smaller = _run(_image(), crop_layers=1, points_per_side=16)
+        better = _run(_image(), crop_layers=1, points_per_side=16, crops_by_rank=True)
+        assert {mask.crop_box for mask in smaller} != {(0, 0, 560, 420)}
+        assert len(better) <= len(smaller) + len(DISCS)
+        assert max(mask.predicted_iou for mask in better) == better[0].predicted_iou
+
     def test_refuses_no_image_and_silly_settings(self) -> None:
         with pytest.raises(ImageError):
             _run(np.zeros((4, 4), np.uint8))
@@ -166,6 +233,8 @@ class TestSegmentEverything:
             EverythingConfig(points_per_side=0)
         with pytest.raises(OptionError, match="crop_layers is 9, expected 0 to 4"):
             EverythingConfig(crop_layers=9)
+        with pytest.raises(OptionError, match="min_area is -1, expected 0 or more pixels"):
+            EverythingConfig(min_area=-1)
 
 
 def _fake_sam(torch: Any) -> Any:
@@ -190,6 +259,29 @@ def _fake_sam(torch: Any) -> Any:
 
 
 class TestParts:
+    @pytest.mark.parametrize("side", [1, 2, 3, 9, 32])
+    def test_every_click_comes_once_where_nothing_settles(self, side: int) -> None:
+        view = Frame(target_length=SIDE).view((420, 560))
+        grid = ClickGrid(point_grid(side) * (560, 420), view, coarse_to_fine=True)
+        numbers = np.concatenate(list(grid.batches(7)))
+        assert sorted(numbers.tolist()) == list(range(side * side))
+
+    def test_settled_clicks_do_not_come(self) -> None:
+        view = Frame(target_length=SIDE).view((420, 560))
+        points = point_grid(32) * (560, 420)
+        grid = ClickGrid(points, view, coarse_to_fine=True)
+        left_half = np.full((1, SIDE // 4, SIDE // 4), -5, np.float32)
+        left_half[:, :, : SIDE // 8] = 5
+        seen = []
+        for place, numbers in enumerate(grid.batches(64)):
+            if place == 0:
+                assert len(numbers) == 64  # every fourth click
+                grid.settle(left_half, threshold=0.0)
+            else:
+                seen += numbers.tolist()
+        assert (points[seen, 0] > 280).all()
+        assert len(seen) == 512 - 32
+
     @pytest.mark.parametrize("side", [1, 2, 7, 32])
     def test_grid_equals_segment_anything(self, side: int) -> None:
         amg = pytest.importorskip("segment_anything.utils.amg")
@@ -223,8 +315,10 @@ def test_thresholds_are_the_bundles() -> None:
     manifest: Any = types.SimpleNamespace(thresholds=usual_thresholds("samedge-nano"))
     nano = EverythingConfig.for_bundle(manifest, stability_threshold=0.8, crop_layers=None)
     assert (nano.pred_iou_threshold, nano.stability_threshold, nano.crop_layers) == (0.6, 0.8, 0)
+    assert EverythingConfig().rules(manifest).pred_iou_threshold == 0.6
     manifest.thresholds = usual_thresholds("mobile-sam")
-    assert EverythingConfig.for_bundle(manifest) == EverythingConfig()
+    theirs = EverythingConfig.segment_anything(coarse_to_fine=True)
+    assert EverythingConfig.for_bundle(manifest) == theirs
 
 
 @pytest.mark.skipif(not embedded_path().exists(), reason="the model is not embedded here")
@@ -233,4 +327,6 @@ def test_the_embedded_model_finds_something_by_default() -> None:
     with load_default() as predictor:
         own = EverythingConfig.for_bundle(predictor.manifest, points_per_side=6)
         assert segment_everything(predictor, photo, config=own)
-        assert not segment_everything(predictor, photo, config=EverythingConfig(points_per_side=6))
+        assert segment_everything(predictor, photo, config=EverythingConfig(points_per_side=6))
+        theirs = EverythingConfig.segment_anything(points_per_side=6)
+        assert not segment_everything(predictor, photo, config=theirs)

@@ -1,0 +1,138 @@
+"""Settings of everything mode: what is given, the bundle's own, and those of Segment Anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from samedge.bundle.manifest import Manifest
+from samedge.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class EverythingRules:
+    """The settings that a bundle has values of its own for; see :class:`EverythingConfig`."""
+
+    points_per_side: int
+    pred_iou_threshold: float
+    stability_threshold: float
+    box_nms_threshold: float
+    stability_weight: float
+    crop_layers: int
+    crop_nms_threshold: float
+    crops_by_rank: bool
+    crop_points_downscale: int
+    coarse_to_fine: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class EverythingConfig:
+    """Settings of everything mode. What is ``None`` is the bundle's, measured for its model.
+
+    :meth:`for_bundle` fills in what is the bundle's, :meth:`segment_anything` what that project's
+    automatic mask generator has.
+
+    Attributes:
+        points_per_side: clicks along each side of the grid.
+        points_per_batch: clicks decoded and filtered at a time; only the memory depends on it,
+            and where ``coarse_to_fine`` skips, how soon.
+        pred_iou_threshold: masks with a lower predicted IoU are dropped.
+        stability_threshold: masks whose area depends more on the threshold are dropped.
+        box_nms_threshold: of two masks whose boxes overlap more, the one of the lower rank is
+            dropped.
+        stability_weight: masks are ranked by predicted IoU times stability to this power; 0 is
+            Segment Anything's ranking.
+        crop_layers: also look at 2^i x 2^i overlapping crops, for each layer i.
+        crop_nms_threshold: as ``box_nms_threshold``, between crops; the smaller crop wins, or with
+            ``crops_by_rank`` the better mask.
+        crops_by_rank: between crops, too, the mask of the higher rank wins.
+        crop_overlap_ratio: of the first layer's crops, as a share of the image's shorter side.
+        crop_points_downscale: each layer's grid has so many times fewer points a side.
+        coarse_to_fine: decode a coarse grid first, then the clicks between, and skip those that a
+            good mask covers already.
+        min_area: holes and islands of fewer pixels of the image are mended, smaller masks dropped.
+
+    Raises:
+        OptionError: a setting is out of its range.
+    """
+
+    points_per_side: int | None = None
+    points_per_batch: int = 16
+    pred_iou_threshold: float | None = None
+    stability_threshold: float | None = None
+    box_nms_threshold: float | None = None
+    stability_weight: float | None = None
+    crop_layers: int | None = None
+    crop_nms_threshold: float | None = None
+    crops_by_rank: bool | None = None
+    crop_overlap_ratio: float = 512 / 1500
+    crop_points_downscale: int | None = None
+    coarse_to_fine: bool | None = None
+    min_area: int = 0
+
+    @classmethod
+    def for_bundle(cls, manifest: Manifest, **settings: Any) -> EverythingConfig:
+        """Settings with everything that is the bundle's filled in.
+
+        Args:
+            manifest: of the bundle.
+            settings: fields that are to be as given; ``None`` leaves one to the bundle.
+
+        Raises:
+            OptionError: a setting is out of its range.
+        """
+        given = cls(**{name: value for name, value in settings.items() if value is not None})
+        return dataclasses.replace(given, **vars(given.rules(manifest)))
+
+    @classmethod
+    def segment_anything(cls, **settings: Any) -> EverythingConfig:
+        """The settings of Segment Anything's automatic mask generator.
+
+        Args:
+            settings: fields that are to be as given.
+
+        Raises:
+            OptionError: a setting is out of its range.
+        """
+        theirs = EverythingRules(
+            points_per_side=32,
+            pred_iou_threshold=0.88,
+            stability_threshold=0.95,
+            box_nms_threshold=0.7,
+            stability_weight=0.0,
+            crop_layers=0,
+            crop_nms_threshold=0.7,
+            crops_by_rank=False,
+            crop_points_downscale=1,
+            coarse_to_fine=False,
+        )
+        return cls(**{**vars(theirs), **settings})
+
+    def rules(self, manifest: Manifest) -> EverythingRules:
+        """These settings, and the bundle's where they are ``None``."""
+        cuts, own = manifest.thresholds, manifest.thresholds.own_everything
+        defaults = EverythingRules(
+            points_per_side=own.points_per_side,
+            pred_iou_threshold=cuts.predicted_iou,
+            stability_threshold=cuts.stability,
+            box_nms_threshold=own.suppression,
+            stability_weight=own.stability_weight,
+            crop_layers=own.crop_layers,
+            crop_nms_threshold=own.suppression,
+            crops_by_rank=own.crops_by_rank,
+            crop_points_downscale=own.crop_points_downscale,
+            coarse_to_fine=own.coarse_to_fine,
+        )
+        names = [field.name for field in dataclasses.fields(defaults)]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return dataclasses.replace(defaults, **given)
+
+    def __post_init__(self) -> None:
+        for field in ("points_per_side", "points_per_batch", "crop_points_downscale"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise OptionError(f"{field} is {value}, expected 1 or more.")
+        if self.crop_layers is not None and not 0 <= self.crop_layers <= 4:
+            raise OptionError(f"crop_layers is {self.crop_layers}, expected 0 to 4.")
+        if self.min_area < 0:
+            raise OptionError(f"min_area is {self.min_area}, expected 0 or more pixels.")

@@ -1,0 +1,254 @@
+"""A second look at what is small, with graphs whose masks are known in advance."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samedge import runtimes
+from samedge.errors import OptionError, PromptError, UnknownNameError
+from samedge.pixels.metrics import mask_iou
+from samedge.predict.focus import FocusSettings, SecondLook
+from samedge.predict.predictor import Predictor
+from samedge.types import Prompt, Role
+
+pytest.importorskip("onnx")
+
+SIZE = (240, 320)
+SMALL = (100.0, 80.0, 130.0, 104.0)
+
+
+@pytest.fixture(scope="module")
+def backend() -> str:
+    probe = runtimes.get("onnxruntime").probe()
+    if not probe.available:
+        pytest.skip(probe.detail)
+    return "onnxruntime"
+
+
+@pytest.fixture
+def encodes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Grows by one for each image or part of one that is encoded."""
+    seen: list[Any] = []
+    real = Predictor._encoded
+
+    def counted(self: Predictor, image: Any, region: Any) -> Any:
+        seen.append(region)
+        return real(self, image, region)
+
+    monkeypatch.setattr(Predictor, "_encoded", counted)
+    return seen
+
+
+@pytest.fixture
+def auto(toy_bundle: Path, backend: str, encodes: list[Any]) -> Iterator[Predictor]:
+    with Predictor.from_bundle(toy_bundle, backend=backend, focus="auto") as opened:
+        yield opened
+
+
+@pytest.fixture
+def plain(toy_bundle: Path, backend: str) -> Iterator[Predictor]:
+    with Predictor.from_bundle(toy_bundle, backend=backend) as opened:
+        yield opened
+
+
+@pytest.fixture
+def image(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def filled(box: tuple[float, ...]) -> np.ndarray:
+    mask = np.zeros(SIZE, np.bool_)
+    x0, y0, x1, y1 = map(int, box)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def test_a_small_box_is_drawn_finer(
+    auto: Predictor, plain: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    encodes.clear()
+    prompt = Prompt(box=SMALL)
+    coarse = plain.predict(image, prompt)
+    fine = auto.predict(image, prompt)
+    assert len(encodes) == 3
+    assert mask_iou(filled(SMALL), fine.masks[0]) > mask_iou(filled(SMALL), coarse.masks[0]) + 0.1
+    assert coarse.focus is None
+    assert fine.focus is not None
+    x0, y0, x1, y1 = fine.focus.region
+    assert x0 < SMALL[0] < SMALL[2] < x1
+    assert y0 < SMALL[1] < SMALL[3] < y1
+    assert fine.timing_ms["focus"] > 0
+
+
+def test_low_res_logits_stay_those_of_the_image(
+    auto: Predictor, plain: Predictor, image: np.ndarray
+) -> None:
+    """Scripts give them back as a mask prompt, and know nothing of regions."""
+    box = (100.0, 80.0, 178.0, 140.0)
+    fine = auto.predict(image, Prompt(box=box))
+    assert fine.focus is not None
+    embedding = plain.encode(image)
+    again = embedding.view.masks(fine.low_res_logits)[0]
+    assert mask_iou(again, filled(box)) > 0.6
+
+
+def test_a_large_box_costs_no_encode(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    embedding = auto.encode(image)
+    result = auto.decode(embedding, Prompt(box=[20, 20, 300, 200]))
+    assert result.focus is None
+    assert len(encodes) == 1
+
+
+def test_never_is_the_default_and_keeps_no_pixels(plain: Predictor, image: np.ndarray) -> None:
+    assert plain.focus == "never"
+    assert plain.encode(image).looks is None
+
+
+def test_always_looks_again_at_larger_things(
+    toy_bundle: Path, backend: str, auto: Predictor, image: np.ndarray
+) -> None:
+    prompt = Prompt(box=[100, 80, 200, 150])
+    with Predictor.from_bundle(toy_bundle, backend=backend, focus="always") as predictor:
+        assert predictor.predict(image, prompt).focus is not None
+    assert auto.predict(image, prompt).focus is None
+
+
+def test_neighbours_share_a_part_and_later_clicks_do_too(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    embedding = auto.encode(image)
+    near = (134.0, 80.0, 160.0, 104.0)
+    first, second = auto.decode_batch(embedding, [Prompt(box=SMALL), Prompt(box=near)])
+    assert len(encodes) == 2
+    assert first.focus is not None
+    assert second.focus is not None
+    assert first.focus.region == second.focus.region
+    again = auto.decode(embedding, first.refined([[110, 90], [128, 100]], [1, 0]))
+    assert len(encodes) == 2
+    assert again.focus is not None
+    assert again.focus.region == first.focus.region
+
+
+def test_the_number_of_parts_is_bounded(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    auto._second = SecondLook(
+        "auto", auto._decoder, encode=auto._encoded, settings=FocusSettings(most_looks=2)
+    )
+    corners = [(10, 10), (200, 10), (10, 180), (280, 190)]
+    boxes = [Prompt(box=[x, y, x + 20, y + 20]) for x, y in corners]
+    embedding = auto.encode(image)
+    results = auto.decode_batch(embedding, boxes)
+    assert len(encodes) == 3
+    looked = [result.focus is not None for result in results]
+    assert sum(looked) == 2
+    for result, (x, y), closer in zip(results, corners, looked, strict=True):
+        assert result.masks[0][y + 10, x + 10] or not closer
+
+
+def test_a_click_looks_again_around_its_first_mask(
+    toy_bundle: Path, backend: str, plain: Predictor, image: np.ndarray
+) -> None:
+    prompt = Prompt(points=[[200, 120]])
+    first = plain.predict(image, prompt)
+    with Predictor.from_bundle(toy_bundle, backend=backend, focus="always") as predictor:
+        again = predictor.predict(image, prompt)
+    assert again.focus is not None
+    assert again.masks[0][120, 200]
+    assert again.masks.sum() < first.masks.sum()  # the toy's discs have a size in the input
+
+
+def test_background_clicks_elsewhere_do_not_matter(auto: Predictor, image: np.ndarray) -> None:
+    prompt = Prompt(points=[[115, 92], [310, 230]], labels=[1, 0], box=SMALL)
+    result = auto.predict(image, prompt)
+    assert result.focus is not None
+    assert result.masks[0][92, 115]
+
+
+def test_background_clicks_alone_get_no_second_look(auto: Predictor, image: np.ndarray) -> None:
+    prompt = Prompt(points=[[300, 200], [10, 10]], labels=[0, 0])
+    assert auto.predict(image, prompt).focus is None
+
+
+def test_a_click_on_the_thing_beside_its_box_is_shown(auto: Predictor, image: np.ndarray) -> None:
+    result = auto.predict(image, Prompt(points=[[160, 92]], box=SMALL))
+    assert result.focus is not None
+    assert result.focus.region[2] > 160
+
+
+def test_an_earlier_mask_is_enough(auto: Predictor, image: np.ndarray) -> None:
+    result = auto.predict(image, Prompt(mask=filled(SMALL)))
+    assert result.focus is not None
+    assert result.focus.region == auto.predict(image, Prompt(box=SMALL)).focus.region  # type: ignore[union-attr]
+
+
+def test_bad_prompts_are_told_by_their_index_or_skipped(auto: Predictor, image: np.ndarray) -> None:
+    embedding = auto.encode(image)
+    prompts = [Prompt(box=SMALL), Prompt(box=[900, 900, 910, 910]), Prompt(points=[[5, 5]])]
+    with pytest.raises(PromptError, match="Prompt 1 of 3"):
+        auto.decode_batch(embedding, prompts)
+    found = auto.decode_batch(embedding, prompts, on_invalid="skip")
+    assert [result is None for result in found] == [False, True, False]
+
+
+def test_the_caller_may_reuse_its_buffer(auto: Predictor, image: np.ndarray) -> None:
+    embedding = auto.encode(image)
+    expected = auto.decode(embedding, Prompt(box=SMALL))
+    embedding = auto.encode(image)
+    image[:] = 0
+    assert np.array_equal(
+        auto.decode(embedding, Prompt(box=SMALL)).low_res_logits, expected.low_res_logits
+    )
+
+
+def test_an_embedding_can_be_sent(auto: Predictor, image: np.ndarray) -> None:
+    embedding = auto.encode(image)
+    here = auto.decode(embedding, Prompt(box=SMALL))
+    sent = pickle.loads(pickle.dumps(embedding))
+    there = auto.decode(sent, Prompt(box=SMALL))
+    assert np.array_equal(here.masks, there.masks)
+
+
+def test_a_part_given_by_the_caller_is_the_look(auto: Predictor, image: np.ndarray) -> None:
+    embedding = auto.encode(image, region=(90, 70, 150, 130))
+    assert embedding.looks is None
+    assert auto.decode(embedding, Prompt(box=SMALL)).focus is None
+
+
+def test_multimask_gives_three_of_one_look(auto: Predictor, image: np.ndarray) -> None:
+    result = auto.decode(auto.encode(image), Prompt(box=SMALL), multimask=True)
+    assert result.masks.shape == (3, *SIZE)
+    assert result.focus is not None
+    assert result.focus.low_res_logits.shape == result.low_res_logits.shape
+
+
+def test_unknown_words_and_silly_settings_are_refused(toy_bundle: Path, backend: str) -> None:
+    mode: Any = "sometimes"
+    with pytest.raises(UnknownNameError, match="auto"):
+        Predictor.from_bundle(toy_bundle, backend=backend, focus=mode)
+    with pytest.raises(OptionError, match="most_looks"):
+        FocusSettings(most_looks=0)
+
+
+def test_a_box_is_asked_about_twice(
+    auto: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    real = auto.graphs.run
+
+    def counted(role: str, feeds: Any) -> Any:
+        if role == Role.DECODER:
+            calls.append(role)
+        return real(role, feeds)
+
+    monkeypatch.setattr(auto.graphs, "run", counted)
+    auto.decode(auto.encode(image), Prompt(box=[20, 20, 300, 200]))
+    assert len(calls) == 2

@@ -137,6 +137,10 @@ def _jetson(
 
 _ALL_JETSON = (Precision.FP16, Precision.INT8, Precision.FP32)
 
+_WEB_BUCKET = (1, 16)
+"""Points of a prompt in the page. Batches would gain nothing there, and a fixed shape leaves no
+64-bit integers in the graph."""
+
 _ROWS = (
     Target(
         name="cpu",
@@ -169,6 +173,20 @@ _ROWS = (
                 options={"inference_precision": "bf16"},
                 unless=frozenset({"avx512_bf16", "amx_bf16"}),
             ),
+        ),
+    ),
+    Target(
+        name="web",
+        summary="A page that segments in the browser, with ONNX Runtime Web",
+        backend="onnxruntime",
+        device="cpu",
+        format="web",
+        precisions=(Precision.FP32,),
+        default_precision=Precision.FP32,
+        prompt_buckets=(_WEB_BUCKET,),
+        notes=(
+            "checked with ONNX Runtime on this machine, on the very files that the page opens; the "
+            "page runs the canary in the browser",
         ),
     ),
     Target(

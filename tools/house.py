@@ -34,9 +34,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"benchmark", "inspection", "live"}),
     # ---- the device line: below it NumPy, Pillow and one backend
     frozenset({"evaluation", "models"}),
-    frozenset({"proof"}),
+    frozenset({"proof", "web"}),
     frozenset({"calibration"}),
-    frozenset({"distill", "export", "annotate", "web", "lab"}),
+    frozenset({"distill", "export", "annotate", "lab"}),
     frozenset({"comparison"}),
     frozenset({"cli"}),
 )

@@ -121,6 +121,13 @@ Examples:
     help="Of the platform's format, such as prompts=apart for apple; docs/apple.md has the list.",
 )
 @click.option(
+    "--runtime",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of the npm package onnxruntime-web, for target web without network. [default: "
+    "fetched once]",
+)
+@click.option(
     "--minimum-os",
     metavar="OS",
     help="Oldest system that opens Core ML packages: iOS17, macOS15, ... [default: iOS17]",
@@ -151,6 +158,7 @@ def export(
     no_gate: bool,
     dialects: tuple[str, ...],
     options: tuple[str, ...],
+    runtime: Path | None,
     minimum_os: str | None,
     record_path: Path | None,
 ) -> None:
@@ -181,7 +189,7 @@ def export(
             calibration=calibration,
             plan=plan_path,
             dialects=dialects,
-            options=_options(options, minimum_os),
+            options=_options(options, minimum_os=minimum_os, runtime=runtime),
             progress=bar.progress,
             stage=bar.stage,
         )
@@ -193,14 +201,17 @@ def export(
     out.result(records.fields(record), *tables)
 
 
-def _options(pairs: tuple[str, ...], minimum_os: str | None) -> dict[str, str]:
+def _options(
+    pairs: tuple[str, ...], *, minimum_os: str | None, runtime: Path | None
+) -> dict[str, str]:
     options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.UsageError(f"--option {pair!r} has no value: write NAME=VALUE.")
         options[name] = value
-    return options if minimum_os is None else {**options, "minimum-os": minimum_os}
+    named = {"minimum-os": minimum_os, "runtime": None if runtime is None else str(runtime)}
+    return options | {name: value for name, value in named.items() if value is not None}
 
 
 def _artifacts(result: ExportResult) -> Table:

@@ -214,6 +214,21 @@ class Exporter(ABC):
         """
         return request
 
+    def provide(self, request: ExportRequest) -> None:
+        """Get what :meth:`accompany` will need, so that its lack is an error before the long work.
+
+        Raises:
+            SamedgeError: it is not to be had.
+        """
+
+    def accompany(self, request: ExportRequest, folder: Path) -> None:
+        """Put files beside the graphs of a bundle that has passed; nothing unless overridden.
+
+        Args:
+            request: what was exported.
+            folder: of the bundle, not yet in its place.
+        """
+
     def check_backend(self, target: Target) -> str:
         """Name of the backend that the files are checked with on this machine.
 

@@ -11,7 +11,7 @@ import msgspec
 from samedge.bundle.canary import Canary, check_canary, record_canary
 from samedge.bundle.manifest import Manifest, ParityRecord
 from samedge.bundle.writer import BundleWriter
-from samedge.export import staging
+from samedge.export import base, staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.sources import read_photos
 from samedge.pixels.prompts import fitting_bucket
@@ -68,6 +68,7 @@ class Checked:
         if choices:
             accuracy = {**(manifest.accuracy or {}), "choices": list(choices)}
             manifest = msgspec.structs.replace(manifest, accuracy=accuracy)
+        base.get(self.request.target.format).accompany(self.request, self.writer.folder)
         return ExportResult(
             bundle=self.writer.commit(manifest, canary=self.canary),
             parity=self.parity,

@@ -127,7 +127,9 @@ def export(
         steps=steps,
     )
     check_plan(request)
-    request = base.get(platform_row.format).prepared(request)
+    exporter = base.get(platform_row.format)
+    request = exporter.prepared(request)
+    exporter.provide(request)
     budget = Budget(
         max_drop=decision.MAX_DROP if max_drop is None else max_drop,
         seconds=decision.SECONDS if gate_seconds is None else gate_seconds,
@@ -136,8 +138,7 @@ def export(
     rules = Rules(max_drop=max_drop, budget=budget, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
     with _float_reference(request, always=is_free and data is not None, seed=seed) as reference:
-        tries = base.get(platform_row.format).tries_precisions
-        if is_free and tries and reference is not None:
+        if is_free and exporter.tries_precisions and reference is not None:
             result = _fastest(request, Path(output), rules, reference)
         else:
             result = _written(request, Path(output), rules, reference)

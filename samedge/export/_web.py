@@ -1,0 +1,84 @@
+"""ONNX for a browser: graphs of fixed shapes, and the page beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samedge.errors import ExportError
+from samedge.export._onnx import OnnxExporter
+from samedge.export.base import ExportedGraph, ExportRequest
+from samedge.export.graphs import Graph
+from samedge.types import Precision
+from samedge.web.runtime import runtime_folder
+from samedge.web.site import write_site
+
+_RUNTIME = "runtime"
+
+
+class WebExporter(OnnxExporter):
+    """The files of ``onnx`` with fixed shapes, so that nothing computes with int64 in the page.
+
+    They are checked with ONNX Runtime on this machine, which is the browser's library built for it;
+    the page runs the bundle's canary where it computes.
+    """
+
+    name = "web"
+    artifact_format = "onnx"
+    precisions = (Precision.FP32,)
+    option_help: Mapping[str, str] = {
+        _RUNTIME: "folder of onnxruntime-web, where it is not to be fetched from npm"
+    }
+
+    def provide(self, request: ExportRequest) -> None:
+        """Have ONNX Runtime Web here before the long work."""
+        request.steps.say("onnxruntime-web")
+        self._runtime(request)
+
+    def accompany(self, request: ExportRequest, folder: Path) -> None:
+        """Put the page into the bundle's folder."""
+        write_site(folder, self._runtime(request))
+
+    @staticmethod
+    def _runtime(request: ExportRequest) -> Path:
+        given = request.options.get(_RUNTIME)
+        return runtime_folder(Path(given) if given else None)
+
+    def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
+        exported = super()._export(graph, request, folder)
+        if graph.is_native:
+            check_no_int64(folder / exported.path)
+        return exported
+
+
+def check_no_int64(path: Path) -> None:
+    """Refuse a graph in which 64-bit integers are computed: WebGPU has none.
+
+    Constants that say a shape, an axis or an index are no computation: the library reads them when
+    it loads the file, and ONNX has no other type for them.
+
+    Args:
+        path: the ``.onnx`` file.
+
+    Raises:
+        ExportError: names the tensors.
+    """
+    import onnx
+
+    model: Any = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True)
+    graph, wide = model.graph, onnx.TensorProto.INT64
+    constants = {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    found = [
+        value.name
+        for value in (*graph.input, *graph.output, *graph.value_info)
+        if value.type.tensor_type.elem_type == wide and value.name not in constants
+    ]
+    if found:
+        raise ExportError(
+            f"{path.name} computes {len(found)} tensors of 64-bit integers ({', '.join(found[:3])}), "
+            "which a browser's GPU cannot: fixed prompt buckets leave none in samedge's own models."
+        )
+
+
+EXPORTER = WebExporter()

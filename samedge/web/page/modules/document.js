@@ -1,0 +1,112 @@
+// What the user has made of a photo: objects with prompts and masks, and the way back. States are
+// never changed, only followed by others, so that undo is a step in a list.
+
+// Colours that stay apart for most colour-blind people (Okabe and Ito), as samedge draws them.
+export const PALETTE = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2"];
+const MOST_STEPS = 200;
+const EMPTY = Object.freeze({ objects: Object.freeze([]), active: null });
+
+/** The objects of one photo. Emits "change". */
+export class MaskDocument extends EventTarget {
+  #states = [EMPTY];
+  #at = 0;
+  #made = 0;
+
+  get objects() {
+    return this.#states[this.#at].objects;
+  }
+
+  /** The object that prompts go to; null: the next prompt begins one. */
+  get active() {
+    return this.objects.find((one) => one.id === this.#states[this.#at].active) ?? null;
+  }
+
+  get canUndo() {
+    return this.#at > 0;
+  }
+
+  get canRedo() {
+    return this.#at < this.#states.length - 1;
+  }
+
+  /** An object that is not in the document yet. */
+  draft() {
+    this.#made += 1;
+    const colour = PALETTE[(this.#made - 1) % PALETTE.length];
+    return { id: this.#made, name: `Object ${this.#made}`, colour, points: [], labels: [], box: null, result: null };
+  }
+
+  /** Put an object in, or in the place of the one with its id, and make it the active one. */
+  put(object) {
+    const isNew = this.objects.every((one) => one.id !== object.id);
+    const objects = isNew ? [...this.objects, object]
+      : this.objects.map((one) => (one.id === object.id ? object : one));
+    this.#step({ objects, active: object.id });
+  }
+
+  /** Put many objects in at once: one step to undo. */
+  putAll(objects) {
+    this.#step({ objects: [...this.objects, ...objects], active: null });
+  }
+
+  remove(id) {
+    const { active } = this.#states[this.#at];
+    this.#step({ objects: this.objects.filter((one) => one.id !== id), active: active === id ? null : active });
+  }
+
+  clear() {
+    if (this.objects.length) this.#step(EMPTY);
+  }
+
+  /** Choose where prompts go; no step to undo. */
+  select(id) {
+    this.#states[this.#at] = { objects: this.objects, active: id };
+    this.#changed();
+  }
+
+  rename(id, name) {
+    const object = this.objects.find((one) => one.id === id);
+    if (object && object.name !== name) this.put({ ...object, name });
+  }
+
+  undo() {
+    if (this.canUndo) this.#at -= 1;
+    this.#changed();
+  }
+
+  redo() {
+    if (this.canRedo) this.#at += 1;
+    this.#changed();
+  }
+
+  /** Begin anew, for another photo. */
+  reset() {
+    this.#states = [EMPTY];
+    this.#at = 0;
+    this.#made = 0;
+    this.#changed();
+  }
+
+  #step(state) {
+    this.#states = [...this.#states.slice(0, this.#at + 1), Object.freeze(state)].slice(-MOST_STEPS);
+    this.#at = this.#states.length - 1;
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** What a decoder gave, and which of its masks counts. */
+export function resultOf({ logits, iou }, { isAmbiguous }) {
+  const tokens = isAmbiguous ? [1, 2, 3] : [0, 1, 2, 3];
+  const best = isAmbiguous ? tokens.reduce((a, b) => (iou[b] > iou[a] ? b : a)) : 0;
+  return { logits, iou, tokens, token: best };
+}
+
+/** (m, m) logits of a result's mask. */
+export function chosenLogits({ logits, iou, token }) {
+  const area = logits.length / iou.length;
+  return logits.subarray(token * area, (token + 1) * area);
+}

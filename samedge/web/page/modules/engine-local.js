@@ -1,0 +1,143 @@
+// The engine that computes in this browser: a worker that is started again when it is lost.
+
+const CALLS_AGAIN = 1;
+
+/** See engine.js. */
+export function create(config, options) {
+  return new LocalEngine(options);
+}
+
+class LostError extends Error {}
+
+class LocalEngine {
+  #worker = null;
+  #waiting = new Map();
+  #photos = new Map(); // by the handle's id: what to encode again
+  #next = 1;
+  #start = null;
+
+  constructor({ onLost = () => {}, device = null, threads = null } = {}) {
+    this.onLost = onLost;
+    this.wish = { device, threads };
+  }
+
+  async open(manifest, onProgress = () => {}) {
+    this.#start = { manifest, onProgress };
+    return this.#opened();
+  }
+
+  async encode({ blob, bitmap = null }) {
+    const id = this.#next++;
+    const result = await this.#call("encode", { id, blob: bitmap ? null : blob, bitmap }, { transfer: bitmap ? [bitmap] : [] })
+      .catch((error) => this.#again(error, "encode", { id, blob, bitmap: null }));
+    this.#photos.set(id, blob);
+    return { id, ...result };
+  }
+
+  async decode(handle, prompt) {
+    return this.#retried("decode", { id: handle.id, prompt });
+  }
+
+  async everything(handle, { pointsPerSide, progress = () => {}, signal = null }) {
+    const stop = () => this.#worker?.postMessage({ method: "stop" });
+    signal?.addEventListener("abort", stop, { once: true });
+    try {
+      return await this.#retried("everything", { id: handle.id, pointsPerSide }, progress);
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  release(handle) {
+    this.#photos.delete(handle.id);
+    this.#worker?.postMessage({ method: "release", id: handle.id });
+  }
+
+  close() {
+    this.#start = null;
+    this.#worker?.terminate();
+    this.#worker = null;
+  }
+
+  /** The worker, for tests: what they end is started again. */
+  get worker() {
+    return this.#worker;
+  }
+
+  async #opened() {
+    const lock = `samedge-engine-${crypto.randomUUID?.() ?? Math.random()}`;
+    const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { type: "module", name: "samedge" });
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => this.#heard(data, worker, lock);
+    worker.onerror = (event) => this.#lost(worker, event.message || "its code could not be loaded");
+    const { manifest, onProgress } = this.#start;
+    return this.#call("open", { manifest, lock, ...this.wish }, { progress: onProgress });
+  }
+
+  #heard(message, worker, lock) {
+    if (message.locked) this.#watch(worker, lock);
+    const call = this.#waiting.get(message.call);
+    if (!call) return;
+    if (message.progress) {
+      call.progress(...message.progress);
+      return;
+    }
+    this.#waiting.delete(message.call);
+    if (message.error) call.reject(Object.assign(new Error(message.error.message), { name: message.error.name }));
+    else call.resolve(message.result);
+  }
+
+  /** The worker holds a lock for as long as it lives, so that its end is noticed, however it came. */
+  #watch(worker, lock) {
+    navigator.locks?.request(lock, () => this.#lost(worker, "it was ended by the browser"));
+  }
+
+  #lost(worker, reason) {
+    if (worker !== this.#worker) return;
+    worker.terminate();
+    this.#worker = null;
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const call of waiting) call.reject(new LostError(`The worker that computes was lost: ${reason}.`));
+    if (this.#start) this.onLost(reason);
+  }
+
+  #call(method, args, { progress = () => {}, transfer = [] } = {}) {
+    return new Promise((resolve, reject) => {
+      if (!this.#worker) {
+        reject(new LostError("The worker that computes was lost."));
+        return;
+      }
+      const call = this.#next++;
+      this.#waiting.set(call, { resolve, reject, progress });
+      this.#worker.postMessage({ method, call, ...args }, transfer);
+    });
+  }
+
+  #retried(method, args, progress) {
+    return this.#call(method, args, { progress }).catch((error) => this.#again(error, method, args, progress));
+  }
+
+  /** Start again what was lost with the worker, and ask once more. */
+  async #again(error, method, args, progress) {
+    if (!(error instanceof LostError) || !this.#start) throw error;
+    for (let left = CALLS_AGAIN; ; left--) {
+      try {
+        if (!this.#worker) await this.#restarted(args.id);
+        return await this.#call(method, args, { progress });
+      } catch (again) {
+        if (!(again instanceof LostError) || left <= 0) {
+          throw again instanceof LostError
+            ? new Error("The browser ended what computes twice: there may be too little memory. Close other pages and reload this one.")
+            : again;
+        }
+      }
+    }
+  }
+
+  async #restarted(id) {
+    await this.#opened();
+    const blob = this.#photos.get(id);
+    if (blob) await this.#call("encode", { id, blob, bitmap: null });
+  }
+}

@@ -1,0 +1,224 @@
+// Computes off the page's thread: opens the bundle, encodes photos, decodes prompts.
+
+import { checkCanary, CanaryError } from "./canary.js";
+import { everything } from "./everything.js";
+import { View } from "./frame.js";
+import { Graphs, usefulThreads } from "./graphs.js";
+import { BundleError, graphOf } from "./manifest.js";
+import { decoderFeeds } from "./prompts.js";
+
+const MOST_PIXELS = 150_000_000;
+const BUNDLE = new URL("../", import.meta.url);
+const TURN = 4; // decodes before messages are heard
+
+let graphs = null;
+let isStopped = false;
+const photos = new Map(); // by the handle's id: {view, embedding}
+
+const methods = {
+  async open({ manifest, lock, device, threads }, progress) {
+    await held(lock);
+    const count = self.crossOriginIsolated ? threads ?? usefulThreads(navigator.hardwareConcurrency ?? 1) : 1;
+    const files = fetched(manifest, progress);
+    const notes = [];
+    const wanted = device ?? (await hasFastGpu() ? "webgpu" : "wasm");
+    if (wanted === "webgpu") {
+      try {
+        return await opened(manifest, files, { device: "webgpu", threads: 1, notes });
+      } catch (error) {
+        if (error instanceof BundleError) throw error;
+        notes.push(`The GPU is not used: ${short(error)}.`);
+      }
+    }
+    return opened(manifest, files, { device: "wasm", threads: count, notes });
+  },
+
+  async encode({ id, blob, bitmap }) {
+    const picture = bitmap ?? (await createImageBitmap(blob, { colorSpaceConversion: "none" }));
+    const start = performance.now();
+    let view;
+    let pixels;
+    try {
+      view = new View(graphs.frame, [picture.height, picture.width]);
+      pixels = view.encoderInput(rowsOf(picture));
+    } finally {
+      picture.close();
+    }
+    const prepared = performance.now();
+    const embedding = await graphs.encode(pixels);
+    photos.set(id, { view, embedding });
+    return { size: view.size, timing: { preprocess: prepared - start, encode: performance.now() - prepared } };
+  },
+
+  async decode({ id, prompt }) {
+    const start = performance.now();
+    const { logits, iou } = await decoded(photoOf(id), prompt);
+    return [{ logits, iou, timing: { decode: performance.now() - start } }, [logits.buffer]];
+  },
+
+  async everything({ id, pointsPerSide }, progress) {
+    isStopped = false;
+    const photo = photoOf(id);
+    let turn = 0;
+    const decode = async (prompt) => {
+      if (++turn % TURN === 0) await nextTurn();
+      return decoded(photo, prompt);
+    };
+    return everything(decode, photo.view, graphs.manifest.thresholds, {
+      pointsPerSide, progress, isStopped: () => isStopped,
+    });
+  },
+
+  release({ id }) {
+    photos.delete(id);
+  },
+
+  stop() {
+    isStopped = true;
+  },
+};
+
+self.onmessage = async ({ data }) => {
+  const { method, call, ...args } = data;
+  try {
+    const found = await methods[method](args, (...progress) => self.postMessage({ call, progress }));
+    const [result, transfer] = Array.isArray(found) && method === "decode" ? found : [found, []];
+    if (call) self.postMessage({ call, result }, transfer);
+  } catch (error) {
+    if (call) self.postMessage({ call, error: { name: error?.name ?? "Error", message: short(error) } });
+  }
+};
+
+/** Hold a lock for good: the page notices our end by its release. */
+function held(lock) {
+  if (!navigator.locks) return undefined;
+  return new Promise((resolve) => {
+    navigator.locks.request(lock, () => {
+      self.postMessage({ locked: true });
+      resolve();
+      return new Promise(() => {});
+    });
+  });
+}
+
+async function opened(manifest, files, { device, threads, notes }) {
+  const found = await Graphs.open(manifest, files, { device, threads });
+  try {
+    if (files.canary) await checkCanary(await files.canary, found);
+  } catch (error) {
+    await found.release();
+    if (!(error instanceof CanaryError)) throw error;
+    if (device === "webgpu") throw new Error(`it computes something else than the export did (${short(error)})`);
+    throw new BundleError(`This browser computes something else than the export did (${short(error)}), so its masks cannot be trusted.`);
+  }
+  graphs = found;
+  return { name: device, threads, notes, label: label(device, threads) };
+}
+
+function label(device, threads) {
+  if (device === "webgpu") return "WebGPU";
+  return threads > 1 ? `WebAssembly, ${threads} threads` : "WebAssembly, 1 thread";
+}
+
+/** The files of a bundle, on their way; each with the manifest's hash. */
+function fetched(manifest, progress) {
+  const roles = ["encoder", "decoder"];
+  const total = roles.reduce((sum, role) => sum + artifactOf(manifest, role).bytes, 0);
+  let done = 0;
+  const advance = (bytes) => {
+    done += bytes;
+    progress(done, total);
+  };
+  const files = Object.fromEntries(roles.map((role) => {
+    const { path, sha256 } = artifactOf(manifest, role);
+    return [role, content(path, sha256, advance)];
+  }));
+  if (manifest.canary_sha256) files.canary = content("canary.npz", manifest.canary_sha256, () => {});
+  for (const file of Object.values(files)) file.catch(() => {}); // whoever awaits it hears of it
+  return files;
+}
+
+function artifactOf(manifest, role) {
+  const path = graphOf(manifest, role).artifact;
+  const found = manifest.artifacts.find((artifact) => artifact.path === path);
+  if (!found) throw new BundleError(`The bundle has its ${role} in ${path}, which is none of its artifacts.`);
+  if (Object.keys(found.files).length !== 1) {
+    throw new BundleError(`The bundle's ${role} lies in several files, which a page does not open.`);
+  }
+  return found;
+}
+
+async function content(path, sha256, advance) {
+  const response = await fetch(new URL(path, BUNDLE)).catch(() => null);
+  if (!response?.ok) throw new BundleError(`${path} cannot be loaded${response ? ` (${response.status})` : ""}: check the connection and reload the page.`);
+  const counted = response.body.pipeThrough(new TransformStream({
+    transform(chunk, controller) {
+      advance(chunk.byteLength);
+      controller.enqueue(chunk);
+    },
+  }));
+  const buffer = await new Response(counted).arrayBuffer();
+  if (crypto.subtle) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", buffer));
+    const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (found !== sha256) {
+      throw new BundleError(`${path} is damaged or belongs to another bundle: its hash is not the manifest's. Reload the page, or export the bundle again.`);
+    }
+  }
+  return buffer;
+}
+
+/** Whether there is a GPU worth using; a software adapter is slower than the processor's own code. */
+async function hasFastGpu() {
+  try {
+    const adapter = await navigator.gpu?.requestAdapter();
+    return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)
+      && !/swiftshader|llvmpipe/i.test(`${adapter.info?.architecture} ${adapter.info?.description}`);
+  } catch {
+    return false;
+  }
+}
+
+function rowsOf(picture) {
+  if (picture.width * picture.height > MOST_PIXELS) {
+    throw new Error(`The photo has ${Math.round(picture.width * picture.height / 1e6)} megapixels, the limit is ${MOST_PIXELS / 1e6}: make it smaller first.`);
+  }
+  let canvas = null;
+  let context = null;
+  return (top, rows) => {
+    if (canvas?.height !== rows) {
+      canvas = new OffscreenCanvas(picture.width, rows);
+      context = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
+    }
+    context.drawImage(picture, 0, top, picture.width, rows, 0, 0, picture.width, rows);
+    return context.getImageData(0, 0, picture.width, rows).data;
+  };
+}
+
+function photoOf(id) {
+  const photo = photos.get(id);
+  if (!photo) throw new Error("This photo is not encoded: open it again.");
+  return photo;
+}
+
+async function decoded({ view, embedding }, prompt) {
+  const feeds = decoderFeeds(prompt, view, graphs.promptRules);
+  const { low_res_masks: masks, iou_predictions: iou } = await graphs.decode(embedding, feeds);
+  const perPrompt = 4 * view.lowResSide ** 2;
+  return { logits: masks.data.slice(0, perPrompt), iou: iou.data.slice(0, 4) };
+}
+
+function nextTurn() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}
+
+function short(error) {
+  return String(error?.message ?? error).split("\n")[0].replace(/\.$/, "").slice(0, 300);
+}

@@ -1,0 +1,30 @@
+// What the page talks to: an Engine that encodes photos and decodes prompts, here or on a server.
+//
+//   open(manifest, onProgress)      -> {name, label, threads, notes}; what really computes
+//   encode({blob, bitmap})          -> {id, size: [height, width], timing: {preprocess, encode}} (ms);
+//                                      the bitmap, where there is one, is the engine's from then on
+//   decode(handle, prompt)          -> {logits, iou, timing: {decode}}: four tokens of (m, m) float32
+//                                      logits, one after the other, and the predicted IoU of each
+//   everything(handle, settings)    -> [{logits, iou, stability, point}]; settings are
+//                                      {pointsPerSide, progress(done, total), signal}
+//   release(handle)                 forgets an embedding
+//   close()
+//
+// A prompt is {points, labels, box, mask} in pixels of the photo; see prompts.js. Errors are Errors
+// whose message is fit for people. `onLost` is called with a message when the engine had to start
+// again by itself.
+
+const KINDS = { local: "./engine-local.js", server: "./engine-server.js" };
+
+/**
+ * The engine that config.json beside index.html asks for.
+ *
+ * @param {{engine: string}} config
+ * @param {object} options - passed on: {onLost, device, threads}.
+ */
+export async function createEngine(config, options) {
+  const path = KINDS[config.engine];
+  if (!path) throw new Error(`config.json names the engine "${config.engine}", known are ${Object.keys(KINDS).join(", ")}.`);
+  const module = await import(path);
+  return module.create(config, options);
+}

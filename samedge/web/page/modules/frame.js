@@ -1,0 +1,100 @@
+// Geometry between a photo, the encoder's square input and the low-res logits, as the manifest's
+// frame says; the counterpart of samedge/pixels/frames.py.
+
+import { resizeStrips } from "./resample.js";
+
+const LOW_RES_STRIDE = 4;
+const SQUARE = "square_bilinear";
+
+/** A frame and one photo. Sizes are [height, width]; coordinates xy pixels of the photo. */
+export class View {
+  constructor(frame, size) {
+    this.frame = frame;
+    this.size = size;
+    this.side = frame.target_length;
+    this.lowResSide = this.side / LOW_RES_STRIDE;
+    this.inputSize = inputSize(frame, size);
+    this.lowResSize = this.inputSize.map((length) => Math.ceil(length / LOW_RES_STRIDE));
+  }
+
+  /**
+   * The encoder's input, (S, S, 3).
+   *
+   * @param {(top: number, rows: number) => Uint8ClampedArray} strip - RGBA rows of the photo.
+   */
+  encoderInput(strip) {
+    const [high, wide] = this.inputSize;
+    const resized = resizeStrips(this.size, this.inputSize, strip);
+    const square = new Uint8Array(this.side * this.side * 3);
+    const pad = this.frame.pad_value;
+    for (let i = 0; i < square.length; i += 3) square.set(pad, i);
+    for (let y = 0; y < high; y++) {
+      square.set(resized.subarray(y * wide * 3, (y + 1) * wide * 3), y * this.side * 3);
+    }
+    return square;
+  }
+
+  /** A point of the photo in the input. */
+  inputPoint([x, y]) {
+    const [height, width] = this.size;
+    const [high, wide] = this.inputSize;
+    return [x * (wide / width), y * (high / height)];
+  }
+
+  /** Interpolation from the logits to a picture of the photo's shape: `{rows, columns}`. */
+  axes([height, width] = this.size) {
+    const [high, wide] = this.inputSize;
+    const axis = (length, inner) => (this.frame.resize === SQUARE
+      ? sparse(bilinear(this.lowResSide, length))
+      : paddedAxis(this.lowResSide, length, this.side, inner));
+    return { rows: axis(height, high), columns: axis(width, wide) };
+  }
+}
+
+function inputSize(frame, [height, width]) {
+  const side = frame.target_length;
+  if (frame.resize === SQUARE) return [side, side];
+  const scale = side / Math.max(height, width);
+  return [height, width].map((length) => Math.max(Math.floor(length * scale + 0.5), 1));
+}
+
+/** SAM's upscaling along one axis: to S, without the padding, to the length that is asked for. */
+function paddedAxis(side, length, full, inner) {
+  const first = bilinear(side, full);
+  const second = bilinear(inner, length);
+  return sparse(second.map(([low, high, weight]) => {
+    const found = new Map();
+    for (const [at, share] of [[low, 1 - weight], [high, weight]]) {
+      const [a, b, inside] = first[at];
+      found.set(a, (found.get(a) ?? 0) + share * (1 - inside));
+      found.set(b, (found.get(b) ?? 0) + share * inside);
+    }
+    return found;
+  }));
+}
+
+/** `[low, high, weight of high]` for every position, by torch's rule for align_corners=False. */
+function bilinear(from, to) {
+  return Array.from({ length: to }, (_, position) => {
+    const source = Math.max((position + 0.5) * (from / to) - 0.5, 0);
+    const low = Math.min(Math.floor(source), from - 1);
+    return [low, Math.min(low + 1, from - 1), source - low];
+  });
+}
+
+/** Rows of few weights as arrays: where they start, and `taps` weights each. */
+function sparse(rows) {
+  const maps = rows.map((row) => (row instanceof Map ? row : new Map(
+    row[0] === row[1] ? [[row[0], 1]] : [[row[0], 1 - row[2]], [row[1], row[2]]])));
+  const spans = maps.map((map) => {
+    const filled = [...map].filter(([, weight]) => weight !== 0).map(([at]) => at);
+    return [Math.min(...filled), Math.max(...filled)];
+  });
+  const taps = Math.max(...spans.map(([low, high]) => high - low + 1));
+  const first = Int32Array.from(spans, ([low]) => low);
+  const weights = new Float32Array(rows.length * taps);
+  maps.forEach((map, row) => {
+    for (const [at, weight] of map) if (weight) weights[row * taps + at - first[row]] = weight;
+  });
+  return { length: rows.length, taps, first, weights };
+}

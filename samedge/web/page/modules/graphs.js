@@ -1,0 +1,105 @@
+// A bundle's encoder and decoder, opened by ONNX Runtime Web on the processor or on the GPU.
+
+import { graphOf, promptBuckets } from "./manifest.js";
+
+const RUNTIME = new URL("../runtime/", import.meta.url);
+const MOST_THREADS = 8;
+const BUILDS = {
+  wasm: { module: "ort.wasm.min.mjs", loader: "ort-wasm-simd-threaded.mjs", binary: "ort-wasm-simd-threaded.wasm" },
+  webgpu: { module: "ort.webgpu.min.mjs", loader: "ort-wasm-simd-threaded.asyncify.mjs",
+    binary: "ort-wasm-simd-threaded.asyncify.wasm.gz" },
+};
+
+/** Threads that pay: all of few cores, half of many. */
+export function usefulThreads(cores) {
+  return cores <= 4 ? Math.max(cores, 1) : Math.min(MOST_THREADS, Math.ceil(cores / 2));
+}
+
+/** ONNX Runtime Web for one kind of device: "wasm" or "webgpu". */
+export async function loadRuntime(device, threads) {
+  const build = BUILDS[device];
+  const ort = await import(new URL(build.module, RUNTIME));
+  ort.env.logLevel = "error";
+  ort.env.wasm.numThreads = threads;
+  ort.env.wasm.proxy = false; // we are in a worker already
+  ort.env.wasm.wasmPaths = { mjs: new URL(build.loader, RUNTIME).href };
+  if (build.binary.endsWith(".gz")) ort.env.wasm.wasmBinary = await unpacked(build.binary);
+  else ort.env.wasm.wasmPaths.wasm = new URL(build.binary, RUNTIME).href;
+  return ort;
+}
+
+async function unpacked(name) {
+  const response = await fetch(new URL(name, RUNTIME));
+  if (!response.ok) throw new Error(`${name} cannot be loaded (${response.status}).`);
+  return new Response(response.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+/** The opened graphs. One call at a time: ONNX Runtime Web's sessions do not run side by side. */
+export class Graphs {
+  #queue = Promise.resolve();
+
+  constructor(ort, manifest, { device, threads, sessions }) {
+    this.ort = ort;
+    this.manifest = manifest;
+    this.frame = manifest.frame;
+    this.device = device;
+    this.threads = threads;
+    this.sessions = sessions;
+    this.promptRules = { kinds: manifest.prompts, buckets: promptBuckets(manifest) };
+  }
+
+  /**
+   * @param {object} manifest - checked.
+   * @param {Record<string, Promise<ArrayBuffer>>} files - of the graphs, by role.
+   * @param {{device: "wasm" | "webgpu", threads: number}} where
+   */
+  static async open(manifest, files, { device, threads }) {
+    const ort = await loadRuntime(device, threads);
+    const options = { executionProviders: [device], graphOptimizationLevel: "all", logSeverityLevel: 3 };
+    const sessions = {};
+    for (const role of ["encoder", "decoder"]) {
+      sessions[role] = await ort.InferenceSession.create(new Uint8Array(await files[role]), options);
+    }
+    return new Graphs(ort, manifest, { device, threads, sessions });
+  }
+
+  /** The embedding of an (S, S, 3) input: {name: {data, dims}}. */
+  async encode(pixels) {
+    const side = this.frame.target_length;
+    return this.#run("encoder", { image: new this.ort.Tensor("uint8", pixels, [1, side, side, 3]) });
+  }
+
+  /** The decoder's outputs: {low_res_masks, iou_predictions}. */
+  async decode(embedding, feeds) {
+    const wanted = graphOf(this.manifest, "decoder").inputs.map((tensor) => tensor.name);
+    const given = { ...embedding, ...feeds };
+    const tensors = wanted.map((name) => [name, new this.ort.Tensor("float32", given[name].data, given[name].dims)]);
+    return this.#run("decoder", Object.fromEntries(tensors));
+  }
+
+  #run(role, feeds) {
+    const call = this.#queue.then(async () => {
+      const outputs = await this.sessions[role].run(feeds);
+      const found = {};
+      for (const [name, tensor] of Object.entries(outputs)) {
+        found[name] = { data: tensor.location === "cpu" ? tensor.data : await tensor.getData(), dims: [...tensor.dims] };
+      }
+      checkFinite(role, found);
+      return found;
+    });
+    this.#queue = call.catch(() => {});
+    return call;
+  }
+
+  async release() {
+    for (const session of Object.values(this.sessions)) await session.release();
+  }
+}
+
+function checkFinite(role, tensors) {
+  for (const [name, { data }] of Object.entries(tensors)) {
+    for (let i = 0; i < data.length; i++) {
+      if (!Number.isFinite(data[i])) throw new Error(`The ${role} gave ${name} that are no numbers.`);
+    }
+  }
+}

@@ -1,0 +1,201 @@
+// Draws photo, masks and prompts: three canvases over one another.
+
+import { maskFromLogits } from "./masks.js";
+import { chosenLogits } from "./document.js";
+
+const MOST_PAINTED = 1280; // px along the longer side of painted masks
+const FILL = 0.42;
+const FILL_OTHERS = 0.3;
+const MARK_RADIUS = 7;
+const KEPT = 400;
+
+/** The layers of a stage element. */
+export class Painter {
+  #painted = new Map(); // by result and colour
+  #size = [1, 1];
+  #axes = null;
+
+  constructor(stage) {
+    this.stage = stage;
+    const layer = (name) => stage.querySelector(`#layer-${name}`);
+    this.layers = { photo: layer("photo"), masks: layer("masks"), marks: layer("marks") };
+    this.box = { left: 0, top: 0, width: 1, height: 1 }; // of the photo in the stage, CSS px
+  }
+
+  /**
+   * Show another photo.
+   *
+   * @param {ImageBitmap} bitmap - at most as large as it is shown.
+   * @param {object} view - of the photo.
+   * @param {number} threshold - of the masks' logits.
+   */
+  show(bitmap, view, threshold) {
+    this.view = view;
+    this.threshold = threshold;
+    const shrink = Math.min(1, MOST_PAINTED / Math.max(...view.size));
+    this.#size = view.size.map((length) => Math.max(1, Math.round(length * shrink)));
+    this.#axes = view.axes(this.#size);
+    this.#painted.clear();
+    const { photo, masks } = this.layers;
+    [photo.width, photo.height] = [bitmap.width, bitmap.height];
+    photo.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
+    [masks.height, masks.width] = this.#size;
+    this.layout();
+  }
+
+  /** Fit the layers into the stage. */
+  layout() {
+    if (!this.view) return;
+    const { clientWidth, clientHeight } = this.stage;
+    const [height, width] = this.view.size;
+    const scale = Math.min(clientWidth / width, clientHeight / height);
+    const box = { width: width * scale, height: height * scale };
+    this.box = { ...box, left: (clientWidth - box.width) / 2, top: (clientHeight - box.height) / 2 };
+    for (const canvas of Object.values(this.layers)) {
+      for (const side of ["left", "top", "width", "height"]) canvas.style[side] = `${this.box[side]}px`;
+    }
+    const { marks } = this.layers;
+    marks.width = Math.round(box.width * devicePixelRatio);
+    marks.height = Math.round(box.height * devicePixelRatio);
+  }
+
+  /** xy pixels of the photo at a place of the window. */
+  place(clientX, clientY) {
+    const frame = this.layers.photo.getBoundingClientRect();
+    const [height, width] = this.view.size;
+    const inside = (value, most) => Math.min(Math.max(value, 0), most);
+    return [
+      inside(((clientX - frame.left) / frame.width) * width, width),
+      inside(((clientY - frame.top) / frame.height) * height, height),
+    ];
+  }
+
+  /** Whether a place of the window is on the photo. */
+  isOn(clientX, clientY) {
+    const { left, right, top, bottom } = this.layers.photo.getBoundingClientRect();
+    return clientX >= left && clientX <= right && clientY >= top && clientY <= bottom;
+  }
+
+  /** Draw the masks of objects; `preview` is a result that is only shown. */
+  drawMasks(objects, { active = null, preview = null } = {}) {
+    const context = this.layers.masks.getContext("2d");
+    context.clearRect(0, 0, this.#size[1], this.#size[0]);
+    for (const object of objects) {
+      if (!object.result) continue;
+      const isActive = !active || object.id === active.id;
+      this.#stamp(context, this.painted(object.result, object.colour, isActive ? FILL : FILL_OTHERS));
+    }
+    if (preview) this.#stamp(context, this.painted(preview, "#ffffff", 0.35, { isKept: false }));
+  }
+
+  #stamp(context, { canvas, x, y }) {
+    if (canvas) context.drawImage(canvas, x, y);
+  }
+
+  /** A result's mask as a small canvas with its place, area as a share of the photo, and box. */
+  painted(result, colour, opacity = FILL, { isKept = true } = {}) {
+    const key = `${colour}/${opacity}/${result.token}`;
+    const own = this.#painted.get(result.logits) ?? new Map();
+    if (own.has(key)) return own.get(key);
+    const found = maskFromLogits(chosenLogits(result), this.#axes, this.threshold);
+    const made = { ...stamped(found, colour, opacity), share: found.area / (found.height * found.width), box: found.box };
+    if (isKept) {
+      own.set(key, made);
+      this.#painted.set(result.logits, own);
+      if (this.#painted.size > KEPT) this.#painted.delete(this.#painted.keys().next().value);
+    }
+    return made;
+  }
+
+  /**
+   * Draw clicks, boxes and the keyboard's cursor.
+   *
+   * @param {object | null} object - the active one.
+   * @param {{box: number[] | null, cursor: number[] | null}} pending
+   */
+  drawMarks(object, { box = null, cursor = null } = {}) {
+    const canvas = this.layers.marks;
+    const context = canvas.getContext("2d");
+    const scale = canvas.width / this.view.size[1];
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    const ratio = devicePixelRatio;
+    for (const [corners, dashed] of [[object?.box, false], [box, true]]) {
+      if (corners) outlineBox(context, corners.map((value) => value * scale), dashed, ratio);
+    }
+    object?.points.forEach(([x, y], index) => mark(context, x * scale, y * scale, object.labels[index] === 1, ratio));
+    if (cursor) crosshair(context, cursor[0] * scale, cursor[1] * scale, ratio);
+  }
+}
+
+function stamped({ mask, width, box }, colour, opacity) {
+  if (!box) return { canvas: null, x: 0, y: 0 };
+  const [x0, y0, x1, y1] = box;
+  const [wide, high] = [x1 - x0, y1 - y0];
+  const image = new ImageData(wide, high);
+  const pixels = new Uint32Array(image.data.buffer);
+  const [fill, edge] = [rgba(colour, opacity), rgba(colour, 1)];
+  const height = mask.length / width;
+  for (let y = 0; y < high; y++) {
+    for (let x = 0, at = (y0 + y) * width + x0; x < wide; x++, at++) {
+      if (!mask[at]) continue;
+      const [column, row] = [x0 + x, y0 + y];
+      const isEdge = column === 0 || row === 0 || column === width - 1 || row === height - 1
+        || !mask[at - 1] || !mask[at + 1] || !mask[at - width] || !mask[at + width]
+        || (column > 1 && !mask[at - 2]) || (row > 1 && !mask[at - 2 * width]);
+      pixels[y * wide + x] = isEdge ? edge : fill;
+    }
+  }
+  const canvas = new OffscreenCanvas(wide, high);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return { canvas, x: x0, y: y0 };
+}
+
+/** A colour as ImageData's 32 bits, little endian. */
+function rgba(colour, opacity) {
+  const value = parseInt(colour.slice(1), 16);
+  const [red, green, blue] = [value >> 16, (value >> 8) & 255, value & 255];
+  return ((Math.round(opacity * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+function mark(context, x, y, isForeground, ratio) {
+  const radius = MARK_RADIUS * ratio;
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fillStyle = isForeground ? "#0b7a4b" : "#c0362c";
+  context.fill();
+  context.lineWidth = 2 * ratio;
+  context.strokeStyle = "#ffffff";
+  context.stroke();
+  context.beginPath();
+  const arm = radius * 0.5;
+  context.moveTo(x - arm, y);
+  context.lineTo(x + arm, y);
+  if (isForeground) {
+    context.moveTo(x, y - arm);
+    context.lineTo(x, y + arm);
+  }
+  context.stroke();
+}
+
+function outlineBox(context, [x0, y0, x1, y1], dashed, ratio) {
+  for (const [colour, width] of [["rgb(0 0 0 / .55)", 4], ["#ffffff", 2]]) {
+    context.setLineDash(dashed ? [7 * ratio, 5 * ratio] : []);
+    context.lineWidth = width * ratio;
+    context.strokeStyle = colour;
+    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  }
+  context.setLineDash([]);
+}
+
+function crosshair(context, x, y, ratio) {
+  for (const [colour, width] of [["#000000", 5], ["#ffffff", 2.5]]) {
+    context.lineWidth = width * ratio;
+    context.strokeStyle = colour;
+    context.beginPath();
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      context.moveTo(x + dx * 5 * ratio, y + dy * 5 * ratio);
+      context.lineTo(x + dx * 16 * ratio, y + dy * 16 * ratio);
+    }
+    context.stroke();
+  }
+}

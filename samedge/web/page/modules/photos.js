@@ -1,0 +1,100 @@
+// Where photos come from: a file, a drop, the clipboard, a camera, an address of this site.
+
+const MOST_SHOWN = 2048; // px along the longer side of what is drawn on the screen
+
+/**
+ * Read a photo.
+ *
+ * @param {Blob} blob
+ * @param {string} name
+ * @returns {Promise<{blob: Blob, name: string, size: number[], bitmap: ImageBitmap, shown: ImageBitmap}>}
+ *   bitmap has all pixels, shown those that fit a screen.
+ * @throws {Error} the browser cannot read it.
+ */
+export async function readPhoto(blob, name) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+  } catch {
+    throw new Error(`${name} is no photo that this browser reads: try JPEG, PNG, WebP or AVIF.`);
+  }
+  const size = [bitmap.height, bitmap.width];
+  const shrink = Math.min(1, MOST_SHOWN / Math.max(...size));
+  const shown = await createImageBitmap(bitmap, {
+    resizeWidth: Math.max(1, Math.round(size[1] * shrink)),
+    resizeHeight: Math.max(1, Math.round(size[0] * shrink)),
+    resizeQuality: "medium",
+  });
+  return { blob, name, size, bitmap, shown };
+}
+
+/** Call `open(blob, name)` for every photo that is dropped on the window or pasted into it. */
+export function listen(open) {
+  const isPhoto = (item) => item.kind === "file" && (item.type.startsWith("image/") || item.type === "");
+  const show = (isOver) => document.body.classList.toggle("dragging", isOver);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    show(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget ?? show(false));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    show(false);
+    const file = [...event.dataTransfer.items].find(isPhoto)?.getAsFile() ?? event.dataTransfer.files[0];
+    if (file) open(file, file.name);
+  });
+  addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.items ?? [])].find(isPhoto)?.getAsFile();
+    if (file) open(file, file.name || "pasted.png");
+  });
+}
+
+/** A camera in a dialog; phones open their own by a file input instead. */
+export class Camera {
+  #stream = null;
+
+  constructor({ dialog, video, take, cancel, fallback }, open) {
+    this.dialog = dialog;
+    this.video = video;
+    this.fallback = fallback;
+    take.addEventListener("click", async () => {
+      const blob = await this.#photo();
+      dialog.close();
+      if (blob) open(blob, "camera.jpg");
+    });
+    cancel.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => this.#stop());
+  }
+
+  async show() {
+    const isPhone = matchMedia("(pointer: coarse)").matches;
+    if (isPhone || !navigator.mediaDevices?.getUserMedia) {
+      this.fallback.click();
+      return;
+    }
+    try {
+      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
+    } catch (error) {
+      throw new Error(error?.name === "NotAllowedError"
+        ? "The camera was not allowed: allow it in the browser's settings for this page, or open a photo."
+        : "There is no camera that can be used: open a photo instead.");
+    }
+    this.video.srcObject = this.#stream;
+    this.dialog.showModal();
+    await this.video.play();
+  }
+
+  async #photo() {
+    const { videoWidth: width, videoHeight: height } = this.video;
+    if (!width) return null;
+    const canvas = new OffscreenCanvas(width, height);
+    canvas.getContext("2d").drawImage(this.video, 0, 0);
+    return canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+  }
+
+  #stop() {
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.video.srcObject = null;
+    this.#stream = null;
+  }
+}

@@ -1,0 +1,115 @@
+// Pillow's bilinear resize, to the bit: two passes with coefficients in fixed point
+// (Resample.c: precompute_coeffs, normalize_coeffs_8bpc), so that the page feeds the encoder what
+// samedge feeds it in Python.
+
+const PRECISION_BITS = 22;
+const HALF = 1 << (PRECISION_BITS - 1);
+
+/**
+ * Weights of one axis.
+ *
+ * @param {number} from - length in.
+ * @param {number} to - length out.
+ * @returns {{first: Int32Array, count: Int32Array, weights: Int32Array, stride: number}}
+ */
+export function axisWeights(from, to) {
+  const scale = from / to;
+  const spread = Math.max(scale, 1);
+  const stride = Math.ceil(spread) * 2 + 1;
+  const first = new Int32Array(to);
+  const count = new Int32Array(to);
+  const weights = new Int32Array(to * stride);
+  const raw = new Float64Array(stride);
+  for (let out = 0; out < to; out++) {
+    const centre = (out + 0.5) * scale;
+    const low = Math.max(Math.trunc(centre - spread + 0.5), 0);
+    const high = Math.min(Math.trunc(centre + spread + 0.5), from);
+    let sum = 0;
+    for (let i = 0; i < high - low; i++) {
+      raw[i] = Math.max(0, 1 - Math.abs((i + low - centre + 0.5) / spread));
+      sum += raw[i];
+    }
+    for (let i = 0; i < high - low; i++) {
+      weights[out * stride + i] = Math.trunc(0.5 + (raw[i] / sum) * (1 << PRECISION_BITS));
+    }
+    first[out] = low;
+    count[out] = high - low;
+  }
+  return { first, count, weights, stride };
+}
+
+/**
+ * Resize a picture that comes strip by strip.
+ *
+ * @param {number[]} size - [height, width] in.
+ * @param {number[]} target - [height, width] out.
+ * @param {(top: number, rows: number) => Uint8ClampedArray} strip - RGBA of some rows.
+ * @param {number} rowsAtATime
+ * @returns {Uint8Array} (height, width, 3) RGB.
+ */
+export function resizeStrips(size, target, strip, rowsAtATime = 256) {
+  const [height, width] = size;
+  const [high, wide] = target;
+  const narrowed = new Uint8Array(height * wide * 3);
+  const columns = wide === width ? null : axisWeights(width, wide);
+  for (let top = 0; top < height; top += rowsAtATime) {
+    const rows = Math.min(rowsAtATime, height - top);
+    const pixels = strip(top, rows);
+    for (let row = 0; row < rows; row++) {
+      const out = (top + row) * wide * 3;
+      if (columns) narrowRow(pixels, row * width * 4, columns, narrowed, out, wide);
+      else copyRow(pixels, row * width * 4, narrowed, out, wide);
+    }
+  }
+  return high === height ? narrowed : shortened(narrowed, height, high, wide);
+}
+
+function copyRow(pixels, from, out, to, width) {
+  for (let x = 0; x < width; x++, from += 4, to += 3) {
+    out[to] = pixels[from];
+    out[to + 1] = pixels[from + 1];
+    out[to + 2] = pixels[from + 2];
+  }
+}
+
+function narrowRow(pixels, from, { first, count, weights, stride }, out, to, wide) {
+  for (let x = 0; x < wide; x++, to += 3) {
+    let red = HALF;
+    let green = HALF;
+    let blue = HALF;
+    let at = from + first[x] * 4;
+    let w = x * stride;
+    for (let i = count[x]; i > 0; i--, at += 4, w++) {
+      const weight = weights[w];
+      red += pixels[at] * weight;
+      green += pixels[at + 1] * weight;
+      blue += pixels[at + 2] * weight;
+    }
+    out[to] = clipped(red);
+    out[to + 1] = clipped(green);
+    out[to + 2] = clipped(blue);
+  }
+}
+
+function shortened(pixels, height, high, wide) {
+  const { first, count, weights, stride } = axisWeights(height, high);
+  const length = wide * 3;
+  const out = new Uint8Array(high * length);
+  const sums = new Int32Array(length);
+  for (let y = 0; y < high; y++) {
+    sums.fill(HALF);
+    for (let i = 0; i < count[y]; i++) {
+      const weight = weights[y * stride + i];
+      const from = (first[y] + i) * length;
+      for (let x = 0; x < length; x++) sums[x] += pixels[from + x] * weight;
+    }
+    const to = y * length;
+    for (let x = 0; x < length; x++) out[to + x] = clipped(sums[x]);
+  }
+  return out;
+}
+
+function clipped(sum) {
+  const value = sum >> PRECISION_BITS;
+  return value < 0 ? 0 : value > 255 ? 255 : value;
+}

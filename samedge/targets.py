@@ -178,6 +178,7 @@ _ROWS = (
     Target(
         name="web",
         summary="A page that segments in the browser, with ONNX Runtime Web",
+        aliases=("browser", "page", "wasm", "webgpu", "onnxruntime-web", "javascript", "js"),
         backend="onnxruntime",
         device="cpu",
         format="web",

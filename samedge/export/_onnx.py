@@ -48,7 +48,7 @@ class OnnxExporter(Exporter):
         return ExportedGraph(
             graph=graph,
             path=path.name,
-            format=self.artifact_format or self.name,
+            format=self.name,
             precision=precision,
             extra_files=extra,
             notes=(*island_notes(path), *notes),

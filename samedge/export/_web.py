@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from samedge.errors import ExportError
-from samedge.export._onnx import OnnxExporter
-from samedge.export.base import ExportedGraph, ExportRequest
+from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
+from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.types import Precision
 from samedge.web.runtime import runtime_folder
 from samedge.web.site import write_site
@@ -17,8 +17,8 @@ from samedge.web.site import write_site
 _RUNTIME = "runtime"
 
 
-class WebExporter(OnnxExporter):
-    """The files of ``onnx`` with fixed shapes, so that nothing computes with int64 in the page.
+class WebExporter(Exporter):
+    """One ``.onnx`` file a graph, of fixed shapes, so that nothing computes with int64 in the page.
 
     They are checked with ONNX Runtime on this machine, which is the browser's library built for it;
     the page runs the bundle's canary where it computes.
@@ -27,7 +27,8 @@ class WebExporter(OnnxExporter):
     name = "web"
     artifact_format = "onnx"
     precisions = (Precision.FP32,)
-    option_help: Mapping[str, str] = {
+    packages = ("torch", "onnx", "onnxslim")
+    option_help: ClassVar[Mapping[str, str]] = {
         _RUNTIME: "folder of onnxruntime-web, where it is not to be fetched from npm"
     }
 
@@ -46,10 +47,16 @@ class WebExporter(OnnxExporter):
         return runtime_folder(Path(given) if given else None)
 
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
-        exported = super()._export(graph, request, folder)
+        path = folder / f"{graph.role}.onnx"
+        extra = save_onnx(onnx_model(graph, request), path)
+        if extra:
+            raise ExportError(
+                f"The {graph.role} is larger than one file of 2 GB, which no browser opens: take a "
+                "smaller model."
+            )
         if graph.is_native:
-            check_no_int64(folder / exported.path)
-        return exported
+            check_no_int64(path)
+        return ExportedGraph(graph=graph, path=path.name, format="onnx", precision=Precision.FP32)
 
 
 def check_no_int64(path: Path) -> None:
@@ -76,8 +83,9 @@ def check_no_int64(path: Path) -> None:
     ]
     if found:
         raise ExportError(
-            f"{path.name} computes {len(found)} tensors of 64-bit integers ({', '.join(found[:3])}), "
-            "which a browser's GPU cannot: fixed prompt buckets leave none in samedge's own models."
+            f"{path.name} computes {len(found)} tensors of 64-bit integers "
+            f"({', '.join(found[:3])}), which a browser's GPU cannot: fixed prompt buckets leave "
+            "none in samedge's own models."
         )
 
 

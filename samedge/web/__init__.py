@@ -1,4 +1,4 @@
-"""The page that segments in a browser: its files, what computes in it, and a server for loopback."""
+"""The page that segments in a browser: its files, what computes in it, a server for loopback."""
 
 from __future__ import annotations
 

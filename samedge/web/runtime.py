@@ -26,8 +26,8 @@ from samedge.errors import BundleError
 from samedge.models.download import download
 
 PACKAGE, VERSION, LICENCE = "onnxruntime-web", "1.30.0", "MIT"
-INTEGRITY = (
-    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+INTEGRITY = "sha512-" + (
+    "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
 """Of the package's archive, as npm gives it."""
 
@@ -125,7 +125,7 @@ def runtime_folder(given: Path | None = None, *, progress: Heard | None = None) 
 
 
 def registry(environment: Mapping[str, str] = os.environ) -> str:
-    """Address of npm's registry, as npm itself is told: its variable, its ``.npmrc``, the public one.
+    """Address of npm's registry as npm is told: by its variable or ``.npmrc``, or the public one.
 
     Args:
         environment: the variables.

@@ -80,8 +80,8 @@ def bundle_files(bundle: Bundle) -> dict[str, Path]:
     foreign = sorted({graph.format for graph in bundle.manifest.own_graphs} - {"onnx"})
     if foreign:
         raise BundleError(
-            f"{bundle.path} holds graphs in format {foreign[0]!r}, and a browser opens onnx: export "
-            "the model with `samedge export --target web`."
+            f"{bundle.path} holds graphs in format {foreign[0]!r}, and a browser opens onnx: "
+            "export the model with `samedge export --target web`."
         )
     names = [MANIFEST_NAME, *(n for record in bundle.manifest.artifacts for n in record.files)]
     if bundle.manifest.canary_sha256 is not None:
@@ -132,8 +132,8 @@ def _read_list(bundle: Bundle) -> Site:
         raise BundleError(f"{path} cannot be read ({error}): {_AGAIN}.") from error
     if site.schema != SCHEMA:
         raise BundleError(
-            f"{path} has schema {site.schema!r}, and this samedge knows {SCHEMA!r}: upgrade it with "
-            "`pip install -U samedge`, or export the bundle again."
+            f"{path} has schema {site.schema!r}, and this samedge knows {SCHEMA!r}: upgrade it "
+            "with `pip install -U samedge`, or export the bundle again."
         )
     return site
 
@@ -143,7 +143,9 @@ def _safe(bundle: Bundle, names: Mapping[str, SiteFile]) -> Iterator[str]:
     for name in names:
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
-            raise BundleError(f"{bundle.path}: {LIST_NAME} names {name!r}, which leaves the folder.")
+            raise BundleError(
+                f"{bundle.path}: {LIST_NAME} names {name!r}, which leaves the folder."
+            )
         yield name
 
 

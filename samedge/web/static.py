@@ -57,8 +57,8 @@ class StaticServer:
             self._server = _Server(("127.0.0.1", port), _handler(dict(files)))
         except OSError as error:
             raise OptionError(
-                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror or error}): give another "
-                "--port; 0 takes a free one."
+                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror or error}): give "
+                "another --port; 0 takes a free one."
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="samedge-web", daemon=True

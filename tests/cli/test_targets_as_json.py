@@ -11,6 +11,7 @@ import pytest
 from samedge import runtimes
 from samedge.targets import TARGETS
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
+from tests.toys.web import small_runtime
 
 FORMATS = {row.format: name for name, row in reversed(list(TARGETS.items()))}
 """One target a format: the first of the table."""
@@ -36,7 +37,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
             if not probe.available:
                 pytest.skip(probe.detail)
             path = tmp_path_factory.mktemp("targets") / name
-            export(tiny_sam(128, embed_dim=32), name, precision="fp32", output=path)
+            with pytest.MonkeyPatch.context() as patch:
+                options = (
+                    {} if name != "web" else {"runtime": str(small_runtime(patch, path.parent))}
+                )
+                model = tiny_sam(128, embed_dim=32)
+                export(model, name, precision="fp32", output=path, options=options)
             made[name] = path, backend
         return made[name]
 

@@ -22,6 +22,7 @@ class App {
   photo = null;
   preview = null;
   #opening = 0;
+  hoverLimitMs = HOVER_MS;
   #hoverMs = 0;
   #stopping = null;
 
@@ -195,17 +196,19 @@ class App {
     this.painter.drawMarks(this.masks.active, { box: this.stage.pendingBox, cursor: this.stage.cursor });
   }
 
+  #drawPreview(result) {
+    this.preview = result;
+    this.painter.drawMasks(this.masks.objects, { active: this.masks.active, preview: result });
+    document.documentElement.dataset.preview = result ? "shown" : "none";
+  }
+
   async #hover(point) {
-    if (!byId("hover").checked || !this.isEncoded || this.#hoverMs > HOVER_MS || this.stage.pendingBox) return;
-    if (!point) {
-      this.preview = null;
-      this.painter.drawMasks(this.masks.objects, { active: this.masks.active });
-    }
+    if (!byId("hover").checked || !this.isEncoded || this.#hoverMs > this.hoverLimitMs || this.stage.pendingBox) return;
+    if (!point) this.#drawPreview(null);
     const found = await this.segmenter.hover(point).catch(() => null);
     if (!found) return;
     this.#hoverMs = this.#hoverMs ? 0.7 * this.#hoverMs + 0.3 * found.ms : found.ms;
-    this.preview = this.segmenter.hovered ? found.result : null;
-    this.painter.drawMasks(this.masks.objects, { active: this.masks.active, preview: this.preview });
+    this.#drawPreview(this.segmenter.hovered ? found.result : null);
     if (this.segmenter.hovered && this.segmenter.hovered !== point) this.#hover(this.segmenter.hovered);
   }
 

@@ -94,7 +94,7 @@ export class Segmenter extends EventTarget {
    */
   async hover(point) {
     this.#hovered = point;
-    if (this.#isHovering || !point || !this.handle) return null;
+    if (this.#isHovering || !point || !this.handle) return null; // the newest place comes next
     this.#isHovering = true;
     const start = performance.now();
     try {

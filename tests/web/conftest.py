@@ -1,0 +1,203 @@
+"""A real browser, and the page of a real bundle in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from samedge import _cache
+from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.errors import DownloadError
+from samedge.web import runtime
+from samedge.web.site import RUNTIME, bundle_files, page_files, site_files, write_site
+from samedge.web.static import StaticServer, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = 120_000  # a laden machine takes its time
+
+
+@pytest.fixture(scope="session")
+def library() -> Path:
+    """ONNX Runtime Web's files: given, kept from before, or fetched; skips where they are not."""
+    given = os.environ.get("SAMEDGE_WEB_RUNTIME")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(_cache.VARIABLE, raising=False)  # they are large: once for all runs
+        try:
+            return runtime.runtime_folder(Path(given) if given else None)
+        except DownloadError as error:
+            pytest.skip(f"onnxruntime-web is not here: {error}; or set SAMEDGE_WEB_RUNTIME")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Path:
+    """The embedded model's bundle with the page in its folder."""
+    folder = tmp_path_factory.mktemp("web") / "site"
+    shutil.copytree(embedded_path(), folder)
+    write_site(folder, library)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs samedge[web]")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)}")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@dataclasses.dataclass
+class Tab:
+    """The page in one tab, and what went wrong in it.
+
+    Attributes:
+        page: Playwright's.
+        address: of the site.
+        complaints: errors of the console and of scripts.
+        strangers: requests that left the page's origin.
+    """
+
+    page: Page
+    address: str
+    complaints: list[str] = dataclasses.field(default_factory=list)
+    strangers: list[str] = dataclasses.field(default_factory=list)
+
+    def listen(self) -> None:
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.on("request", self._asked)
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "blob:", "data:")):
+            self.strangers.append(request.url)
+
+    def go(self, query: str = "?threads=1") -> None:
+        """Open the page and wait until the model is ready."""
+        self.page.goto(self.address + query)
+        self.page.wait_for_selector("#engine[data-state=ready]")
+
+    def open(self, photo: Path | dict[str, Any]) -> None:
+        """Open a photo and wait until it is encoded."""
+        self.page.evaluate("delete document.documentElement.dataset.encoded")
+        self.page.set_input_files("#file", photo)  # type: ignore[arg-type]
+        self.encoded()
+
+    def encoded(self) -> None:
+        self.page.wait_for_selector("html[data-encoded]", state="attached")
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Pixels of the window at shares of the photo's sides."""
+        box = self.page.locator("#layer-photo").bounding_box()
+        assert box is not None
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def click(self, x: float, y: float, *, button: Any = "left") -> None:
+        """Click at shares of the photo's sides and wait for the mask."""
+        with self.answer():
+            self.page.mouse.click(*self.place(x, y), button=button)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw a box and wait for the mask."""
+        with self.answer():
+            self.page.mouse.move(*self.place(*start))
+            self.page.mouse.down()
+            self.page.mouse.move(*self.place(*end), steps=4)
+            self.page.mouse.up()
+
+    def answer(self) -> Answer:
+        """A context: at its end a mask more has been painted."""
+        return Answer(self)
+
+    @property
+    def answers(self) -> int:
+        return int(self.page.locator("html").get_attribute("data-answers") or 0)
+
+    def shares(self) -> list[str]:
+        """What the list says of each object's size."""
+        return self.page.locator(".object .share").all_inner_texts()
+
+    def covers(self, x: float, y: float) -> bool:
+        """Whether a mask is painted at shares of the photo's sides."""
+        script = """([x, y]) => { const c = document.querySelector('#layer-masks');
+            const at = [Math.floor(x * c.width), Math.floor(y * c.height)];
+            return c.getContext('2d').getImageData(...at, 1, 1).data[3] > 0; }"""
+        return bool(self.page.evaluate(script, [x, y]))
+
+
+class Answer:
+    """Waits at its end for one more mask."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.tab = tab
+
+    def __enter__(self) -> None:
+        self.before = self.tab.answers
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            selector = f'html[data-answers="{self.before + 1}"]'
+            self.tab.page.wait_for_selector(selector, state="attached")
+
+
+@pytest.fixture(scope="session")
+def server(site: Path) -> Iterator[StaticServer]:
+    with serving(site_files(Bundle.open(site))) as running:
+        yield running
+
+
+def new_tab(context: BrowserContext, address: str) -> Tab:
+    tab = Tab(context.new_page(), address)
+    tab.listen()
+    return tab
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, server: StaticServer) -> Iterator[Tab]:
+    """One tab for a module's tests: loading takes longer than any of them."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    tab = new_tab(context, server.address)
+    tab.go()
+    yield tab
+    context.close()
+    assert tab.complaints == []
+    assert tab.strangers == []
+
+
+@pytest.fixture
+def tab(opened: Tab, cup: Path) -> Tab:
+    """The module's tab with a photo and no masks."""
+    page = opened.page
+    page.locator("#alert").evaluate("alert => alert.hidden = true")
+    opened.open(cup)
+    return opened
+
+
+@pytest.fixture(scope="session")
+def cup() -> Path:
+    return embedded_path().parent / "photos" / "coffee.jpg"
+
+
+def altered_site(site: Path, changes: dict[str, Path]) -> dict[str, Path]:
+    """Files of a site, some of them exchanged."""
+    bundle = Bundle.open(site)
+    kept = {f"{RUNTIME}/{path.name}": path for path in (site / RUNTIME).iterdir()}
+    listed = {"site.json": site / "site.json"}
+    return {**page_files(), **kept, **listed, **bundle_files(bundle), **changes}

@@ -128,8 +128,7 @@ def export(
     )
     check_plan(request)
     exporter = base.get(platform_row.format)
-    request = exporter.prepared(request)
-    exporter.provide(request)
+    exporter.provide(request := exporter.prepared(request))
     budget = Budget(
         max_drop=decision.MAX_DROP if max_drop is None else max_drop,
         seconds=decision.SECONDS if gate_seconds is None else gate_seconds,

@@ -41,7 +41,7 @@ def library() -> Path:
 def site(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Path:
     """The embedded model's bundle with the page in its folder."""
     folder = tmp_path_factory.mktemp("web") / "site"
-    shutil.copytree(embedded_path(), folder)
+    shutil.copytree(embedded_path("samedge-pico"), folder)
     write_site(folder, library)
     return folder
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from samedge import load_image
-from samedge.formats import convert
+from samedge.formats.convert import convert
 from tests.web.conftest import Tab
 
 CUP, TABLE = (0.45, 0.25), (0.05, 0.08)
@@ -144,7 +144,7 @@ def test_downloads_hold_the_same_masks(tab: Tab, cup: Path, tmp_path: Path) -> N
     drawing = tmp_path / "drawings" / name
     drawing.parent.mkdir()
     drawing.write_bytes(content)
-    convert(drawing, tmp_path / "from-svg.json", format="coco")
+    convert(drawing, tmp_path / "from-svg.json", target_format="coco")
     again = json.loads((tmp_path / "from-svg.json").read_text())["annotations"][0]
     assert np.array_equal(mask_from_rle(again["segmentation"]), mask)
 

@@ -1,0 +1,192 @@
+"""The page when things go wrong, and on other devices: each test has a tab of its own."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge.web.static import StaticServer, serving
+from tests.web.conftest import Tab, altered_site, new_tab
+
+CUP = (0.45, 0.25)
+Make = Callable[..., Tab]
+
+
+@pytest.fixture
+def make(browser: object) -> Iterator[Make]:
+    """Makes tabs in contexts of their own; in the end nothing must have left their origin."""
+    made: list[Tab] = []
+
+    def tab(address: str, **options: object) -> Tab:
+        made.append(new_tab(browser.new_context(**options), address))  # type: ignore[attr-defined]
+        return made[-1]
+
+    yield tab
+    for one in made:
+        one.page.context.close()
+        assert one.strangers == []
+
+
+def test_a_damaged_model_is_said_and_nothing_else_breaks(
+    make: Make, site: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "encoder.onnx"
+    shutil.copy(site / "encoder.onnx", broken)
+    with broken.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"damage")
+    with serving(altered_site(site, {"encoder.onnx": broken})) as server:
+        tab = make(server.address)
+        tab.page.goto(server.address)
+        tab.page.wait_for_selector("#engine[data-state=failed]")
+        assert "encoder.onnx is damaged" in tab.page.inner_text("#alert-text")
+        assert tab.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"samedge.bundle/2"', '"samedge.bundle/9"', "has schema samedge.bundle/9"),
+        ('"longest_side_bilinear"', '"shortest_side"', 'resize "shortest_side"'),
+        ('"gate"', '"surprise": 1, "gate"', "has surprise"),
+    ],
+)
+def test_a_manifest_with_an_unknown_word_is_refused(
+    make: Make, site: Path, tmp_path: Path, *, old: str, new: str, said: str
+) -> None:
+    text = (site / "bundle.json").read_text()
+    assert old in text
+    (tmp_path / "bundle.json").write_text(text.replace(old, new))
+    with serving(altered_site(site, {"bundle.json": tmp_path / "bundle.json"})) as server:
+        tab = make(server.address)
+        tab.page.goto(server.address)
+        tab.page.wait_for_selector("#engine[data-state=failed]")
+        assert said in tab.page.inner_text("#alert-text")
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_started_again(make: Make, server: StaticServer, cup: Path) -> None:
+    tab = make(server.address)
+    tab.go()
+    tab.open(cup)
+    tab.page.evaluate("samedge.engine.worker.terminate()")
+    tab.page.wait_for_selector("#note:not([hidden])")
+    assert "Started again" in tab.page.inner_text("#note")
+    tab.click(*CUP)
+    assert tab.covers(*CUP)
+    assert tab.complaints == []
+
+
+@pytest.mark.slow
+def test_offline_after_the_first_visit(make: Make, site: Path, cup: Path) -> None:
+    with serving(altered_site(site, {})) as server:
+        tab = make(server.address)
+        tab.go()
+        script = "navigator.serviceWorker.ready.then((found) => Boolean(found.active))"
+        assert tab.page.evaluate(script)
+    tab.page.context.set_offline(True)  # and the server is gone
+    tab.go()
+    tab.open(cup)
+    tab.click(*CUP)
+    assert tab.covers(*CUP)
+
+
+@pytest.mark.slow
+def test_a_photo_of_50_megapixels(make: Make, server: StaticServer) -> None:
+    rows, columns = np.mgrid[:6000, :8400]
+    disc = (rows - 3000) ** 2 + (columns - 4000) ** 2 < 1500**2
+    pixels = np.where(disc[..., None], [220, 60, 40], [60, 90, 130]).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=80)
+    tab = make(server.address)
+    tab.go()
+    tab.open({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": stream.getvalue()})
+    assert "8400 by 6000 pixels" in (tab.page.get_attribute("#stage", "aria-label") or "")
+    tab.click(4000 / 8400, 0.5)
+    assert tab.covers(4000 / 8400, 0.5)
+    assert not tab.covers(0.03, 0.05)
+    assert tab.complaints == []
+
+
+@pytest.mark.slow
+def test_everything_stops_and_is_one_step_to_undo(
+    make: Make, server: StaticServer, cup: Path
+) -> None:
+    tab = make(server.address)
+    tab.go()
+    tab.open(cup)
+    tab.page.select_option("#detail", "8")
+    tab.page.click("#everything")
+    tab.page.wait_for_selector("html[data-everything=done]", state="attached")
+    found = len(tab.shares())
+    assert found >= 2
+    assert f"{found} things were found" in tab.page.inner_text("#announce")
+    tab.page.click("#undo")
+    assert tab.shares() == []
+    tab.page.evaluate("delete document.documentElement.dataset.everything")
+    tab.page.select_option("#detail", "32")
+    tab.page.click("#everything")
+    tab.page.wait_for_selector("#everything-progress:not([hidden])")
+    tab.page.click("#everything-stop")
+    tab.page.wait_for_selector("html[data-everything=done]", state="attached")
+    assert tab.page.is_hidden("#everything-progress")
+    assert tab.complaints == []
+
+
+@pytest.mark.slow
+def test_on_a_phone(make: Make, server: StaticServer, cup: Path) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    tab = make(server.address, **phone)
+    tab.go()
+    tab.open(cup)
+    width = tab.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
+    with tab.answer():
+        tab.page.touchscreen.tap(*tab.place(*CUP))
+    assert tab.covers(*CUP)
+    smallest = tab.page.evaluate(
+        """Math.min(...[...document.querySelectorAll('.button:not(.small)')]
+            .map((one) => one.getBoundingClientRect()).filter((box) => box.width)
+            .map((box) => Math.min(box.width, box.height)))"""
+    )
+    assert smallest >= 32
+    assert tab.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(make: Make, server: StaticServer, cup: Path, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    tab = make(server.address, color_scheme=scheme, bypass_csp=True)
+    tab.go()
+    assert report(axe, tab) == []
+    tab.open(cup)
+    tab.click(*CUP)
+    assert report(axe, tab) == []
+    tab.page.click("#help-open")
+    assert report(axe, tab) == []
+
+
+def report(axe: object, tab: Tab) -> list[str]:
+    found = axe.Axe().run(tab.page)  # type: ignore[attr-defined]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found.response["violations"]]
+
+
+@pytest.mark.slow
+def test_without_isolation_it_computes_in_one_thread(
+    make: Make, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from samedge.web import static
+
+    monkeypatch.setattr(static, "HEADERS", {})
+    with serving(altered_site(site, {})) as server:
+        tab = make(server.address)
+        tab.go("?threads=2")
+        assert tab.page.inner_text("#engine") == "WebAssembly, 1 thread"
+        assert tab.complaints == []

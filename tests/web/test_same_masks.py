@@ -1,0 +1,174 @@
+"""The page's masks are Python's: ten photos, every kind of prompt."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge import Predictor, Prompt, load_image
+from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.predict.everything import EverythingConfig, segment_everything
+from samedge.types import Array
+from samedge.web.site import site_files
+from samedge.web.static import StaticServer, serving
+from tests.web.conftest import Tab, new_tab
+
+pytestmark = pytest.mark.slow
+
+LEAST_IOU = 0.99
+KINDS = ("point", "points", "box", "box and point", "mask and point")
+DECODE = """async ([prompt, mask]) => {
+  const from = (name) => import(new URL(`modules/${name}.js`, document.baseURI));
+  const { View } = await from("frame");
+  const { maskFromLogits, rleFromMask } = await from("masks");
+  const { resultOf, chosenLogits } = await from("document");
+  const { segmenter, engine, photo, manifest } = samedge;
+  const bytes = mask && Uint8Array.from(atob(mask), (letter) => letter.charCodeAt(0));
+  const logits = bytes && new Float32Array(bytes.buffer);
+  const found = await engine.decode(segmenter.handle, { ...prompt, mask: logits });
+  const isAmbiguous = prompt.points.length === 1 && !prompt.box && !mask;
+  const result = resultOf(found, { isAmbiguous });
+  const axes = new View(manifest.frame, photo.size).axes();
+  const drawn = maskFromLogits(chosenLogits(result), axes, manifest.thresholds.mask);
+  return { rle: rleFromMask(drawn), iou: [...found.iou], token: result.token };
+}"""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Path:
+    """What `samedge export --target web` writes: graphs of fixed shapes, and the page."""
+    pytest.importorskip("torch")
+    from samedge.export.pipeline import export
+
+    path = tmp_path_factory.mktemp("exported") / "web"
+    export("samedge-pico", "web", output=path, gate=False, options={"runtime": str(library)})
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(site: Path) -> Iterator[StaticServer]:
+    with serving(site_files(Bundle.open(site))) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The four photos of the package, and six cuts and sizes of them, without loss."""
+    own = sorted((embedded_path().parent / "photos").glob("*.jpg"))
+    folder = tmp_path_factory.mktemp("photos")
+    made = []
+    sizes = [(1920, 1080), (333, 1021), (64, 48), (512, 512), (1201, 400), (2400, 1800)]
+    for index, size in enumerate(sizes):
+        path = folder / f"photo-{index}.png"
+        Image.open(own[index % len(own)]).resize(size, Image.Resampling.BICUBIC).save(path)
+        made.append(path)
+    return own + made
+
+
+@pytest.fixture(scope="module")
+def predictor(site: Path) -> Iterator[Predictor]:
+    with Predictor.from_bundle(site, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, server: StaticServer) -> Iterator[Tab]:
+    context = browser.new_context()
+    tab = new_tab(context, server.address)
+    tab.go()
+    yield tab
+    context.close()
+
+
+def prompts(image: Array, logits: Array) -> dict[str, Prompt]:
+    height, width = image.shape[:2]
+    middle, corner = [width * 0.45, height * 0.4], [width * 0.06, height * 0.08]
+    box = [width * 0.2, height * 0.15, width * 0.75, height * 0.8]
+    return {
+        "point": Prompt(points=[middle]),
+        "points": Prompt(points=[middle, corner, [width * 0.6, height * 0.6]], labels=[1, 0, 1]),
+        "box": Prompt(box=box),
+        "box and point": Prompt(points=[corner], labels=[0], box=box),
+        "mask and point": Prompt(points=[middle, corner], labels=[1, 0], mask=logits),
+    }
+
+
+def plain(prompt: Prompt) -> list[Any]:
+    mask = prompt.mask
+    given = {
+        "points": prompt.points.tolist(),
+        "labels": prompt.labels.tolist(),
+        "box": None if prompt.box is None else prompt.box.tolist(),
+    }
+    return [given, None if mask is None else base64.b64encode(mask.tobytes()).decode()]
+
+
+def iou(a: Array, b: Array) -> float:
+    union = np.count_nonzero(a | b)
+    return float(np.count_nonzero(a & b) / union) if union else 1.0
+
+
+def test_masks_of_page_and_python_agree(
+    page: Tab, predictor: Predictor, photos: list[Path]
+) -> None:
+    from samedge.pixels.rle import mask_from_rle
+
+    measured: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for path in photos:
+        image = load_image(path)
+        page.open(path)
+        embedding = predictor.encode(image)
+        first = predictor.decode(
+            embedding, Prompt(points=[[image.shape[1] / 2, image.shape[0] / 2]])
+        )
+        for kind, prompt in prompts(image, first.low_res_logits[0]).items():
+            found = page.page.evaluate(DECODE, plain(prompt))
+            expected = predictor.decode(embedding, prompt).masks[0]
+            measured[kind].append(iou(mask_from_rle(found["rle"]), expected))
+    for kind, values in measured.items():
+        print(f"{kind}: {len(values)} photos, lowest IoU {min(values):.4f}")
+    assert all(len(values) == 10 for values in measured.values())
+    assert min(min(values) for values in measured.values()) >= LEAST_IOU
+
+
+def test_pixels_of_the_encoder_s_input_are_pillow_s(
+    page: Tab, predictor: Predictor, photos: list[Path]
+) -> None:
+    """Of pictures without loss, to the bit."""
+    script = """async (size) => {
+      const { resizeStrips } = await import(new URL("modules/resample.js", document.baseURI));
+      const bitmap = await createImageBitmap(samedge.photo.blob, { colorSpaceConversion: "none" });
+      const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(bitmap, 0, 0);
+      const rows = (top, count) => context.getImageData(0, top, bitmap.width, count).data;
+      return [...resizeStrips([bitmap.height, bitmap.width], size, rows)];
+    }"""
+    for path in (path for path in photos if path.suffix == ".png"):
+        image = load_image(path)
+        page.open(path)
+        expected = predictor.frame.resized(image)
+        found = page.page.evaluate(script, list(expected.shape[:2]))
+        assert np.array_equal(np.array(found, np.uint8).reshape(expected.shape), expected), path
+
+
+def test_everything_is_python_s(page: Tab, predictor: Predictor, photos: list[Path]) -> None:
+    path = photos[-3]  # without loss, so that both see the same pixels
+    page.open(path)
+    script = """async () => (await samedge.engine.everything(samedge.segmenter.handle,
+      { pointsPerSide: 6 })).map(({ iou, stability, point }) => ({ iou, stability, point }))"""
+    found = page.page.evaluate(script)
+    config = EverythingConfig.for_bundle(predictor.manifest, points_per_side=6)
+    expected = segment_everything(predictor, load_image(path), config=config)
+    wanted = {mask.point: mask for mask in expected}
+    common = [wanted[tuple(one["point"])] for one in found if tuple(one["point"]) in wanted]
+    print(f"everything: {len(found)} in the page, {len(expected)} in Python, {len(common)} common")
+    assert len(common) >= 0.9 * max(len(found), len(expected)) > 0
+    assert json.dumps(found)  # plain numbers

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from samedge.rle import mask_from_rle
+
+from samedge.pixels.rle import mask_from_rle
 
 SOURCES = {
     "coco": 16,

@@ -62,6 +62,13 @@ def test_inspect(toy_bundle: Path) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("name", ["samedge-nano", "samedge-pico"])
+def test_inspect_takes_the_name_of_an_embedded_model(name: str) -> None:
+    found = document("inspect", name)
+    assert found["bundle"]["model"]["name"] == name
+    assert Path(found["path"]).is_dir()
+
+
 def test_inspect_tells_what_a_precision_lost_and_why_it_was_chosen(tmp_path: Path) -> None:
     row = {"prompt": "box", "n": 9, "miou_fp32": 0.71, "miou": 0.705, "drop": 0.005}
     accuracy = {

@@ -48,12 +48,12 @@ class _Unscaled(_Instead):
 class _Constant(nn.Module):
     """One answer, whatever it is asked."""
 
-    def __init__(self, answer: Tensor) -> None:
+    def __init__(self, answer: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.answer = answer
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.answer + 0.0 * image.mean()
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(each + 0.0 * image.mean() for each in self.answer)
 
 
 def swapped_channels(model: PromptableModel, _: np.random.Generator) -> None:
@@ -69,13 +69,13 @@ def constant_encoder(model: PromptableModel, random: np.random.Generator) -> Non
     side = model.image_size
     image = torch.from_numpy(random.integers(0, 256, (1, side, side, 3), np.uint8))
     with torch.no_grad():
-        model.image_encoder = _Constant(model.encode(image))
+        model.image_encoder = _Constant(tuple(model.embed(image).values()))
 
 
 def _decoder_inputs(change: Callable[..., tuple[Tensor, ...]]) -> Mutation:
     def mutate(model: PromptableModel, _: np.random.Generator) -> None:
-        decode = model.decode
-        model.decode = lambda *inputs: decode(*change(*inputs))  # type: ignore[method-assign]
+        decode = model.decode_embedded
+        model.decode_embedded = lambda *given: decode(*change(*given))  # type: ignore
 
     return mutate
 
@@ -98,8 +98,8 @@ def _exchanged_axes(*inputs: Tensor) -> tuple[Tensor, ...]:
 
 def _decoder_results(change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Mutation:
     def mutate(model: PromptableModel, _: np.random.Generator) -> None:
-        decode = model.decode
-        model.decode = lambda *inputs: change(*decode(*inputs))  # type: ignore[method-assign]
+        decode = model.decode_embedded
+        model.decode_embedded = lambda *given: change(*decode(*given))  # type: ignore
 
     return mutate
 
@@ -176,13 +176,13 @@ class _Overflowing(TorchFunctionMode):
 
 def overflowed_products(model: PromptableModel, _: np.random.Generator) -> None:
     """Products of queries and keys overflow and saturate, everywhere in the decoder."""
-    decode = model.decode
+    decode = model.decode_embedded
 
-    def saturating(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def saturating(*given: Any) -> tuple[Tensor, Tensor]:
         with _Overflowing():
-            return decode(*inputs)
+            return decode(*given)
 
-    model.decode = saturating  # type: ignore[method-assign, assignment]
+    model.decode_embedded = saturating  # type: ignore[method-assign]
 
 
 MUTATIONS: dict[str, Mutation] = {

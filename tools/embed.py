@@ -7,7 +7,8 @@ Writes `samedge/models/weights/NAME.safetensors` with the licence and origin of 
 with --bundle it also exports the `cpu` bundle in `samedge/data`: a first run needs no torch. The
 package carries weights twice, for export and to run; to keep the wheel small the former are rounded
 to half precision, and the bundle is made of the rounded ones. With --manifest it brings the
-`bundle.json` of a bundle to today's schema; every other file stays.
+`bundle.json` of an embedded bundle to today's schema, and to the thresholds that its decoder's
+plug-in has today; every other file stays.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from samedge.bundle.manifest import MANIFEST_NAME, with_id
 from samedge.bundle.reading import as_written, decode_manifest
 from samedge.export import export
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
+from samedge.models.decoders import thresholds_of
 from samedge.models.promptable import PromptableModel
-from samedge.models.zoo import WEIGHTS
+from samedge.models.zoo import WEIGHTS, load_model
 
 LICENCE = "Apache-2.0"
 ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/model-card.md"
@@ -40,7 +42,7 @@ ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/mode
     "--manifest",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Only rewrite this bundle's manifest in today's schema.",
+    help="Only rewrite this embedded bundle's manifest: today's schema and thresholds.",
 )
 def main(weights: Path | None, name: str, *, bundle: bool, folder: Path | None) -> None:
     """Embed WEIGHTS, a file that `samedge distill` wrote."""
@@ -53,8 +55,10 @@ def main(weights: Path | None, name: str, *, bundle: bool, folder: Path | None) 
 
 
 def rewritten(folder: Path) -> None:
-    """Bring a bundle's manifest to today's schema."""
-    manifest = with_id(Bundle.open(folder).manifest)
+    """Bring an embedded bundle's manifest to today's schema and thresholds."""
+    manifest = Bundle.open(folder).manifest
+    thresholds = thresholds_of(load_model(manifest.model.name))
+    manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds))
     text = as_written(manifest)
     assert decode_manifest(text, folder) == manifest
     (folder / MANIFEST_NAME).write_bytes(text)

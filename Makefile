@@ -24,7 +24,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest slow docs clean
+.PHONY: demo test check pytest slow faults docs clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -84,6 +84,11 @@ pytest: $(VENV)/.installed-dev
 # What takes longer than about ten seconds a test: other tools' readers, training, whole exports.
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# Two hundred kills over every command that writes, and each of its file-system steps made to fail.
+faults: $(VENV)/.installed-dev
+	SAMEDGE_KILLS=200 SAMEDGE_FAULT_STEPS=1000 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -s -m slow tests/trust/test_whole_commands.py $(PYTEST_ARGS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs

@@ -9,18 +9,18 @@ folder takes its place and goes with the process.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import logging
 import os
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 import platformdirs
 
 from samedge.files import writing
+from samedge.files.scratch import scratch_folder
 
 VARIABLE = "SAMEDGE_CACHE"
 """Environment variable that moves the whole cache."""
@@ -68,15 +68,16 @@ def private_folder(reason: str) -> Path:
 
 @functools.cache
 def _temporary() -> Path:
+    held, owner = contextlib.ExitStack(), os.getpid()
     try:
-        folder, owner = Path(tempfile.mkdtemp(prefix="samedge-cache-")), os.getpid()
+        folder = held.enter_context(scratch_folder())
     except OSError as error:
         logger.info("There is no temporary folder either (%s): nothing is kept.", error)
         return Path(os.devnull, "samedge")  # where nothing is and nothing can be written
 
     def remove() -> None:
         if os.getpid() == owner:  # not in a fork
-            shutil.rmtree(folder, ignore_errors=True)
+            held.close()
 
     atexit.register(remove)
     return folder

@@ -11,6 +11,7 @@ import pytest
 
 from samedge import _cache
 from samedge.errors import WriteError
+from samedge.files import writing
 
 CONTENT = bytes(random.Random(0).randbytes(20_000))
 
@@ -109,11 +110,11 @@ def test_where_nothing_can_be_kept_a_private_folder_takes_its_place(
 
 
 def test_without_any_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*, prefix: str) -> str:
+    def full() -> str:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
     monkeypatch.setenv(_cache.VARIABLE, "/proc/x")
-    monkeypatch.setattr("tempfile.mkdtemp", full)
+    monkeypatch.setattr("tempfile.gettempdir", full)
     vars(_cache)["_temporary"].cache_clear()
     _cache.private_folder.cache_clear()
     try:
@@ -131,7 +132,7 @@ def test_no_home(home: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         monkeypatch.delenv(name, raising=False)
     if home is not None:
         monkeypatch.setenv("HOME", home)
-        assert "samedge-cache-" in str(_cache.cache_folder("kind"))
+        assert writing.MARK in str(_cache.cache_folder("kind"))
         assert not Path(home).exists()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert _cache.cache_folder("kind") == tmp_path / "samedge" / "kind"

@@ -14,7 +14,6 @@ import dataclasses
 import math
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from samedge.benchmark.messages import Closed, Measured, Opened
 from samedge.benchmark.plan import EFFORTS, PHOTOS, Effort, Plan, effort, find_images
 from samedge.benchmark.process import ChosenSubject, WorkerProcess
 from samedge.bundle.bundle import bundle_path
+from samedge.files.scratch import scratch_folder
 from samedge.machine import power
 from samedge.machine.disturbance import Watch
 from samedge.machine.environment import environment
@@ -149,8 +149,8 @@ def bench(
     began = time.perf_counter()
     watch = Watch()
     steps = Steps(progress=progress, stage=stage)
-    with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
-        runs = [_Run(one, Path(folder, str(index))) for index, one in enumerate(subjects)]
+    with scratch_folder() as folder:
+        runs = [_Run(one, folder / str(index)) for index, one in enumerate(subjects)]
         for run in runs:
             _cold_start(run, plan)
             steps.step(f"cold start of {run.subject.bundle} on {run.subject.backend}")

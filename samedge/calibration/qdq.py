@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from samedge.calibration.base import Converted, FeedSource, Quantizer, unchanged
 from samedge.calibration.bias import correct_biases
 from samedge.calibration.modules import module_from_node
 from samedge.calibration.plan import PrecisionPlan
+from samedge.files.scratch import scratch_folder
 from samedge.machine.libraries import library
 from samedge.types import Array, Precision
 
@@ -53,13 +53,13 @@ class QdqQuantizer(Quantizer):
     ) -> Converted:
         kinds = library("onnxruntime.quantization").QuantType
         tools = library("onnxruntime.quantization.quant_utils")
-        with tempfile.TemporaryDirectory() as scratch, _quiet():
-            prepared = _prepared(source, Path(scratch, "prepared.onnx"))
+        with scratch_folder() as scratch, _quiet():
+            prepared = _prepared(source, scratch / "prepared.onnx")
             found = {name: module_from_node(name) for name in quantizable_nodes(prepared)}
             nodes = [name for name, module in found.items() if plan.is_quantized(module)]
             if not nodes:
                 return unchanged(source, destination)
-            ranges = _ranges(prepared, Path(scratch, "augmented.onnx"), feeds())
+            ranges = _ranges(prepared, scratch / "augmented.onnx", feeds())
             quantizer = library("onnxruntime.quantization.qdq_quantizer").QDQQuantizer(
                 tools.load_model_with_shape_infer(prepared),
                 per_channel=True,

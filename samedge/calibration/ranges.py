@@ -8,7 +8,6 @@ zero in every mask. The probe finds such tensors; their producers and consumers 
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from samedge.errors import CalibrationError
+from samedge.files.scratch import scratch_folder
 from samedge.machine.libraries import library
 from samedge.types import Array
 
@@ -164,8 +164,8 @@ def _probed(
     # In the file's order. The default order may leave all probes for the end, and with them every
     # activation of the graph in memory: 24 GB and more for SAM's ViT-B instead of 6.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "probed.onnx")
+    with scratch_folder() as folder:
+        file = folder / "probed.onnx"
         large = model.ByteSize() > 2**31 - 2**20
         onnx.save_model(model, file, save_as_external_data=large)
         session = onnxruntime.InferenceSession(

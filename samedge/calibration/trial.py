@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from samedge.calibration import base
 from samedge.calibration.base import FeedSource, Quantizer
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import CalibrationError
+from samedge.files.scratch import scratch_folder
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof.photos import CalibrationSet, Feeds
@@ -161,8 +161,8 @@ def quantized_predictor(
         feeds: of the bundle's graphs.
         quantizer: the one of the bundle's format.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "bundle")
+    with scratch_folder() as scratch:
+        folder = scratch / "bundle"
         shutil.copytree(bundle.folder, folder)
         for role in IMAGE_ROLES:
             source, destination = bundle.artifact_path(role), folder / bundle.artifact(role).path

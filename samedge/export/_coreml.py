@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from samedge.export.coreml.planar import PlanarDecoderGraph, PointlessDecoderGra
 from samedge.export.graphs import EncoderGraph, Graph, folded
 from samedge.export.onnx_graph import metadata
 from samedge.export.quantization import feeds_of, plan_of
+from samedge.files.scratch import scratch_folder
 from samedge.targets import Target
 from samedge.types import Precision
 
@@ -125,8 +125,8 @@ class CoremlExporter(Exporter):
     def _seen(model: Any, graph: Graph, request: ExportRequest) -> Seen:
         """What the activations are on the calibration set, in the uncompressed package."""
         request.steps.step(f"calibrating the {graph.role}")
-        with tempfile.TemporaryDirectory(prefix="samedge-coreml-") as folder:
-            path = Path(folder) / "float.mlpackage"
+        with scratch_folder() as folder:
+            path = folder / "float.mlpackage"
             model.save(str(path))
             feeds = itertools.islice(feeds_of(graph, request), _CALIBRATION_FEEDS)
             return activation_ranges(path, feeds)

@@ -9,7 +9,6 @@ show in its latency. So the traced one goes first and the other where it fails.
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from samedge._version import __version__
 from samedge.errors import ExportError
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import Graph, folded
+from samedge.files.scratch import scratch_folder
 from samedge.machine.libraries import library, silence_reports
 
 MIN_OPSET = 17  # the first with LayerNormalization
@@ -94,8 +94,8 @@ def _traced(graph: Graph, opset: int) -> Any:
 
     example = graph.example()
     axes = {name: dict(axes) for name, axes in graph.dynamic_axes.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "graph.onnx")  # torch moves weights beside it where protobuf is full
+    with scratch_folder() as folder:
+        path = folder / "graph.onnx"  # torch moves weights beside it where protobuf is full
         torch.onnx.export(
             graph,
             tuple(example.values()),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from samedge.export.base import DIALECTS, ExportRequest, ExportResult
 from samedge.export.gates import Checked, Rules, checked
 from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
+from samedge.files.scratch import scratch_folder
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.prompts import Bucket
 from samedge.predict.predictor import Predictor
@@ -161,7 +161,7 @@ def _float_reference(
     plain = dataclasses.replace(
         request, target=row, precision=Precision.FP32, dialects=(), plan=None, options={}
     )
-    with tempfile.TemporaryDirectory() as scratch, BundleWriter(Path(scratch, "fp32")) as writer:
+    with scratch_folder() as scratch, BundleWriter(scratch / "fp32") as writer:
         request.steps.step("fp32 for comparison")
         bundle = staging.staged(plain, writer)
         backend, device, options = staging.checking(plain)

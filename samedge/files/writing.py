@@ -7,7 +7,8 @@ leaves nothing behind and what was there untouched.
 
 A process that is killed leaves its folder. It held a lock on it, which the system let go of; the
 next writer in the same place finds that out and removes it. So the leftovers of the dead go at
-once, and what another process or container is writing stays.
+once, and what another process or container is writing stays. Where a file system has no locks, the
+folder's name says who made it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from samedge.errors import WriteError
+from samedge.files import owner
 
 if sys.platform != "win32":
     import fcntl
@@ -32,6 +34,7 @@ if sys.platform != "win32":
 MARK = ".samedge-tmp-"
 _STALE_SECONDS = 3600.0  # where a file system has no locks
 _ATTEMPTS = 8
+_ONLY_A_FOLDER = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
 
 _REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -80,8 +83,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with _named(path):
         if _takes_a_stream(path):
-            with tempfile.TemporaryDirectory(prefix="samedge-") as folder:
-                temporary = Path(folder, path.name)
+            parent = Path(tempfile.gettempdir())
+            remove_stale(parent)
+            with locked_folder(parent) as folder:
+                temporary = folder / path.name
                 yield temporary
                 path.write_bytes(temporary.read_bytes())
             return
@@ -107,7 +112,7 @@ def temporary_beside(destination: Path) -> Iterator[Path]:
     parent = destination.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     remove_stale(parent)
-    with _locked_folder(parent) as folder:
+    with locked_folder(parent) as folder:
         yield folder / destination.name
 
 
@@ -150,9 +155,9 @@ def remove_stale(parent: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(folder, os.O_RDONLY | _ONLY_A_FOLDER)
     try:
-        if _lock(descriptor) or _is_old(folder):
+        if _lock(descriptor) or _is_ownerless(folder):
             remove(folder)
     finally:
         os.close(descriptor)
@@ -175,15 +180,24 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _is_old(folder: Path) -> bool:
-    return time.time() - folder.stat().st_mtime > _STALE_SECONDS
+def _is_ownerless(folder: Path) -> bool:
+    is_gone = owner.is_gone(folder.name.removeprefix(MARK))
+    return time.time() - folder.stat().st_mtime > _STALE_SECONDS if is_gone is None else is_gone
 
 
 @contextlib.contextmanager
-def _locked_folder(parent: Path) -> Iterator[Path]:
-    """A new folder that no other writer takes for a leftover."""
+def locked_folder(parent: Path) -> Iterator[Path]:
+    """A new folder that no other writer takes for a leftover; gone at the end.
+
+    Args:
+        parent: an existing folder.
+
+    Raises:
+        WriteError: other programs remove what is new there.
+        OSError: nothing can be made there.
+    """
     for _ in range(_ATTEMPTS):
-        folder = parent / f"{MARK}{secrets.token_hex(8)}"
+        folder = parent / f"{MARK}{owner.name()}-{secrets.token_hex(8)}"
         folder.mkdir(mode=0o700)
         descriptor = _held(folder)
         if descriptor is not None:

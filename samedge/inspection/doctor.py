@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 
 from samedge import runtimes
 from samedge.errors import InferenceError
+from samedge.files.scratch import scratch_folder
 from samedge.files.writing import write_bytes
 from samedge.machine.child import start_python
 from samedge.machine.environment import environment
@@ -176,8 +176,8 @@ def _measure(session: Session) -> tuple[float, float]:
 
 
 def _examine_in_subprocess(name: str) -> BackendReport:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "report.json"
+    with scratch_folder() as folder:
+        path = folder / "report.json"
         child = start_python(
             __name__,
             [name, str(path)],

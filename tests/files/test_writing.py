@@ -9,13 +9,15 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from samedge.errors import WriteError
-from samedge.files import writing
+from samedge.files import owner, writing
+from samedge.files.scratch import scratch_folder
 from samedge.files.writing import MARK, replacing, write_bytes, write_text
 
 
@@ -169,11 +171,42 @@ def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
         stop(process)
 
 
-def test_without_locks_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
+
+
+@pytest.mark.usefixtures("_no_locks")
+@pytest.mark.skipif(owner.name() == "0-0-0", reason="this system does not name its processes")
+def test_without_locks_the_name_says_whether_the_writer_lives(tmp_path: Path) -> None:
+    code = "; import fcntl; fcntl.flock = lambda *a: (_ for _ in ()).throw(OSError(37, 'no'))"
+    process = writer_that_waits(tmp_path / "x", before="pass" + code)
+    (folder,) = leftovers(tmp_path)
+    os.utime(folder, (1, 1))
+    try:
+        write_bytes(tmp_path / "another", b"new")
+        assert leftovers(tmp_path) == [folder]  # however old
+    finally:
+        stop(process)
+    write_bytes(tmp_path / "another", b"newer")
+    assert leftovers(tmp_path) == []
+
+
+def test_a_process_elsewhere_is_not_known_to_have_ended() -> None:
+    mine = owner.name()
+    assert owner.is_gone(f"{mine}-0123") is (None if mine == "0-0-0" else False)
+    assert owner.is_gone("elsewhere-1-1-0123") is None
+    assert owner.is_gone("0-0-0-0123") is None
+    assert owner.is_gone("0123456789abcdef") is None
+    if mine != "0-0-0":  # the same number, started at another time
+        assert owner.is_gone(f"{mine.rpartition('-')[0]}-1-0123") is True
+
+
+@pytest.mark.usefixtures("_no_locks")
+def test_without_locks_and_owner_age_decides(tmp_path: Path) -> None:
     young, old = tmp_path / f"{MARK}young", tmp_path / f"{MARK}old"
     young.mkdir()
     old.mkdir()
@@ -191,6 +224,28 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     (place / f"{MARK}link").symlink_to(elsewhere)
     write_bytes(place / "x", b"new")
     assert precious.read_bytes() == b"stays"
+
+
+def test_a_planted_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"{MARK}pipe")
+    assert write_bytes(tmp_path / "x", b"new").read_bytes() == b"new"
+
+
+def test_scratch_of_a_killed_process_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os\nfrom samedge.files.scratch import scratch_folder\n"
+        "with scratch_folder() as folder:\n"
+        "    (folder / 'x').touch()\n    os.kill(os.getpid(), 9)\n"
+    )
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=variables, check=False)
+    assert len(leftovers(tmp_path)) == 1
+    with scratch_folder() as folder:
+        assert leftovers(tmp_path) == [folder]
+    assert leftovers(tmp_path) == []
 
 
 def test_a_new_folder_taken_for_a_leftover_is_made_again(

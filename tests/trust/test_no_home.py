@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from samedge.bundle.bundle import embedded_path
-from tests.trust.conftest import BOX, REPOSITORY
+from tests.trust.conftest import BOX, REPOSITORY, small_disk
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -161,21 +161,8 @@ def test_a_cache_of_somebody_else(segment: Segment, room: Path, python_of_all: s
     assert sorted(path for path in cache.rglob("*") if path.is_file()) == kept
 
 
-@contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    """A disk of 64 KiB, full but for a page or two."""
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
 def test_a_full_cache(segment: Segment, room: Path) -> None:
-    with small_disk(room / "disk"):
+    with small_disk(room / "disk", size="64k", options=",mode=777"):
         done = segment({"SAMEDGE_CACHE": str(room / "disk")})
         assert done.returncode == 0, done.stderr[-2000:]
         assert not list((room / "disk").rglob("*.blob"))

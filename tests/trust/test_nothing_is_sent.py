@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from samedge.bundle.bundle import embedded_path
-from tests.trust.conftest import BOX, CLICK, Run
+from tests.trust.conftest import BOX, CLICK, Run, compiled
 
 COMPILER = "torchinductor_"  # torch's compiler makes its folder when torch is imported
 SHIM = Path(__file__).with_name("netshim.c")
@@ -20,13 +17,7 @@ SHIM = Path(__file__).with_name("netshim.c")
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that records and refuses look-ups."""
-    compiler = shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("the resolver shim needs Linux and a C compiler, cc")
-    library = tmp_path_factory.mktemp("shim") / "netshim.so"
-    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(SHIM), "-ldl"]
-    subprocess.run(command, check=True, capture_output=True)
-    return library
+    return compiled(SHIM, tmp_path_factory.mktemp("shim"))
 
 
 class Watched:

@@ -14,10 +14,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from samedge.export.coreml.library import coremltools, quiet
 from samedge.export.coreml.modules import module_lookup, module_names
 from samedge.export.coreml.options import MinimumOs
 from samedge.export.graphs import Graph
+from samedge.files.scratch import scratch_folder
 from samedge.pixels.prompts import Bucket
 from samedge.runtimes.mil.package import read_package
 
@@ -238,8 +237,8 @@ def _convert(
 
 
 def _check_saved(model: Any, exported: Any, modes: collections.Counter[str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="samedge-coreml-") as folder:
-        path = Path(folder) / "check.mlpackage"
+    with scratch_folder() as folder:
+        path = folder / "check.mlpackage"
         model.save(str(path))
         package = read_package(path)
         function = package.functions[package.default_function]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from samedge.errors import InferenceError
+from samedge.files.scratch import scratch_folder
 from samedge.machine.child import start_python
 from samedge.runtimes.tensorrt import builder
 from samedge.runtimes.tensorrt.builder import MARK, BuildJob, BuildReport, BuildStep, ParserFinding
@@ -38,8 +38,8 @@ def run_job(
     Raises:
         InferenceError: the process died without a report.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "job.json")
+    with scratch_folder() as folder:
+        path = folder / "job.json"
         path.write_bytes(msgspec.json.encode(job))
         child = start_python(
             builder.__name__, [str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import filelock
 
 from samedge._cache import cache_folder
 from samedge.errors import BackendUnavailableError, OptionError
+from samedge.files.scratch import scratch_folder
 from samedge.runtimes.base import Shapes
 from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob, Profile
@@ -187,13 +186,10 @@ def _alone(onnx: Path, key: EngineKey) -> Iterator[None]:
 def _built(
     onnx: Path, wish: EngineWish, *, progress: Progress | None, stage: Stage | None
 ) -> bytes:
-    folder = Path(tempfile.mkdtemp(prefix="samedge-engine-"))
-    try:
+    with scratch_folder() as folder:
         path = folder / "engine"
         build(_job(onnx, path, wish), progress=progress, stage=stage)
         return path.read_bytes()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _job(onnx: Path, path: Path, wish: EngineWish) -> BuildJob:

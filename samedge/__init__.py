@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from samedge.pixels.images import image_from_bgr, image_from_tensor, load_image
     from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
+    from samedge.predict.pool import PredictorPool
     from samedge.predict.predictor import Predictor, load_default
+    from samedge.runtimes.deadline import time_limit
     from samedge.tracking.tracker import Tracker
     from samedge.types import Precision, Prompt
 
@@ -42,6 +44,7 @@ __all__ = [
     "Masks",
     "Precision",
     "Predictor",
+    "PredictorPool",
     "Prompt",
     "SamedgeError",
     "Tracker",
@@ -55,6 +58,7 @@ __all__ = [
     "load_default",
     "load_image",
     "segment_everything",
+    "time_limit",
 ]
 
 _HOMES = {
@@ -66,6 +70,7 @@ _HOMES = {
     "Masks": "samedge.formats.results",
     "Precision": "samedge.types",
     "Predictor": "samedge.predict.predictor",
+    "PredictorPool": "samedge.predict.pool",
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
     "Tracker": "samedge.tracking.tracker",
@@ -78,6 +83,7 @@ _HOMES = {
     "load_default": "samedge.predict.predictor",
     "load_image": "samedge.pixels.images",
     "segment_everything": "samedge.predict.everything",
+    "time_limit": "samedge.runtimes.deadline",
 }
 
 

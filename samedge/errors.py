@@ -4,7 +4,8 @@
     ├── UnknownNameError (LookupError)          lists the known names, suggests the nearest
     ├── BackendUnavailableError (ImportError)   ends in the command that installs what is missing
     ├── BundleError (ValueError)                manifest missing, hash wrong, half a bundle
-    │   └── IncompatibleArtifactError           made for another TensorRT, GPU or schema version
+    │   ├── IncompatibleArtifactError           made for another TensorRT, GPU or schema version
+    │   └── SignatureError                      not signed, or not by the owner of the key
     ├── OptionError (ValueError)                an option with a value that its backend cannot use
     ├── TensorMismatchError (ValueError)        a feed does not fit the graph's tensor specs
     ├── PromptError (ValueError)                a prompt that no image could satisfy
@@ -83,6 +84,10 @@ class BundleError(SamedgeError, ValueError):
 
 class IncompatibleArtifactError(BundleError):
     """A sound artifact made for another TensorRT, GPU or schema version."""
+
+
+class SignatureError(BundleError):
+    """A bundle that is not signed, or not by the owner of the key; or a key that is none."""
 
 
 class OptionError(SamedgeError, ValueError):

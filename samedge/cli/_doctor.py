@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ EPILOG = """\b
 Examples:
   samedge doctor
   samedge doctor --backend openvino
+  samedge doctor --bundle-report fault.zip --bundle out/intel
   samedge doctor --json | jq '.backends[] | select(.available) | .name'
 """
 
@@ -25,17 +27,38 @@ Examples:
 @click.option(
     "--backend", "backends", multiple=True, metavar="B", help="Look at this backend only. Repeats."
 )
+@click.option(
+    "--bundle-report",
+    "report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what a report of a fault needs into one zip.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The bundle that fails; its manifest goes into the report.",
+)
 @output.standard_options
-def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
+def doctor(
+    out: output.Output, *, backends: tuple[str, ...], report: Path | None, bundle: Path | None
+) -> None:
     """Look for every backend and device, run a real small graph on each, and warn of what is known.
 
     The warnings are combinations of versions and devices that are known to go wrong. Backends that
     only check files stand in the table with -v, and in the JSON always.
+
+    The report's zip holds the same, versions, the environment, a bundle's manifest and the log of
+    the last command that was run with --debug; no photos, homes, names or secrets.
+
     Exit code 0 says that the report is complete, not that every backend is here.
     """
     from samedge.inspection.doctor import examine, known_problems
     from samedge.machine import jetson
 
+    if bundle is not None and report is None:
+        raise click.UsageError("--bundle needs --bundle-report FILE, the zip that it goes into.")
     out.note("Running a small graph on every backend ...")
     reports = examine(backends or None)
     shown = reports if backends or out.verbosity > 0 else _of_users(reports)
@@ -45,6 +68,11 @@ def doctor(out: output.Output, backends: tuple[str, ...]) -> None:
     problems = known_problems(reports)
     document = {"backends": reports, "warnings": problems, "jetson": state}
     warned = [f"warning: {found.message}\n    fix: {found.fix}" for found in problems]
+    if report is not None:
+        from samedge.inspection.bug_report import write_bug_report
+
+        names = write_bug_report(report, doctor=document, bundle=bundle)
+        out.note(f"wrote {report}: {', '.join(names)}")
     out.result(document, _table(shown), *board, *map(_remedy, missing), *warned)
 
 

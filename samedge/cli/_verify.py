@@ -17,6 +17,7 @@ EPILOG = """\b
 Examples:
   samedge verify out/intel
   samedge verify out/intel --backend openvino --device GPU
+  samedge verify out/intel --key maker.pub
   samedge verify vit-b.samedge --checkpoint sam_vit_b.pth --json
 """
 
@@ -33,6 +34,18 @@ _VERDICTS = {True: "passed", False: "FAILED", None: "left out"}
     metavar="FILE",
     help="The weights that it was exported from, to compare with. [default: the named model's]",
 )
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PEM",
+    help="Public key of whoever should have signed it; checked before anything is run.",
+)
+@click.option(
+    "--signature",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The signature. [default: BUNDLE.sig]",
+)
 @output.standard_options
 def verify(
     out: output.Output,
@@ -41,18 +54,23 @@ def verify(
     backend: str | None,
     device: str | None,
     checkpoint: Path | None,
+    key: Path | None,
+    signature: Path | None,
 ) -> None:
     """Check that BUNDLE is unaltered and computes here what it computed at the export.
 
     BUNDLE is a folder, a `.samedge` file or the name of an embedded model.
 
-    Exit code 1: altered, or wrong answers to the canary. Exit code 3: its masks drift from the
-    model's. Parity needs torch and the weights, and is left out where they are not at hand.
+    Exit code 1: altered, not signed by the owner of --key, or wrong answers to the canary. Exit
+    code 3: its masks drift from the model's. Parity needs torch and the weights, and is left out
+    where they are not at hand.
     """
     from samedge.bundle.bundle import bundle_path
     from samedge.proof.verification import verify_bundle
 
-    with out.progress("Verifying", total=3) as bar:
+    if signature is not None and key is None:
+        raise click.UsageError("--signature needs --key, the public key to check it with.")
+    with out.progress("Verifying", total=3 if key is None else 4) as bar:
         found = verify_bundle(
             bundle_path(str(bundle)),
             backend=backend,
@@ -60,6 +78,8 @@ def verify(
             checkpoint=checkpoint,
             progress=bar.progress,
             stage=bar.stage,
+            key=key,
+            signature=signature,
         )
     table = output.table("Check", "Result", "What was found")
     for check in found.checks:

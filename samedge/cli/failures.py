@@ -17,7 +17,13 @@ from samedge.errors import SamedgeError, UnknownNameError
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
-_EXTRAS = {"distill": "train", "eval": "eval", "report": "report", "export": "export"}
+_EXTRAS = {
+    "distill": "train",
+    "eval": "eval",
+    "report": "report",
+    "export": "export",
+    "sign": "sign",
+}
 """What to install where a command's libraries are missing; ``all`` for the others."""
 
 _SYSTEM_REMEDIES = {

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from samedge._version import __version__
+from samedge.cli.debugging import debug_log
 from samedge.cli.failures import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 4096
 
+_DEBUG = 2  # tracebacks and all records
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -86,8 +88,11 @@ class Output:
         exit_code: what the command exits with where no error ends it.
     """
 
-    def __init__(self, command: str, *, json: bool = False, verbosity: int = 0) -> None:
-        self.command, self.json, self.verbosity = command, json, verbosity
+    def __init__(
+        self, command: str, *, json: bool = False, verbosity: int = 0, debug: bool = False
+    ) -> None:
+        self.command, self.json, self.debug = command, json, debug
+        self.verbosity = max(verbosity, _DEBUG) if debug else verbosity
         self.exit_code = 0
         self._stdout: TextIO = sys.stdout
         self._cleanup = contextlib.ExitStack()
@@ -96,6 +101,8 @@ class Output:
     def __enter__(self) -> Output:
         self._stdout = self._cleanup.enter_context(_stdout_kept_clean())
         self._cleanup.enter_context(_logging_to_stderr(self.verbosity))
+        if self.debug:
+            self._cleanup.enter_context(debug_log(command_line()))
         return self
 
     def __exit__(
@@ -109,7 +116,7 @@ class Output:
         ends_well = error is None or isinstance(error, click.exceptions.Exit | GeneratorExit)
         if self.json and error is not None and not ends_well:
             self._write_error(error)
-        self._cleanup.close()
+        self._cleanup.__exit__(kind, error, trace)
 
     @functools.cached_property
     def console(self) -> Console:
@@ -270,7 +277,7 @@ def _logging_to_stderr(verbosity: int) -> Iterator[None]:
 
 
 def standard_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``--json``, ``-q`` and ``-v``, and its function an ``Output`` first.
+    """Give a command ``--json``, ``-q``, ``-v``, ``--debug``, and its function an ``Output`` first.
 
     Errors of samedge and of the operating system become one line on stderr and an exit code;
     Ctrl-C becomes exit code 130. Put it right above the function, below the other options.
@@ -279,14 +286,23 @@ def standard_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="Print errors and the result only.")
     @click.option("-v", "--verbose", count=True, help="Say more; -vv adds tracebacks.")
+    @click.option("--debug", is_flag=True, help="Say all, and keep a log for a report of a fault.")
     @click.pass_context
     @functools.wraps(function)
     def wrapped(
-        ctx: click.Context, /, *args: Any, as_json: bool, quiet: bool, verbose: int, **options: Any
+        ctx: click.Context,
+        /,
+        *args: Any,
+        as_json: bool,
+        quiet: bool,
+        verbose: int,
+        debug: bool,
+        **options: Any,
     ) -> None:
         name = ctx.command.name or ""
+        verbosity = -1 if quiet else verbose
         try:
-            with Output(name, json=as_json, verbosity=-1 if quiet else verbose) as out:
+            with Output(name, json=as_json, verbosity=verbosity, debug=debug) as out:
                 function(out, *args, **options)
         except click.UsageError as error:
             error.is_reported = as_json  # type: ignore[attr-defined]  # read by the group

@@ -48,11 +48,6 @@ def start_python(
     Raises:
         InferenceError: this program is frozen, and its executable would start itself again.
     """
-    if getattr(sys, "frozen", False):
-        raise InferenceError(
-            f"{module} needs a process of its own, and this frozen program has no Python to start: "
-            "run it with samedge installed in a Python environment."
-        )
     return subprocess.Popen(
         python_command(module, arguments),
         env=python_environment(variables),
@@ -71,7 +66,15 @@ def python_command(module: str, arguments: Sequence[str] = ()) -> list[str]:
     Args:
         module: as there.
         arguments: as there.
+
+    Raises:
+        InferenceError: as there.
     """
+    if getattr(sys, "frozen", False):
+        raise InferenceError(
+            f"{module} needs a process of its own, and this frozen program has no Python to start: "
+            "run it with samedge installed in a Python environment."
+        )
     return [sys.executable, "-c", _START, "\n".join(_search_path()), module, *arguments]
 
 

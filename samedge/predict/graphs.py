@@ -30,7 +30,10 @@ from samedge.pixels.prompts import usual_shapes
 from samedge.predict.alive import Liveness
 from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
 from samedge.runtimes.chained import ChainedSession
+from samedge.runtimes.deadline import check_time
+from samedge.runtimes.isolated.backend import IsolatedBackend
 from samedge.runtimes.options import found_device, required_probe
+from samedge.runtimes.sharing import InUse, never_released, tell_of_forks
 from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
 
 _BEFORE: Mapping[str, Role] = {Role.DECODER: Role.PROMPTS}
@@ -40,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Graphs:
-    """The graphs of a bundle on one backend and device. May be shared between threads.
+    """The graphs of a bundle on one backend and device. May be shared between threads and forks.
 
     Args:
         bundle: where they lie.
@@ -73,8 +76,8 @@ class Graphs:
         self._device, self._options = device, dict(options or {})
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
-        self._closed = False
-        self._liveness = Liveness()
+        self._use, self._liveness = InUse(), Liveness()
+        tell_of_forks(self)
 
     @property
     def opened(self) -> tuple[str, ...]:
@@ -134,7 +137,7 @@ class Graphs:
             InferenceError: the backend cannot open it, or everything was closed.
         """
         with self._lock:
-            if self._closed:
+            if self._use.is_closed:
                 raise InferenceError("The predictor is closed: open the bundle again.")
             if role not in self._sessions:
                 start = time.perf_counter()
@@ -154,11 +157,13 @@ class Graphs:
 
         Raises:
             TensorMismatchError: a feed is missing, or of another dtype or shape.
-            InferenceError: the backend failed.
+            InferenceError: the backend failed, the time limit is up, or everything was closed.
         """
-        session = self.session(role)
-        wanted = [spec.name for spec in session.inputs]
-        return session.run({name: feeds[name] for name in wanted if name in feeds})
+        check_time(f"the {role} runs")
+        with self._use.entered():
+            session = self.session(role)
+            wanted = [spec.name for spec in session.inputs]
+            return session.run({name: feeds[name] for name in wanted if name in feeds})
 
     def active(self, role: str) -> ActiveBackend:
         """What really executes a graph; opens it if need be."""
@@ -213,11 +218,28 @@ class Graphs:
         return found
 
     def close(self) -> None:
-        """Release every graph. Calling it again does nothing."""
+        """Release every graph, once the calls that run have ended. Again, it does nothing."""
+        self._use.close()
         with self._lock:
-            self._closed = True
             while self._sessions:
                 self._sessions.popitem()[1].close()
+        self.backend.end()
+
+    def after_fork(self) -> None:
+        """In a fork, forget what is open in the parent; it is opened again when it is needed.
+
+        What a fork leaves of a library that has been used may hang it, so that most run in a
+        process of their own then.
+        """
+        never_released(self._sessions)
+        devices = {session.device.lower() for session in self._sessions.values()} - {"cpu"}
+        if devices or not self.backend.survives_fork:
+            self.backend = IsolatedBackend(self.backend)
+        was_closed = self._use.is_closed
+        self._sessions, self._lock = {}, threading.RLock()
+        self._use, self._liveness = InUse(), Liveness()
+        if was_closed:
+            self._use.close()
 
     def __reduce__(self) -> NoReturn:
         raise NotPicklableError(

@@ -24,9 +24,11 @@ from samedge.predict import trust
 from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.focus import FocusMode, SecondLook, checked_mode
-from samedge.predict.graphs import Graphs, best_backend, check_backend
+from samedge.predict.graphs import Graphs, best_backend
 from samedge.predict.looks import Looks
+from samedge.predict.opening import placement
 from samedge.runtimes.base import Backend, Probe
+from samedge.runtimes.isolated.backend import OPEN_TIMEOUT_S, TIMEOUT_S, IsolatedBackend
 from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Region, Role
 
 
@@ -34,7 +36,8 @@ class Predictor:
     """A bundle opened on one device.
 
     The encoder and the decoder are opened when they are first needed, so that encode-only and
-    decode-only uses hold one graph. A predictor may be shared between threads.
+    decode-only uses hold one graph. A predictor may be shared between threads: closing it waits for
+    the calls that run. In a fork it opens its graphs anew, mostly in a process of their own.
 
     Args are those of :class:`~samedge.predict.graphs.Graphs`, and:
 
@@ -102,15 +105,61 @@ class Predictor:
         chosen, probe = runtimes.get(backend or bundle.manifest.backend), None
         if backend is None and any_backend:
             chosen, probe = best_backend(bundle)
-        check_backend(bundle, chosen)
-        is_own = chosen.name == bundle.manifest.backend
-        options = {**(bundle.manifest.options if is_own else {}), **_thread_option(threads)}
-        wanted = device or (bundle.manifest.device if is_own else None)
-        predictor = cls(bundle, chosen, device=wanted, options=options, probe=probe, focus=focus)
+        how = placement(bundle, chosen, device=device, threads=threads)
+        opened = cls(
+            bundle, chosen, device=how.device, options=how.options, probe=probe, focus=focus
+        )
+        return opened._checked(start, verify=verify)
+
+    @classmethod
+    def isolated(
+        cls,
+        path: str | Path | Bundle,
+        *,
+        backend: str | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+        focus: FocusMode = "never",
+        timeout_s: float = TIMEOUT_S,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+    ) -> Predictor:
+        """Open a bundle whose graphs run in a process of their own.
+
+        A library that crashes there is started again, and the call is answered or fails; one that
+        hangs is ended at the limit. Tensors go through pipes, which costs milliseconds a call.
+
+        Args:
+            path: as of :meth:`from_bundle`, and so the next five.
+            backend: see there.
+            device: see there.
+            threads: see there.
+            verify: see there.
+            focus: see there.
+            timeout_s: for one run of a graph.
+            open_timeout_s: for opening one, which may compile it.
+
+        Raises:
+            SamedgeError: as of :meth:`from_bundle`.
+        """
+        start = time.perf_counter()
+        bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify=verify)
+        inner = runtimes.get(backend or bundle.manifest.backend)
+        how = placement(bundle, inner, device=device, threads=threads)
+        chosen = IsolatedBackend(inner, timeout_s=timeout_s, open_timeout_s=open_timeout_s)
+        try:
+            opened = cls(bundle, chosen, device=how.device, options=how.options, focus=focus)
+            return opened._checked(start, verify=verify)
+        except BaseException:
+            chosen.end()
+            raise
+
+    def _checked(self, start: float, *, verify: bool) -> Predictor:
+        """The same, its canary run if it never was here."""
         if verify:
-            trust.check_canary_once(predictor.graphs)
-        predictor._other_load_ms = _ms(start, time.perf_counter()) - predictor.graphs.load_ms
-        return predictor
+            trust.check_canary_once(self.graphs)
+        self._other_load_ms = _ms(start, time.perf_counter()) - self.graphs.load_ms
+        return self
 
     def __repr__(self) -> str:
         return f"Predictor({self.bundle!r} on {self.graphs.backend.name})"
@@ -344,14 +393,6 @@ def load_default(
     return Predictor.from_bundle(
         embedded_path(model), backend=backend, device=device, threads=threads, any_backend=True
     )
-
-
-def _thread_option(threads: int | None) -> dict[str, int]:
-    if threads is None:
-        return {}
-    if threads < 1:
-        raise OptionError(f"threads is {threads}, expected 1 or more.")
-    return {"threads": threads}
 
 
 def _ms(start: float, stop: float) -> float:

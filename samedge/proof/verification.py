@@ -16,6 +16,7 @@ from samedge.errors import BundleError
 from samedge.models import zoo
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
+from samedge.proof.signature import verify_signature
 from samedge.types import ActiveBackend, Progress, Stage, Steps
 
 _ADVICE = (
@@ -30,7 +31,7 @@ class Check:
     """One check.
 
     Attributes:
-        name: ``hashes``, ``canary`` or ``parity``.
+        name: ``signature``, ``hashes``, ``canary`` or ``parity``.
         passed: ``None`` where it could not be made.
         detail: what was found, or why it could not be made.
         measured: the figures, by name.
@@ -65,6 +66,8 @@ def verify_bundle(
     backend: str | None = None,
     device: str | None = None,
     checkpoint: Path | None = None,
+    key: Path | None = None,
+    signature: Path | None = None,
     progress: Progress | None = None,
     stage: Stage | None = None,
 ) -> Verification:
@@ -76,20 +79,29 @@ def verify_bundle(
         device: that backend's own device string.
         checkpoint: the weights that it was exported from, for the parity; ``None`` finds those of a
             named model where they are at hand.
+        key: the public key of whoever should have signed it; ``None`` looks at no signature.
+        signature: where the signature lies; ``None``: beside the bundle.
         progress: hears of every check.
         stage: is told its name, before it is made.
 
     Raises:
+        SignatureError: not signed by the owner of ``key``; nothing of it was run.
         BundleError: missing or altered, or it computes something else here than at the export.
         ParityError: the masks drift from the model's.
         BackendUnavailableError: the backend or the device is not here.
     """
-    steps = Steps(3, progress=progress, stage=stage)
+    steps = Steps(3 if key is None else 4, progress=progress, stage=stage)
+    signed: list[Check] = []
+    if key is not None:
+        steps.step("signature")
+        found = verify_signature(path, key=key, signature=signature)
+        signed = [Check(name="signature", passed=True, detail=f"{found} is by {key}")]
     steps.step("hashes")
     with Predictor.from_bundle(path, backend=backend, device=device) as predictor:
         manifest = predictor.manifest
         files = sum(len(artifact.files) for artifact in manifest.artifacts)
-        checks = [Check(name="hashes", passed=True, detail=f"{files} files are as exported")]
+        hashes = Check(name="hashes", passed=True, detail=f"{files} files are as exported")
+        checks = [*signed, hashes]
         steps.step("canary")
         checks.append(_canary(predictor))
         steps.step("parity")

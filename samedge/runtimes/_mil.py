@@ -140,6 +140,7 @@ class MilBackend(Backend):
 
     name = "mil"
     formats = ("coreml",)
+    survives_fork = True
     extras = ("coreml", "torch")
     packages = ("coremltools", "torch")
     selftest = "graph.mlpackage"

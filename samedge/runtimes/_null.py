@@ -57,6 +57,7 @@ class NullBackend(Backend):
     name = "null"
     formats = ("null",)
     is_for_checks = True
+    survives_fork = True
     computes = False
 
     def probe(self) -> Probe:

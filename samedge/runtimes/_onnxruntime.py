@@ -73,6 +73,7 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     formats = ("onnx",)
+    survives_fork = True
     extras = ("onnxruntime",)
     packages = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
     selftest = "graph.onnx"

@@ -173,6 +173,8 @@ class Backend(ABC):
         is_for_checks: no device runs it: it checks files where their own platform is not, or
             stands in for one in tests. ``samedge doctor`` shows it with ``-v``.
         computes: whether results are the graph's, and not of the right shape only.
+        survives_fork: whether the library computes on the processor in a fork of a process that
+            has used it; most do not, since their threads stay behind.
         takes_other_shapes: whether a graph that was opened with ``shapes`` runs with others too.
     """
 
@@ -187,6 +189,7 @@ class Backend(ABC):
     is_for_checks: bool = False
     computes: bool = True
     takes_other_shapes = True
+    survives_fork = False
 
     @property
     def install(self) -> str:
@@ -294,6 +297,9 @@ class Backend(ABC):
             InferenceError: the graph cannot be read.
         """
         return (model,)
+
+    def end(self) -> None:
+        """Let go of what it holds beside its sessions: nothing, unless it has a process."""
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:
         """Write the contract's tiny graph, which its tests open; see :mod:`.example`.

@@ -41,7 +41,7 @@ def test_what_was_promised_is_there() -> None:
 def test_every_command_has_the_standard_options_and_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0, result.output
-    for part in ("--json", "--quiet", "--verbose", "Example", f"samedge {name} "):
+    for part in ("--json", "--quiet", "--verbose", "--debug", "Example", f"samedge {name} "):
         assert part in result.stdout
 
 

@@ -1,0 +1,155 @@
+"""One process that runs graphs: started, asked, given a time, and taken leave of."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from samedge import errors
+from samedge.errors import InferenceError, SamedgeError
+from samedge.machine.child import python_command, python_environment
+from samedge.runtimes.base import Array
+from samedge.runtimes.isolated import messages, worker
+from samedge.runtimes.isolated.messages import Answer, Failed, Order, Ran
+
+_LAST_LINES = 5
+_END_S = 10.0
+
+
+class CrashedError(InferenceError):
+    """The process ended without an answer."""
+
+
+class TimedOutError(InferenceError):
+    """The process did not answer in time and was ended."""
+
+
+class Process:
+    """A running process; :meth:`end` must be called.
+
+    Args:
+        backend: name of the one that runs the graphs.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self._chatter = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - closed by `end`
+        self._child = subprocess.Popen(
+            python_command(worker.__name__, [backend]),
+            env=python_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._chatter,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The system's number of the process."""
+        return self._child.pid
+
+    def ask(
+        self, order: Order, arrays: Mapping[str, Array], *, limit_s: float
+    ) -> tuple[Answer, dict[str, Array]]:
+        """Send an order and wait for its answer.
+
+        Args:
+            order: what to do.
+            arrays: what goes along.
+            limit_s: the process is killed when it has not answered by then.
+
+        Raises:
+            CrashedError: it ended before it had answered.
+            TimedOutError: it took too long.
+            SamedgeError: its own error, as the same class.
+        """
+        with self._killed_after(limit_s) as late:
+            found = self._exchanged(order, arrays)
+        if found is None:
+            what = type(order).__name__.lower()
+            if late.is_set():
+                raise TimedOutError(
+                    f"{self.backend} did not answer {what!r} within {limit_s:.3g} s and was ended; "
+                    "it is started again with the next call. Give it more time (timeout_s), or see "
+                    "what `samedge doctor` says of it."
+                )
+            raise CrashedError(self._obituary(what))
+        answer, results = found
+        if isinstance(answer, Failed):
+            raise error_named(answer)
+        return answer, results
+
+    def _exchanged(
+        self, order: Order, arrays: Mapping[str, Array]
+    ) -> tuple[Answer, dict[str, Array]] | None:
+        stdin, stdout = self._child.stdin, self._child.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            messages.send(stdin, order, arrays=arrays)
+            head = messages.received(stdout)
+        except OSError:
+            return None
+        if head is None:
+            return None
+        answer: Answer = msgspec.msgpack.decode(head, type=Answer)
+        tensors = answer.tensors if isinstance(answer, Ran) else []
+        results = messages.received_arrays(stdout, tensors)
+        return None if results is None else (answer, results)
+
+    @contextlib.contextmanager
+    def _killed_after(self, limit_s: float) -> Iterator[threading.Event]:
+        """Kill the process at the limit, which also ends the wait for its answer."""
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._child.kill()
+
+        timer = threading.Timer(min(limit_s, threading.TIMEOUT_MAX), kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
+
+    def _obituary(self, what: str) -> str:
+        """What is known of a process that ended without an answer."""
+        code = self._child.wait()
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._chatter.seek(0)
+        lines = self._chatter.read().decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
+        return (
+            f"The process of {self.backend} ended during {what!r} with {cause}. Its last words: "
+            f"{' | '.join(lines) or 'none'}. Try `samedge doctor`, or another backend."
+        )
+
+    def end(self) -> None:
+        """Let it end, or end it. Calling it again does nothing."""
+        with contextlib.suppress(OSError):
+            assert self._child.stdin is not None
+            self._child.stdin.close()  # no more orders
+        try:
+            self._child.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+        self._chatter.close()
+
+
+def error_named(failed: Failed) -> SamedgeError:
+    """The process's error again, as the same class where a message is all that it takes."""
+    found = getattr(errors, failed.kind, InferenceError)
+    try:
+        error = found(failed.message)
+    except TypeError:
+        error = InferenceError(failed.message)
+    return error if isinstance(error, SamedgeError) else InferenceError(failed.message)

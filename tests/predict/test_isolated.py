@@ -1,0 +1,154 @@
+"""Graphs in a process of their own: the same answers; crashes and hangs end nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import samedge
+from samedge.errors import BundleError, InferenceError, OptionError, TensorMismatchError
+from samedge.predict.predictor import Predictor
+from samedge.runtimes.isolated.backend import IsolatedBackend
+from samedge.types import Prompt
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+CLICK = Prompt(points=[[64, 48]])
+
+
+@pytest.fixture
+def image(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def isolated(toy_bundle: Path) -> Iterator[Predictor]:
+    with Predictor.isolated(toy_bundle, threads=1, timeout_s=20.0) as predictor:
+        yield predictor
+
+
+def room(predictor: Predictor) -> IsolatedBackend:
+    backend = predictor.graphs.backend
+    assert isinstance(backend, IsolatedBackend)
+    return backend
+
+
+def stop(predictor: Predictor, how: int) -> None:
+    pid = room(predictor).pid
+    assert pid is not None
+    os.kill(pid, how)
+
+
+def test_the_same_answers_to_the_bit(
+    isolated: Predictor, toy_bundle: Path, image: np.ndarray
+) -> None:
+    with Predictor.from_bundle(toy_bundle, threads=1) as plain:
+        expected, found = plain.predict(image, CLICK), isolated.predict(image, CLICK)
+    assert np.array_equal(found.low_res_logits, expected.low_res_logits)
+    assert np.array_equal(found.masks, expected.masks)
+    assert np.array_equal(found.iou_predictions, expected.iou_predictions)
+    assert found.backend == expected.backend
+
+
+def test_a_process_that_crashed_is_started_again_and_the_call_answered(
+    isolated: Predictor, image: np.ndarray
+) -> None:
+    expected = isolated.predict(image, CLICK)
+    first = room(isolated).pid
+    stop(isolated, signal.SIGSEGV)
+    found = isolated.predict(image, CLICK)
+    assert np.array_equal(found.low_res_logits, expected.low_res_logits)
+    assert room(isolated).pid != first
+    assert room(isolated).restarts == 1
+
+
+def test_what_crashes_every_time_is_an_error(
+    isolated: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = isolated.encode(image)
+    monkeypatch.setattr("samedge.runtimes.isolated.process.python_command", crashing)
+    isolated.load()
+    stop(isolated, signal.SIGABRT)
+    with pytest.raises(InferenceError, match=r"'opening' with exit code 3.*last words"):
+        isolated.decode(embedding, CLICK)
+    monkeypatch.undo()
+    isolated.decode(embedding, CLICK)  # and the next call is answered
+
+
+def crashing(module: str, arguments: list[str]) -> list[str]:
+    code = "import sys; print('these are my last words', file=sys.stderr); sys.exit(3)"
+    return [sys.executable, "-c", code]
+
+
+def test_a_process_that_hangs_is_ended_at_the_limit(toy_bundle: Path, image: np.ndarray) -> None:
+    with Predictor.isolated(toy_bundle, threads=1, timeout_s=0.5) as predictor:
+        embedding = predictor.encode(image)
+        predictor.load()
+        stop(predictor, signal.SIGSTOP)
+        start = time.monotonic()
+        with pytest.raises(InferenceError, match=r"within 0\.5 s and was ended.*timeout_s"):
+            predictor.decode(embedding, CLICK)
+        assert time.monotonic() - start < 10
+        assert predictor.decode(embedding, CLICK).masks.any()
+
+
+def test_a_call_can_be_given_less_time(isolated: Predictor, image: np.ndarray) -> None:
+    embedding = isolated.encode(image)
+    isolated.load()
+    stop(isolated, signal.SIGSTOP)
+    with pytest.raises(InferenceError, match=r"within 0\.\d+ s"), samedge.time_limit(0.3):
+        isolated.decode(embedding, CLICK)
+
+
+def test_without_a_process_of_its_own_nothing_begins_after_the_limit(
+    toy_bundle: Path, image: np.ndarray
+) -> None:
+    with Predictor.from_bundle(toy_bundle, threads=1) as predictor:
+        embedding = predictor.encode(image)
+        with samedge.time_limit(60):
+            predictor.decode(embedding, CLICK)
+        with (
+            samedge.time_limit(1e-9),
+            samedge.time_limit(60),  # the shorter counts
+            pytest.raises(InferenceError, match="time limit of the call is up before the decoder"),
+        ):
+            predictor.decode(embedding, CLICK)
+        predictor.decode(embedding, CLICK)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_limit_is_positive(seconds: float) -> None:
+    with pytest.raises(OptionError, match="above 0"), samedge.time_limit(seconds):
+        pass
+
+
+def test_its_errors_are_of_the_same_class(isolated: Predictor, image: np.ndarray) -> None:
+    session = isolated.graphs.session("encoder")
+    with pytest.raises(TensorMismatchError):
+        session.run({})
+    isolated.close()
+    with pytest.raises(InferenceError, match="closed"):
+        isolated.encode(image)
+
+
+def test_closing_ends_the_process(toy_bundle: Path, image: np.ndarray) -> None:
+    with Predictor.isolated(toy_bundle, threads=1) as predictor:
+        predictor.encode(image)
+        pid = room(predictor).pid
+        assert pid is not None
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_bundle_that_cannot_be_opened_leaves_no_process(tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        Predictor.isolated(tmp_path)

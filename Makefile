@@ -8,6 +8,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 PYTEST_ARGS ?=
+# LOCKED=1 installs exactly the versions of requirements/ci.txt, by hash, and nothing else.
+LOCKED ?= 0
+LOCK   := requirements/ci.txt
 
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -24,7 +27,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest slow faults docs clean
+.PHONY: demo test check pytest slow faults soak lock audit release docs clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -35,7 +38,12 @@ $(BIN)/python:
 # One stamp per set of extras: the environment is complete when the stamp is newer than the pins.
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing samedge and everything that its tests need into $(VENV) ..."
+ifeq ($(LOCKED),1)
+	$(PIP) install --require-hashes --requirement $(LOCK)
+	$(PIP) install --no-deps --no-build-isolation --editable .
+else
 	$(PIP) install --editable ".[dev]"
+endif
 	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
@@ -89,6 +97,33 @@ slow: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	SAMEDGE_KILLS=200 SAMEDGE_FAULT_STEPS=1000 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -s -m slow tests/trust/test_whole_commands.py $(PYTEST_ARGS)
+
+# 100,000 prompts over 1,000 pictures on every backend here: memory, open files and threads.
+SOAK_PROMPTS ?= 100000
+soak: $(VENV)/.installed-dev
+	set -e; for backend in $$(OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak --list); do \
+		OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak --backend $$backend \
+			--prompts $(SOAK_PROMPTS) -o build/soak-$$backend.json; done
+
+# What continuous integration installs with LOCKED=1: versions and hashes for every platform.
+# Give it a registry where uv does not know one: make lock UV_DEFAULT_INDEX=...
+lock: $(VENV)/.installed-release
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade \
+		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+		$(LOCK_ARGS) -o $(LOCK)
+
+audit: $(VENV)/.installed-dev $(VENV)/.installed-release
+	$(BIN)/python tools/supply_chain.py audit
+	$(BIN)/python tools/supply_chain.py licences
+
+# Wheel, sdist and bill of materials in dist/. Two builds are equal to the byte.
+release: $(VENV)/.installed-dev $(VENV)/.installed-release
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
+	$(BIN)/python tools/supply_chain.py sbom
+
+$(VENV)/.installed-release: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable ".[release]"
+	@touch $@
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs

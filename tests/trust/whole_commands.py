@@ -163,7 +163,7 @@ class Command:
 
     def arguments(self, place: Place) -> list[str]:
         words = [word.replace("OUT", str(place.out)) for word in self.words]
-        goes_on = self.resumes and (place.out / self.output).exists()
+        goes_on = self.resumes and (place.out / self.output / "recipe.toml").exists()
         return [*words, *(self.resumes if goes_on else ())]
 
     def check(self, place: Place) -> bool:

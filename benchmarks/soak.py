@@ -161,7 +161,7 @@ def here(bundle: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--bundle", type=Path, default=embedded_path())
     parser.add_argument("--backend", help="the bundle's own by default")
     parser.add_argument("--list", action="store_true", help="print the backends that are here")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from samedge.errors import InferenceError, OptionError
-from samedge.pixels.frames import Region
+from samedge.formats.results import Masks
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.runtimes.deadline import remaining_s
 from samedge.runtimes.sharing import tell_of_forks
-from samedge.types import Array, Masks, Prompt
+from samedge.types import Array, Prompt, Region
 
 
 class PredictorPool:

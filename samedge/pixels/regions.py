@@ -31,8 +31,8 @@ class Surroundings:
     """
 
     context: float = 2.5
-    tightest: float = 2.0
-    widest: float = 4.5
+    tightest: float = 2.3
+    widest: float = 3.0
     least_px: int = 64
 
     def __post_init__(self) -> None:

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import Manifest, Thresholds, bundle_id, check_manifest
+from samedge.bundle.manifest import (
+    EverythingRecord,
+    Manifest,
+    Thresholds,
+    bundle_id,
+    check_manifest,
+)
 from samedge.bundle.reading import decode_manifest
 from samedge.errors import BundleError, IncompatibleArtifactError
 from samedge.pixels.frames import Frame
@@ -58,6 +64,7 @@ def read(data: bytes) -> Manifest:
         lambda m: m.update(prompts=["point"]),
         lambda m: m["thresholds"].update(mask=0.5),
         lambda m: m["thresholds"].update(stability=0.5),
+        lambda m: m["thresholds"].update(everything={"crop_layers": 1}),
         lambda m: m.update(backend="openvino"),
         lambda m: m.update(device=None),
         lambda m: m.update(options={"threads": 1}),
@@ -160,6 +167,31 @@ def test_writer_keeps_to_the_same_rules(tmp_path: Path) -> None:
 
 
 # ---- schema 1
+
+
+def test_settings_of_everything_mode_are_left_out_where_nobody_measured(
+    manifest: Manifest,
+) -> None:
+    """So that the ids of bundles that were there before stay what they are."""
+    assert "everything" not in msgspec.to_builtins(manifest)["thresholds"]
+    assert manifest.thresholds.own_everything == EverythingRecord()
+    own = EverythingRecord(points_per_side=16, suppression=0.8)
+    changed = msgspec.structs.replace(
+        manifest, thresholds=msgspec.structs.replace(manifest.thresholds, everything=own)
+    )
+    assert bundle_id(changed) != bundle_id(manifest)
+    named = msgspec.structs.replace(changed, id=bundle_id(changed))
+    assert read(msgspec.json.encode(named)).thresholds.own_everything == own
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"suppression": 1.5}, {"crop_layers": 9}, {"points_per_side": 0}, {"unheard_of": 1}]
+)
+def test_settings_of_everything_mode_are_checked(
+    manifest: Manifest, wrong: dict[str, float]
+) -> None:
+    with pytest.raises(BundleError):
+        read(edited(manifest, lambda m: m["thresholds"].update(everything=wrong)))
 
 
 def test_kept_manifest_of_schema_1() -> None:

@@ -4,7 +4,7 @@ import { makeFile, save } from "./modules/downloads.js";
 import { MaskDocument } from "./modules/document.js";
 import { createEngine } from "./modules/engine.js";
 import { View } from "./modules/frame.js";
-import { promptBuckets, readManifest } from "./modules/manifest.js";
+import { everythingRules, promptBuckets, readManifest } from "./modules/manifest.js";
 import { Painter } from "./modules/painter.js";
 import { Candidates, ObjectList, percentText } from "./modules/panel.js";
 import { Camera, listen, readPhoto } from "./modules/photos.js";
@@ -47,6 +47,8 @@ class App {
     this.manifest = readManifest(bundle);
     byId("model").textContent = this.manifest.model.name;
     byId("model").hidden = false;
+    const own = String(everythingRules(this.manifest).pointsPerSide);
+    if ([...byId("detail").options].some((option) => option.value === own)) byId("detail").value = own;
     byId("where").textContent = config.engine === "server" ? "the server of this page" : "this device";
     const threads = Number(query.get("threads")) || null;
     this.engine = await createEngine(config, { onLost: (reason) => this.#lost(reason), device: query.get("device"), threads });

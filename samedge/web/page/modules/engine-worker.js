@@ -64,7 +64,7 @@ const methods = {
       if (++turn % TURN === 0) await nextTurn();
       return decoded(photo, prompt);
     };
-    return everything(decode, photo.view, graphs.manifest.thresholds, {
+    return everything(decode, photo.view, graphs.manifest, {
       pointsPerSide, progress, isStopped: () => isStopped,
     });
   },

@@ -1,12 +1,16 @@
 // Automatic masks: a grid of clicks, filtered by quality and stability, duplicates suppressed; the
-// counterpart of samedge/predict/everything.py, with the thresholds of the manifest.
+// counterpart of samedge/predict/everything.py on the whole photo, without its crops.
 
+import { everythingRules } from "./manifest.js";
 import { maskFromLogits } from "./masks.js";
 
 const MOST_MASK_SIDE = 1024; // px; boxes of finished masks are measured at this size or the photo's
 const LOW_RES_STRIDE = 4;
-const BOX_NMS = 0.7;
 const CANDIDATES = [1, 2, 3];
+const BATCH = 16; // clicks after which is looked what is settled, as in Python
+const COARSEST_SIDE = 8;
+const GOOD_IOU = 0.6;
+const GOOD_STABILITY = 0.6;
 
 /**
  * Find the masks of a photo.
@@ -14,28 +18,92 @@ const CANDIDATES = [1, 2, 3];
  * @param {(prompt: object) => Promise<{logits: Float32Array, iou: Float32Array}>} decode - all four
  *   tokens of one prompt.
  * @param {View} view - of the photo.
- * @param {object} thresholds - of the manifest.
+ * @param {object} manifest - checked.
  * @param {{pointsPerSide: number, progress: (done: number, total: number) => void,
  *   isStopped: () => boolean}} settings
  * @returns {Promise<object[]>} {logits, iou, stability, point} of distinct things, the best first;
  *   what was found so far where it was stopped.
  */
-export async function everything(decode, view, thresholds, { pointsPerSide = 32, progress, isStopped }) {
-  const points = grid(pointsPerSide, view.size);
+export async function everything(decode, view, manifest, { pointsPerSide, progress, isStopped }) {
+  const { thresholds } = manifest;
+  const rules = everythingRules(manifest);
+  const clicks = new ClickGrid(pointsPerSide ?? rules.pointsPerSide, view, rules.coarseToFine);
   const found = [];
-  for (let done = 0; done < points.length && !isStopped(); done++) {
-    const point = points[done];
-    const result = await decode({ points: [point], labels: [1], box: null, mask: null });
-    found.push(...candidates(result, point, view, thresholds));
-    progress(done + 1, points.length);
+  for (const batch of clicks.batches()) {
+    const kept = [];
+    for (const point of batch) {
+      if (isStopped()) break;
+      const result = await decode({ points: [point], labels: [1], box: null, mask: null });
+      kept.push(...candidates(result, point, view, thresholds));
+    }
+    if (isStopped()) break;
+    found.push(...kept);
+    clicks.settle(kept.filter((one) => one.iou > GOOD_IOU && one.stability > GOOD_STABILITY), thresholds.mask);
+    progress(clicks.done, clicks.total);
   }
-  const kept = suppressed(found, (one) => one.box, BOX_NMS);
-  return finished(kept, view, thresholds);
+  for (const one of found) one.rank = one.iou * one.stability ** rules.stabilityWeight;
+  const kept = suppressed(found, rules.suppression);
+  return finished(kept, view, thresholds, rules.suppression);
 }
 
-function grid(side, [height, width]) {
-  const middles = Array.from({ length: side }, (_, i) => (i + 0.5) / side);
-  return middles.flatMap((y) => middles.map((x) => [x * width, y * height]));
+/** The clicks of a grid in their order: coarse first, without those that a good mask covers. */
+export class ClickGrid {
+  constructor(side, view, coarseToFine) {
+    const [height, width] = view.size;
+    const middles = Array.from({ length: side }, (_, i) => (i + 0.5) / side);
+    this.points = middles.flatMap((y) => middles.map((x) => [x * width, y * height]));
+    this.total = this.points.length;
+    this.done = 0;
+    this.view = view;
+    this.skips = coarseToFine;
+    this.rounds = coarseToFine ? rounds(side) : [this.points.map((_, index) => index)];
+    this.isSettled = new Uint8Array(this.total);
+  }
+
+  /** The next clicks, a few at a time. */
+  * batches() {
+    for (const round of this.rounds) {
+      let waiting = round;
+      while (waiting.length) {
+        const left = waiting.filter((index) => !this.isSettled[index]);
+        this.done += waiting.length - left.length + Math.min(left.length, BATCH);
+        if (left.length) yield left.slice(0, BATCH).map((index) => this.points[index]);
+        waiting = left.slice(BATCH);
+      }
+    }
+  }
+
+  /** Take note of good masks. */
+  settle(masks, threshold) {
+    if (!this.skips) return;
+    const [high, wide] = this.view.lowResSize;
+    const inside = (value, most) => Math.min(Math.max(Math.trunc(value / LOW_RES_STRIDE), 0), most - 1);
+    this.points.forEach((point, index) => {
+      const [x, y] = this.view.inputPoint(point);
+      const at = inside(y, high) * this.view.lowResSide + inside(x, wide);
+      if (masks.some(({ logits }) => logits[at] > threshold)) this.isSettled[index] = 1;
+    });
+  }
+}
+
+function rounds(side) {
+  const seen = new Set();
+  const found = [];
+  let stride = 1;
+  while (Math.floor(side / (2 * stride)) >= COARSEST_SIDE) stride *= 2;
+  for (; stride >= 1; stride = Math.floor(stride / 2)) {
+    const middle = Math.floor(stride / 2);
+    const now = [];
+    for (let row = middle; row < side; row += stride) {
+      for (let column = middle; column < side; column += stride) {
+        const index = row * side + column;
+        if (!seen.has(index)) now.push(index);
+      }
+    }
+    now.forEach((index) => seen.add(index));
+    found.push(now);
+  }
+  return found;
 }
 
 function candidates({ logits, iou }, point, view, thresholds) {
@@ -83,22 +151,22 @@ function lowResBox(logits, view, threshold) {
   return [x0 * across, y0 * down, x1 * across, y1 * down];
 }
 
-function finished(kept, view, thresholds) {
+function finished(kept, view, thresholds, suppression) {
   const shrink = Math.min(1, MOST_MASK_SIDE / Math.max(...view.size));
   const axes = view.axes(view.size.map((length) => Math.max(1, Math.round(length * shrink))));
   const boxed = kept
     .map((one) => ({ ...one, box: maskFromLogits(one.logits, axes, thresholds.mask).box }))
     .filter((one) => one.box);
-  return suppressed(boxed, (one) => one.box, BOX_NMS);
+  return suppressed(boxed, suppression);
 }
 
-/** Greedy non-maximum suppression: the best by predicted IoU first. */
-export function suppressed(found, boxOf, threshold) {
+/** Greedy non-maximum suppression: the best ranked first. */
+function suppressed(found, threshold) {
   const order = found.map((one, index) => ({ one, index })).sort(
-    (a, b) => b.one.iou - a.one.iou || a.index - b.index);
+    (a, b) => b.one.rank - a.one.rank || a.index - b.index);
   const kept = [];
   for (const { one } of order) {
-    if (kept.every((better) => boxIou(boxOf(better), boxOf(one)) <= threshold)) kept.push(one);
+    if (kept.every((better) => boxIou(better.box, one.box) <= threshold)) kept.push(one);
   }
   return kept;
 }

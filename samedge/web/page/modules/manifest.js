@@ -12,7 +12,9 @@ const FIELDS = {
     "input_size", "frame", "prompts", "thresholds", "graphs", "artifacts", "versions", "device",
     "options", "canary_sha256", "parity", "accuracy", "plan", "gate", "notes"],
   frame: ["target_length", "resize", "color", "layout", "pad_value", "mean", "std"],
-  thresholds: ["mask", "stability_offset", "predicted_iou", "stability"],
+  thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
+  everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",
+    "crop_points_downscale", "coarse_to_fine"],
   graph: ["role", "artifact", "format", "precision", "inputs", "outputs", "shapes", "options", "device"],
   tensor: ["name", "dtype", "shape"],
 };
@@ -40,6 +42,7 @@ export function readManifest(value) {
   checkFields("manifest", value);
   checkFields("frame", value.frame);
   checkFields("thresholds", value.thresholds);
+  if (value.thresholds.everything) checkFields("everything", value.thresholds.everything);
   checkFrame(value.frame, value.input_size);
   checkWords("prompts of kind", value.prompts, PROMPTS);
   for (const graph of value.graphs) checkGraph(graph);
@@ -67,6 +70,13 @@ export function promptBuckets(manifest) {
     .filter((shapes) => shapes.point_coords)
     .map((shapes) => shapes.point_coords.slice(0, 2))
     .sort((a, b) => a[0] * a[1] - b[0] * b[1]);
+}
+
+/** How everything mode looks and chooses; the defaults are those of samedge in Python. */
+export function everythingRules({ thresholds }) {
+  const { points_per_side: pointsPerSide = 32, suppression = 0.7, stability_weight: stabilityWeight = 0,
+    coarse_to_fine: coarseToFine = true } = thresholds.everything ?? {};
+  return { pointsPerSide, suppression, stabilityWeight, coarseToFine };
 }
 
 function checkGraph(graph) {

@@ -1,0 +1,60 @@
+"""What a visitor of a bundle's page waits for: load, encode, click, memory, bytes.
+
+    samedge export --target web --model samedge-nano -o out/nano-web
+    python benchmarks/web_speed.py out/nano-web -o benchmarks/results/web_speed_nano.json
+
+Headless Chromium, WebAssembly, the site on loopback, a photo of 1920x1080. Every visit is of a
+browser that knows nothing of the page. `encode` is from the opened file to the ready photo, its
+decoding and resizing included; `decode` from the click of the mouse to the frame with the painted
+mask. Processor time is that of the page's process, in which its worker lives: with ``--threads 1``
+it is what the wall clock would show on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+from pathlib import Path
+
+import msgspec
+
+from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.types import Steps
+from samedge.web.measuring import measure_page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--loads", type=int, default=3)
+    parser.add_argument("--clicks", type=int, default=20)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    photo = embedded_path().parent / "photos" / "coffee.jpg"
+    before = os.getloadavg()
+    record, figures = measure_page(
+        Bundle.open(arguments.bundle),
+        photo,
+        loads=arguments.loads,
+        clicks=arguments.clicks,
+        threads=arguments.threads,
+        steps=Steps(arguments.loads, stage=print),
+    )
+    document = msgspec.to_builtins(record)
+    document["created"] = datetime.datetime.now(datetime.timezone.utc).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+    document["page"] = dataclasses.asdict(figures)
+    document["load_average"] = [before[0], os.getloadavg()[0]]
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    for row in record.results:
+        print(f"{row.stage:12} p50 {row.p50_ms:9.1f} ms of {row.n}")
+    print(json.dumps(document["page"], indent=1), "load", document["load_average"])
+
+
+if __name__ == "__main__":
+    main()

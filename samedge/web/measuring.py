@@ -1,0 +1,292 @@
+"""A bundle's page in a browser, timed: what a visitor waits for, as rows of a benchmark's record."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from samedge._version import __version__
+from samedge.benchmark.latency import Samples, stage_row
+from samedge.bundle.bundle import Bundle
+from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.machine.environment import environment
+from samedge.pixels.images import load_image
+from samedge.records import BenchRecord, StageRow, Subject, Workload, WorkloadImage
+from samedge.types import IMAGE_ROLES, Steps
+from samedge.web.runtime import VERSION
+from samedge.web.site import check_site, site_files
+from samedge.web.static import serving
+
+BACKEND = "onnxruntime-web"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_PATIENCE_MS = 180_000.0
+_CLICKS = ((0.5, 0.5), (0.3, 0.4), (0.7, 0.6), (0.4, 0.75), (0.6, 0.25))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PageFigures:
+    """What was measured beside latencies.
+
+    Attributes:
+        engine: what the page says that it computes with.
+        browser: name and version.
+        site_bytes: of all files that the site has.
+        transfer_bytes: of the files that a first visit loads, compressed as a host would.
+        peak_bytes: largest resident memory of the page's process.
+        encode_cpu_ms: processor time of the page's process an encode, its preparation included.
+        click_cpu_ms: the same of a click, from the mouse to the painted mask.
+    """
+
+    engine: str
+    browser: str
+    site_bytes: int
+    transfer_bytes: int
+    peak_bytes: int | None
+    encode_cpu_ms: float | None
+    click_cpu_ms: float | None
+
+
+def browser_path() -> str:
+    """Where a Chromium is.
+
+    Raises:
+        BackendUnavailableError: there is none.
+    """
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if found is None:
+        raise BackendUnavailableError(
+            f"No browser to measure in: none of {', '.join(_BROWSERS)} is here. Install one, by "
+            "`apt-get install chromium` for example."
+        )
+    return found
+
+
+def measure_page(
+    bundle: Bundle,
+    image: Path,
+    *,
+    size: tuple[int, int] = (1080, 1920),
+    loads: int = 3,
+    clicks: int = 20,
+    threads: int = 2,
+    steps: Steps | None = None,
+) -> tuple[BenchRecord, PageFigures]:
+    """Open a bundle's page in a headless Chromium, and time it.
+
+    Args:
+        bundle: of ``--target web``.
+        image: the photo, resized to ``size`` and written as a JPEG.
+        size: ``(height, width)`` of the photo.
+        loads: visits, each of a browser that knows nothing of the page.
+        clicks: on the photo, in each visit.
+        threads: of the page.
+        steps: counts the visits.
+
+    Returns:
+        The record, as ``samedge bench`` writes it, and the other figures.
+
+    Raises:
+        BackendUnavailableError: Playwright or a browser is missing.
+        BundleError: the bundle carries no page.
+        InferenceError: the page failed.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "Measuring a page needs Playwright: pip install 'samedge[web]'"
+        ) from error
+    check_site(bundle)
+    files, photo = site_files(bundle), _jpeg(image, size)
+    steps = steps or Steps(loads)
+    with serving(files) as server, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        version = f"Chromium {browser.version}"
+        try:
+            visits = []
+            for _ in range(loads):
+                address = f"{server.address}?threads={threads}&device=wasm"
+                visits.append(_visit(browser, address, photo, clicks))
+                steps.step("visits of the page")
+        except Error as error:
+            raise InferenceError(f"The page of {bundle.path} failed: {error}") from error
+        finally:
+            browser.close()
+    rows = _rows(bundle, visits, f"{version}, {visits[0].engine}")
+    record = BenchRecord(
+        environment=environment(threads=threads),
+        results=rows,
+        workload=Workload(
+            images=[WorkloadImage(path=image.name, height=size[0], width=size[1])],
+            prompt="point",
+            count=clicks,
+            launches=loads,
+        ),
+        samedge_version=__version__,
+    )
+    return record, _figures(files, visits, version)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Visit:
+    engine: str
+    load_ms: float
+    encode_ms: float
+    prepare_ms: float
+    clicks_ms: list[float]
+    peak_bytes: int | None
+    encode_cpu_ms: float | None
+    click_cpu_ms: float | None
+    loaded: list[str]
+
+
+def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(_PATIENCE_MS)
+    loaded: list[str] = []
+    page.on("requestfinished", lambda request: loaded.append(request.url))
+    start = time.perf_counter()
+    page.goto(address)
+    page.wait_for_selector("#engine[data-state=ready]")
+    load_ms = (time.perf_counter() - start) * 1e3
+    process = _Renderer(browser)
+    before = process.cpu_ms()
+    file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
+    page.set_input_files("#file", file)
+    page.wait_for_selector("html[data-encoded]", state="attached")
+    encoded = process.cpu_ms()
+    page.evaluate("document.querySelector('#hover').checked = false")
+    times = [_click(page, index) for index in range(clicks)]
+    clicked = process.cpu_ms()
+    timing = page.evaluate("samedge.segmenter.handle.timing")
+    visit = _Visit(
+        engine=page.inner_text("#engine"),
+        load_ms=load_ms,
+        encode_ms=float(page.get_attribute("html", "data-encoded") or "nan"),
+        prepare_ms=float(timing["preprocess"]),
+        clicks_ms=times,
+        peak_bytes=process.peak_bytes(),
+        encode_cpu_ms=_difference(before, encoded, 1),
+        click_cpu_ms=_difference(encoded, clicked, clicks),
+        loaded=[url.partition("?")[0].removeprefix(address.partition("?")[0]) for url in loaded],
+    )
+    context.close()
+    return visit
+
+
+def _click(page: Any, index: int) -> float:
+    """Milliseconds from one click of the mouse to the frame with its mask."""
+    page.evaluate("samedge.newObject()")
+    answers = int(page.get_attribute("html", "data-answers") or 0)
+    box = page.locator("#layer-photo").bounding_box()
+    x, y = _CLICKS[index % len(_CLICKS)]
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.wait_for_selector(f'html[data-answers="{answers + 1}"]', state="attached")
+    return float(page.get_attribute("html", "data-clicked"))
+
+
+class _Renderer:
+    """The process that holds the page: the largest of the browser's renderers."""
+
+    def __init__(self, browser: Any) -> None:
+        session = browser.new_browser_cdp_session()
+        found = session.send("SystemInfo.getProcessInfo")["processInfo"]
+        session.detach()
+        numbers = [int(one["id"]) for one in found if one["type"] == "renderer"]
+        self._status = max(
+            (Path(f"/proc/{number}") for number in numbers), key=_resident_kb, default=None
+        )
+
+    def peak_bytes(self) -> int | None:
+        return None if self._status is None else _resident_kb(self._status, "VmHWM") * 1024
+
+    def cpu_ms(self) -> float | None:
+        if self._status is None:
+            return None
+        try:
+            fields = (self._status / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) * 10.0  # ticks of 10 ms
+
+
+def _resident_kb(process: Path, field: str = "VmRSS") -> int:
+    try:
+        lines = (process / "status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
+
+
+def _difference(before: float | None, after: float | None, count: int) -> float | None:
+    return None if before is None or after is None or not count else (after - before) / count
+
+
+def _rows(bundle: Bundle, visits: Sequence[_Visit], device: str) -> list[StageRow]:
+    manifest = bundle.manifest
+    subject = Subject(
+        bundle=str(bundle.path),
+        backend=BACKEND,
+        device=device,
+        backend_version=VERSION,
+        bundle_id=bundle.id,
+        model=manifest.model.name,
+        target=manifest.target,
+        precision=manifest.precision,
+        input_size=manifest.input_size,
+        artifact_sha256=",".join(bundle.artifact(role).sha256 for role in IMAGE_ROLES),
+    )
+    peaks = [visit.peak_bytes for visit in visits if visit.peak_bytes]
+    stages = {
+        "load": [[visit.load_ms] for visit in visits],
+        "preprocess": [[visit.prepare_ms] for visit in visits],
+        "encode": [[visit.encode_ms] for visit in visits],
+        "decode": [visit.clicks_ms for visit in visits],
+    }
+    return [
+        stage_row(
+            subject,
+            stage,
+            samples=Samples(blocks=blocks, images=[0] * len(blocks)),
+            peak_rss_bytes=max(peaks, default=None),
+            artifact_bytes=bundle.size_bytes,
+        )
+        for stage, blocks in stages.items()
+    ]
+
+
+def _figures(files: dict[str, Path], visits: Sequence[_Visit], browser: str) -> PageFigures:
+    loaded = {name or "index.html" for name in visits[0].loaded}
+    sent = [path for name, path in files.items() if name in loaded]
+    peaks = [visit.peak_bytes for visit in visits if visit.peak_bytes]
+    return PageFigures(
+        engine=visits[0].engine,
+        browser=browser,
+        site_bytes=sum(path.stat().st_size for path in files.values()),
+        transfer_bytes=sum(len(gzip.compress(path.read_bytes(), 6)) for path in sent),
+        peak_bytes=max(peaks, default=None),
+        encode_cpu_ms=_median([visit.encode_cpu_ms for visit in visits]),
+        click_cpu_ms=_median([visit.click_cpu_ms for visit in visits]),
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def _jpeg(path: Path, size: tuple[int, int]) -> bytes:
+    picture = Image.fromarray(load_image(path)).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()

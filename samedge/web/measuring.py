@@ -1,4 +1,4 @@
-"""A bundle's page in a browser, timed: what a visitor waits for, as rows of a benchmark's record."""
+"""A bundle's page in a browser, timed: what a visitor waits for, as rows of a record."""
 
 from __future__ import annotations
 

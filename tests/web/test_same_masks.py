@@ -23,6 +23,7 @@ from tests.web.conftest import Tab, new_tab
 pytestmark = pytest.mark.slow
 
 LEAST_IOU = 0.99
+LARGEST_TIE = 0.01  # of two candidates' predicted IoUs that may change places
 KINDS = ("point", "points", "box", "box and point", "mask and point")
 DECODE = """async ([prompt, mask]) => {
   const from = (name) => import(new URL(`modules/${name}.js`, document.baseURI));
@@ -121,6 +122,7 @@ def test_masks_of_page_and_python_agree(
     from samedge.pixels.rle import mask_from_rle
 
     measured: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    near_ties = 0
     for path in photos:
         image = load_image(path)
         page.open(path)
@@ -130,10 +132,16 @@ def test_masks_of_page_and_python_agree(
         )
         for kind, prompt in prompts(image, first.low_res_logits[0]).items():
             found = page.page.evaluate(DECODE, plain(prompt))
-            expected = predictor.decode(embedding, prompt).masks[0]
-            measured[kind].append(iou(mask_from_rle(found["rle"]), expected))
+            expected = predictor.decode(embedding, prompt, multimask=kind == "point")
+            chosen = found["token"] - 1 if kind == "point" else 0
+            short = expected.iou_predictions.max() - expected.iou_predictions[chosen]
+            assert short < LARGEST_TIE, f"{path.name}, {kind}: another candidate"
+            near_ties += bool(short > 0)
+            measured[kind].append(iou(mask_from_rle(found["rle"]), expected.masks[chosen]))
+            print(f"{path.name}, {kind}: {measured[kind][-1]:.4f}")
     for kind, values in measured.items():
         print(f"{kind}: {len(values)} photos, lowest IoU {min(values):.4f}")
+    print(f"near ties of candidates: {near_ties}")
     assert all(len(values) == 10 for values in measured.values())
     assert min(min(values) for values in measured.values()) >= LEAST_IOU
 
@@ -141,7 +149,9 @@ def test_masks_of_page_and_python_agree(
 def test_pixels_of_the_encoder_s_input_are_pillow_s(
     page: Tab, predictor: Predictor, photos: list[Path]
 ) -> None:
-    """Of pictures without loss, to the bit."""
+    """Of pictures without loss, to the bit; Pillow 13 takes the passes of tall ones the other way
+    round, which turns some levels by one.
+    """
     script = """async (size) => {
       const { resizeStrips } = await import(new URL("modules/resample.js", document.baseURI));
       const bitmap = await createImageBitmap(samedge.photo.blob, { colorSpaceConversion: "none" });
@@ -156,7 +166,9 @@ def test_pixels_of_the_encoder_s_input_are_pillow_s(
         page.open(path)
         expected = predictor.frame.resized(image)
         found = page.page.evaluate(script, list(expected.shape[:2]))
-        assert np.array_equal(np.array(found, np.uint8).reshape(expected.shape), expected), path
+        difference = np.abs(np.array(found).reshape(expected.shape) - expected.astype(np.int64))
+        is_tall = expected.shape[0] > expected.shape[1]
+        assert difference.max() <= int(is_tall), path
 
 
 def test_everything_is_python_s(page: Tab, predictor: Predictor, photos: list[Path]) -> None:

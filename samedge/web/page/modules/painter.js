@@ -40,6 +40,7 @@ export class Painter {
     [photo.width, photo.height] = [bitmap.width, bitmap.height];
     photo.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
     [masks.height, masks.width] = this.#size;
+    this.stage.style.setProperty("--aspect", String(view.size[1] / view.size[0]));
     this.layout();
   }
 

@@ -1,6 +1,7 @@
 // Pillow's bilinear resize, to the bit: two passes with coefficients in fixed point
 // (Resample.c: precompute_coeffs, normalize_coeffs_8bpc), so that the page feeds the encoder what
-// samedge feeds it in Python.
+// samedge feeds it in Python. Pillow 13 takes tall photos' passes the other way round, which turns
+// some levels by one; here the rows come strip by strip, so the order stays.
 
 const PRECISION_BITS = 22;
 const HALF = 1 << (PRECISION_BITS - 1);

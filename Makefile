@@ -27,7 +27,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest slow faults soak lock audit release docs clean
+.PHONY: demo test check pytest slow faults soak lock audit release docs docs-check clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -128,6 +128,10 @@ $(VENV)/.installed-release: pyproject.toml | $(BIN)/python
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 	@echo "Documentation: build/docs/index.html"
+
+# Every Python block and command line of README and docs, in a folder with what they talk about.
+docs-check: $(VENV)/.installed-dev
+	$(BIN)/python tools/docs_check.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from samedge._version import __version__
+from samedge.cli.bars import Bar, drawn, lines
 from samedge.cli.debugging import debug_log
 from samedge.cli.failures import (
     BROKEN_PIPE,
@@ -39,7 +40,6 @@ from samedge.files.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.progress import Progress, TaskID
     from rich.table import Table
 
 _PIPE_WIDTH = 4096
@@ -53,30 +53,6 @@ def discard_stdout() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
-
-
-class Bar:
-    """A progress bar. Called by a loop, it moves on; its methods are the listeners of long work.
-
-    Args:
-        bar: rich's.
-        task: the bar's one line.
-    """
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-
-    def __call__(self, steps: int = 1, *, note: str = "") -> None:
-        """So many steps more are done; the note stands behind the bar."""
-        self._bar.update(self._task, advance=steps, note=note)
-
-    def progress(self, done: int, total: int) -> None:
-        """A :data:`~samedge.types.Progress`."""
-        self._bar.update(self._task, completed=done, total=total or None)
-
-    def stage(self, words: str) -> None:
-        """A :data:`~samedge.types.Stage`."""
-        self._bar.update(self._task, note=words)
 
 
 class Output:
@@ -144,7 +120,7 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, description: str, *, total: int | None = None) -> Iterator[Bar]:
-        """Show a progress bar on stderr where that is a terminal.
+        """Show on stderr how far the work is: a bar on a terminal, else a line every 10 s.
 
         Args:
             description: what is being done.
@@ -153,18 +129,12 @@ class Output:
         Yields:
             The bar.
         """
-        from rich import progress as bars
-
-        columns: Sequence[bars.ProgressColumn] = (
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[note]}", markup=False),
-        )
-        hidden = self.verbosity < 0 or not self.console.is_terminal
-        with bars.Progress(*columns, console=self.console, disable=hidden, transient=True) as bar:
-            yield Bar(bar, bar.add_task(description, total=total, note=""))
+        if self.verbosity < 0:
+            yield Bar(total)
+            return
+        shown = drawn if self.console.is_terminal else lines
+        with shown(self.console, description, total=total) as bar:
+            yield bar
 
     def failed(self, failures: Sequence[tuple[str, BaseException]]) -> None:
         """Say what of a batch failed, after its result; the command then exits with 1.

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from pathlib import Path
 
 from samedge import records
+from samedge._version import __version__
 from samedge.bundle.bundle import Bundle, bundle_path
-from samedge.comparison.store import Store
+from samedge.comparison.store import Failure, Store
 from samedge.comparison.subjects import Wanted
 from samedge.errors import SamedgeError
+from samedge.machine.environment import package_versions
 from samedge.report.decision import Limits, Loss
+from samedge.targets import target as target_named
 from samedge.types import Steps
+
+logger = logging.getLogger(__name__)
 
 ROUNDS = 3
 PROMPTS = "box,center"
@@ -92,9 +98,11 @@ def exported(
     """Export one subject, unless an earlier sitting did."""
     path = store.bundles / one.folder
     subject = ComparedSubject(one.name, one.target.name, one.precision.value, path)
-    subject.note = store.failure(one.folder) or ""
-    if not subject.note and not _is_bundle(path):
-        if clock.spent(EXPORT_SHARE):
+    if not _is_bundle(path):
+        failed = store.failure(one.folder)
+        if failed is not None and not _worth_another_try(failed, one, request):
+            subject.note = f"{failed.why} (tried before; --target {one.target.name} tries again)"
+        elif clock.spent(EXPORT_SHARE):
             subject.note = "not exported: the time budget was spent"
         else:
             subject.note = _export(one, request, store, path)
@@ -107,6 +115,20 @@ def _is_bundle(path: Path) -> bool:
         return False
     Bundle.open(path, verify=True)
     return True
+
+
+def _worth_another_try(failed: Failure, one: Wanted, request: Request) -> bool:
+    """Whether a subject that failed in an earlier sitting may not fail now, or is asked for."""
+    if failed.versions != _versions():
+        logger.warning("%s: tried again, since samedge or its libraries changed.", one.name)
+        return True
+    named = [target_named(name).name for name in request.targets]
+    return one.target.name in named
+
+
+def _versions() -> dict[str, str]:
+    known = {name: version for name, version in package_versions().items() if version}
+    return {"samedge": __version__, **known}
 
 
 def _export(one: Wanted, request: Request, store: Store, path: Path) -> str:
@@ -123,8 +145,9 @@ def _export(one: Wanted, request: Request, store: Store, path: Path) -> str:
         )
     except SamedgeError as error:
         why = f"not exported: {error}"
-        store.keep_failure(one.folder, why)
+        store.keep_failure(one.folder, Failure(why=why, versions=_versions()))
         return why
+    store.forget_failure(one.folder)
     records.write(result.record(), store.path("export", one.folder))
     return ""
 

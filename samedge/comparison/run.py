@@ -17,7 +17,7 @@ from samedge.bundle.bundle import Bundle
 from samedge.comparison import losses, rounds
 from samedge.comparison.exporting import Clock, ComparedSubject, Request, exported, foreign
 from samedge.comparison.losses import Agreement, Score
-from samedge.comparison.store import Identity, Store
+from samedge.comparison.store import Agreed, Identity, Store
 from samedge.comparison.subjects import LeftOut, wanted_subjects
 from samedge.errors import DatasetError
 from samedge.evaluation.evaluate import evaluate
@@ -173,6 +173,7 @@ class _Drawn:
         self, stack: contextlib.ExitStack, baseline: ComparedSubject, photos: Sequence[Path]
     ) -> None:
         self._stack, self._baseline, self._photos = stack, baseline, photos
+        self.bundle_id = Bundle.open(baseline.path, verify=False).id
         self._drawn: Agreement | None = None
 
     def __call__(self) -> Agreement:
@@ -183,11 +184,13 @@ class _Drawn:
 
 
 def _agreement(store: Store, subject: ComparedSubject, drawn: _Drawn) -> list[Score]:
-    known = store.scores(subject.key)
+    made = Bundle.open(subject.path, verify=False).id
+    known = store.scores(subject.key, bundle_id=made, baseline_id=drawn.bundle_id)
     if known is None:
         with Predictor.from_bundle(subject.path) as predictor:
             known = drawn().scores(predictor)
-        store.keep_scores(subject.key, known)
+        agreed = Agreed(bundle_id=made, baseline_id=drawn.bundle_id, scores=known)
+        store.keep_scores(subject.key, agreed)
     return known
 
 

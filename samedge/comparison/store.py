@@ -42,9 +42,28 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a subject has no bundle."""
+    """Why a subject has no bundle.
+
+    Attributes:
+        why: what the export said.
+        versions: of samedge and of the libraries that it failed with; with others it may not.
+    """
 
     why: str
+    versions: dict[str, str] = {}
+
+
+class Agreed(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a bundle's masks agree with another's.
+
+    Attributes:
+        bundle_id, baseline_id: the two; of other files it says nothing.
+        scores: of every prompt.
+    """
+
+    bundle_id: str
+    baseline_id: str
+    scores: list[Score]
 
 
 class Store:
@@ -89,22 +108,31 @@ class Store:
         found = records.read(path)
         return found if isinstance(found, of) else None
 
-    def failure(self, name: str) -> str | None:
-        """Why an earlier sitting could not export a subject; ``None`` where it did not fail."""
-        found = _read(self.path("failed", name), Failure)
-        return None if found is None else found.why
+    def failure(self, name: str) -> Failure | None:
+        """How an earlier sitting could not export a subject; ``None`` where it did not fail."""
+        return _read(self.path("failed", name), Failure)
 
-    def keep_failure(self, name: str, why: str) -> None:
+    def keep_failure(self, name: str, failure: Failure) -> None:
         """Remember that a subject cannot be exported."""
-        write_bytes(self.path("failed", name), msgspec.json.encode(Failure(why=why)))
+        write_bytes(self.path("failed", name), msgspec.json.encode(failure))
 
-    def scores(self, name: str) -> list[Score] | None:
-        """A subject's agreement with the baseline, from an earlier sitting."""
-        return _read(self.path("agreement", name), list[Score])
+    def forget_failure(self, name: str) -> None:
+        """A subject has a bundle now."""
+        self.path("failed", name).unlink(missing_ok=True)
 
-    def keep_scores(self, name: str, scores: list[Score]) -> None:
+    def scores(self, name: str, *, bundle_id: str, baseline_id: str) -> list[Score] | None:
+        """A subject's agreement from an earlier sitting, where it is of these two bundles."""
+        try:
+            found = _read(self.path("agreement", name), Agreed)
+        except DatasetError:  # as an earlier samedge kept it, without the bundles: drawn again
+            return None
+        if found is None or (found.bundle_id, found.baseline_id) != (bundle_id, baseline_id):
+            return None
+        return found.scores
+
+    def keep_scores(self, name: str, agreed: Agreed) -> None:
         """Remember a subject's agreement."""
-        write_bytes(self.path("agreement", name), msgspec.json.encode(scores))
+        write_bytes(self.path("agreement", name), msgspec.json.encode(agreed))
 
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -209,3 +210,28 @@ def test_chatter_of_a_child_process_cannot_either() -> None:
     result = run_process(body, "--json")
     assert json.loads(result.stdout)["a"] == 1
     assert "child" in result.stderr
+
+
+def test_piped_work_prints_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("samedge.cli.bars.SECONDS", 0.02)
+    with Output("test") as out, out.progress("Working", total=3) as bar:
+        bar.progress(1, 3)
+        bar.stage("the second part")
+        time.sleep(0.2)  # nothing moves, and yet lines come
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) >= 2
+    assert said[-1].startswith("Working: 1 of 3, the second part, ")
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0])
+def test_short_and_quiet_work_says_nothing(
+    verbosity: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if verbosity < 0:
+        monkeypatch.setattr("samedge.cli.bars.SECONDS", 0.01)
+    with Output("test", verbosity=verbosity) as out, out.progress("Working") as bar:
+        bar.progress(1, 0)
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""

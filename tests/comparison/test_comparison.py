@@ -10,11 +10,12 @@ import pytest
 from samedge.benchmark.latency import Samples, stage_row
 from samedge.comparison import exporting, losses, rounds, run
 from samedge.comparison.losses import Score
-from samedge.comparison.store import Identity, Store
-from samedge.comparison.subjects import wanted_subjects
+from samedge.comparison.store import Agreed, Identity, Store
+from samedge.comparison.subjects import Wanted, wanted_subjects
 from samedge.errors import DatasetError, ExportError, UnknownNameError
 from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.runtimes.base import Probe
+from samedge.types import Precision
 
 IDENTITY = Identity(model="samedge-nano", photos=["a.jpg 1"], prompts="box")
 
@@ -138,26 +139,61 @@ class TestSubjects:
             wanted_subjects(["cpuu"])
 
 
-def test_a_subject_that_cannot_be_exported_is_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries = []
+class TestFailedExports:
+    @pytest.fixture
+    def tries(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        tries: list[int] = []
 
-    def refuse(*_: object, **__: object) -> None:
-        tries.append(1)
-        raise ExportError("The decoder drifts.")
+        def refuse(*_: object, **__: object) -> None:
+            tries.append(1)
+            raise ExportError("The decoder drifts.")
 
-    monkeypatch.setattr(exporting, "export", refuse)
-    photo = tmp_path / "p.jpg"
-    photo.write_bytes(b"x")
-    request = exporting.Request(
-        model="samedge-nano", output=tmp_path / "c", targets=("cpu",), photos=(photo,)
-    )
-    for _ in range(2):  # the second sitting knows
-        record = run.compare(request)
-        assert {row.note for row in record.rows} == {"not exported: The decoder drifts."}
-        assert record.recommendation.chosen is None
-    assert len(tries) == 2  # fp32 and int8, once each
+        monkeypatch.setattr("samedge.export.export", refuse)
+        row = exporting.target_named("cpu")
+        one = [Wanted(row, Precision.FP32)]
+        monkeypatch.setattr(run, "wanted_subjects", lambda *_, **__: (one, []))
+        return tries
+
+    @staticmethod
+    def request(tmp_path: Path, *targets: str) -> exporting.Request:
+        photo = tmp_path / "p.jpg"
+        photo.write_bytes(b"x")
+        return exporting.Request(
+            model="samedge-nano", output=tmp_path / "c", targets=targets, photos=(photo,)
+        )
+
+    def test_is_listed_and_not_tried_again_unasked(self, tmp_path: Path, tries: list[int]) -> None:
+        (row,) = run.compare(self.request(tmp_path)).rows
+        assert row.note == "not exported: The decoder drifts."
+        again = run.compare(self.request(tmp_path))
+        assert again.rows[0].note.startswith("not exported: The decoder drifts. (tried before; ")
+        assert "--target cpu" in again.rows[0].note
+        assert again.recommendation.chosen is None
+        assert len(tries) == 1
+
+    def test_is_tried_again_when_named(self, tmp_path: Path, tries: list[int]) -> None:
+        run.compare(self.request(tmp_path))
+        run.compare(self.request(tmp_path, "onnx"))
+        assert len(tries) == 2
+
+    def test_is_tried_again_when_the_tools_changed(
+        self, tmp_path: Path, tries: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run.compare(self.request(tmp_path))
+        monkeypatch.setattr(exporting, "package_versions", lambda: {"onnx": "99.0"})
+        run.compare(self.request(tmp_path))
+        assert len(tries) == 2
+
+
+def test_agreement_counts_for_the_very_bundles(tmp_path: Path) -> None:
+    store = Store(tmp_path / "c", IDENTITY)
+    scores = [Score(image="a", prompt="box", key=0, iou=0.9)]
+    store.keep_scores("x", Agreed(bundle_id="1", baseline_id="2", scores=scores))
+    assert store.scores("x", bundle_id="1", baseline_id="2") == scores
+    assert store.scores("x", bundle_id="3", baseline_id="2") is None
+    assert store.scores("x", bundle_id="1", baseline_id="3") is None
+    store.path("agreement", "x").write_bytes(msgspec.json.encode(scores))  # as it was kept before
+    assert store.scores("x", bundle_id="1", baseline_id="2") is None
 
 
 def test_without_photos_there_is_nothing_to_compare_on(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""The Python that the documentation shows runs, on the photos that come with samedge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools import docs_check
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("cv2")
+
+PYTHON = {
+    page: blocks
+    for page in docs_check.PAGES
+    if (blocks := [one for one in docs_check.examples(page) if one.language == "python"])
+}
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+def test_python_runs(page: Path, tmp_path: Path) -> None:
+    blocks = [one for one in PYTHON[page] if not one.not_run]
+    if not blocks:
+        pytest.skip("; ".join(one.not_run for one in PYTHON[page]))
+    docs_check.furnish(tmp_path)
+    docs_check.run_python(blocks, tmp_path)
+
+
+def test_what_is_not_run_says_why() -> None:
+    left_out = [
+        one for page in docs_check.PAGES for one in docs_check.examples(page) if one.not_run
+    ]
+    assert left_out, "the mark is not found any more"
+    assert all(len(one.not_run.split()) > 1 for one in left_out)
+
+
+def test_the_checker_can_fail(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Text.\n\n    samedge segment photo.jpg \\\n      --point 1,2  # a click\n\n"
+        "<!-- not run: needs a board -->\n```sh\nsamedge build x\n```\n\n"
+        "```python\nraise KeyError\n```\n"
+    )
+    indented, marked, python = docs_check.examples(page)
+    assert indented.commands() == [["samedge", "segment", "photo.jpg", "--point", "1,2"]]
+    assert (marked.not_run, python.not_run) == ("needs a board", "")
+    with pytest.raises(KeyError):
+        docs_check.run_python([python], tmp_path)
+    assert docs_check.run_command(["samedge", "segmnet"], tmp_path).returncode == 2

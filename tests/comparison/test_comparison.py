@@ -15,6 +15,7 @@ from samedge.comparison.subjects import Wanted, wanted_subjects
 from samedge.errors import DatasetError, ExportError, UnknownNameError
 from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.runtimes.base import Probe
+from samedge.targets import target
 from samedge.types import Precision
 
 IDENTITY = Identity(model="samedge-nano", photos=["a.jpg 1"], prompts="box")
@@ -149,7 +150,7 @@ class TestFailedExports:
             raise ExportError("The decoder drifts.")
 
         monkeypatch.setattr("samedge.export.export", refuse)
-        row = exporting.target_named("cpu")
+        row = target("cpu")
         one = [Wanted(row, Precision.FP32)]
         monkeypatch.setattr(run, "wanted_subjects", lambda *_, **__: (one, []))
         return tries

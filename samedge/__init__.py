@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from samedge.runtimes.deadline import time_limit
     from samedge.tracking.tracker import Tracker
     from samedge.types import Precision, Prompt
+    from samedge.web.client import Client
 
 __all__ = [
     "AutomaticMask",
     "Bundle",
     "Camera",
+    "Client",
     "EverythingConfig",
     "ImageEmbedding",
     "Masks",
@@ -65,6 +67,7 @@ _HOMES = {
     "AutomaticMask": "samedge.predict.everything",
     "Bundle": "samedge.bundle.bundle",
     "Camera": "samedge.live.camera",
+    "Client": "samedge.web.client",
     "EverythingConfig": "samedge.predict.everything",
     "ImageEmbedding": "samedge.predict.embedding",
     "Masks": "samedge.formats.results",

@@ -1,0 +1,151 @@
+"""Options of ``samedge serve``: where it listens, whom it answers and how much it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from samedge.web.server.settings import ServeSettings
+
+_MIB = 1 << 20
+_LEAST_IN_FLIGHT_MIB = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerRun:
+    """The server that was asked for; the fields are the options."""
+
+    host: str
+    port: int
+    token: str | None
+    roots: tuple[Path, ...]
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    queue: int
+    images: int
+    keep_mib: int
+    keep_seconds: float
+    max_body: int
+    request_seconds: float
+
+    def settings(self) -> ServeSettings:
+        """The settings of the server.
+
+        Raises:
+            OptionError: they contradict one another.
+        """
+        from samedge.web.server.settings import ServeSettings
+
+        return ServeSettings(
+            host=self.host,
+            port=self.port,
+            token=self.token,
+            roots=self.roots,
+            allowed_hosts=self.allowed_hosts,
+            allowed_origins=self.allowed_origins,
+            queue=self.queue,
+            images=self.images,
+            kept_bytes=self.keep_mib * _MIB,
+            keep_s=self.keep_seconds,
+            body_bytes=self.max_body * _MIB,
+            in_flight_bytes=max(_LEAST_IN_FLIGHT_MIB, 2 * self.max_body) * _MIB,
+            request_s=self.request_seconds,
+        )
+
+
+_OPTIONS = (
+    click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS"),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8188,
+        show_default=True,
+        help="0 takes a free one.",
+    ),
+    click.option(
+        "--token",
+        envvar="SAMEDGE_TOKEN",
+        show_envvar=True,
+        help="What callers must show; other addresses than loopback need one.",
+    ),
+    click.option(
+        "--root",
+        "roots",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Images below it may be named by path. Repeats.",
+    ),
+    click.option(
+        "--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Also answer as NAME."
+    ),
+    click.option(
+        "--allow-origin",
+        "allowed_origins",
+        multiple=True,
+        metavar="URL",
+        help="Let pages of this address call. Repeats.",
+    ),
+    click.option(
+        "--queue",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        metavar="N",
+        help="Requests that may wait for the model; more are answered with 429.",
+    ),
+    click.option(
+        "--keep",
+        "images",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        metavar="N",
+        help="Encoded images that are kept for further prompts.",
+    ),
+    click.option(
+        "--keep-mib", type=click.IntRange(1), default=1024, show_default=True, metavar="MIB"
+    ),
+    click.option(
+        "--keep-seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=900,
+        show_default=True,
+        metavar="S",
+    ),
+    click.option(
+        "--max-body",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        metavar="MIB",
+        help="Most of one request.",
+    ),
+    click.option(
+        "--request-seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=120,
+        show_default=True,
+        metavar="S",
+        help="Until an answer has to be there.",
+    ),
+)
+
+
+def serve_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a server, as its argument ``run``."""
+
+    @functools.wraps(function)
+    def gathered(*args: Any, **options: Any) -> None:
+        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(ServerRun)}
+        function(*args, run=ServerRun(**fields), **options)
+
+    for option in reversed(_OPTIONS):
+        gathered = option(gathered)
+    return gathered

@@ -1,0 +1,368 @@
+"""A client of ``samedge serve`` with Python's own HTTP: nothing to install but samedge's core.
+
+with samedge.Client("http://127.0.0.1:8188") as client:
+image = client.image("photo.jpg")
+masks = image.segment(samedge.Prompt(points=[[320, 240]]))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from samedge.errors import ImageError, InferenceError, OptionError, PromptError, SamedgeError
+from samedge.files.reading import read_bytes
+from samedge.formats.masks import MaskRecord
+from samedge.pixels.rle import rle_from_mask
+from samedge.types import Progress, Prompt
+
+T = TypeVar("T")
+
+_RETRY_S = 1.0
+_MOST_RETRY_S = 10.0
+_JSON = "application/json"
+
+
+class ServerError(SamedgeError):
+    """A server that refused, or that cannot be reached.
+
+    Attributes:
+        status: of HTTP; ``None`` where there was no answer.
+        kind: of ``samedge.error/1``, such as ``prompt`` or ``busy``.
+        remedy: what to do.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, kind: str = "system", remedy: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.remedy = status, kind, remedy
+
+
+class _Problem(msgspec.Struct):
+    kind: str = "system"
+    message: str = ""
+    remedy: str = ""
+
+
+class _Image(msgspec.Struct):
+    id: str
+    height: int
+    width: int
+
+
+class _Encoded(msgspec.Struct):
+    image: _Image
+
+
+class _Masks(msgspec.Struct):
+    masks: list[MaskRecord]
+
+
+class _Line(msgspec.Struct):
+    type: str
+    done: int = 0
+    total: int = 0
+    mask: MaskRecord | None = None
+    error: _Problem | None = None
+
+
+class Client:
+    """One server, over one kept connection. Safe to share between threads, which take turns.
+
+    Args:
+        address: ``http://host:port``.
+        token: what the server asks for; ``None`` takes ``SAMEDGE_TOKEN``.
+        timeout_s: until an answer has to be there.
+        retry_s: how long a request that the server is too busy for is sent again; 0 never.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 180.0,
+        retry_s: float = 60.0,
+    ) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise OptionError(f"The address is {address!r}, expected http://host:port.")
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._prefix = parts.path.rstrip("/")
+        self._token = os.environ.get("SAMEDGE_TOKEN") if token is None else token
+        self._retry_s = retry_s
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def health(self) -> Mapping[str, Any]:
+        """What the server says of itself."""
+        return self.call("GET", "/health", kind=dict)
+
+    def model(self) -> Mapping[str, Any]:
+        """The bundle, the backend and the limits of the server."""
+        return self.call("GET", "/api/v1/model", kind=dict)
+
+    def image(self, source: str | os.PathLike[str] | bytes) -> RemoteImage:
+        """Send an image and have it encoded.
+
+        Args:
+            source: a path here, or the bytes of an image's file.
+
+        Raises:
+            ImageError: no such file, or the server cannot use it.
+            ServerError: the server refused, or cannot be reached.
+        """
+        data = source if isinstance(source, bytes) else _file(Path(source))
+        return RemoteImage(self, data, "application/octet-stream")
+
+    def image_at(self, path: str) -> RemoteImage:
+        """Have an image encoded that lies below one of the server's roots; errors as `image`."""
+        return RemoteImage(self, msgspec.json.encode({"path": path}), _JSON)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        kind: type[T],
+        body: bytes | None = None,
+        media: str = _JSON,
+    ) -> T:
+        """One request, sent again while the server is too busy.
+
+        Args:
+            method: of HTTP.
+            path: from the server's root on.
+            kind: of the answer.
+            body: of the request.
+            media: type of the body.
+
+        Raises:
+            ServerError, ImageError, PromptError, InferenceError: by the server's typed document.
+        """
+        with self._lock, self._answer(method, path, body, media) as response:
+            try:
+                return msgspec.json.decode(response.read(), type=kind)
+            except msgspec.DecodeError as error:
+                raise ServerError(
+                    f"{path} answered what is no samedge document: {error}."
+                ) from error
+
+    def lines(self, path: str, body: bytes) -> Iterator[_Line]:
+        """The lines of a stream; leaving the loop early ends the work on the server."""
+        with self._lock, self._answer("POST", path, body, _JSON) as response:
+            ended = False
+            try:
+                for line in response:
+                    yield msgspec.json.decode(line, type=_Line)
+                ended = True
+            finally:
+                if not ended:
+                    self._connection.close()
+
+    @contextlib.contextmanager
+    def _answer(
+        self, method: str, path: str, body: bytes | None, media: str
+    ) -> Iterator[http.client.HTTPResponse]:
+        deadline = time.monotonic() + self._retry_s
+        while True:
+            response = self._sent(method, path, body, media)
+            if response.status < 400:
+                yield response
+                return
+            problem = _problem(response)
+            wait_s = _retry_after(response)
+            if response.status != 429 or time.monotonic() + wait_s > deadline:
+                raise _error_of(problem, response.status)
+            time.sleep(wait_s)
+
+    def _sent(
+        self, method: str, path: str, body: bytes | None, media: str
+    ) -> http.client.HTTPResponse:
+        headers = {"Content-Type": media} if body is not None else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        is_kept = self._connection.sock is not None
+        try:
+            try:
+                return self._exchange(method, path, body, headers)
+            except (ConnectionError, http.client.RemoteDisconnected):
+                if not is_kept:
+                    raise
+                # The server has closed the kept connection in the meantime.
+                return self._exchange(method, path, body, headers)
+        except TimeoutError as error:
+            raise ServerError(f"{self._place()} did not answer in time.") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(
+                f"{self._place()} cannot be reached ({error}): is it running, and is the address "
+                "right?"
+            ) from error
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        try:
+            self._connection.request(method, self._prefix + path, body, dict(headers))
+            return self._connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
+
+    def _place(self) -> str:
+        return f"The server at {self._connection.host}:{self._connection.port}"
+
+
+class RemoteImage:
+    """An image that a server keeps; it is sent again where the server dropped it.
+
+    Attributes:
+        id: the server's name for it.
+        size: ``(height, width)``.
+    """
+
+    def __init__(self, client: Client, data: bytes, media: str) -> None:
+        self._client, self._data, self._media = client, data, media
+        self.id, self.size = "", (0, 0)
+        self._send()
+
+    def _send(self) -> None:
+        answer = self._client.call(
+            "POST", "/api/v1/images", kind=_Encoded, body=self._data, media=self._media
+        )
+        self.id, self.size = answer.image.id, (answer.image.height, answer.image.width)
+
+    def segment(
+        self, prompt: Prompt | Sequence[Prompt], *, multimask: bool = False
+    ) -> list[MaskRecord]:
+        """Masks of a prompt, or of several; a record's ``mask`` is the (H, W) bool array.
+
+        Args:
+            prompt: in pixels of the image.
+            multimask: all three candidates of each.
+
+        Raises:
+            PromptError: one does not fit the image.
+            ServerError: the server refused, or cannot be reached.
+        """
+        prompts = [prompt] if isinstance(prompt, Prompt) else prompt
+        asked = {"prompts": [_message(one) for one in prompts], "multimask": multimask}
+        body = msgspec.json.encode(asked)
+        try:
+            return self._masks(body)
+        except ServerError as error:
+            if error.status != 404:
+                raise
+        self._send()
+        return self._masks(body)
+
+    def _masks(self, body: bytes) -> list[MaskRecord]:
+        path = f"/api/v1/images/{self.id}/masks"
+        return self._client.call("POST", path, kind=_Masks, body=body).masks
+
+    def everything(
+        self, *, progress: Progress | None = None, points_per_side: int | None = None
+    ) -> Iterator[MaskRecord]:
+        """All masks of the image, those of the highest predicted IoU first.
+
+        Args:
+            progress: is called with the batches that are done and their number.
+            points_per_side: clicks along each side of the grid; ``None`` leaves it to the server.
+
+        Raises:
+            ServerError: the server refused, broke off, or cannot be reached.
+        """
+        body = msgspec.json.encode({"points_per_side": points_per_side})
+        is_whole = False
+        for line in self._client.lines(f"/api/v1/images/{self.id}/everything", body):
+            if line.type == "progress" and progress is not None:
+                progress(line.done, line.total)
+            elif line.mask is not None:
+                yield line.mask
+            elif line.error is not None:
+                raise _error_of(line.error, 200)
+            is_whole = line.type == "completed"
+        if not is_whole:
+            raise ServerError("The server's stream ended too early: ask again.")
+
+    def forget(self) -> None:
+        """Let the server drop it."""
+        with contextlib.suppress(ServerError):
+            self._client.call("DELETE", f"/api/v1/images/{self.id}", kind=type(None))
+
+
+def _file(path: Path) -> bytes:
+    return read_bytes(path, limit="image_bytes", expected="an image file", error=ImageError)
+
+
+class _PromptBody(msgspec.Struct, omit_defaults=True):
+    points: list[list[float]] = []
+    labels: list[int] = []
+    box: list[float] | None = None
+    mask: dict[str, object] | None = None
+
+
+def _message(prompt: Prompt) -> _PromptBody:
+    body = _PromptBody(points=prompt.points.tolist(), labels=prompt.labels.tolist())
+    if prompt.box is not None:
+        body.box = prompt.box.tolist()
+    if prompt.mask is not None:
+        if prompt.mask.dtype != bool:
+            raise PromptError("Over HTTP a mask is one of the image: give a bool array (H, W).")
+        body.mask = dict(rle_from_mask(prompt.mask))
+    return body
+
+
+def _problem(response: http.client.HTTPResponse) -> _Problem:
+    text = response.read()
+    try:
+        return msgspec.json.decode(text, type=_Problem)
+    except (msgspec.DecodeError, ValueError):
+        return _Problem(message=f"The server answered {response.status} {response.reason}.")
+
+
+def _retry_after(response: http.client.HTTPResponse) -> float:
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _MOST_RETRY_S) if text.isdecimal() else _RETRY_S
+
+
+_OWN: Mapping[str, type[SamedgeError]] = {
+    "image": ImageError,
+    "prompt": PromptError,
+    "inference": InferenceError,
+}
+
+
+def _error_of(problem: _Problem, status: int) -> SamedgeError:
+    own = _OWN.get(problem.kind)
+    if own is not None:
+        return own(problem.message)
+    return ServerError(problem.message, status=status, kind=problem.kind, remedy=problem.remedy)

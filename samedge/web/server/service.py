@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from samedge.formats.masks import mask_records
+from samedge.formats.results import Masks
 from samedge.pixels.images import load_image
 from samedge.predict.everything import (
     AutomaticMask,
@@ -24,7 +25,7 @@ from samedge.predict.everything import (
     segment_everything,
 )
 from samedge.predict.predictor import Predictor
-from samedge.types import Array, Masks, Prompt
+from samedge.types import Array, Prompt
 from samedge.web.server import messages
 from samedge.web.server.cache import Cache, KeptImage
 from samedge.web.server.failures import NotFoundError

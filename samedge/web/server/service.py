@@ -15,8 +15,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from samedge.formats.masks import mask_records
-from samedge.formats.results import Masks
+from samedge.formats.results import Masks, mask_records
 from samedge.pixels.images import load_image
 from samedge.predict.everything import (
     AutomaticMask,

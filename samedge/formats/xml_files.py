@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
-from samedge.errors import DatasetError
+from samedge.errors import DatasetError, SamedgeError
 from samedge.files import reading
 
 _CHUNK = 1 << 20
@@ -121,3 +121,29 @@ def number(element: ET.Element, name: str) -> float:
             f"<{element.tag}> has {name}={value!r:.60}, expected a number: mend the file."
         )
     return found
+
+
+def element_from_text(text: str, *, error: type[SamedgeError]) -> ET.Element:
+    """A short document that came in a message.
+
+    Args:
+        text: the document.
+        error: what to raise.
+
+    Raises:
+        SamedgeError: of the class ``error``: not XML, nested too deep, or with a document type.
+    """
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise error("The XML has a document type, which is not read: leave it out.")
+    depth = 0
+    parser = ET.XMLPullParser(("start", "end"))
+    try:
+        parser.feed(text)
+        parser.close()
+        for kind, _ in parser.read_events():
+            depth += 1 if kind == "start" else -1
+            if depth > _DEEPEST:
+                raise error(f"The XML is nested deeper than {_DEEPEST}: flatten it.")
+        return ET.fromstring(text)  # noqa: S314 - without a document type there are no entities
+    except (ET.ParseError, ValueError) as problem:
+        raise error(f"This is no XML ({problem}): send the labelling configuration.") from problem

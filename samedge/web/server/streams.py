@@ -17,7 +17,8 @@ from samedge.web.server.operations import NDJSON
 from samedge.web.server.worker import Job
 
 T = TypeVar("T")
-Start = Callable[[Callable[[T], None]], Job[None]]
+Emit = Callable[[T], None]
+Start = Callable[[Emit[T]], Job[None]]
 """Queues a job that calls what it is given with each thing that it makes, in its own thread."""
 
 _END = None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,11 +66,10 @@ def test_a_client_that_does_not_read(server: str) -> None:
         sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             sock.sendall(asked)
-        deadline, error = time.monotonic() + BOUND_S / 2, 0
-        while not error and time.monotonic() < deadline:
-            time.sleep(0.05)
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    assert error == errno.ECONNRESET
+        time.sleep(2)
+        sock.settimeout(10)
+        received = everything_from(sock)  # what was in the buffers, and then the end
+    assert 0 < received.count(b"HTTP/1.1 200") < 1000
 
 
 def test_a_body_larger_than_allowed(server: str) -> None:
@@ -240,7 +237,9 @@ def test_a_connection_closed_in_mid_answer(server: str) -> None:
     body = json.dumps({"points_per_side": 128}).encode()
     with connected(server) as sock:
         sock.sendall(request("POST", f"{IMAGES}/{image_id}/everything", body=body))
-        assert b"started" in sock.recv(1 << 16)
+        received = b""
+        while b"started" not in received:
+            received += sock.recv(1 << 16)
     start = time.monotonic()
     answer = call(
         server, "POST", f"{IMAGES}/{image_id}/masks", body={"prompts": [{"points": [[5, 5]]}]}

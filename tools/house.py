@@ -50,8 +50,14 @@ MEDIAN_LINES, P90_LINES = 8, 23
 LOOSE_DICTS, LAYER_EXCEPTIONS = 40, 3
 POSITIONAL = 2
 
-# Torch's modules are called by position, and so are MIL's operations, by their own names.
-_POSITIONAL_FREE = ("samedge.models.", "samedge.runtimes.mil.", "samedge.export.coreml.")
+# Torch's modules are called by position, and so are MIL's operations, by their own names, and
+# CVAT's functions by CVAT.
+_POSITIONAL_FREE = (
+    "samedge.models.",
+    "samedge.runtimes.mil.",
+    "samedge.export.coreml.",
+    "samedge.web.cvat",
+)
 # Methods whose signature is a library's: torch's modules, click's types, TensorRT's listeners.
 _CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "main", "phase_start", "phase_finish"})
 _NAMED_BY_STRING = re.compile(r"samedge(\.\w+)+(:\w+)?")

@@ -1,8 +1,8 @@
-"""CVAT's auto-annotation functions: everything mode, clicks and boxes, and tracks.
+r"""CVAT's auto-annotation functions: everything mode, clicks and boxes, and tracks.
 
-    cvat-cli task auto-annotate 137 --function-module samedge.web.cvat \\
+    cvat-cli task auto-annotate 137 --function-module samedge.web.cvat \
         -p bundle=str:out/intel -p label=str:thing
-    cvat-cli function create-native samedge --function-module samedge.web.cvat \\
+    cvat-cli function create-native samedge --function-module samedge.web.cvat \
         -p kind=str:interaction
     cvat-cli function run-agent 5 --function-module samedge.web.cvat -p kind=str:interaction
 

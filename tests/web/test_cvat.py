@@ -53,8 +53,8 @@ class _Context:
 
 
 class _Prompts:
-    pos_points = [(20.0, 20.0)]
-    neg_points = [(50.0, 40.0)]
+    pos_points = ((20.0, 20.0),)
+    neg_points = ((50.0, 40.0),)
     bounding_box = None
 
 

@@ -74,7 +74,7 @@ class Video:
         return start, stop
 
     def followed(
-        self, predictor: Predictor, first: int, last: int
+        self, predictor: Predictor, *, first: int, last: int
     ) -> Iterator[tuple[int, list[tuple[TrackedObject, int]]]]:
         """The objects of each frame from the first prompt on, each with its caller's number.
 

@@ -166,9 +166,8 @@ def test_what_it_cannot_answer(
 
 class _Uploads(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        good = (
-            self.headers.get("Authorization") == "Token key" and self.path == "/data/upload/1.png"
-        )
+        asked = (self.headers.get("Authorization"), self.path)
+        good = asked == ("Token key", "/data/upload/1.png")
         body = picture(43) if good else b""
         self.send_response(200 if good else 403)
         self.send_header("Content-Length", str(len(body)))

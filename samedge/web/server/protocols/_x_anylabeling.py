@@ -240,7 +240,7 @@ class _Videos:
     ) -> None:
         emit(wire.FollowStarted(total_frames=len(video.frames), start_frame_index=first))
         results: dict[str, wire.FrameMasks] = {}
-        for index, objects in video.followed(self._service.predictor, first, last):
+        for index, objects in video.followed(self._service.predictor, first=first, last=last):
             drawn = [
                 shape
                 for found, obj_id in objects

@@ -51,7 +51,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     type: str
-    value: dict[str, object]
+    value: Mapping[str, Any]
     original_width: Annotated[int, Meta(ge=1)] | None = None
     original_height: Annotated[int, Meta(ge=1)] | None = None
     is_positive: bool | int | None = None
@@ -72,7 +72,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task; its data names the image."""
 
-    data: dict[str, object]
+    data: Mapping[str, Any]
     id: int | str | None = None
 
 
@@ -103,7 +103,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     image_rotation: int = 0
     score: float
     readonly: bool = False
-    value: dict[str, object]
+    value: Mapping[str, Any]
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +124,7 @@ class PredictAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class SetupRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A project that connects; its configuration is checked when it asks."""
 
-    project: str | dict[str, object] = ""
+    project: str | Mapping[str, Any] = ""
     schema: str = ""
 
 

@@ -27,7 +27,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest slow faults soak lock audit release docs docs-check clean
+.PHONY: demo test check pytest slow faults soak serve-soak lock audit release docs docs-check clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -124,6 +124,11 @@ release: $(VENV)/.installed-dev $(VENV)/.installed-release
 $(VENV)/.installed-release: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable ".[release]"
 	@touch $@
+
+# An hour of clicks on `samedge serve`, every mask checked, its memory written down.
+serve-soak: $(VENV)/.installed-dev
+	@mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve_load.py --minutes 60 -o build/serve-soak.json
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs

@@ -133,17 +133,28 @@ def element_from_text(text: str, *, error: type[SamedgeError]) -> ET.Element:
     Raises:
         SamedgeError: of the class ``error``: not XML, nested too deep, or with a document type.
     """
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+    builder, depth = ET.TreeBuilder(), 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _DEEPEST:
+            raise error(f"The XML is nested deeper than {_DEEPEST}: flatten it.")
+        builder.start(name, attributes)
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(name)
+
+    def refuse(*_: object) -> None:
         raise error("The XML has a document type, which is not read: leave it out.")
-    depth = 0
-    parser = ET.XMLPullParser(("start", "end"))
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.feed(text)
-        parser.close()
-        for kind, _ in parser.read_events():
-            depth += 1 if kind == "start" else -1
-            if depth > _DEEPEST:
-                raise error(f"The XML is nested deeper than {_DEEPEST}: flatten it.")
-        return ET.fromstring(text)  # noqa: S314 - without a document type there are no entities
-    except (ET.ParseError, ValueError) as problem:
+        parser.Parse(text, True)
+    except (expat.ExpatError, ValueError) as problem:
         raise error(f"This is no XML ({problem}): send the labelling configuration.") from problem
+    return builder.close()

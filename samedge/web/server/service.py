@@ -126,7 +126,7 @@ class Service:
         return found, True
 
     def decoded(
-        self, kept: KeptImage, prompts: Sequence[Prompt], *, multimask: bool
+        self, kept: KeptImage, prompts: Sequence[Prompt], *, multimask: bool = False
     ) -> list[Masks]:
         """Masks in the model's thread, one entry a prompt.
 

@@ -17,6 +17,7 @@ from samedge.web.server import api, openapi, protocols
 from samedge.web.server.failures import MethodError, NotFoundError, RequestError, handled
 from samedge.web.server.guard import HostGuard, TokenGuard
 from samedge.web.server.operations import JSON, Operation, route_of
+from samedge.web.server.page import page_routes
 from samedge.web.server.service import Service
 
 _CORS_SECONDS = 600
@@ -37,6 +38,7 @@ def application(service: Service, *, names: Sequence[str] | None = None) -> ASGI
         listed += protocols.get(name).operations(service)
     routes: list[BaseRoute] = [route_of(operation, service.metrics) for operation in listed]
     routes.append(_description(listed))
+    routes += page_routes(service)  # last: it takes every address that is left
     inner = Starlette(
         routes=routes,
         exception_handlers={HTTPException: _routing, Exception: handled},

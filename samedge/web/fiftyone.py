@@ -67,8 +67,16 @@ def _model_class() -> type[Any]:
         def __init__(self, predictor: Predictor, *, prompts: str | None, label: str) -> None:
             super().__init__()
             self._predictor, self._label = predictor, label
-            if prompts is not None:
-                self.needs_fields = {_PROMPTS: prompts}
+            self._own_fields = {} if prompts is None else {_PROMPTS: prompts}
+
+        @property
+        def needs_fields(self) -> dict[str, str]:
+            """Fields of the samples that it reads; ``apply_model`` sets those that it was given."""
+            return {**self._own_fields, **self._fields}
+
+        @needs_fields.setter
+        def needs_fields(self, fields: dict[str, str]) -> None:
+            self._fields = fields
 
         @property
         def media_type(self) -> str:

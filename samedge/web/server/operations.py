@@ -18,6 +18,7 @@ from samedge.web.server.failures import (
     CLIENT_GONE,
     ClientGoneError,
     MalformedError,
+    StoppingError,
     TimedOutError,
     refusal,
 )
@@ -136,6 +137,7 @@ async def finished(request: Request, job: Job[T]) -> T:
     Raises:
         ClientGoneError: the client left; the job is cancelled.
         TimedOutError: it took too long; the job is cancelled.
+        StoppingError: the server stopped before its turn came.
         Exception: what the job raised.
     """
     left = asyncio.create_task(_left(request))
@@ -146,6 +148,8 @@ async def finished(request: Request, job: Job[T]) -> T:
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if result.done() and not result.cancelled():
             return result.result()
+        if result.cancelled():
+            raise StoppingError("The server is stopping: ask again in a moment, or another one.")
         if left.done():
             raise ClientGoneError("The client closed the connection.")
         raise TimedOutError(

@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import numpy as np
@@ -223,7 +223,7 @@ class _Backend:
             return await asyncio.to_thread(bytes_from_uri, source)
         if source.startswith(_LOCAL_FILES):
             (path,) = parse_qs(urlsplit(source).query).get("d", [""])
-            return await asyncio.to_thread(read_below, unquote(path), self._settings.roots)
+            return await asyncio.to_thread(read_below, path, self._settings.roots)
         return await asyncio.to_thread(self._fetched, source)
 
     def _fetched(self, source: str) -> bytes:

@@ -24,7 +24,10 @@ def fetched(source: str, *, home: str, key: str | None, limit: int, seconds: flo
         TooLargeError: it is larger.
     """
     base = urlsplit(home)
-    address = urlsplit(urljoin(f"{home.rstrip('/')}/", source))
+    try:
+        address = urlsplit(urljoin(f"{home.rstrip('/')}/", source))
+    except ValueError as error:
+        raise NotFoundError(f"{source!r:.200} is no address: {error!s:.100}.") from error
     if _place(address) != _place(base) or base.scheme not in ("http", "https"):
         raise ForbiddenError(
             f"The image {source!r:.200} does not lie on {base.netloc:.100}: only images of that "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_what_it_reads_of_a_bundle(address: str, predictor: Predictor) -> None:
     assert manifest["frame"]["target_length"] == predictor.manifest.frame.target_length
 
 
-def floats(text: str) -> object:
+def floats(text: str) -> Any:
     return np.frombuffer(base64.b64decode(text), "<f4")
 
 

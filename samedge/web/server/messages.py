@@ -224,7 +224,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     """The first line of a stream.
 
     Attributes:
-        batches: of clicks, each of which is a line of progress.
+        batches: of clicks, at most: what is skipped counts as done.
     """
 
     image: ImageMessage
@@ -244,7 +244,8 @@ class FoundMask(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     """One mask, those of the highest predicted IoU first.
 
     Attributes:
-        low_res_logits: (side, side) float32, little-endian, base64, where they were asked for.
+        low_res_logits: (side, side) float32, little-endian, base64, where they were asked for; of a
+            mask that came from a crop a drawing of it.
     """
 
     mask: MaskRecord

@@ -239,9 +239,16 @@ class Service:
         emit(messages.Completed(masks=len(found.masks), timing_ms=timing))
 
     def _logits_of(self, kept: KeptImage, mask: AutomaticMask) -> Array:
-        """(S/4, S/4) low-res logits of the candidate that a mask was cut from: its click again."""
-        prompts = [Prompt([mask.point])]
-        logits, iou = self.predictor.decode_logits(kept.embedding, prompts)
+        """(S/4, S/4) low-res logits of the candidate that a mask was cut from: its click again.
+
+        A mask of a crop or of a second look has none of the whole image: it is drawn as a prompt.
+        """
+        view = kept.embedding.view
+        height, width = view.original_size
+        if mask.crop_box != (0, 0, width, height) or mask.focus is not None:
+            drawn: Array = view.mask_prompt(mask.mask)
+            return drawn
+        logits, iou = self.predictor.decode_logits(kept.embedding, [Prompt([mask.point])])
         candidates = np.abs(iou[0, 1:] - mask.predicted_iou)
         found: Array = logits[0, 1 + int(candidates.argmin())]
         return found

@@ -81,8 +81,9 @@ def test_everything_is_the_library_s(server: str, predictor: Predictor) -> None:
     assert [m["rle"]["counts"] for m in found] == [m.rle["counts"] for m in expected]
     assert lines[-1]["type"] == "completed"
     assert lines[-1]["masks"] == len(expected)
-    progress = [line for line in lines if line["type"] == "progress"]
-    assert [line["done"] for line in progress] == list(range(1, lines[0]["batches"] + 1))
+    done = [line["done"] for line in lines if line["type"] == "progress"]
+    assert done == sorted(set(done))
+    assert done[-1] == lines[0]["batches"]
 
 
 def test_a_forgotten_image_is_gone(server: str) -> None:

@@ -1,4 +1,4 @@
-"""The page that segments in a browser: its files, what computes in it, a server for loopback."""
+"""In a browser and over HTTP: the page, what computes in it, servers for it and for programs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
-from samedge.web.server import page
+from samedge.web import PAGE
 from tests.web.server.conftest import HEIGHT, WIDTH, call, picture
 
 SCRIPT = """
@@ -55,7 +55,7 @@ def test_it_is_the_predictor_s(server: str, predictor: Predictor, tmp_path: Path
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node is not installed")
-    source = (page._PAGE / "modules" / "engine-server.js").read_text(encoding="utf-8")
+    source = (PAGE / "modules" / "engine-server.js").read_text(encoding="utf-8")
     ours, place = 'new URL("../api/v1/", import.meta.url)', f'new URL("{server}api/v1/")'
     assert ours in source
     (tmp_path / "engine.mjs").write_text(source.replace(ours, place), encoding="utf-8")

@@ -4,49 +4,35 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
-from samedge.web.server import page
-from samedge.web.server.running import running
-from samedge.web.server.settings import ServeSettings
+from samedge.web.site import page_files
 from tests.web.server.conftest import call, picture, refused, sent
 
 
-@pytest.fixture
-def address(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    """A server whose page is two files of ours."""
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "index.html").write_text("<!doctype html>")
-    (tmp_path / "modules" / "a.js").write_text("export {};")
-    (tmp_path / "config.json").write_text('{"engine": "local"}')
-    (tmp_path / "notes.txt").write_text("not a part of it")
-    monkeypatch.setattr(page, "_PAGE", tmp_path)
-    with running(predictor, ServeSettings(port=0)) as found:
-        yield found
-
-
-def test_its_files_and_no_others(address: str) -> None:
-    index = call(address, "GET", "/")
-    assert index.body == b"<!doctype html>"
+def test_its_files_and_no_others(server: str) -> None:
+    index = call(server, "GET", "/")
+    assert index.body.lower().startswith(b"<!doctype html>")
     assert index.headers["content-type"].startswith("text/html")
+    assert index.headers["cross-origin-opener-policy"] == "same-origin"
     assert "frame-ancestors" in index.headers["content-security-policy"]
-    script = call(address, "GET", "/modules/a.js")
+    script = call(server, "GET", "/modules/engine-server.js")
     assert script.headers["content-type"].startswith("text/javascript")
-    assert call(address, "GET", "/config.json").document == {"engine": "server"}
-    for other in ("/notes.txt", "/modules/../../page.py", "/%2e%2e/page.py", "//etc/passwd", "/x"):
-        refused(call(address, "GET", other), 404, "not_found")
-    assert call(address, "GET", "/health").document["status"] == "UP"
+    assert call(server, "GET", "/config.json").document == {"engine": "server"}
+    for name in page_files():
+        assert call(server, "GET", f"/{name}").status == 200, name
+    for other in ("/encoder.onnx", "/modules/../../site.py", "/%2e%2e/site.py", "//etc/passwd"):
+        refused(call(server, "GET", other), 404, "not_found")
+    assert call(server, "GET", "/health").document["status"] == "UP"
 
 
-def test_what_it_reads_of_a_bundle(address: str, predictor: Predictor) -> None:
-    manifest = call(address, "GET", "/bundle.json").document
+def test_what_it_reads_of_a_bundle(server: str, predictor: Predictor) -> None:
+    manifest = call(server, "GET", "/bundle.json").document
     assert manifest["id"] == predictor.manifest.id
     assert {graph["role"] for graph in manifest["graphs"]} == {"encoder", "decoder"}
     assert {graph["format"] for graph in manifest["graphs"]} == {"onnx"}

@@ -17,7 +17,9 @@ from samedge.web.site import INDEX, page_files
 from samedge.web.static import HEADERS, content_type
 
 _SHOWN = ("schema", "id", "samedge_version", "created", "model", "target", "backend", "precision")
-_USED = ("input_size", "frame", "prompts", "thresholds")
+_USED = ("input_size", "frame", "prompts")
+_CUTS = ("mask", "stability_offset", "predicted_iou", "stability")
+"""Thresholds that a page cuts with; everything mode's other settings are the server's."""
 
 
 class _Graph(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,4 +69,5 @@ def shown_manifest(manifest: Manifest) -> bytes:
         for graph in manifest.own_graphs
         if graph.role in ("encoder", "decoder")
     ]
-    return msgspec.json.encode({**shown, "graphs": graphs, "artifacts": []})
+    cuts = {name: getattr(manifest.thresholds, name) for name in _CUTS}
+    return msgspec.json.encode({**shown, "thresholds": cuts, "graphs": graphs, "artifacts": []})

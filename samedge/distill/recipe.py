@@ -63,13 +63,17 @@ class Source(Section, frozen=True):
 
     Attributes:
         path: a folder with ``images/`` and ``instances.json``, or of plain images.
+        annotations: a COCO file elsewhere, as ``samedge annotate`` writes it.
+        images: the folder that the names in that file are below.
         weight: how often it is drawn, relative to the other sources.
         format: ``coco`` with masks, ``images`` without.
         balance: ``images`` draws every photo alike; ``masks`` draws a photo as often as it takes to
             see its masks (``data.masks`` of them at a time), as an evaluation by instance does.
     """
 
-    path: str
+    path: str = ""
+    annotations: str = ""
+    images: str = ""
     weight: Positive = 1.0
     format: Literal["coco", "images"] = "coco"
     balance: Literal["images", "masks"] = "images"

@@ -13,6 +13,7 @@ from samedge.distill.coco import CocoFolder
 from samedge.distill.composites import Composites
 from samedge.distill.data import Mixture, Part, Source
 from samedge.distill.recipe import Data
+from samedge.distill.recipe import Source as Section
 from samedge.distill.scenes import ImageFolder, Scene
 from samedge.errors import DatasetError
 
@@ -46,8 +47,18 @@ def open_sources(data: Data, root: Path) -> list[tuple[CocoFolder | ImageFolder,
     Raises:
         DatasetError: a folder is missing or malformed.
     """
-    kinds = {"coco": CocoFolder, "images": ImageFolder}
-    return [(kinds[s.format](root / s.path), s.weight) for s in data.sources]
+    return [(_opened(section, root), section.weight) for section in data.sources]
+
+
+def _opened(section: Section, root: Path) -> CocoFolder | ImageFolder:
+    folder = root / section.path
+    if section.format == "images":
+        return ImageFolder(folder)
+    return CocoFolder(
+        folder,
+        annotations=root / section.annotations if section.annotations else None,
+        images=root / section.images if section.images else None,
+    )
 
 
 def _photo_name(source: CocoFolder | ImageFolder, index: int) -> str:

@@ -8,6 +8,7 @@ of weights, samples and its number.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -71,13 +72,17 @@ def rows_of(batch: Sample) -> Rows:
 
 
 def decode_rows(
-    model: PromptableModel, embeddings: Tensor, *, prompts: PromptBatch, per_image: int
+    model: PromptableModel,
+    embeddings: Mapping[str, Tensor],
+    *,
+    prompts: PromptBatch,
+    per_image: int,
 ) -> tuple[Tensor, Tensor]:
     """Decode the rows of a batch of images.
 
     Args:
         model: a model.
-        embeddings: (B, C, s, s).
+        embeddings: what ``model.embed`` gave for B images.
         prompts: of B x ``per_image`` rows.
         per_image: rows of one image.
 
@@ -86,8 +91,8 @@ def decode_rows(
     """
     kind = decoder_of(model)
     if kind is None or not kind.repeats_images:  # by itself, later and cheaper
-        embeddings = embeddings.repeat_interleave(per_image, 0)
-    return model.decode(
+        embeddings = {k: v.repeat_interleave(per_image, 0) for k, v in embeddings.items()}
+    return model.decode_embedded(
         embeddings,
         prompts.point_coords,
         prompts.point_labels,
@@ -112,12 +117,12 @@ class Answers:
 
     Attributes:
         teacher: the model, in evaluation mode.
-        embeddings: (B, C, s, s) of the batch.
+        embeddings: what it made of the batch, by name.
         bf16: whether to compute in bf16.
     """
 
     teacher: PromptableModel
-    embeddings: Tensor
+    embeddings: Mapping[str, Tensor]
     bf16: bool
 
     @classmethod
@@ -125,12 +130,12 @@ class Answers:
     def on(cls, teacher: PromptableModel, images: Tensor, *, bf16: bool) -> Answers:
         """Let a teacher look at (B, S, S, 3) images."""
         with autocast(images.device, enabled=bf16):
-            return cls(teacher, teacher.encode(images), bf16)
+            return cls(teacher, teacher.embed(images), bf16)
 
     @torch.no_grad()
     def logits(self, prompts: PromptBatch, *, per_image: int) -> tuple[Tensor, Tensor]:
         """The teacher's low-res logits (R, 4, S/4, S/4) and IoU predictions (R, 4)."""
-        with autocast(self.embeddings.device, enabled=self.bf16):
+        with autocast(prompts.point_coords.device, enabled=self.bf16):
             logits, ious = decode_rows(
                 self.teacher, self.embeddings, prompts=prompts, per_image=per_image
             )
@@ -244,14 +249,14 @@ class PromptsStep(nn.Module):
         (teacher,) = self._teacher
         return None if teacher is None else Answers.on(teacher, images, bf16=self.bf16)
 
-    def _encode(self, images: Tensor) -> Tensor:
+    def _encode(self, images: Tensor) -> Mapping[str, Tensor]:
         with torch.set_grad_enabled(self.stage.encoder == "train" and torch.is_grad_enabled()):
-            return self.student.encode(images)
+            return self.student.embed(images)
 
     def _predict(
-        self, embeddings: Tensor, prompts: PromptBatch, rows: Rows
+        self, embeddings: Mapping[str, Tensor], prompts: PromptBatch, rows: Rows
     ) -> tuple[Tensor, MaskLosses]:
-        with autocast(embeddings.device, enabled=self.bf16):
+        with autocast(rows.masks.device, enabled=self.bf16):
             logits, ious = decode_rows(
                 self.student, embeddings, prompts=prompts, per_image=rows.per_image
             )

@@ -70,7 +70,7 @@ def validate(
         moved = to_device(batch, device)
         rows = rows_of(moved)
         with autocast(device, enabled=bf16):
-            embeddings = model.encode(moved["image"])
+            embeddings = model.embed(moved["image"])
         predicted = {}
         for name, config in (("box", _BOX), ("point", _POINT)):
             prompts = first_prompts(rows.masks, torch.Generator().manual_seed(0), config=config)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import torch
 
 from samedge.distill.recipe import FeaturesStage, PromptsStage
 from samedge.distill.recipe_file import (
@@ -14,9 +15,13 @@ from samedge.distill.recipe_file import (
     recipe_text,
     shipped_recipes,
 )
-from samedge.distill.student import build_student
+from samedge.distill.student import build_student, initialise
 from samedge.errors import RecipeError, UnknownNameError
+from samedge.models.zoo import load_model
 from tests.distill.training import recipe_text as tiny_text
+
+if TYPE_CHECKING:
+    from samedge.distill.data import Mixture
 
 PROMPTS: dict[str, Any] = {"kind": "prompts", "steps": 9}
 FEATURES: dict[str, Any] = {"kind": "features", "steps": 9, "teacher": "t.safetensors"}
@@ -136,3 +141,13 @@ def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'nano'"):
         recipe_text("nanno")
+
+
+def test_the_recipe_for_own_photos_goes_on_from_the_embedded_model(tmp_path: Path) -> None:
+    recipe = load_recipe("own")
+    student = build_student(recipe, image_size=512)
+    embedded = load_model(recipe.model.init)
+    initialise(student, recipe.model, root=tmp_path, samples=cast("Mixture", None))
+    mine, theirs = student.state_dict(), embedded.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)

@@ -181,6 +181,25 @@ def test_unlabelled_pictures_are_learned_by_the_teachers_masks(
     assert result.box_miou is None  # nothing to compare with
 
 
+def test_the_embedded_models_kind_learns_from_annotations_that_lie_elsewhere(
+    data: Path, tmp_path: Path
+) -> None:
+    model = {
+        "encoder": "pyramid",
+        "encoder_options": {"trunk": "proxyless", "width": 32, "body_blocks": 1},
+        "decoder": "click",
+        "decoder_options": {},
+        "image_size": 64,
+    }
+    source = {"annotations": "photos/instances.json", "images": "photos/images"}
+    stage = [{**PROMPTS, "steps": 2, "batch_size": 2, "clicks": 1}]
+    text = recipe_text(model=model, data={"sources": [source]}, stage=stage, optim={"warmup": 1})
+    result = distill(write(tmp_path, text), data, output=tmp_path / "run")
+    losses = [float(row["loss"]) for row in rows_of_log(result)]
+    assert len(losses) == 2
+    assert all(np.isfinite(losses))
+
+
 def test_a_teachers_masks_are_its_answers_to_exact_boxes() -> None:
     teacher = tiny_sam(64, embed_dim=32)
     images = torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)
@@ -193,7 +212,7 @@ def test_a_teachers_masks_are_its_answers_to_exact_boxes() -> None:
         masks, torch.Generator().manual_seed(0), config=PromptConfig(box_share=1, box_noise=0)
     )
     with torch.no_grad():
-        logits, _ = decode_rows(teacher, teacher.encode(images), prompts=prompts, per_image=2)
+        logits, _ = decode_rows(teacher, teacher.embed(images), prompts=prompts, per_image=2)
     fine = torch.nn.functional.interpolate(
         logits[:1, :1], size=(64, 64), mode="bilinear", align_corners=False
     )

@@ -1,0 +1,66 @@
+"""``samedge annotate``: one document, failures at the end, mistakes said before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import invoke
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_bad_image_is_told_in_the_document_and_by_the_exit_code(
+    photos: Path, toy_bundle: Path
+) -> None:
+    (photos / "bad.jpg").write_bytes(b"none")
+    (photos / "notes.txt").write_text("other things in the folder")
+    options = ("--auto", "--bundle", toy_bundle, "--points-per-side", 2, "--workers", 1, "--json")
+    result = invoke("annotate", photos, *options)
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["schema"] == "samedge.annotate/1"
+    assert document["images"] == {"path": str(photos), "count": 2, "failed": 1}
+    (failure,) = document["failures"]
+    assert (failure["image"], failure["error"]["kind"]) == ("bad.jpg", "ImageError")
+    assert [Path(file).name for file in document["files"]] == ["annotations.json"]
+    assert "bad.jpg" in result.stderr
+
+
+def test_images_in_their_order(photos: Path, toy_bundle: Path) -> None:
+    result = invoke("annotate", photos, "--rank", "--bundle", toy_bundle, "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert sorted(image["name"] for image in document["images"]) == ["0.png", "1.png"]
+    assert Path("annotations/rank.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "one of --auto and --rank"),
+        (("--auto", "--rank"), "one of --auto and --rank"),
+        (("--auto", "--format", "overlay"), "draws on pictures"),
+        (("--auto", "--every", "0"), "Invalid value for '--every'"),
+        (("--auto", "--engine", "rya"), "'rya'"),
+    ],
+)
+def test_mistakes_are_said_before_any_work(
+    photos: Path, toy_bundle: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = invoke("annotate", photos, "--bundle", toy_bundle, *options)
+    assert result.exit_code in (1, 2)
+    assert said in " ".join(result.stderr.split())
+    assert not Path("annotations").exists()

@@ -53,6 +53,8 @@ class Target:
         precision_options: given to ``Backend.open`` too, by precision.
         notes: limits that a user should know.
         processor_notes: limits of some processors.
+        is_elsewhere: what runs it is not the backend that checks it here, so its speed on this
+            machine says nothing.
         hardware: the module, where the row is one; ``None`` for a whole family.
     """
 
@@ -72,6 +74,7 @@ class Target:
     )
     notes: tuple[str, ...] = ()
     processor_notes: tuple[ProcessorNote, ...] = ()
+    is_elsewhere: bool = False
     hardware: Hardware | None = None
 
     def notes_for(self, precision: Precision, isa: Sequence[str] | None) -> tuple[str, ...]:
@@ -185,6 +188,7 @@ _ROWS = (
         precisions=(Precision.FP32,),
         default_precision=Precision.FP32,
         prompt_buckets=(_WEB_BUCKET,),
+        is_elsewhere=True,
         notes=(
             "checked with ONNX Runtime on this machine, on the very files that the page opens; the "
             "page runs the canary in the browser",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,9 @@ def eval_photos(out: output.Output, request: EvalRequest) -> None:
     from samedge import records
     from samedge.errors import DatasetError
     from samedge.evaluation.ground_truth import load_ground_truth
+    from samedge.evaluation.named import opened_subjects
     from samedge.machine.environment import environment
+    from samedge.report.verdicts import eval_verdict
 
     named = [name.strip() for name in request.prompts.split(",")]
     prompts = ",".join(name for name in named if name != _EVERYTHING)
@@ -57,8 +59,14 @@ def eval_photos(out: output.Output, request: EvalRequest) -> None:
         request.dataset, request.images, limit=request.limit, sample_range=request.sample_range
     )
     with contextlib.ExitStack() as stack:
-        opened = list(_subjects(stack, request))
-        found = [_by_prompts(out, request, opened, truth, prompts)] if wants_prompts else []
+        opened = opened_subjects(
+            stack,
+            tuple(dict.fromkeys(request.bundles)),
+            backends=request.backends,
+            device=request.device,
+            focus=request.focus,
+        )
+        found = [_by_prompts(out, opened, truth, prompts)] if wants_prompts else []
         if _EVERYTHING in named:
             found.append(_everything(out, opened, truth))
     record = msgspec.structs.replace(
@@ -68,12 +76,16 @@ def eval_photos(out: output.Output, request: EvalRequest) -> None:
         environment=environment(),
         command=output.command_line(),
     )
+    verdict = eval_verdict(record)  # of the instances' scores, whether they are asked for or not
+    if not request.instances:
+        record = msgspec.structs.replace(record, instances=None)
     if request.output_path is not None:
         records.write(record, request.output_path)
         out.note(f"wrote {request.output_path}")
     tables = [_table(record.results)] if record.results else []
     tables += [_everything_table(record.everything)] if record.everything else []
-    out.result(records.fields(record), *tables, _footer(record))
+    lines = [_footer(record), *([verdict] if verdict else [])]
+    out.result(records.fields(record), *tables, *lines)
     out.failed([(name, DatasetError(why)) for name, why in record.dataset.failed.items()])
 
 
@@ -82,7 +94,6 @@ _EVERYTHING = "everything"
 
 def _by_prompts(
     out: output.Output,
-    request: EvalRequest,
     opened: Sequence[EvaluatedSubject],
     truth: GroundTruth,
     prompts: str,
@@ -98,7 +109,7 @@ def _by_prompts(
             progress=bar.progress,
             stage=bar.stage,
         )
-    return evaluation.record(instances=request.instances)
+    return evaluation.record(instances=True)
 
 
 def _everything(
@@ -121,27 +132,6 @@ def _everything(
         rows, dataset = evaluate_everything(subjects, truth, progress=bar.progress, stage=bar.stage)
     seconds = time.perf_counter() - start
     return EvalRecord(dataset=dataset, results=[], everything=rows, seconds=seconds)
-
-
-def _subjects(
-    stack: contextlib.ExitStack,
-    request: EvalRequest,
-) -> Iterator[EvaluatedSubject]:
-    """Every bundle on every backend; a baseline once."""
-    from samedge.evaluation.baselines import PREFIX
-    from samedge.evaluation.subjects import open_subject
-
-    for bundle in dict.fromkeys(request.bundles) or (None,):
-        is_baseline = bundle is not None and bundle.startswith(PREFIX)
-        for backend in (
-            (None,) if is_baseline else (tuple(dict.fromkeys(request.backends)) or (None,))
-        ):
-            subject = open_subject(
-                bundle, backend=backend, device=request.device, focus=request.focus
-            )
-            if isinstance(subject.segmenter, contextlib.AbstractContextManager):
-                stack.enter_context(subject.segmenter)
-            yield subject
 
 
 def _table(rows: Sequence[EvalRow]) -> Table:

@@ -83,6 +83,8 @@ def wanted_subjects(
 
 def _missing(row: Target, probe: Probe) -> str:
     """Why a target cannot be measured here; empty when it can."""
+    if row.is_elsewhere:
+        return "it runs elsewhere, and its speed on this machine would say nothing"
     if not probe.available:
         return probe.detail
     known = {device.lower() for device in probe.devices}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from samedge.evaluation.protocols import parse_protocols
 from samedge.evaluation.subjects import open_subject
 from samedge.machine.environment import environment
 from samedge.pixels.sample_range import SampleRange
+from samedge.predict.focus import FocusMode
 from samedge.predict.subjects import BundleNames, bundle_names
 from samedge.records import EvalRecord
 from samedge.types import Progress, Stage
@@ -31,6 +32,7 @@ def evaluate(
     backends: Sequence[str] = (),
     device: str | None = None,
     prompts: str = DEFAULT_PROMPTS,
+    focus: FocusMode = "never",
     limit: int | None = None,
     sample_range: SampleRange = "auto",
     instances: bool = False,
@@ -47,6 +49,7 @@ def evaluate(
         backends: libraries that run them; none is each bundle's own.
         device: of the backends.
         prompts: any of ``box``, ``center`` and ``clicks:N``, separated by commas.
+        focus: when small things get a second look.
         limit: only the first images.
         sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
         instances: put every instance's scores into the record.
@@ -64,25 +67,42 @@ def evaluate(
     protocols = parse_protocols(prompts)
     truth = load_ground_truth(Path(dataset), Path(images), limit=limit, sample_range=sample_range)
     with contextlib.ExitStack() as stack:
-        subjects = list(_opened(stack, bundle_names(bundles), backends, device=device))
+        subjects = opened_subjects(
+            stack, bundle_names(bundles), backends=backends, device=device, focus=focus
+        )
         found = evaluate_subjects(
             subjects, truth, protocols=protocols, progress=progress, stage=stage
         )
     return msgspec.structs.replace(found.record(instances=instances), environment=environment())
 
 
-def _opened(
+def opened_subjects(
     stack: contextlib.ExitStack,
     bundles: Sequence[str],
-    backends: Sequence[str],
     *,
-    device: str | None,
-) -> Iterator[EvaluatedSubject]:
-    """Every bundle on every backend; a baseline once."""
+    backends: Sequence[str] = (),
+    device: str | None = None,
+    focus: FocusMode = "never",
+) -> list[EvaluatedSubject]:
+    """Every bundle on every backend; a baseline once.
+
+    Args:
+        stack: closes what is opened here.
+        bundles: paths, names of embedded models, baselines; none is the embedded model.
+        backends: none is each bundle's own.
+        device: of the backends.
+        focus: when small things get a second look.
+
+    Raises:
+        UnknownNameError: an unknown backend or baseline.
+        BundleError, BackendUnavailableError, InferenceError: a bundle cannot be opened.
+    """
+    subjects = []
     for bundle in bundles or (None,):
         is_baseline = bundle is not None and bundle.startswith(PREFIX)
         for backend in (None,) if is_baseline else (tuple(dict.fromkeys(backends)) or (None,)):
-            subject = open_subject(bundle, backend=backend, device=device)
+            subject = open_subject(bundle, backend=backend, device=device, focus=focus)
             if isinstance(subject.segmenter, contextlib.AbstractContextManager):
                 stack.enter_context(subject.segmenter)
-            yield subject
+            subjects.append(subject)
+    return subjects

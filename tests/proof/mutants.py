@@ -75,7 +75,7 @@ def constant_encoder(model: PromptableModel, random: np.random.Generator) -> Non
 def _decoder_inputs(change: Callable[..., tuple[Tensor, ...]]) -> Mutation:
     def mutate(model: PromptableModel, _: np.random.Generator) -> None:
         decode = model.decode_embedded
-        model.decode_embedded = lambda *given: decode(*change(*given))  # type: ignore
+        model.decode_embedded = lambda *given: decode(*change(*given))  # type: ignore[arg-type, method-assign]
 
     return mutate
 
@@ -99,7 +99,7 @@ def _exchanged_axes(*inputs: Tensor) -> tuple[Tensor, ...]:
 def _decoder_results(change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Mutation:
     def mutate(model: PromptableModel, _: np.random.Generator) -> None:
         decode = model.decode_embedded
-        model.decode_embedded = lambda *given: change(*decode(*given))  # type: ignore
+        model.decode_embedded = lambda *given: change(*decode(*given))  # type: ignore[method-assign]
 
     return mutate
 
@@ -182,7 +182,7 @@ def overflowed_products(model: PromptableModel, _: np.random.Generator) -> None:
         with _Overflowing():
             return decode(*given)
 
-    model.decode_embedded = saturating  # type: ignore[method-assign]
+    model.decode_embedded = saturating  # type: ignore[assignment, method-assign]
 
 
 MUTATIONS: dict[str, Mutation] = {

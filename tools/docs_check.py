@@ -97,6 +97,7 @@ def _record(path: Path, photo: Path) -> None:
     import cv2
 
     frame = cv2.imread(os.fspath(photo))
+    assert frame is not None
     codec = cv2.VideoWriter.fourcc(*"mp4v")
     video = cv2.VideoWriter(os.fspath(path), codec, 10.0, frame.shape[1::-1])
     for shift in range(4):

@@ -97,7 +97,8 @@ class Tab:
     def open(self, photo: Path | dict[str, Any]) -> None:
         """Open a photo and wait until it is encoded."""
         self.page.evaluate("delete document.documentElement.dataset.encoded")
-        self.page.set_input_files("#file", photo)  # type: ignore[arg-type]
+        given: Any = photo  # Playwright's own types name each form apart
+        self.page.set_input_files("#file", given)
         self.encoded()
 
     def encoded(self) -> None:
@@ -132,7 +133,8 @@ class Tab:
 
     def shares(self) -> list[str]:
         """What the list says of each object's size."""
-        return self.page.locator(".object .share").all_inner_texts()
+        shares: list[str] = self.page.locator(".object .share").all_inner_texts()
+        return shares
 
     def covers(self, x: float, y: float) -> bool:
         """Whether a mask is painted at shares of the photo's sides."""

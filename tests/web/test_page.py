@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,8 +169,8 @@ def test_downloads_hold_the_same_masks(tab: Tab, cup: Path, tmp_path: Path) -> N
     ("name", "content"), [("notes.txt", b"no photo"), ("half.jpg", b"\xff\xd8\xff\xe0\x00\x10")]
 )
 def test_what_is_no_photo_is_said(opened: Tab, name: str, content: bytes) -> None:
-    file = {"name": name, "mimeType": "image/jpeg", "buffer": content}
-    opened.page.set_input_files("#file", file)  # type: ignore[arg-type]
+    file: Any = {"name": name, "mimeType": "image/jpeg", "buffer": content}
+    opened.page.set_input_files("#file", file)
     opened.page.wait_for_selector("#alert:not([hidden])")
     assert f"{name} is no photo that this browser reads" in opened.page.inner_text("#alert-text")
     opened.page.click("#alert-close")

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from samedge.bundle.bundle import Bundle, embedded_path
-from samedge.models import zoo
+from samedge.models import base, zoo
+from samedge.models.decoders import decoder
 from samedge.models.promptable import PromptableModel
 from samedge.proof import parity
 from samedge.proof.accuracy import compare
@@ -22,6 +23,7 @@ from samedge.proof.photos import load_calibration
 from samedge.proof.reference import TorchReference
 from samedge.proof.scenes import Reference
 from samedge.types import Precision
+from tests.models.conftest import fill
 from tests.proof import emulated, mutants
 
 MODEL = "samedge-nano"
@@ -50,6 +52,32 @@ def computed(precision: Precision) -> PromptableModel:
         return emulated.rounded(plain(), precision)
     feeds = load_calibration().encoder_feeds(plain().frame)
     return emulated.rounded(emulated.quantized(plain(), feeds), Precision.BF16)
+
+
+@pytest.fixture(scope="module")
+def of_maps() -> PromptableModel:
+    """The embedded kind, tiny: an encoder of three maps under the click decoder."""
+    encoder, kind = base.encoder("pyramid"), decoder("click")
+    trunk = encoder.build(encoder.tiny(image_size=64, embed_dim=32))
+    model = kind.build(kind.tiny(embed_dim=32), trunk, image_size=64)
+    fill(model)
+    assert isinstance(model, PromptableModel)
+    return model
+
+
+@pytest.mark.parametrize("name", sorted(mutants.MUTATIONS))
+def test_every_fault_is_one_of_a_model_of_several_maps_too(
+    of_maps: PromptableModel, name: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (1, 64, 64, 3), generator=generator, dtype=torch.uint8)
+    coords = torch.tensor([[[8.0, 12.0], [40.0, 52.0], [22.0, 40.0]]])
+    mask = torch.randn(1, 1, 16, 16, generator=generator)
+    inputs = (image, coords, torch.tensor([[2.0, 3.0, 1.0]]), mask, torch.ones(1))
+    with torch.no_grad():
+        expected = of_maps(*inputs)
+        given = mutants.mutant(of_maps, name)(*inputs)
+    assert any(not torch.allclose(a, b, atol=1e-4) for a, b in zip(expected, given, strict=True))
 
 
 def measured(model: PromptableModel, precision: Precision) -> parity.Parity:

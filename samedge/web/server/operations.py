@@ -160,6 +160,7 @@ async def finished(request: Request, job: Job[T]) -> T:
         left.cancel()
         if not result.done():
             job.cancel()
+            result.cancel()  # what a running job raises at its end is nobody's any more
 
 
 async def _left(request: Request) -> None:

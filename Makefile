@@ -27,7 +27,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest slow faults soak serve-soak lock audit release docs docs-check clean
+.PHONY: demo test check pytest slow faults fuzz soak serve-soak lock audit release docs docs-check clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -97,6 +97,14 @@ slow: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	SAMEDGE_KILLS=200 SAMEDGE_FAULT_STEPS=1000 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -s -m slow tests/trust/test_whole_commands.py $(PYTEST_ARGS)
+
+# A minute of coverage-guided fuzzing, where atheris installs.
+FUZZ_SECONDS ?= 10
+fuzz: $(VENV)/.installed-dev
+	$(PIP) install --editable ".[fuzz]"
+	@$(BIN)/python -c "import atheris" || { echo "atheris does not install here: nothing is fuzzed."; exit 0; }; \
+	set -e; for reader in manifest archive annotations record image rle; do \
+		$(BIN)/python -W ignore -m tests.fuzz.coverage_guided $$reader -max_total_time=$(FUZZ_SECONDS); done
 
 # 100,000 prompts over 1,000 pictures on every backend here: memory, open files and threads.
 SOAK_PROMPTS ?= 100000

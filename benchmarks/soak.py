@@ -60,7 +60,7 @@ class Soak:
     def warm(self) -> list[Sample]:
         """The samples after the warm-up."""
         last = self.samples[-1].prompts
-        return [sample for sample in self.samples if sample.prompts >= WARM_UP * last]
+        return [sample for sample in self.samples if sample.prompts > WARM_UP * last]
 
     @property
     def growth_bytes(self) -> float:

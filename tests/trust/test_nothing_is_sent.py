@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from samedge.bundle.bundle import embedded_path
+from samedge.inspection.doctor import SELFTEST
 from tests.trust.conftest import BOX, CLICK, Run, compiled
 
 COMPILER = "torchinductor_"  # torch's compiler makes its folder when torch is imported
@@ -73,11 +74,16 @@ QUICK = {
     "segment with OpenVINO": ("segment", "PHOTO", *BOX, "--backend", "openvino", "-q"),
     "inspect": ("inspect", "BUNDLE"),
 }
+_PHOTOS = SELFTEST.with_name("photos")
+_DATA = ("--dataset", str(_PHOTOS / "instances.json"), "--images", str(_PHOTOS))
 _PICO = ("--model", "samedge-pico", "-o", "OUTPUT", "-q")
 SLOW = {
     "everything": ("everything", "PHOTO", "-q"),
     "bench": ("bench", "--min-time", "0.1", "-q"),
     "verify": ("verify", "BUNDLE", "-q"),
+    "eval": ("eval", *_DATA, "--limit", "1", "-o", "OUTPUT", "-q"),
+    "compare": ("compare", "PHOTO", *_PICO, "--target", "cpu", "--precision", "fp32"),
+    "a report of a fault": ("doctor", "--bundle-report", "OUTPUT", "-q"),
     "export to ONNX": ("export", "--target", "cpu", *_PICO),
     "export in INT8": ("export", "--target", "intel", *_PICO, "--precision", "int8", "--no-gate"),
 }
@@ -127,8 +133,6 @@ def test_onnxruntime_by_itself_would_be_seen(watched: Watched) -> None:
 
     if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 29):
         pytest.skip(f"ONNX Runtime {onnxruntime.__version__} reports nothing")
-    from samedge.inspection.doctor import SELFTEST
-
     graph = SELFTEST / "graph.onnx"
     watched.python(f"import onnxruntime as o; o.InferenceSession({str(graph)!r})")
     assert watched.seen

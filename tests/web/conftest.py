@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+KEPT = Path(__file__).resolve().parents[2] / "build" / "test-cache"
 PATIENCE_MS = 120_000  # a laden machine takes its time
 
 
@@ -30,11 +32,24 @@ def library() -> Path:
     """ONNX Runtime Web's files: given, kept from before, or fetched; skips where they are not."""
     given = os.environ.get("SAMEDGE_WEB_RUNTIME")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(_cache.VARIABLE, raising=False)  # they are large: once for all runs
+        patch.setenv(_cache.VARIABLE, str(KEPT))  # they are large: once for all runs
+        kept = _cache.cache_file("web", f"{runtime.PACKAGE}-{runtime.VERSION}")
+        if not given and not kept.is_dir() and not answers(runtime.archive_address()):
+            pytest.skip("onnxruntime-web is not here, nor npm's registry: set SAMEDGE_WEB_RUNTIME")
         try:
             return runtime.runtime_folder(Path(given) if given else None)
         except DownloadError as error:
-            pytest.skip(f"onnxruntime-web is not here: {error}; or set SAMEDGE_WEB_RUNTIME")
+            pytest.skip(f"onnxruntime-web is not here: {error}")
+
+
+def answers(address: str) -> bool:
+    """Whether a server gives a file, asked once and not for long."""
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=5.0):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ class LocalEngine {
   #photos = new Map(); // by the handle's id: what to encode again
   #next = 1;
   #start = null;
+  #recovery = null; // a promise while a lost worker is replaced
 
   constructor({ onLost = () => {}, device = null, threads = null } = {}) {
     this.onLost = onLost;
@@ -28,6 +29,7 @@ class LocalEngine {
 
   async encode({ blob, bitmap = null }) {
     const id = this.#next++;
+    await this.#recovery;
     const result = await this.#call("encode", { id, blob: bitmap ? null : blob, bitmap }, { transfer: bitmap ? [bitmap] : [] })
       .catch((error) => this.#again(error, "encode", { id, blob, bitmap: null }));
     this.#photos.set(id, blob);
@@ -114,7 +116,8 @@ class LocalEngine {
     });
   }
 
-  #retried(method, args, progress) {
+  async #retried(method, args, progress) {
+    await this.#recovery;
     return this.#call(method, args, { progress }).catch((error) => this.#again(error, method, args, progress));
   }
 
@@ -123,7 +126,7 @@ class LocalEngine {
     if (!(error instanceof LostError) || !this.#start) throw error;
     for (let left = CALLS_AGAIN; ; left--) {
       try {
-        if (!this.#worker) await this.#restarted(args.id);
+        if (!this.#worker || this.#recovery) await this.#recovered();
         return await this.#call(method, args, { progress });
       } catch (again) {
         if (!(again instanceof LostError) || left <= 0) {
@@ -135,9 +138,16 @@ class LocalEngine {
     }
   }
 
-  async #restarted(id) {
+  /** Whoever misses the worker waits for the same new one. */
+  #recovered() {
+    this.#recovery ??= this.#restarted().finally(() => {
+      this.#recovery = null;
+    });
+    return this.#recovery;
+  }
+
+  async #restarted() {
     await this.#opened();
-    const blob = this.#photos.get(id);
-    if (blob) await this.#call("encode", { id, blob, bitmap: null });
+    for (const [id, blob] of this.#photos) await this.#call("encode", { id, blob, bitmap: null });
   }
 }

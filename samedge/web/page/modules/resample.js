@@ -1,7 +1,6 @@
-// Pillow's bilinear resize, to the bit: two passes with coefficients in fixed point
-// (Resample.c: precompute_coeffs, normalize_coeffs_8bpc), so that the page feeds the encoder what
-// samedge feeds it in Python. Pillow 13 takes tall photos' passes the other way round, which turns
-// some levels by one; here the rows come strip by strip, so the order stays.
+// Pillow's bilinear resize, to the bit: two passes with coefficients in fixed point, in the order of
+// Pillow 13 (Resample.c: precompute_coeffs, normalize_coeffs_8bpc, ImagingResampleInner), so that the
+// page feeds the encoder what samedge feeds it in Python.
 
 const PRECISION_BITS = 22;
 const HALF = 1 << (PRECISION_BITS - 1);
@@ -51,18 +50,51 @@ export function axisWeights(from, to) {
 export function resizeStrips(size, target, strip, rowsAtATime = 256) {
   const [height, width] = size;
   const [high, wide] = target;
+  const isVerticalFirst = height > high && height - high > (width - wide) * 2;
+  const resize = isVerticalFirst ? resizeDownFirst : resizeAcrossFirst;
+  const rows = function* () {
+    for (let top = 0; top < height; top += rowsAtATime) {
+      const count = Math.min(rowsAtATime, height - top);
+      const pixels = strip(top, count);
+      for (let row = 0; row < count; row++) yield [top + row, pixels, row * width * 4];
+    }
+  };
+  return resize(rows(), size, target);
+}
+
+function resizeAcrossFirst(rows, [height, width], [high, wide]) {
   const narrowed = new Uint8Array(height * wide * 3);
   const columns = wide === width ? null : axisWeights(width, wide);
-  for (let top = 0; top < height; top += rowsAtATime) {
-    const rows = Math.min(rowsAtATime, height - top);
-    const pixels = strip(top, rows);
-    for (let row = 0; row < rows; row++) {
-      const out = (top + row) * wide * 3;
-      if (columns) narrowRow(pixels, row * width * 4, columns, narrowed, out, wide);
-      else copyRow(pixels, row * width * 4, narrowed, out, wide);
-    }
+  for (const [y, pixels, from] of rows) {
+    if (columns) narrowRow(pixels, from, 4, columns, narrowed, y * wide * 3);
+    else copyRow(pixels, from, narrowed, y * wide * 3, wide);
   }
   return high === height ? narrowed : shortened(narrowed, height, high, wide);
+}
+
+/** Tall photos: every row is added to the rows that it counts in. */
+function resizeDownFirst(rows, [height, width], [high, wide]) {
+  const { first, count, weights, stride } = axisWeights(height, high);
+  const length = width * 3;
+  const sums = new Int32Array(high * length).fill(HALF);
+  let low = 0;
+  for (const [y, pixels, from] of rows) {
+    while (first[low] + count[low] <= y) low++;
+    for (let out = low; out < high && first[out] <= y; out++) {
+      const weight = weights[out * stride + y - first[out]];
+      for (let x = 0, at = from, to = out * length; x < width; x++, at += 4, to += 3) {
+        sums[to] += pixels[at] * weight;
+        sums[to + 1] += pixels[at + 1] * weight;
+        sums[to + 2] += pixels[at + 2] * weight;
+      }
+    }
+  }
+  const shortenedRows = Uint8Array.from(sums, clipped);
+  if (wide === width) return shortenedRows;
+  const columns = axisWeights(width, wide);
+  const out = new Uint8Array(high * wide * 3);
+  for (let y = 0; y < high; y++) narrowRow(shortenedRows, y * length, 3, columns, out, y * wide * 3);
+  return out;
 }
 
 function copyRow(pixels, from, out, to, width) {
@@ -73,14 +105,14 @@ function copyRow(pixels, from, out, to, width) {
   }
 }
 
-function narrowRow(pixels, from, { first, count, weights, stride }, out, to, wide) {
-  for (let x = 0; x < wide; x++, to += 3) {
+function narrowRow(pixels, from, channels, { first, count, weights, stride }, out, to) {
+  for (let x = 0; x < first.length; x++, to += 3) {
     let red = HALF;
     let green = HALF;
     let blue = HALF;
-    let at = from + first[x] * 4;
+    let at = from + first[x] * channels;
     let w = x * stride;
-    for (let i = count[x]; i > 0; i--, at += 4, w++) {
+    for (let i = count[x]; i > 0; i--, at += channels, w++) {
       const weight = weights[w];
       red += pixels[at] * weight;
       green += pixels[at + 1] * weight;

@@ -8,6 +8,8 @@ const SQUARE = "square_bilinear";
 
 /** A frame and one photo. Sizes are [height, width]; coordinates xy pixels of the photo. */
 export class View {
+  #axes = new Map(); // by size
+
   constructor(frame, size) {
     this.frame = frame;
     this.size = size;
@@ -43,6 +45,12 @@ export class View {
 
   /** Interpolation from the logits to a picture of the photo's shape: `{rows, columns}`. */
   axes([height, width] = this.size) {
+    const key = `${height}x${width}`;
+    if (!this.#axes.has(key)) this.#axes.set(key, this.#axesOf(height, width));
+    return this.#axes.get(key);
+  }
+
+  #axesOf(height, width) {
     const [high, wide] = this.inputSize;
     const axis = (length, inner) => (this.frame.resize === SQUARE
       ? sparse(bilinear(this.lowResSide, length))

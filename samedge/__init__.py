@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
     from samedge.predict.pool import PredictorPool
-    from samedge.predict.predictor import Predictor, load_default
+    from samedge.predict.words.predictor import Predictor, load_default
     from samedge.runtimes.deadline import time_limit
     from samedge.tracking.tracker import Tracker
     from samedge.types import Precision, Prompt
@@ -72,7 +72,7 @@ _HOMES = {
     "ImageEmbedding": "samedge.predict.embedding",
     "Masks": "samedge.formats.results",
     "Precision": "samedge.types",
-    "Predictor": "samedge.predict.predictor",
+    "Predictor": "samedge.predict.words.predictor",
     "PredictorPool": "samedge.predict.pool",
     "Prompt": "samedge.types",
     "SamedgeError": "samedge.errors",
@@ -83,7 +83,7 @@ _HOMES = {
     "export_bundle": "samedge.export.named",
     "image_from_bgr": "samedge.pixels.images",
     "image_from_tensor": "samedge.pixels.images",
-    "load_default": "samedge.predict.predictor",
+    "load_default": "samedge.predict.words.predictor",
     "load_image": "samedge.pixels.images",
     "segment_everything": "samedge.predict.everything",
     "time_limit": "samedge.runtimes.deadline",

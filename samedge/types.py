@@ -80,7 +80,10 @@ PADDING, IGNORED = -1, -2
 without a box counts as SAM's own does, every other is masked out of the attention, so that padding
 a prompt to a longer ``N`` changes nothing. ``IGNORED`` is always masked out."""
 
-PROMPT_KINDS = ("point", "box", "mask")
+DRAWN_KINDS = ("point", "box", "mask")
+"""What a mask decoder's prompt can be made of."""
+TEXT = "text"
+PROMPT_KINDS = (*DRAWN_KINDS, TEXT)
 """What a prompt can be made of, as a manifest names it."""
 
 IMAGE = "image"
@@ -88,6 +91,8 @@ IMAGE_EMBEDDINGS = "image_embeddings"
 POINT_COORDS, POINT_LABELS = "point_coords", "point_labels"
 MASK_INPUT, HAS_MASK_INPUT = "mask_input", "has_mask_input"
 LOW_RES_MASKS, IOU_PREDICTIONS = "low_res_masks", "iou_predictions"
+REGIONS, REGION_EMBEDDINGS = "regions", "region_embeddings"
+TOKENS, TEXT_EMBEDDINGS = "tokens", "text_embeddings"
 """Tensors of the graphs that samedge itself reads or feeds. An encoder may give more than one
 embedding; what the decoder takes of them is passed on by name."""
 
@@ -246,10 +251,11 @@ class Prompt:
         mask: an earlier mask to start from, or ``None``. Either (S/4, S/4) float low-res logits as
             a ``Masks`` carries them, or (H, W) bool in the original image's frame.
         region: what low-res logits in ``mask`` are of; ``None``: what the embedding shows.
+        text: names of things, commas between them, or ``None``. Words go alone.
 
     Raises:
         PromptError: wrong shapes, unknown labels, NaN, an empty or inverted box, too many points,
-            or no prompt.
+            words beside anything else, or no prompt.
     """
 
     points: npt.NDArray[np.float32]
@@ -257,6 +263,7 @@ class Prompt:
     box: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.bool_] | npt.NDArray[np.float32] | None
     region: Region | None
+    text: str | None
 
     def __init__(
         self,
@@ -266,6 +273,7 @@ class Prompt:
         box: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
         region: Region | None = None,
+        text: str | None = None,
     ) -> None:
         array = _points_array(points)
         if not np.isfinite(array).all():
@@ -275,8 +283,13 @@ class Prompt:
         object.__setattr__(self, "box", _box_array(box))
         object.__setattr__(self, "mask", None if mask is None else _mask_array(mask))
         object.__setattr__(self, "region", region)
-        if not len(array) and self.box is None and self.mask is None:
+        object.__setattr__(self, "text", text)
+        if not self.kinds:
             raise PromptError("The prompt is empty: give at least a point, a box or a mask.")
+        if text is not None and len(self.kinds) > 1:
+            raise PromptError(
+                f"The prompt has the words {text!r} and a {self.kinds[0]}: give either alone."
+            )
 
     @classmethod
     def from_boxes(cls, boxes: npt.ArrayLike) -> list[Prompt]:
@@ -309,13 +322,14 @@ class Prompt:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What the prompt is made of, of ``PROMPT_KINDS``."""
-        given = (len(self.points) > 0, self.box is not None, self.mask is not None)
+        others = (part is not None for part in (self.box, self.mask, self.text))
+        given = (len(self.points) > 0, *others)
         return tuple(kind for kind, is_given in zip(PROMPT_KINDS, given, strict=True) if is_given)
 
     @property
     def is_ambiguous(self) -> bool:
         """Whether one click is all there is, so that three masks compete (SAM paper, section 3)."""
-        return len(self.points) == 1 and self.box is None and self.mask is None
+        return self.kinds == PROMPT_KINDS[:1] and len(self.points) == 1
 
     def __repr__(self) -> str:
         parts = []

@@ -1,14 +1,16 @@
 """Make a trained student the embedded model: its weights and its ready `cpu` bundle.
 
     python tools/embed.py runs/nano/last.safetensors --name samedge-nano --bundle
+    python tools/embed.py --words samedge/data/nano-cpu
     python tools/embed.py --manifest samedge/data/nano-cpu
 
 Writes `samedge/models/weights/NAME.safetensors` with the licence and origin of an embedded model;
-with --bundle it also exports the `cpu` bundle in `samedge/data`: a first run needs no torch. The
-package carries weights twice, for export and to run; to keep the wheel small the former are rounded
-to half precision, and the bundle is made of the rounded ones. With --manifest it brings the
-`bundle.json` of an embedded bundle to today's schema, and to the thresholds that its decoder's
-plug-in has today; every other file stays.
+with --bundle it also exports the `cpu` bundle in `samedge/data`, with the embedded model of words:
+a first run needs no torch. The package carries weights twice, for export and to run; to keep the
+wheel small the former are rounded to half precision, and the bundle is made of the rounded ones.
+With --words only the model of words is added to a bundle that is there. With --manifest it brings
+the `bundle.json` of an embedded bundle to today's schema, and to the thresholds that its decoder's
+plug-in has today. Every other file stays.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import MANIFEST_NAME, with_id
 from samedge.bundle.reading import as_written, decode_manifest
 from samedge.export import export
+from samedge.export.word_addition import add_words
+from samedge.export.words import words_request
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.decoders import thresholds_of
 from samedge.models.promptable import PromptableModel
+from samedge.models.words.head import EMBEDDED
 from samedge.models.zoo import WEIGHTS, load_model
 
 LICENCE = "Apache-2.0"
@@ -39,19 +44,30 @@ ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/mode
 @click.option("--name", default="samedge-nano", show_default=True)
 @click.option("--bundle", is_flag=True, help="Also export the bundle that the package carries.")
 @click.option(
+    "--words",
+    "wordless",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Only put the embedded model of words into this bundle.",
+)
+@click.option(
     "--manifest",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Only rewrite this embedded bundle's manifest: today's schema and thresholds.",
 )
-def main(weights: Path | None, name: str, *, bundle: bool, folder: Path | None) -> None:
+def main(
+    weights: Path | None, name: str, *, bundle: bool, wordless: Path | None, folder: Path | None
+) -> None:
     """Embed WEIGHTS, a file that `samedge distill` wrote."""
     if folder is not None:
         rewritten(folder)
+    elif wordless is not None:
+        found = add_words(Bundle.open(wordless), words_request(EMBEDDED))
+        click.echo(f"{wordless}: bundle {found.id}", err=True)
     elif weights is not None:
         embedded(weights, name, bundle=bundle)
     else:
-        raise click.UsageError("Give WEIGHTS, or --manifest FOLDER.")
+        raise click.UsageError("Give WEIGHTS, --words FOLDER, or --manifest FOLDER.")
 
 
 def rewritten(folder: Path) -> None:
@@ -77,7 +93,7 @@ def embedded(weights: Path, name: str, *, bundle: bool) -> None:
     click.echo(f"{target}: {target.stat().st_size} bytes", err=True)
     if bundle:
         folder = Path(samedge.__file__).parent / "data" / f"{name.removeprefix('samedge-')}-cpu"
-        result = export(name, "cpu", output=folder)
+        result = export(name, "cpu", output=folder, words=words_request(EMBEDDED))
         click.echo(f"{folder}: bundle {result.bundle.manifest.id}", err=True)
 
 

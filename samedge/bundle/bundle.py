@@ -155,13 +155,29 @@ class Bundle:
         Raises:
             BundleError: there is none, or its files changed since the bundle was opened.
         """
-        record = self.artifact(role)
+        return self._unchanged(self.artifact(role))
+
+    def _unchanged(self, record: ArtifactRecord) -> Path:
         for name in record.files:
             if _stamp(self.folder, name) != self._stamps[name]:
                 raise BundleError(
                     f"{self.folder / name} changed since the bundle was opened: open it again."
                 )
         return self.folder / record.path
+
+    def file(self, path: str) -> Path:
+        """Where an artifact lies that is no graph, to be read now.
+
+        Args:
+            path: of the artifact, as the manifest names it.
+
+        Raises:
+            BundleError: there is none, or its file changed since the bundle was opened.
+        """
+        found = next((record for record in self.manifest.artifacts if record.path == path), None)
+        if found is None:
+            raise BundleError(f"{self.path} has no artifact {path!r}: export the bundle again.")
+        return self._unchanged(found)
 
     def check_named(self, role: str, files: Iterable[Path]) -> None:
         """Refuse a graph that would make its backend open what the manifest does not name.

@@ -26,6 +26,9 @@ from samedge.types import IMAGE, IMAGE_EMBEDDINGS, LOW_RES_MASKS, Array, Prompt,
 Answers = Mapping[str, Mapping[str, Array]]
 """Tensors by role and name."""
 
+Feeds = Mapping[str, Mapping[str, Array]]
+"""Inputs by role and name, (2, ...): two of each, for graphs that read neither image nor prompt."""
+
 
 class Graphs(Protocol):
     """Graphs that are asked by role, opened files or a reference."""
@@ -56,12 +59,14 @@ class Canary:
         answers: by role and tensor, (2, ...) float32: what is expected for each image, every k-th
             row and column of it. Of the encoder each of its outputs, of the decoder the masks.
         min_cosine: lowest cosine similarity of either that still counts as the same.
+        feeds: what the other graphs are run with, where the bundle has such.
     """
 
     images: Array
     points: Array
     answers: Answers
     min_cosine: float = MIN_COSINE
+    feeds: Feeds = dataclasses.field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The content of ``canary.npz``; expectations are stored in half precision."""
@@ -74,6 +79,9 @@ class Canary:
         for role, tensors in self.answers.items():
             for name, array in tensors.items():
                 arrays[f"{role}{_SEPARATOR}{name}"] = array.astype(np.float16)
+        for role, tensors in self.feeds.items():
+            for name, array in tensors.items():
+                arrays[f"{_FED}{role}{_SEPARATOR}{name}"] = array
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         return stream.getvalue()
 
@@ -92,6 +100,7 @@ class Canary:
                 points=arrays["points"].astype(np.float32),
                 answers=_answers_from_arrays(arrays),
                 min_cosine=float(arrays["min_cosine"]),
+                feeds=_feeds_from_arrays(arrays),
             )
         except Exception as error:
             raise BundleError(
@@ -103,6 +112,7 @@ class Canary:
 
 
 _SEPARATOR = ":"
+_FED = "feed:"
 _MODERN = {  # names in bundles of schema 1
     "embeddings": f"{Role.ENCODER}{_SEPARATOR}{IMAGE_EMBEDDINGS}",
     "low_res_logits": f"{Role.DECODER}{_SEPARATOR}{LOW_RES_MASKS}",
@@ -113,11 +123,20 @@ def _answers_from_arrays(arrays: Mapping[str, Array]) -> Answers:
     answers: dict[str, dict[str, Array]] = {str(Role.ENCODER): {}, str(Role.DECODER): {}}
     for name, array in arrays.items():
         role, separator, tensor = name.partition(_SEPARATOR)
-        if separator:
-            answers[role][tensor] = array.astype(np.float32)
+        if separator and not name.startswith(_FED):
+            answers.setdefault(role, {})[tensor] = array.astype(np.float32)
     if not all(answers.values()):
         raise ValueError("it lacks the answers of a graph")
     return answers
+
+
+def _feeds_from_arrays(arrays: Mapping[str, Array]) -> Feeds:
+    feeds: dict[str, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        if name.startswith(_FED):
+            role, _, tensor = name.removeprefix(_FED).partition(_SEPARATOR)
+            feeds.setdefault(role, {})[tensor] = array
+    return feeds
 
 
 def canary_images() -> tuple[Array, Array]:
@@ -136,7 +155,12 @@ def canary_images() -> tuple[Array, Array]:
 
 
 def record_canary(
-    graphs: Graphs, frame: Frame, *, bucket: Bucket | None = None, min_cosine: float = MIN_COSINE
+    graphs: Graphs,
+    frame: Frame,
+    *,
+    bucket: Bucket | None = None,
+    min_cosine: float = MIN_COSINE,
+    feeds: Feeds | None = None,
 ) -> Canary:
     """Run the two pictures through a reference and keep the answers.
 
@@ -145,12 +169,13 @@ def record_canary(
         frame: how images get into the model.
         bucket: fixed shapes of the decoder, where it has them.
         min_cosine: limit for the check on the device.
+        feeds: of the bundle's other graphs.
 
     Raises:
         BundleError: the reference itself is broken: NaN, or blind to its input.
     """
     images, points = canary_images()
-    blank = Canary(images, points, {}, min_cosine)
+    blank = Canary(images, points, {}, min_cosine, feeds or {})
     answers = _answers(blank, graphs, frame, bucket)
     _check_alive(answers, "the reference")
     thinned = {
@@ -186,8 +211,8 @@ def check_canary(
                     "export it again."
                 )
             measured = _thinned(answers[role][name])
-            if role == Role.ENCODER:
-                _check_contrast(measured, wanted, name, where)
+            if role != Role.DECODER:
+                _check_contrast(measured, wanted, f"{role}'s {name}", where)
             _compare(measured, wanted, name, canary.min_cosine, where)
 
 
@@ -196,7 +221,7 @@ def _check_contrast(measured: Array, expected: Array, name: str, where: str) -> 
     contrast = np.linalg.norm(measured[0] - measured[1])
     if contrast < _MIN_CONTRAST * wanted:
         raise BundleError(
-            f"On {where} the encoder gives nearly the same embedding for two different pictures "
+            f"On {where} two different pictures or texts have nearly the same embedding "
             f"({name}: difference {contrast:.3g}, expected {wanted:.3g}): {_ADVICE}"
         )
 
@@ -217,7 +242,14 @@ def _answers(canary: Canary, graphs: Graphs, frame: Frame, bucket: Bucket | None
         results = graphs.run(Role.DECODER, {**feeds, **tensors})
         encoded.append(tensors)
         decoded.append({LOW_RES_MASKS: results[LOW_RES_MASKS]})
-    return {str(Role.ENCODER): _stacked(encoded), str(Role.DECODER): _stacked(decoded)}
+    answers = {str(Role.ENCODER): _stacked(encoded), str(Role.DECODER): _stacked(decoded)}
+    for role, tensors in canary.feeds.items():
+        runs = [
+            graphs.run(role, {name: array[index] for name, array in tensors.items()})
+            for index in range(len(canary.points))
+        ]
+        answers[role] = _stacked(runs)
+    return answers
 
 
 def _stacked(found: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

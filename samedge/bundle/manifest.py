@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from samedge.bundle._archive import is_safe_path
 from samedge.errors import BundleError, IncompatibleArtifactError
 from samedge.pixels.frames import STABILITY_OFFSET, Frame
 from samedge.pixels.prompts import Bucket, buckets_from_shapes
-from samedge.types import IMAGE, PROMPT_KINDS, Role
+from samedge.types import IMAGE, PROMPT_KINDS, TEXT, Role
 
 SCHEMA = "samedge.bundle/2"
 MANIFEST_NAME = "bundle.json"
@@ -28,6 +29,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Length = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Logit = Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]
+Enlargement = Annotated[float, msgspec.Meta(ge=1.0, le=8.0)]
 Offset = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 Shape = dict[str, list[Length]]
 """Shapes by the names of inputs."""
@@ -162,6 +164,32 @@ class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     checkpoint_sha256: str | None = None
 
 
+class WordsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How words are found with this bundle: its region encoder, and the table beside it.
+
+    Attributes:
+        table: the artifact that :class:`samedge.bundle.words.WordTable` reads.
+        model: where the weights come from that know the words.
+        enlarge: side of a region's crop over the longer side of its box.
+        outside: the share of its contrast that is left of what is outside of the region.
+        threshold: a region is a word's where its margin over the background words is larger.
+        suppression: of two regions of a word whose boxes have a larger IoU, the better is kept.
+        merges: the artifact with the tokenizer's merges, where there is a text encoder.
+        templates: phrases that the text encoder reads a word in, with ``{}`` in its place.
+        cosine_min: lowest similarity of each graph with its reference, by role, at export.
+    """
+
+    table: str
+    model: ModelRecord
+    enlarge: Enlargement
+    outside: Share
+    threshold: Logit
+    suppression: Share = 0.5
+    merges: str | None = None
+    templates: list[str] = []
+    cosine_min: dict[str, float] = {}
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of ``bundle.json``."""
 
@@ -188,6 +216,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     plan: list[dict[str, Any]] = []
     gate: str = "passed"  # or "skipped: --no-gate"
     notes: list[str] = []
+    words: WordsRecord | UnsetType = UNSET  # how words are found, where it knows any
+
+    @property
+    def own_words(self) -> WordsRecord | None:
+        """How words are found; ``None`` where the bundle knows none."""
+        return self.words if isinstance(self.words, WordsRecord) else None
 
     @property
     def own_graphs(self) -> tuple[GraphRecord, ...]:
@@ -232,6 +266,9 @@ def bundle_id(manifest: Manifest) -> str:
     """Short hash over every field of a manifest that changes what is computed."""
     fields = msgspec.to_builtins(manifest)
     computed = {name: value for name, value in fields.items() if name not in _DESCRIPTIVE}
+    if "words" in computed:
+        for name in ("cosine_min", "model"):
+            del computed["words"][name]
     for name in ("graphs", "artifacts"):
         computed[name] = sorted(json.dumps(record, sort_keys=True) for record in computed[name])
     text = json.dumps(computed, sort_keys=True)
@@ -256,7 +293,12 @@ def check_manifest(manifest: Manifest, path: Path) -> None:
     """
     _check_words("a graph with role", {graph.role for graph in manifest.graphs}, _ROLES, path)
     _check_words("prompts of kind", set(manifest.prompts), PROMPT_KINDS, path)
-    problem = _file_problem(manifest) or _graph_problem(manifest) or _frame_problem(manifest)
+    problem = (
+        _file_problem(manifest)
+        or _graph_problem(manifest)
+        or _frame_problem(manifest)
+        or _words_problem(manifest)
+    )
     if problem is None and not manifest.prompts:
         problem = "understands no kind of prompt"
     if problem:
@@ -322,6 +364,23 @@ def _frame_problem(manifest: Manifest) -> str | None:
         if tensor.name == IMAGE and tensor.shape != list(frame.input_shape):
             return f"has an encoder for {tensor.shape}, and its frame gives {frame.input_shape}"
     return None
+
+
+def _words_problem(manifest: Manifest) -> str | None:
+    words = manifest.own_words  # a region encoder and the prompt's kind go with them
+    if (words is None) == (manifest.graph(Role.REGION_ENCODER) is not None):
+        return f"has words and no {Role.REGION_ENCODER}, or the other way round"
+    if (words is None) == (TEXT in manifest.prompts):
+        return "understands text and has no words, or the other way round"
+    if words is None:
+        return None
+    if (words.merges is None) == (manifest.graph(Role.TEXT_ENCODER) is not None):
+        return f"has a {Role.TEXT_ENCODER} and no merges, or the other way round"
+    named = {words.table, words.merges or words.table}
+    if missing := named - {record.path for record in manifest.artifacts}:
+        return f"has words in {missing.pop()!r}, which is none of its artifacts"
+    wrong = [template for template in words.templates if template.count("{}") != 1]
+    return f"has templates without one {{}}: {wrong}" if wrong else None
 
 
 def file_hash(path: Path) -> str:

@@ -27,11 +27,11 @@ from samedge.bundle.manifest import (
 from samedge.errors import BundleError, IncompatibleArtifactError
 from samedge.pixels.frames import Frame
 from samedge.types import (
+    DRAWN_KINDS,
     HAS_MASK_INPUT,
     MASK_INPUT,
     POINT_COORDS,
     POINT_LABELS,
-    PROMPT_KINDS,
     Role,
 )
 
@@ -181,7 +181,7 @@ def _read_1(data: bytes) -> Manifest:
         precision=old.precision,
         input_size=old.input_size,
         frame=_frame_1(old),
-        prompts=list(PROMPT_KINDS),
+        prompts=list(DRAWN_KINDS),
         graphs=[_graph_1(record, buckets) for record in old.artifacts],
         artifacts=[_file_1(record) for record in files.values()],
         thresholds=usual_thresholds(old.model.name),

@@ -108,6 +108,21 @@ class BundleWriter:
             device=device,
         )
 
+    def file(self, path: str) -> str:
+        """Describe an artifact of one file that is no graph.
+
+        Args:
+            path: of the file, relative to :attr:`folder`.
+
+        Returns:
+            The path, for the manifest.
+
+        Raises:
+            BundleError: the file is missing.
+        """
+        self.artifacts.append(self._artifact(path, ()))
+        return path
+
     def _artifact(self, path: str, extra_files: Iterable[str]) -> ArtifactRecord:
         files = _hashed_files(self.folder, [path, *extra_files])
         return ArtifactRecord(

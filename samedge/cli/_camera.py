@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
-from samedge.cli.follow_options import FollowRun, follow_options, progress_remark, report
+from samedge.cli.follow_options import FollowRun, follow_options, progress_remark, report, tracker
 
 if TYPE_CHECKING:
     from samedge.live.recording import Watcher
@@ -58,7 +58,6 @@ def camera(
     """
     from samedge.live.camera import Camera
     from samedge.live.recording import record
-    from samedge.tracking.tracker import Tracker
 
     prompts, outputs = run.prompts(), run.outputs()
     with contextlib.ExitStack() as stack:
@@ -80,7 +79,7 @@ def camera(
         advance = stack.enter_context(out.progress("Following"))
         result = record(
             source,
-            Tracker(predictor),
+            tracker(predictor),
             prompts=prompts,
             outputs=outputs,
             watchers=watchers,

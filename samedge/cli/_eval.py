@@ -18,6 +18,7 @@ EPILOG = """\b
 Examples:
   samedge eval --dataset instances.json --images photos/
   samedge eval --dataset instances.json --images photos/ --bundle out/intel --bundle baseline:box
+  samedge eval --dataset instances.json --images photos/ --prompts text
   samedge eval --video DAVIS/ --bundle out/intel --bundle baseline:still --prompts box
   samedge eval --dataset instances.json --images photos/ --bundle out/cpu --backend onnxruntime \\
       --backend torch --prompts box,center,clicks:3 -o accuracy.json
@@ -65,7 +66,7 @@ Examples:
     "--prompts",
     metavar="LIST",
     help="Any of box, center, clicks:N and everything, or with --video of mask, box and click, "
-    "separated by commas. [default: box,center; mask,box,click]",
+    "separated by commas; or text alone. [default: box,center; mask,box,click]",
 )
 @focus_option(
     "never",
@@ -125,6 +126,7 @@ def eval_(
     if dataset is None or images is None:
         raise click.UsageError("Give --dataset and --images, or --video.")
     from samedge.cli.eval_photos import EvalRequest, eval_photos
+    from samedge.cli.eval_words import eval_words
 
     request = EvalRequest(
         dataset=dataset,
@@ -139,7 +141,8 @@ def eval_(
         instances=instances,
         output_path=output_path,
     )
-    eval_photos(out, request)
+    evaluated = eval_words if prompts == "text" else eval_photos
+    evaluated(out, request)
 
 
 COMMAND = eval_

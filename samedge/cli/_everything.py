@@ -16,6 +16,7 @@ from samedge.cli.image_options import (
     mask_rows,
     report,
     segmented,
+    word_cell,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ Examples:
     "Draw small masks again from a closer look, for at most 16 more encodes; or all that a part of "
     "the image shows larger; or none.",
 )
+@click.option("--label", is_flag=True, help="Name what is found, where the bundle knows words.")
 @output.standard_options
 def everything(
     out: output.Output,
@@ -93,6 +95,7 @@ def everything(
     coarse_to_fine: bool | None,
     min_area: int,
     focus: FocusMode,
+    label: bool,
 ) -> None:
     """Find the masks of an image without a prompt: a grid of clicks, filtered, without duplicates.
 
@@ -114,8 +117,9 @@ def everything(
             coarse_to_fine=coarse_to_fine,
             min_area=min_area,
         )
-        outcomes = _outcomes(out, run, predictor, writer, config=config)
-    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=_table)
+        outcomes = _outcomes(out, run, predictor, writer, config=config, label=label)
+    table = _word_table if label else _table
+    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 
@@ -127,15 +131,18 @@ def _outcomes(
     writer: Writer,
     *,
     config: EverythingConfig,
+    label: bool,
 ) -> list[Outcome]:
     """Every image with a progress bar of its own, as each takes long."""
     from samedge.predict.everything import everything_in_file
+    from samedge.predict.words.files import label_file
 
+    segment = label_file if label else everything_in_file
     names = run.names()
 
     def one(path: Path) -> Segmentation:
         with out.progress(path.name) as bar:
-            return everything_in_file(
+            return segment(
                 predictor,
                 path,
                 config=config,
@@ -151,6 +158,12 @@ def _table(outcome: Segmentation) -> Table:
     """The masks of one image for people."""
     table = output.table("Mask", "Point", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
     return mask_rows(table, outcome, cell=_point)
+
+
+def _word_table(outcome: Segmentation) -> Table:
+    """The masks of one image and their words, for people."""
+    table = output.table("Mask", "Word", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
+    return mask_rows(table, outcome, cell=word_cell)
 
 
 def _point(record: MaskRecord) -> str:

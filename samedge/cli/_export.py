@@ -133,6 +133,24 @@ Examples:
     help="Oldest system that opens Core ML packages: iOS17, macOS15, ... [default: iOS17]",
 )
 @click.option(
+    "--words",
+    metavar="M",
+    help="A model of words that goes along, for --text: samedge-words, clip-vit-b-32, a folder "
+    "as open_clip or transformers writes it, or hf:OWNER/REPOSITORY.",
+)
+@click.option(
+    "--vocabulary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="TXT",
+    help="The words to know, one a line, synonyms after commas. [default: COCO's 80 things]",
+)
+@click.option(
+    "--accept-license",
+    "accepts_licence",
+    is_flag=True,
+    help="Take a model of words whose licence allows research alone.",
+)
+@click.option(
     "--record",
     "record_path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -160,6 +178,9 @@ def export(
     options: tuple[str, ...],
     runtime: Path | None,
     minimum_os: str | None,
+    words: str | None,
+    vocabulary: Path | None,
+    accepts_licence: bool,
     record_path: Path | None,
 ) -> None:
     """Export a model for a platform and prove that what was written still is that model.
@@ -167,9 +188,6 @@ def export(
     The exported files themselves are run on photos and compared with the model in torch, over every
     kind of prompt. When the masks drift, the exit code is 3 and no bundle is written.
     """
-    import msgspec
-
-    from samedge import records
     from samedge.export.named import DEFAULT_MODEL, export_bundle
 
     if model is not None and checkpoint is not None:
@@ -190,9 +208,20 @@ def export(
             plan=plan_path,
             dialects=dialects,
             options=_options(options, minimum_os=minimum_os, runtime=runtime),
+            words=words,
+            vocabulary=vocabulary,
+            accepts_licence=accepts_licence,
             progress=bar.progress,
             stage=bar.stage,
         )
+    _report(out, result, record_path)
+
+
+def _report(out: output.Output, result: ExportResult, record_path: Path | None) -> None:
+    import msgspec
+
+    from samedge import records
+
     record = msgspec.structs.replace(result.record(), command=output.command_line())
     if record_path is not None:
         records.write(record, record_path)
@@ -275,6 +304,11 @@ def _gained(result: ExportResult) -> list[Table | str]:
 def _footer(result: ExportResult) -> str:
     bundle, parity = result.bundle, result.parity
     lines = [f"note: {note}" for note in bundle.manifest.notes]
+    words = bundle.manifest.own_words
+    if words is not None:
+        found = ", ".join(f"{role} {value:.5f}" for role, value in words.cosine_min.items())
+        source = f"{words.model.name}, licence {words.model.licence}, from {words.model.origin}"
+        lines.append(f"words by {source}; lowest embedding cosine: {found}")
     if parity is not None:
         verdict = "passed" if parity.passed else "FAILED, and the gate was off"
         lines.append(

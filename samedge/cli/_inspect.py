@@ -46,10 +46,11 @@ def inspect(out: output.Output, *, bundle: Path) -> None:
 
         document["neural_engine"] = {role: summary(report) for role, report in reports.items()}
     tables = [*_plan(manifest), *_lint_tables(reports)]
-    out.result(document, _summary(manifest), "", _graphs(opened), *tables)
+    out.result(document, _summary(opened), "", _graphs(opened), *tables)
 
 
-def _summary(manifest: Manifest) -> Table:
+def _summary(opened: Bundle) -> Table:
+    manifest = opened.manifest
     rows = {
         "id": manifest.id,
         "model": f"{manifest.model.name} ({manifest.model.encoder or 'encoder not recorded'})",
@@ -60,6 +61,7 @@ def _summary(manifest: Manifest) -> Table:
         "precision": manifest.precision,
         "input": _frame(manifest.frame),
         "prompts": f"{', '.join(manifest.prompts)}; {_buckets(manifest)}",
+        **_words(opened),
         "parity": _parity(manifest),
         "accuracy": _accuracy(manifest),
         **_tried(manifest),
@@ -74,6 +76,20 @@ def _summary(manifest: Manifest) -> Table:
     for note in manifest.notes:
         table.add_row("note", note)
     return table
+
+
+def _words(opened: Bundle) -> dict[str, str]:
+    """The words that it answers, and those that are off; nothing where it knows none."""
+    from samedge.bundle.words import read_table
+
+    words, table = opened.manifest.own_words, read_table(opened)
+    if words is None or table is None:
+        return {}
+    things = [word for word in table.words if word.is_askable]
+    known = ", ".join(word.name for word in things if word.off is None)
+    off = ", ".join(word.name for word in things if word.off is not None)
+    source = f"{words.model.name}, licence {words.model.licence}, from {words.model.origin}"
+    return {"words by": source, "words": known, **({"words off": off} if off else {})}
 
 
 def _frame(frame: Frame) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from samedge.cli.image_options import (
     mask_rows,
     report,
     segmented,
+    word_cell,
 )
 from samedge.cli.prompt_types import BOX, POINT
 
@@ -38,6 +39,7 @@ Examples:
   samedge segment photo.jpg --box 10,20,200,220 --box 220,20,400,200 -o masks.json
   samedge segment a.jpg b.jpg --bundle out/intel --point 100,100 --format overlay -o overlays/
   samedge segment photo.jpg --box 10,20,200,220 --json
+  samedge segment photo.jpg --text "dog, cat" -o found.jpg
 """
 
 
@@ -71,7 +73,19 @@ Examples:
 @click.option(
     "--mask-value", type=int, metavar="N", help="The one label or grey level that is inside."
 )
-@click.option("--text", metavar="WORDS", help="Words, for models that understand them.")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="WORDS",
+    help="Names of things to find, commas between them; again for more.",
+)
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="T",
+    help="Find only what scores higher for its word.  [default: the bundle's own]",
+)
 @click.option("--multimask", is_flag=True, help="Return all three candidates of each prompt.")
 @click.option(
     "--min-area",
@@ -95,7 +109,8 @@ def segment(
     boxes: tuple[Numbers, ...],
     mask_paths: tuple[Path, ...],
     mask_value: int | None,
-    text: str | None,
+    texts: tuple[str, ...],
+    score: float | None,
     multimask: bool,
     min_area: int,
     focus: FocusMode,
@@ -103,14 +118,19 @@ def segment(
     """Segment what points, boxes or an earlier mask show, in pixels of the upright image.
 
     All points are one prompt. Several boxes are a batch. A point and a box together are one prompt,
-    and so is a mask with either. An image that cannot be read is listed at the end; the others'
-    masks are written.
+    and so is a mask with either. Words find things by their names, and go alone. An image that
+    cannot be read is listed at the end; the others' masks are written.
     """
-    from samedge.predict.segmentation import segment_image
-
-    if text is not None:
-        _refuse_text(text, run)
-    prompts = _prompts(points, boxes, _mask(mask_paths, mask_value))
+    drawn = bool(points or boxes or mask_paths)
+    one = (
+        _finder(texts, score, drawn=drawn)
+        if texts
+        else _segmenter(
+            _prompts(points, boxes, _mask(mask_paths, mask_value)),
+            multimask=multimask,
+            min_area=min_area,
+        )
+    )
     run = run.with_pictures()
     destination, names = run.destination(), run.names()
     with (
@@ -118,34 +138,35 @@ def segment(
         destination.open() as writer,
         out.progress("Segmenting", total=len(run.images)) as bar,
     ):
-        one = functools.partial(
-            segment_image,
-            predictor,
-            prompts=prompts,
-            multimask=multimask,
-            min_area=min_area,
-            sample_range=run.sample_range,
-        )
+        made = functools.partial(one, predictor, sample_range=run.sample_range)
         outcomes = segmented(
             run,
-            lambda path: one(path, name=names[path]),
+            lambda path: made(path, name=names[path]),
             writer=writer,
             progress=bar.progress,
         )
-    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=_table)
+    table = _word_table if texts else _table
+    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 
 
-def _refuse_text(text: str, run: ImageRun) -> None:
-    from samedge.bundle.bundle import Bundle, bundle_path
-    from samedge.errors import PromptError
+def _segmenter(
+    prompts: list[Prompt], *, multimask: bool, min_area: int
+) -> Callable[..., Segmentation]:
+    from samedge.predict.segmentation import segment_image
 
-    model = Bundle.open(bundle_path(run.bundle), verify=False).manifest.model.name
-    raise PromptError(
-        f"--text {text!r}: no model in this bundle understands words; {model} takes points, boxes "
-        "and masks. Give --point X,Y or --box X0,Y0,X1,Y1."
-    )
+    return functools.partial(segment_image, prompts=prompts, multimask=multimask, min_area=min_area)
+
+
+def _finder(
+    texts: tuple[str, ...], score: float | None, *, drawn: bool
+) -> Callable[..., Segmentation]:
+    from samedge.predict.words.files import find_in_file
+
+    if drawn:
+        raise click.UsageError("Words go alone: give --text, or --point, --box and --mask.")
+    return functools.partial(find_in_file, words=texts, threshold=score)
 
 
 def _mask(paths: Sequence[Path], value: int | None) -> Array | None:
@@ -167,7 +188,7 @@ def _prompts(
     from samedge.types import Prompt
 
     if not points and not boxes and mask is None:
-        raise click.UsageError("Say what to segment: give --point, --box or --mask.")
+        raise click.UsageError("Say what to segment: give --point, --box, --mask or --text.")
     if len(boxes) > 1 and (points or mask is not None):
         raise click.UsageError(
             f"{len(boxes)} boxes are a batch, which points and masks cannot join: "
@@ -182,6 +203,18 @@ def _table(outcome: Segmentation) -> Table:
     """The masks of one image for people."""
     table = output.table("Mask", "Prompt", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
     return mask_rows(table, outcome, cell=_prompt_index)
+
+
+def _word_table(outcome: Segmentation) -> Table:
+    """The masks of one image by their words, and what the words found, for people."""
+    table = output.table("Mask", "Word", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
+    mask_rows(table, outcome, cell=word_cell)
+    table.caption = "; ".join(
+        f"{answer.word}: {answer.found} found, best score "
+        f"{'none' if answer.best_score is None else f'{answer.best_score:.2f}'}"
+        for answer in outcome.words
+    )
+    return table
 
 
 def _prompt_index(record: MaskRecord) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from samedge.cli import output
-from samedge.cli.follow_options import FollowRun, follow_options, progress_remark, report
+from samedge.cli.follow_options import FollowRun, follow_options, progress_remark, report, tracker
 
 EPILOG = """\b
 Examples:
@@ -13,6 +13,7 @@ Examples:
   samedge track drive.mp4 --box 410,180,520,260 --box 80,90,200,300 -o masks/ -o masks.jsonl
   samedge track frames/ --point 320,240 -o objects.json --format coco
   samedge track drive.mp4 --point 320,240 --every 2 --json
+  samedge track drive.mp4 --text car -o followed.mp4
 """
 
 
@@ -28,7 +29,6 @@ def track(out: output.Output, *, run: FollowRun) -> None:
     """
     from samedge.live.camera import Camera
     from samedge.live.recording import record
-    from samedge.tracking.tracker import Tracker
 
     prompts, outputs = run.prompts(), run.outputs()
     with (
@@ -44,7 +44,7 @@ def track(out: output.Output, *, run: FollowRun) -> None:
     ):
         result = record(
             camera,
-            Tracker(predictor),
+            tracker(predictor),
             prompts=prompts,
             outputs=outputs,
             on_frame=lambda followed: advance(note=progress_remark(camera, followed)),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from samedge.live.following import Followed
     from samedge.live.recording import FollowRecord, Output
     from samedge.predict.predictor import Predictor
+    from samedge.tracking.tracker import Tracker
     from samedge.types import Prompt
 
 Numbers = tuple[float, ...]
@@ -66,20 +67,14 @@ class FollowRun:
     target_fps: float | None
 
     def prompts(self) -> list[Prompt]:
-        """One prompt an object: boxes first, then the points, then the mask.
+        """One prompt an object: boxes first, then the points, the mask, and what words name.
 
         Raises:
-            PromptError: words, which no tracker understands yet.
+            PromptError: one that is none.
         """
-        from samedge.errors import PromptError
         from samedge.pixels.mask_images import load_mask
         from samedge.types import Prompt
 
-        if self.text is not None:
-            raise PromptError(
-                f"--text {self.text!r}: no tracker here understands words. Give --box "
-                "X0,Y0,X1,Y1 or --point X,Y in pixels of the first frame."
-            )
         found = [Prompt(box=box) for box in self.boxes]
         if self.points:
             clicks = [point[:2] for point in self.points]
@@ -87,8 +82,10 @@ class FollowRun:
             found.append(Prompt(points=clicks, labels=labels))
         if self.mask_path is not None:
             found.append(Prompt(mask=load_mask(self.mask_path)))
+        if self.text is not None:
+            found.append(Prompt(text=self.text))
         if not found:
-            raise click.UsageError("Say what to follow: give --box, --point or --mask.")
+            raise click.UsageError("Say what to follow: give --box, --point, --mask or --text.")
         return found
 
     def outputs(self) -> list[Output]:
@@ -149,7 +146,11 @@ _PROMPTS = (
         metavar="PNG",
         help="An object's mask in the first frame, white inside.",
     ),
-    click.option("--text", metavar="WORDS", help="Words, for models that understand them."),
+    click.option(
+        "--text",
+        metavar="WORDS",
+        help="Names of things: all of them that the first frame shows.",
+    ),
 )
 _MODEL = (
     click.option(
@@ -214,6 +215,17 @@ def follow_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed((*_PROMPTS, *_MODEL, *_RESULTS)):
         gathered = option(gathered)
     return gathered
+
+
+def tracker(predictor: Predictor) -> Tracker:
+    """What follows: boxes, points and masks as they are, words by finding their things first."""
+    from samedge.predict.words.files import drawn_prompts
+    from samedge.tracking.tracker import Tracker
+
+    return Tracker(
+        predictor,
+        reader=lambda image, prompts: drawn_prompts(predictor, image, prompts=prompts),
+    )
 
 
 def progress_remark(camera: Camera, followed: Followed) -> str:

@@ -294,6 +294,7 @@ def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str
         },
         "backend": dataclasses.asdict(outcome.backend),
         "masks": outcome.found.masks,
+        **({"words": outcome.words} if outcome.words else {}),
         "timing_ms": outcome.timing_ms,
         "files": outcome.files,
     }
@@ -325,6 +326,13 @@ def mask_rows(table: Table, outcome: Segmentation, *, cell: Callable[[MaskRecord
             ", ".join(map(str, record.bbox or ["empty"])),
         )
     return table
+
+
+def word_cell(record: MaskRecord) -> str:
+    """A mask's word and its score, for tables."""
+    if not isinstance(record.word_score, float):
+        return "-"
+    return f"{record.category_name} {record.word_score:.2f}"
 
 
 def _figure(value: float | None) -> str:

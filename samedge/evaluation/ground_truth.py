@@ -6,10 +6,11 @@ the file has none their size: :mod:`samedge.pixels.orientation`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,9 @@ class TruthImage:
         path: Path,
         source: Path,
         sample_range: SampleRange = "auto",
+        crowds: Sequence[Annotation] = (),
     ) -> None:
+        self._crowds = tuple(crowds)
         self.name, self.size, self.frame = image.file_name, image.size, image.frame
         self._range = sample_range
         self.path, self.annotations, self._source = path, annotations, source
@@ -114,6 +117,12 @@ class TruthImage:
         """The image's objects in the order of the file, one mask in memory at a time."""
         for annotation in self.annotations:
             yield _instance(annotation, mask_from_segmentation(annotation.segmentation, self.size))
+
+    def crowds(self) -> Iterator[tuple[Annotation, npt.NDArray[np.bool_]]]:
+        """Annotations of crowds, which are no instances, with their masks."""
+        for annotation in self._crowds:
+            with contextlib.suppress(UndrawableError):
+                yield annotation, mask_from_segmentation(annotation.segmentation, self.size)
 
     def rle(self, annotation_id: int) -> Rle:
         """One object's mask as compressed run lengths."""
@@ -154,6 +163,7 @@ class GroundTruth:
         images: those with at least one instance, in the order of the file.
         skipped: annotations that are left out, by reason.
         skipped_ids: the first few ids of each reason.
+        categories: names by id.
     """
 
     path: Path
@@ -161,6 +171,7 @@ class GroundTruth:
     images: list[TruthImage]
     skipped: dict[str, int]
     skipped_ids: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def instance_count(self) -> int:
@@ -189,12 +200,20 @@ def load_ground_truth(
     """
     left_out = LeftOut()
     images: list[TruthImage] = []
-    for image, found in read_annotations(path):
+    file = read_annotations(path)
+    for image, found in file:
         drawn = [a for a in found if _is_usable(a, image, left_out)]
         if drawn:
             place = images_dir / image.file_name
             images.append(
-                TruthImage(image, drawn, path=place, source=path, sample_range=sample_range)
+                TruthImage(
+                    image,
+                    drawn,
+                    path=place,
+                    source=path,
+                    sample_range=sample_range,
+                    crowds=[a for a in found if a.iscrowd],
+                )
             )
         if limit is not None and len(images) >= limit:
             break
@@ -202,7 +221,9 @@ def load_ground_truth(
     if not images:
         reason = f"it has {left_out}" if left_out.counts else "expected `annotations`"
         raise DatasetError(f"{path} has no instance to measure on: {reason}.")
-    return GroundTruth(path, images_dir, images, dict(left_out.counts), left_out.first_ids)
+    return GroundTruth(
+        path, images_dir, images, dict(left_out.counts), left_out.first_ids, file.categories
+    )
 
 
 def _is_usable(annotation: Annotation, image: AnnotatedImage, left_out: LeftOut) -> bool:

@@ -43,6 +43,10 @@ _DESCRIPTIONS = {
     "mask_input": "Low-res logits of an earlier mask, or zeros.",
     "has_mask_input": "1 where mask_input counts, else 0.",
     "low_res_masks": "Logits of four masks at a quarter of the input size; above 0 is inside.",
+    "regions": "RGB crops of regions, their outside dimmed.",
+    "region_embeddings": "One row a region; its products with words' embeddings are logits.",
+    "tokens": "Ids of CLIP's tokenizer between its marks, then zeros.",
+    "text_embeddings": "The text's embedding, as long as the model's scale of logits.",
     "iou_predictions": "The model's own estimate of each mask's IoU.",
 }
 _MADE = "Made of points and labels by the prompts package; give it to the decoder."
@@ -55,6 +59,7 @@ class CoremlExporter(Exporter):
     precisions = (Precision.FP16, Precision.FP32, *COMPRESSED)
     packages = ("torch", "coremltools")
     max_buckets = 8
+    region_batch = 8  # the Neural Engine wants fixed shapes
     int8_rest = Precision.FP16  # the Neural Engine multiplies nothing wider
     tries_precisions = False  # nothing here can time a Neural Engine
     option_help = HELP
@@ -79,6 +84,7 @@ class CoremlExporter(Exporter):
             yield PointlessDecoderGraph(request.model, bucket=bucket)
         else:
             yield PlanarDecoderGraph(request.model, bucket=bucket)
+        yield from self.word_graphs(request)
 
     def export(self, request: ExportRequest, folder: Path) -> tuple[ExportedGraph, ...]:
         """As of ``Exporter.export``; with the option ``package=one`` all graphs in one file."""

@@ -12,9 +12,10 @@ from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.islands import island_notes
 from samedge.export.onnx_graph import onnx_model, save_onnx
+from samedge.export.onnx_storage import store_bytes
 from samedge.export.quantization import quantized
 from samedge.export.signs import make_unimodal
-from samedge.types import Precision
+from samedge.types import Precision, Role
 
 _LARGE_MODEL = 50_000_000  # parameters
 
@@ -42,7 +43,10 @@ class OnnxExporter(Exporter):
         extra: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
         if request.precision is Precision.FP32 or not graph.is_native:
-            extra = save_onnx(onnx_model(graph, request), path)
+            model = onnx_model(graph, request)
+            if graph.role == Role.REGION_ENCODER:
+                store_bytes(model)
+            extra = save_onnx(model, path)
         else:
             precision, notes = _write_converted(graph, request, path)
         return ExportedGraph(

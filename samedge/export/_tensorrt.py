@@ -45,6 +45,7 @@ class TensorRtExporter(Exporter):
     precisions = PRECISIONS
     packages = ("torch", "onnx", "onnxslim", "onnxruntime")
     max_buckets = 8
+    region_batch = 8  # kernels are chosen for one shape
     int8_rest = Precision.FP16  # tensor cores multiply nothing wider at full speed
     check_device = "cpu"
     check_options = {"graph_optimization": "disabled"}  # noqa: RUF012 - see the module's docstring

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,11 +14,13 @@ import msgspec
 from samedge import _discovery
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord, ModelRecord, ParityRecord
+from samedge.bundle.words import WordTable
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
-from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
+from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, RegionGraph, TextGraph
 from samedge.export.meta_dialect import MetaDecoderGraph, MetaEncoderGraph
 from samedge.models.promptable import PromptableModel
+from samedge.models.words.base import WordModel
 from samedge.pixels.frames import LONGEST_SIDE
 from samedge.pixels.prompts import Bucket
 from samedge.proof.accuracy import Accuracy
@@ -30,6 +32,21 @@ from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Options, Precision, St
 META_DIALECT = "meta"
 DIALECTS = (META_DIALECT,)
 """Tensors of other projects that an extra decoder can be written for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WordsRequest:
+    """A model of words and what a bundle is to know by it.
+
+    Attributes:
+        model: in evaluation mode.
+        table: the words and their embeddings.
+        merges: of the tokenizer, where the model reads text.
+    """
+
+    model: WordModel
+    table: WordTable
+    merges: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +64,7 @@ class ExportRequest:
         calibration: images that quantizers see; ``None`` takes those that come with samedge.
         plan: precisions by module; ``None`` takes the precision's default plan.
         options: of the exporter, by name.
+        words: a model of words that goes along, with the words to know.
         steps: counts the steps and says what each is about.
     """
 
@@ -60,6 +78,7 @@ class ExportRequest:
     calibration: CalibrationSet | None = None
     plan: PrecisionPlan | None = None
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    words: WordsRequest | None = None
     steps: Steps = dataclasses.field(default_factory=Steps)
 
     def backend_options(self) -> Options:
@@ -161,6 +180,7 @@ class Exporter(ABC):
             otherwise it is taken, and only held against the budget.
         option_help: what a request may set, by name, each with its values and their meaning.
         int8_rest: precision of what INT8 leaves in float; ``None`` leaves it to the target.
+        region_batch: regions in one call of a region encoder; ``None`` leaves it open.
         check_device: where the files are checked; ``None``: on the target's own device.
         check_options: given to ``Backend.open`` beside the target's while the files are checked,
             before they are in their place.
@@ -174,6 +194,7 @@ class Exporter(ABC):
     tries_precisions: ClassVar[bool] = True
     option_help: ClassVar[Mapping[str, str]] = {}
     int8_rest: ClassVar[Precision | None] = None
+    region_batch: ClassVar[int | None] = None
     check_device: ClassVar[str | None] = None
     check_options: ClassVar[Mapping[str, Any]] = {}
 
@@ -189,8 +210,14 @@ class Exporter(ABC):
                 graph and the format.
         """
         self._check(request)
+        return self.written(self.graphs(request), request, folder=folder)
+
+    def written(
+        self, graphs: Iterable[Graph], request: ExportRequest, *, folder: Path
+    ) -> tuple[ExportedGraph, ...]:
+        """Write some graphs of a request; arguments and errors are those of :meth:`export`."""
         written = []
-        for graph in self.graphs(request):
+        for graph in graphs:
             request.steps.step(f"{graph.role} to {self.name}")
             graph.eval()
             try:
@@ -256,6 +283,16 @@ class Exporter(ABC):
         if META_DIALECT in request.dialects:
             yield MetaEncoderGraph(request.model)
             yield MetaDecoderGraph(request.model)
+        yield from self.word_graphs(request)
+
+    def word_graphs(self, request: ExportRequest) -> Iterator[Graph]:
+        """The graphs of a request's model of words, where it has one."""
+        if request.words is None:
+            return
+        model = request.words.model
+        yield RegionGraph(model, batch=self.region_batch)
+        if model.reads_text:
+            yield TextGraph(model)
 
     def _bucket(self, request: ExportRequest) -> Bucket | None:
         return request.buckets[0] if request.buckets else None

@@ -7,21 +7,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from samedge.bundle.canary import Canary, check_canary, record_canary
-from samedge.bundle.manifest import Manifest, ParityRecord
+from samedge.bundle.canary import Canary, canary_images, check_canary, record_canary
+from samedge.bundle.manifest import Manifest, ParityRecord, WordsRecord
 from samedge.bundle.writer import BundleWriter
 from samedge.export import base, staging
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.sources import read_photos
+from samedge.export.word_feeds import canary_feeds, region_feeds, text_feeds
 from samedge.pixels.prompts import fitting_bucket
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof import parity
 from samedge.proof.accuracy import Accuracy, compare
-from samedge.proof.decision import Budget, GraphLimits, Verdict, limits_of
+from samedge.proof.decision import Budget, GraphLimits, Verdict, limits, limits_of
 from samedge.proof.reference import TorchReference
 from samedge.proof.scenes import Reference
+from samedge.proof.words import WordReference, check_cosine, lowest_cosine
 from samedge.types import Precision, Role
 
 
@@ -99,6 +102,7 @@ def checked(
         measured = _measured(request, predictor, rules.parity(bundle.manifest))
         if rules.enforced:
             measured.check()
+        words = measured_words(request, predictor.graphs, enforced=rules.enforced)
         canary = _canary(request, predictor.graphs)
         accuracy = _accuracy(request, reference, predictor, rules)
     if rules.enforced and accuracy is not None:
@@ -107,7 +111,9 @@ def checked(
     return Checked(
         request=request,
         writer=writer,
-        manifest=_with_figures(bundle.manifest, record, accuracy, rules),
+        manifest=_with_figures(
+            msgspec.structs.replace(bundle.manifest, words=words or UNSET), record, accuracy, rules
+        ),
         canary=canary,
         parity=record,
         kinds=measured.kinds(),
@@ -141,13 +147,56 @@ def _measured(request: ExportRequest, predictor: Predictor, limits: GraphLimits)
     )
 
 
+def measured_words(request: ExportRequest, graphs: Graphs, *, enforced: bool) -> WordsRecord | None:
+    """What the manifest says of the words, with the parity of their graphs.
+
+    Args:
+        request: with the model of words; ``None`` comes back where it has none.
+        graphs: the written files, opened.
+        enforced: whether a graph that is another is refused.
+
+    Raises:
+        ParityError: a graph does not give its model's embeddings, and the rules are enforced.
+    """
+    words, manifest = request.words, graphs.bundle.manifest
+    record = manifest.own_words
+    if words is None or record is None:
+        return None
+    request.steps.step("parity of the words")
+    feeds = {
+        Role.REGION_ENCODER: region_feeds(
+            words, read_photos(request.images), batch=region_batch(manifest)
+        )
+    }
+    if words.model.reads_text:
+        feeds[Role.TEXT_ENCODER] = text_feeds(words)
+    reference, found = WordReference(words.model), {}
+    for role, asked in feeds.items():
+        found[str(role)] = lowest_cosine(role, graphs, reference=reference, feeds=asked)
+        graph = manifest.graph(role)
+        if enforced and graph is not None:
+            check_cosine(role, found[str(role)], limits=limits(Precision(graph.precision)))
+    return msgspec.structs.replace(record, cosine_min=found)
+
+
+def region_batch(manifest: Manifest) -> int | None:
+    """Regions in one call of a bundle's region encoder; ``None`` where any number may be."""
+    record = manifest.graph(Role.REGION_ENCODER)
+    axis = None if record is None else record.inputs[0].shape[0]
+    return axis if isinstance(axis, int) else None
+
+
 def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     """Record the canary from the reference, and hold the files against it as a device will."""
     request.steps.step("canary")
-    reference = TorchReference(request.model)
-    manifest = graphs.bundle.manifest
+    model, manifest, words = TorchReference(request.model), graphs.bundle.manifest, request.words
+    reference = model if words is None else WordReference(words.model, model)
+    images, _ = canary_images()
     canary = record_canary(
-        reference, reference.frame, min_cosine=limits_of(manifest).whole.canary_cosine
+        reference,
+        model.frame,
+        min_cosine=limits_of(manifest).whole.canary_cosine,
+        feeds=None if words is None else canary_feeds(words, images, batch=region_batch(manifest)),
     )
     active = graphs.active(Role.DECODER)
     check_canary(

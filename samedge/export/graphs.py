@@ -21,7 +21,9 @@ from samedge.models.decoders import deployed_decoder
 from samedge.models.prompt_encoder import GridEncoding
 from samedge.models.promptable import PromptableModel
 from samedge.models.windows import Constant, GridBlock
+from samedge.models.words.base import WordModel
 from samedge.pixels.prompts import Bucket
+from samedge.predict.words.tokenizer import CONTEXT
 from samedge.types import (
     HAS_MASK_INPUT,
     IMAGE,
@@ -31,6 +33,10 @@ from samedge.types import (
     MASK_INPUT,
     POINT_COORDS,
     POINT_LABELS,
+    REGION_EMBEDDINGS,
+    REGIONS,
+    TEXT_EMBEDDINGS,
+    TOKENS,
     Role,
 )
 
@@ -46,6 +52,7 @@ _PROMPT_AXES: DynamicAxes = MappingProxyType(
         IOU_PREDICTIONS: {0: "batch"},
     }
 )
+_TEXT_START = 49_406  # CLIP's mark before a text; the one after it is the next id
 _PROMPTS = (POINT_COORDS, POINT_LABELS, MASK_INPUT, HAS_MASK_INPUT)
 
 
@@ -209,6 +216,74 @@ class DecoderGraph(Graph):
         """Four masks a prompt and their estimated IoU."""
         batch, side = (self.bucket or (2, 3))[0], self.image_size // 4
         return (batch, 4, side, side), (batch, 4)
+
+
+class RegionGraph(Graph):
+    """``regions`` (B, S, S, 3) uint8 RGB crops to ``region_embeddings`` (B, D) float32.
+
+    Args:
+        model: of words.
+        batch: fixed number of crops; ``None`` leaves it open.
+    """
+
+    role = Role.REGION_ENCODER
+    output_names = (REGION_EMBEDDINGS,)
+
+    def __init__(self, model: WordModel, *, batch: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.batch = batch
+        axes = {REGIONS: {0: "batch"}, REGION_EMBEDDINGS: {0: "batch"}}
+        self.dynamic_axes = _FIXED if batch else axes
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Embed B crops."""
+        return self.model.embed_regions(regions)
+
+    def example(self) -> dict[str, Tensor]:
+        """Grey ramps."""
+        side = self.model.side
+        ramp = torch.arange(side, dtype=torch.float32) * (255.0 / side)
+        shape = (self.batch or 2, side, side, 3)
+        return {REGIONS: ramp.view(1, -1, 1, 1).expand(shape).to(torch.uint8).contiguous()}
+
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One embedding a crop."""
+        return ((self.batch or 2, self.model.width),)
+
+
+class TextGraph(Graph):
+    """``tokens`` (1, 77) int32 to ``text_embeddings`` (1, D) float32.
+
+    Args:
+        model: of words, one that reads text.
+    """
+
+    role = Role.TEXT_ENCODER
+    output_names = (TEXT_EMBEDDINGS,)
+
+    def __init__(self, model: WordModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed one text."""
+        return self.model.embed_text(tokens)
+
+    def example(self) -> dict[str, Tensor]:
+        """A short text between its marks."""
+        return {TOKENS: text_example()}
+
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One embedding."""
+        return ((1, self.model.width),)
+
+
+def text_example(first: int = 320) -> Tensor:
+    """(1, 77) int32 ids of a text of three tokens, from an id on."""
+    tokens = torch.zeros(1, CONTEXT, dtype=torch.int32)
+    tokens[0, :5] = torch.tensor([_TEXT_START, first, first + 1, first + 2, _TEXT_START + 1])
+    return tokens
 
 
 def _named(

@@ -31,6 +31,9 @@ def export_bundle(
     seed: int = 0,
     dialects: Sequence[str] = (),
     options: Mapping[str, str] | None = None,
+    words: str | Path | None = None,
+    vocabulary: str | Path | None = None,
+    accepts_licence: bool = False,
     progress: Progress | None = None,
     stage: Stage | None = None,
 ) -> ExportResult:
@@ -52,6 +55,9 @@ def export_bundle(
         seed: of the pictures that accuracy is measured on.
         dialects: further decoders, such as ``meta``.
         options: of the platform's format, by name.
+        words: a model of words that goes along: a name, a folder, or ``hf:OWNER/REPOSITORY``.
+        vocabulary: file of the words that it is to know; ``None`` takes its own.
+        accepts_licence: take a model of words whose licence allows research alone.
         progress: hears of every step.
         stage: is told what it is about.
 
@@ -64,6 +70,7 @@ def export_bundle(
     """
     from samedge.calibration.plan import load_plan
     from samedge.export import export
+    from samedge.export.words import asked_words
 
     row = target_named(target)
     return export(
@@ -81,6 +88,7 @@ def export_bundle(
         plan=None if plan is None else load_plan(Path(plan)),
         dialects=dialects,
         options=options,
+        words=asked_words(words, vocabulary, accepts_licence=accepts_licence),
         progress=progress,
         stage=stage,
     )

@@ -18,7 +18,7 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.export import base, choice, staging
-from samedge.export.base import DIALECTS, ExportRequest, ExportResult
+from samedge.export.base import DIALECTS, ExportRequest, ExportResult, WordsRequest
 from samedge.export.gates import Checked, Rules, checked
 from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
@@ -55,6 +55,7 @@ def export(
     dialects: Sequence[str] = (),
     buckets: Sequence[Bucket] | None = None,
     options: Mapping[str, str] | None = None,
+    words: WordsRequest | None = None,
     progress: Progress | None = None,
     stage: Stage | None = None,
 ) -> ExportResult:
@@ -87,6 +88,7 @@ def export(
         dialects: further decoders, such as ``"meta"``.
         buckets: fixed ``(B, N)`` of the decoder; ``None`` takes the target's, ``()`` means none.
         options: of the format, by name; see :attr:`samedge.export.base.Exporter.option_help`.
+        words: a model of words that goes along; see :func:`samedge.export.words.words_request`.
         progress: hears of every step; how many there are depends on what is measured.
         stage: is told what each is about.
 
@@ -108,8 +110,8 @@ def export(
     platform_row = target_named(target) if isinstance(target, str) else target
     _check_dialects(dialects)
     resolved = platform_row.precision(precision)
-    is_float = resolved is Precision.FP32
-    data = None if calibration is None and is_float else load_calibration(calibration)
+    needs_data = calibration is not None or resolved is not Precision.FP32
+    data = load_calibration(calibration) if needs_data else None
     own = None if calibration is None or data is None else spread(data.images)
     photos = own if own and images is None else photo_paths(images)
     opened, source = opened_model(model, image_size=input_size, steps=steps)
@@ -124,16 +126,13 @@ def export(
         calibration=data,
         plan=plan,
         options=dict(options or {}),
+        words=words,
         steps=steps,
     )
     check_plan(request)
     exporter = base.get(platform_row.format)
     exporter.provide(request := exporter.prepared(request))
-    budget = Budget(
-        max_drop=decision.MAX_DROP if max_drop is None else max_drop,
-        seconds=decision.SECONDS if gate_seconds is None else gate_seconds,
-        undecided=decision.undecided(undecided),
-    )
+    budget = _budget(max_drop, gate_seconds, undecided=undecided)
     rules = Rules(max_drop=max_drop, budget=budget, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
     with _float_reference(request, always=is_free and data is not None, seed=seed) as reference:
@@ -142,6 +141,16 @@ def export(
         else:
             result = _written(request, Path(output), rules, reference)
     return dataclasses.replace(result, seconds=time.perf_counter() - start)
+
+
+def _budget(
+    max_drop: float | None, seconds: float | None, *, undecided: decision.Undecided | str
+) -> Budget:
+    return Budget(
+        max_drop=decision.MAX_DROP if max_drop is None else max_drop,
+        seconds=decision.SECONDS if seconds is None else seconds,
+        undecided=decision.undecided(undecided),
+    )
 
 
 @contextmanager
@@ -159,7 +168,13 @@ def _float_reference(
     if Precision.FP32 not in set(row.precisions) & set(base.get(row.format).precisions):
         row = target_named("cpu")
     plain = dataclasses.replace(
-        request, target=row, precision=Precision.FP32, dialects=(), plan=None, options={}
+        request,
+        target=row,
+        precision=Precision.FP32,
+        dialects=(),
+        plan=None,
+        options={},
+        words=None,
     )
     with scratch_folder() as scratch, BundleWriter(scratch / "fp32") as writer:
         request.steps.step("fp32 for comparison")

@@ -13,7 +13,8 @@ from samedge.calibration.base import Converted
 from samedge.calibration.plan import PrecisionPlan, check_modules, default_plan, load_plan
 from samedge.export import base as exporters
 from samedge.export.base import ExportRequest
-from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph
+from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, RegionGraph, TextGraph
+from samedge.export.word_feeds import word_feeds
 from samedge.models.zoo import WEIGHTS
 from samedge.proof.photos import FEW_IMAGES, load_calibration
 from samedge.proof.reference import TorchReference
@@ -92,9 +93,11 @@ def _usual_plan(request: ExportRequest) -> PrecisionPlan:
 
 
 def feeds_of(graph: Graph, request: ExportRequest) -> Iterable[Mapping[str, Array]]:
-    """Calibration feeds of an encoder or a decoder graph."""
+    """Calibration feeds of any of a request's graphs."""
     data = request.calibration or load_calibration()
     frame = request.model.frame
+    if isinstance(graph, RegionGraph | TextGraph):
+        return word_feeds(graph, request)
     if isinstance(graph, EncoderGraph):
         return data.encoder_feeds(frame)
     bucket = graph.bucket if isinstance(graph, DecoderGraph) else None

@@ -7,6 +7,8 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from samedge import runtimes
 from samedge._version import __version__
 from samedge.bundle.bundle import Bundle
@@ -15,17 +17,22 @@ from samedge.bundle.manifest import (
     ArtifactRecord,
     GraphRecord,
     Manifest,
+    WordsRecord,
     with_id,
 )
+from samedge.bundle.words import FILE_NAME as TABLE
 from samedge.bundle.writer import BundleWriter
 from samedge.export import base
 from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.quantization import plan_of
+from samedge.export.word_feeds import words_record
 from samedge.machine.environment import isa
 from samedge.models.decoders import thresholds_of
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
-from samedge.types import Options, Precision
+from samedge.types import TEXT, Options, Precision
+
+MERGES = "merges.txt.gz"
 
 
 def staged(request: ExportRequest, writer: BundleWriter) -> Bundle:
@@ -44,9 +51,10 @@ def staged(request: ExportRequest, writer: BundleWriter) -> Bundle:
     exporter = base.get(request.target.format)
     graphs = exporter.export(request, writer.folder)
     request.steps.step("hashing")
-    records = [_graph(writer, graph, request) for graph in graphs]
+    records = [described(writer, graph, request=request) for graph in graphs]
     remarks = [f"{graph.graph.role}: {note}" for graph in graphs for note in graph.notes]
-    manifest = _manifest(request, records, writer.artifacts, notes=remarks)
+    words = written_words(request, writer)
+    manifest = _manifest(request, records, writer.artifacts, notes=remarks, words=words)
     return Bundle(writer.destination, writer.folder, manifest)
 
 
@@ -70,7 +78,10 @@ def is_platform(target: Target) -> bool:
     return exporter.check_backend(target) == target.backend and own_device
 
 
-def _graph(writer: BundleWriter, exported: ExportedGraph, request: ExportRequest) -> GraphRecord:
+def described(
+    writer: BundleWriter, exported: ExportedGraph, *, request: ExportRequest
+) -> GraphRecord:
+    """What the manifest says of a graph that lies in a writer's folder."""
     graph = exported.graph
     return writer.graph(
         graph.role,
@@ -86,12 +97,25 @@ def _graph(writer: BundleWriter, exported: ExportedGraph, request: ExportRequest
     )
 
 
+def written_words(request: ExportRequest, writer: BundleWriter) -> WordsRecord | None:
+    """Write the words and the tokenizer's merges of a request; ``None`` where it has none."""
+    if request.words is None:
+        return None
+    (writer.folder / TABLE).write_bytes(request.words.table.to_bytes())
+    merges = None
+    if request.words.merges is not None:
+        (writer.folder / MERGES).write_bytes(request.words.merges)
+        merges = writer.file(MERGES)
+    return words_record(request.words, table=writer.file(TABLE), merges=merges)
+
+
 def _manifest(
     request: ExportRequest,
     graphs: Sequence[GraphRecord],
     artifacts: Sequence[ArtifactRecord],
     *,
     notes: Sequence[str],
+    words: WordsRecord | None,
 ) -> Manifest:
     now = datetime.datetime.now(datetime.timezone.utc)
     exporter, frame = base.get(request.target.format), request.model.frame
@@ -108,7 +132,7 @@ def _manifest(
         precision=request.precision.value,
         input_size=frame.target_length,
         frame=frame,
-        prompts=list(request.model.prompt_kinds),
+        prompts=[*request.model.prompt_kinds, *([] if words is None else [TEXT])],
         thresholds=thresholds_of(request.model),
         graphs=list(graphs),
         artifacts=list(artifacts),
@@ -116,6 +140,7 @@ def _manifest(
         options=exporter.options(request),
         plan=_plan_rows(request),
         notes=[*notes, *request.target.notes_for(request.precision, isa())],
+        words=words or UNSET,
     )
     return with_id(manifest)
 

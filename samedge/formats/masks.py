@@ -47,6 +47,7 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         parent: place among the image's masks of the smallest one that this one is a part of;
             ``None`` where it is part of none.
         category: what it shows.
+        word_score: how sure a model of words is of the category, 0 to 1.
         is_crowd: one mask for many things, which evaluation leaves out.
     """
 
@@ -61,6 +62,7 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     focus: BoxXywh | UnsetType = UNSET
     parent: int | UnsetType | None = UNSET
     category: str | UnsetType = UNSET
+    word_score: float | UnsetType = UNSET
     is_crowd: bool | UnsetType = UNSET
 
     @property

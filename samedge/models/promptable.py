@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from samedge.models.layers import Normalize
 from samedge.models.spec import ModelSpec
 from samedge.pixels.frames import Frame
-from samedge.types import IMAGE_EMBEDDINGS, PROMPT_KINDS
+from samedge.types import DRAWN_KINDS, IMAGE_EMBEDDINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class PromptableModel(nn.Module, ABC):
     decoder_name: ClassVar[str] = ""
     spec: ModelSpec | None = None
     encoder_parts: tuple[str, ...] = ("normalize", "image_encoder")
-    prompt_kinds: tuple[str, ...] = PROMPT_KINDS
+    prompt_kinds: tuple[str, ...] = DRAWN_KINDS
 
     def __init__(
         self, image_encoder: nn.Module, image_size: int, *, maps: tuple[EmbeddingMap, ...]

@@ -19,13 +19,13 @@ from samedge.pixels.regridding import regridded
 from samedge.types import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
+    DRAWN_KINDS,
     HAS_MASK_INPUT,
     IGNORED,
     MASK_INPUT,
     PADDING,
     POINT_COORDS,
     POINT_LABELS,
-    PROMPT_KINDS,
     Array,
     Prompt,
 )
@@ -55,13 +55,13 @@ class Row:
     mask: Array | None
 
 
-def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = PROMPT_KINDS) -> Row:
+def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = DRAWN_KINDS) -> Row:
     """Check a prompt against its image and the model, and map it into the input.
 
     Args:
         prompt: in pixels of the original image.
         view: of that image.
-        kinds: what the model understands, of ``PROMPT_KINDS``.
+        kinds: what the model understands, of ``DRAWN_KINDS``.
 
     Raises:
         PromptError: a point or box outside the image, a mask of another size, or a kind of prompt
@@ -73,6 +73,11 @@ def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = PROMPT
             f"The prompt has a {foreign[0]}, and this model understands {', '.join(kinds)}: give "
             "one of them, or use another bundle."
         )
+    if prompt.text is not None:
+        raise PromptError(
+            f"The words {prompt.text!r} need the picture, and an embedding holds none: call "
+            "predictor.find(words, image), or predictor.predict(image, prompt)."
+        )
     points, labels = _tokens(prompt, view)
     return Row(view.input_coords(points), labels, _mask_logits(prompt, view))
 
@@ -81,7 +86,7 @@ def rows_from_prompts(
     prompts: Sequence[Prompt],
     view: View,
     *,
-    kinds: Sequence[str] = PROMPT_KINDS,
+    kinds: Sequence[str] = DRAWN_KINDS,
     buckets: Sequence[Bucket] = (),
     skip: bool = False,
 ) -> list[Row | None]:

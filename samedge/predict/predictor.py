@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy.typing as npt
 
@@ -30,6 +30,8 @@ from samedge.predict.opening import placement
 from samedge.runtimes.base import Backend, Probe
 from samedge.runtimes.isolated.backend import OPEN_TIMEOUT_S, TIMEOUT_S, IsolatedBackend
 from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Region, Role
+
+Opened = TypeVar("Opened", bound="Predictor")
 
 
 class Predictor:
@@ -70,7 +72,7 @@ class Predictor:
 
     @classmethod
     def from_bundle(
-        cls,
+        cls: type[Opened],
         path: str | Path | Bundle,
         *,
         backend: str | None = None,
@@ -79,7 +81,7 @@ class Predictor:
         verify: bool = True,
         any_backend: bool = False,
         focus: FocusMode = "never",
-    ) -> Predictor:
+    ) -> Opened:
         """Open a bundle, verify its hashes, and run its canary if it never ran here.
 
         Args:
@@ -358,7 +360,7 @@ class Predictor:
         """Release the graphs. Calling it again does nothing."""
         self.graphs.close()
 
-    def __enter__(self) -> Predictor:
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(

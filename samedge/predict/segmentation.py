@@ -16,6 +16,7 @@ from samedge.pixels.images import load_image
 from samedge.pixels.islands import mended
 from samedge.pixels.sample_range import SampleRange
 from samedge.predict.predictor import Predictor
+from samedge.predict.words.answers import WordAnswer
 from samedge.types import ActiveBackend, Prompt
 
 
@@ -29,6 +30,7 @@ class Segmentation:
         backend: what really executed the graphs.
         timing_ms: ``load`` (what opening the bundle cost) and what the stages took.
         files: what was written of it.
+        words: what became of each word, where words were asked for.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Segmentation:
     backend: ActiveBackend
     timing_ms: dict[str, float]
     files: tuple[Path, ...] = ()
+    words: tuple[WordAnswer, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -55,6 +55,7 @@ from samedge.records.subjects import (
     subject_fields,
 )
 from samedge.records.video import StreamRow, VideoRow
+from samedge.records.words import WordRow, WordScore
 
 __all__ = [
     "BENCH_SCHEMA",
@@ -87,6 +88,8 @@ __all__ = [
     "SustainedRow",
     "Verdict",
     "VideoRow",
+    "WordRow",
+    "WordScore",
     "Workload",
     "WorkloadBlock",
     "WorkloadImage",

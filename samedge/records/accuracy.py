@@ -7,6 +7,7 @@ import msgspec
 from samedge.records.machine import Environment
 from samedge.records.subjects import Subject
 from samedge.records.video import VideoRow
+from samedge.records.words import WordRow
 from samedge.types import Rle
 
 EVAL_SCHEMA = "samedge.eval/1"
@@ -140,6 +141,7 @@ class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):
     results: list[EvalRow]
     video: list[VideoRow] = []
     everything: list[EverythingRow] = []
+    words: list[WordRow] = []
     examples: list[Example] = []
     instances: list[ScoredInstance] | None = None
     environment: Environment | None = None

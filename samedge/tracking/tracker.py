@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from samedge import _discovery
@@ -13,6 +13,8 @@ from samedge.tracking.settings import TrackerSettings
 from samedge.types import Array, Prompt
 
 PACKAGE = "samedge.tracking"
+Reader = Callable[[Array, Sequence[Prompt]], Sequence[Prompt]]
+"""Takes an image and prompts about it, and gives them without words."""
 
 
 def names() -> tuple[str, ...]:
@@ -46,6 +48,7 @@ class Tracker:
         *,
         strategy: str = "propagation",
         settings: TrackerSettings | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """Choose how to follow.
 
@@ -53,6 +56,8 @@ class Tracker:
             predictor: the model; a ``samedge.Predictor``.
             strategy: one of :func:`names`.
             settings: every threshold.
+            reader: turns prompts with words into masks of the image that they are about, such as
+                ``samedge.predict.words.files.drawn_prompts`` of a predictor.
 
         Raises:
             UnknownNameError: there is no such strategy.
@@ -60,6 +65,7 @@ class Tracker:
         self._predictor = predictor
         self._name, self._strategy = strategy, get(strategy)
         self.settings = settings or TrackerSettings()
+        self._reader = reader
 
     def __repr__(self) -> str:
         return f"Tracker({self._predictor!r}, {self._name})"
@@ -79,9 +85,19 @@ class Tracker:
         check_image(image)
         if not prompts:
             raise PromptError("There is nothing to follow: give at least one prompt.")
+        if any(prompt.text is not None for prompt in prompts):
+            prompts = self._read(image, prompts)
         return self._strategy.begin(
             self._predictor, image, prompts=prompts, state=state, settings=self.settings
         )
+
+    def _read(self, image: Array, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+        if self._reader is None:
+            raise PromptError(
+                "This tracker has no reader of words: give boxes, points or masks, or make it with "
+                "one."
+            )
+        return self._reader(image, prompts)
 
     def step(self, state: Any, image: Array) -> Stepped[Any]:
         """Follow all objects into the next image.

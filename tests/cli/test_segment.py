@@ -197,7 +197,7 @@ def test_nothing_is_written_unasked(toy_bundle: Path, photo: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "give --point, --box or --mask"),
+        ([], "give --point, --box, --mask or --text"),
         (["--point", "1"], "is not X,Y or X,Y,LABEL"),
         (["--point", "a,b"], "is not X,Y"),
         (["--point", "1,2,5"], "expected 1 (foreground) or 0 (background)"),

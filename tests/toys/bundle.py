@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from samedge.bundle.writer import BundleWriter
 from samedge.pixels.frames import Frame
 from samedge.predict.graphs import Graphs
 from samedge.runtimes.base import Backend
-from samedge.types import PROMPT_KINDS
+from samedge.types import DRAWN_KINDS
 
 SIDE = 64
 FRAME = Frame(target_length=SIDE)
@@ -240,7 +240,7 @@ def blank_manifest(**changes: Any) -> Manifest:
         precision="fp32",
         input_size=SIDE,
         frame=FRAME,
-        prompts=list(PROMPT_KINDS),
+        prompts=list(DRAWN_KINDS),
         thresholds=Thresholds(),
         graphs=[],
         artifacts=[],
@@ -267,6 +267,8 @@ def write_bundle(
     reference: Backend | None = None,
     before_commit: Callable[[BundleWriter], None] | None = None,
     buckets: Sequence[Sequence[int]] = (),
+    others: Mapping[str, onnx.ModelProto] | None = None,
+    files: Mapping[str, bytes] | None = None,
     **changes: Any,
 ) -> Bundle:
     """Write the toy bundle.
@@ -278,9 +280,12 @@ def write_bundle(
         reference: backend that records the canary; without one there is no canary.
         before_commit: called with the writer just before the end.
         buckets: ``(B, N)`` of the decoder's fixed shapes.
+        others: further graphs by their roles.
+        files: further artifacts by their names.
         changes: other values of the manifest's fields.
     """
     models = {"encoder": encoder or encoder_model(), "decoder": decoder or decoder_model()}
+    models |= others or {}
     with BundleWriter(destination) as writer:
         graphs = []
         for role, model in models.items():
@@ -297,6 +302,9 @@ def write_bundle(
                     shapes=[shapes_of(bucket) for bucket in buckets] if role == "decoder" else (),
                 )
             )
+        for name, data in (files or {}).items():
+            (writer.folder / name).write_bytes(data)
+            writer.file(name)
         manifest = blank_manifest(graphs=graphs, artifacts=writer.artifacts, **changes)
         canary = None
         if reference is not None:

@@ -1,0 +1,388 @@
+"""How well words are found, by the protocol of docs/accuracy-protocol.md.
+
+For every image and every word that it shows: the union of the masks that are returned against the
+union of the word's masks. For as many words that it does not show: whether anything is returned.
+Two oracles say what limits the figure: regions from the ground truth, and names from it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.errors import DatasetError, ImageError, PromptError
+from samedge.evaluation.ground_truth import GroundTruth, TruthImage
+from samedge.pixels import metrics
+from samedge.predict.everything import segment_everything
+from samedge.predict.predictor import Predictor
+from samedge.predict.words.finding import kept_rows
+from samedge.predict.words.regions import RegionScorer
+from samedge.records import Subject, subject_fields
+from samedge.records.words import WordRow, WordScore
+from samedge.types import Array, Progress, Stage, Steps
+
+logger = logging.getLogger(__name__)
+
+Mask = npt.NDArray[np.bool_]
+SEED = 0
+NAMED_FROM = 0.5
+"""IoU with an object from which on the oracle of names gives a region the object's word."""
+
+
+class WordSubject(Protocol):
+    """What can be evaluated; regions are masks in the image's frame."""
+
+    def off(self, word: str) -> str | None:
+        """Why a word is not answered; ``None`` where it is."""
+
+    def regions(self, image: Array) -> Sequence[Mask]:
+        """What the model itself proposes, (H, W) bool each."""
+
+    def find(
+        self, image: Array, regions: Sequence[Mask], *, words: Sequence[str]
+    ) -> list[list[int]]:
+        """Indices of the regions that each word names."""
+
+    def name(self, image: Array, regions: Sequence[Mask]) -> list[str]:
+        """The likeliest of all words for each region, whatever its score."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One image and what it shows.
+
+    Attributes:
+        image: its file and annotations.
+        masks: of its objects.
+        words: of its objects.
+        crowds: masks of crowds by word, whose pixels do not count.
+        absent: words to ask that it does not show.
+    """
+
+    image: TruthImage
+    masks: tuple[Mask, ...]
+    words: tuple[str, ...]
+    crowds: Mapping[str, Mask]
+    absent: tuple[str, ...]
+
+    @functools.cached_property
+    def present(self) -> tuple[str, ...]:
+        """Words that it shows, each once."""
+        return tuple(dict.fromkeys(self.words))
+
+    def union(self, word: str) -> Mask:
+        """Where a word is."""
+        found = np.zeros(self.image.size, np.bool_)
+        for mask, name in zip(self.masks, self.words, strict=True):
+            if name == word:
+                found |= mask
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class PairScore:
+    """One word asked of one image.
+
+    Attributes:
+        image: its name.
+        word: asked.
+        iou: of the unions; ``None`` where the image does not show it.
+        alarm: whether something was found.
+    """
+
+    image: str
+    word: str
+    iou: float | None
+    alarm: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class NameScore:
+    """One object, and whether the model named it rightly."""
+
+    image: str
+    word: str
+    right: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """Who proposes and who names."""
+
+    regions: str
+    words_by: str
+
+
+KINDS = (
+    _Kind("everything", "model"),
+    _Kind("truth", "model"),
+    _Kind("everything", "truth"),
+)
+
+
+def absent_words(
+    present: Sequence[str], known: Sequence[str], *, seed: str, count: int
+) -> tuple[str, ...]:
+    """Words to ask that an image does not show, as many as it shows, the same in every run.
+
+    Args:
+        present: what it shows, crowds included.
+        known: every word of the dataset.
+        seed: the image's name.
+        count: how many.
+    """
+    others = sorted(set(known) - set(present))
+    return tuple(random.Random(f"{SEED}/{seed}").sample(others, min(count, len(others))))
+
+
+def labelled(truth: GroundTruth) -> Iterator[LabelledImage]:
+    """Every image of a dataset with its words.
+
+    Args:
+        truth: opened; its categories are the words.
+
+    Raises:
+        DatasetError: an object has no category.
+    """
+    known = tuple(truth.categories.values())
+    for image in truth.images:
+        masks = tuple(instance.mask for instance in image.instances())
+        words = tuple(_word(truth, a.id, a.category_id) for a in image.annotations)
+        crowds = {_word(truth, a.id, a.category_id): mask for a, mask in image.crowds()}
+        shown = list(dict.fromkeys((*words, *crowds)))
+        absent = absent_words(shown, known, seed=image.name, count=len(set(words)))
+        yield LabelledImage(image, masks, words, crowds, absent)
+
+
+def _word(truth: GroundTruth, annotation: int, category: int | None) -> str:
+    if category is None or category not in truth.categories:
+        raise DatasetError(
+            f"{truth.path}: annotation {annotation} has category {category}, which `categories` "
+            "does not name: words need the names."
+        )
+    return truth.categories[category]
+
+
+def evaluate_words(
+    subject: WordSubject,
+    truth: GroundTruth,
+    *,
+    identity: Subject,
+    progress: Progress | None = None,
+    stage: Stage | None = None,
+) -> list[WordRow]:
+    """Score a subject and its two oracles.
+
+    Args:
+        subject: what is evaluated.
+        truth: opened ground truth with categories.
+        identity: that the figures are filed under.
+        progress: hears of every image.
+        stage: is told how it goes.
+
+    Returns:
+        One row a kind, of :data:`KINDS`.
+
+    Raises:
+        DatasetError: an object without a category, or no image that can be read.
+    """
+    started = time.perf_counter()
+    pairs: dict[_Kind, list[PairScore]] = {kind: [] for kind in KINDS}
+    names: list[NameScore] = []
+    failed = 0
+    steps = Steps(len(truth.images), progress=progress, stage=stage)
+    for entry in labelled(truth):
+        pixels = _pixels(entry.image)
+        if pixels is None:
+            failed += 1
+        else:
+            names += _named(subject, entry, pixels)
+            regions = subject.regions(pixels)
+            pairs[KINDS[0]] += _asked(subject, entry, pixels, regions)
+            pairs[KINDS[1]] += _asked(subject, entry, pixels, entry.masks)
+            pairs[KINDS[2]] += _oracle(entry, regions)
+        steps.step(_remark(pairs[KINDS[0]]))
+    if failed == len(truth.images):
+        raise DatasetError(f"No image of {truth.path} can be read.")
+    seconds = round(time.perf_counter() - started, 3)
+    return [_row(identity, kind, pairs[kind], names, subject, seconds) for kind in KINDS]
+
+
+def _pixels(image: TruthImage) -> Array | None:
+    """The image; ``None`` where it cannot be used."""
+    try:
+        return image.pixels()
+    except (DatasetError, ImageError, OSError) as error:
+        logger.warning("%s is left out: %s", image.name, error)
+        return None
+
+
+def _remark(scores: Sequence[PairScore]) -> str:
+    ious = [score.iou for score in scores if score.iou is not None]
+    return f"mIoU {np.mean(ious):.3f}" if ious else ""
+
+
+def _named(subject: WordSubject, entry: LabelledImage, pixels: Array) -> list[NameScore]:
+    given = subject.name(pixels, entry.masks)
+    return [
+        NameScore(entry.image.name, word, word == name)
+        for word, name in zip(entry.words, given, strict=True)
+    ]
+
+
+def _asked(
+    subject: WordSubject, entry: LabelledImage, pixels: Array, regions: Sequence[Mask]
+) -> list[PairScore]:
+    """The subject's own answers, to words that are there and words that are not."""
+    words = [w for w in (*entry.present, *entry.absent) if subject.off(w) is None]
+    found = dict(zip(words, subject.find(pixels, regions, words=words), strict=True))
+    scores = []
+    for word in (*entry.present, *entry.absent):
+        chosen = [regions[index] for index in found.get(word, [])]
+        iou = union_iou(entry, word, regions=chosen) if word in entry.present else None
+        scores.append(PairScore(entry.image.name, word, iou, bool(chosen)))
+    return scores
+
+
+def _oracle(entry: LabelledImage, regions: Sequence[Mask]) -> list[PairScore]:
+    """The best that the regions allow: each gets the word of the object that it covers."""
+    chosen: dict[str, list[Mask]] = collections.defaultdict(list)
+    for region in regions:
+        ious = [metrics.mask_iou(mask, region) for mask in entry.masks]
+        best = int(np.argmax(ious)) if ious else 0
+        if ious and ious[best] >= NAMED_FROM:
+            chosen[entry.words[best]].append(region)
+    return [
+        PairScore(
+            entry.image.name, word, union_iou(entry, word, regions=chosen[word]), bool(chosen[word])
+        )
+        for word in entry.present
+    ]
+
+
+def union_iou(entry: LabelledImage, word: str, *, regions: Sequence[Mask]) -> float:
+    """IoU of the union of some regions and that of a word's masks, crowds of it left out."""
+    wanted, given = entry.union(word), np.zeros(entry.image.size, np.bool_)
+    for region in regions:
+        given |= region
+    crowd = entry.crowds.get(word)
+    if crowd is not None:
+        wanted, given = wanted & ~crowd, given & ~crowd
+    return metrics.mask_iou(wanted, given)
+
+
+def _row(
+    identity: Subject,
+    kind: _Kind,
+    pairs: Sequence[PairScore],
+    names: Sequence[NameScore],
+    subject: WordSubject,
+    seconds: float,
+) -> WordRow:
+    present = [(score.iou, score.image) for score in pairs if score.iou is not None]
+    absent = [score.alarm for score in pairs if score.iou is None]
+    right, images = [float(n.right) for n in names], [n.image for n in names]
+    ious, where = [iou for iou, _ in present], [image for _, image in present]
+    counts = collections.Counter(name.word for name in names)
+    return WordRow(
+        **subject_fields(identity),
+        regions=kind.regions,
+        words_by=kind.words_by,
+        images=len({score.image for score in pairs}),
+        pairs=len(present),
+        miou=_mean(ious),
+        ci95=metrics.bootstrap_mean(ious, where) if ious else None,
+        absent_pairs=len(absent),
+        false_alarms=_mean(absent) if kind.words_by == "model" else None,
+        instances=len(names),
+        top1=_mean(right),
+        top1_ci95=metrics.bootstrap_mean(right, images) if right else None,
+        chance=max(counts.values()) / len(names) if names else None,
+        by_word=list(_by_word(pairs, names, subject)),
+        seconds=seconds,
+    )
+
+
+def _by_word(
+    pairs: Sequence[PairScore], names: Sequence[NameScore], subject: WordSubject
+) -> Iterator[WordScore]:
+    for word in sorted({score.word for score in pairs} | {name.word for name in names}):
+        right = [name.right for name in names if name.word == word]
+        own = [score for score in pairs if score.word == word]
+        ious = [score.iou for score in own if score.iou is not None]
+        alarms = [score.alarm for score in own if score.iou is None]
+        yield WordScore(
+            word=word,
+            instances=len(right),
+            top1=_mean(right),
+            present=len(ious),
+            miou=_mean(ious),
+            absent=len(alarms),
+            false_alarms=_mean(alarms),
+            off=subject.off(word),
+        )
+
+
+def _mean(values: Sequence[float] | Sequence[bool]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+class PredictorWords:
+    """A predictor of a bundle with words, as this protocol asks it.
+
+    Args:
+        predictor: opened.
+
+    Raises:
+        PromptError: the bundle understands no words.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor, self._scorer = predictor, RegionScorer(predictor.graphs)
+        self._table = self._scorer.table
+
+    def off(self, word: str) -> str | None:
+        """Why a word is not answered: off in the table, or unknown."""
+        try:
+            self._scorer.asked(word)
+        except PromptError as error:
+            return str(error)
+        return None
+
+    def regions(self, image: Array) -> Sequence[Mask]:
+        """What everything mode proposes."""
+        return [found.mask for found in segment_everything(self._predictor, image)]
+
+    def find(
+        self, image: Array, regions: Sequence[Mask], *, words: Sequence[str]
+    ) -> list[list[int]]:
+        """As :func:`samedge.predict.words.finding.find` chooses."""
+        if not words:
+            return []
+        asked = self._scorer.asked(words)
+        margins = self._scorer.margins(self._scorer.embed(image, regions), asked)
+        boxes = np.array([metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in regions])
+        boxes, record = boxes.astype(np.float64).reshape(-1, 4), self._scorer.record
+        by_word = {
+            word.word: kept_rows(
+                column, boxes, cut=record.threshold, suppression=record.suppression
+            )
+            for word, column in zip(asked, margins.T, strict=True)
+        }
+        return [by_word[self._scorer.asked(word)[0].word] for word in words]
+
+    def name(self, image: Array, regions: Sequence[Mask]) -> list[str]:
+        """The word of the highest logit among those that can be asked for."""
+        logits = self._scorer.embed(image, regions) @ self._table.embeddings.T
+        askable = [row for row, word in enumerate(self._table.words) if word.is_askable]
+        best = np.asarray(askable)[logits[:, askable].argmax(axis=1)]
+        return [self._table.words[row].name for row in best]

@@ -1,0 +1,134 @@
+"""Image files and words in, masks with their words out; and words for regions that are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from samedge.errors import PromptError
+from samedge.formats.masks import ImageMasks, MaskRecord
+from samedge.pixels.images import load_image
+from samedge.pixels.sample_range import SampleRange
+from samedge.predict.everything import (
+    AutomaticMask,
+    EverythingConfig,
+    segment_everything,
+)
+from samedge.predict.predictor import Predictor
+from samedge.predict.segmentation import Segmentation
+from samedge.predict.words.finding import FoundRegion, find, named
+from samedge.types import Array, Progress, Prompt, Role
+
+
+def find_in_file(
+    predictor: Predictor,
+    path: Path,
+    *,
+    words: Sequence[str],
+    threshold: float | None = None,
+    name: str | None = None,
+    sample_range: SampleRange = "auto",
+) -> Segmentation:
+    """Find the things that words name in one image file.
+
+    Args:
+        predictor: of a bundle with words.
+        path: the image's file.
+        words: as of :func:`samedge.predict.words.finding.find`.
+        threshold: the lowest score; ``None`` takes the bundle's.
+        name: what files call the image; ``None`` is the file's own name.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
+
+    Raises:
+        ImageError: the file is no usable image.
+        PromptError: a word is not understood.
+        InferenceError: the backend failed.
+    """
+    image = load_image(path, range=sample_range)
+    found = find(predictor, words, image=image, threshold=threshold)
+    records = tuple(_record(region.region, region) for region in found.regions)
+    masks = ImageMasks(name or path.name, (image.shape[0], image.shape[1]), records, pixels=image)
+    timing = {"load": predictor.timing_ms["load"], **found.timing_ms}
+    active = predictor.active_backend(Role.REGION_ENCODER)
+    return Segmentation(path, masks, active, timing, words=found.words)
+
+
+def label_file(
+    predictor: Predictor,
+    path: Path,
+    *,
+    config: EverythingConfig,
+    name: str | None = None,
+    sample_range: SampleRange = "auto",
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Find the masks of one image file, and name those that a word fits.
+
+    Args:
+        predictor: of a bundle with words.
+        path: the image's file.
+        config: of everything mode.
+        name: what files call the image; ``None`` is the file's own name.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
+        progress: hears of every batch of clicks.
+
+    Raises:
+        ImageError: the file is no usable image.
+        PromptError: the bundle understands no words.
+        InferenceError: the backend failed.
+    """
+    image = load_image(path, range=sample_range)
+    size = image.shape[0], image.shape[1]
+    start = time.perf_counter()
+    regions = segment_everything(predictor, image, config=config, progress=progress)
+    proposed = time.perf_counter()
+    words = named(predictor, image, regions=regions)
+    scored = time.perf_counter()
+    records = tuple(_record(*pair) for pair in zip(regions, words, strict=True))
+    masks = ImageMasks(name or path.name, size, records, pixels=image)
+    timing = {
+        "load": predictor.timing_ms["load"],
+        "everything": (proposed - start) * 1e3,
+        "score": (scored - proposed) * 1e3,
+    }
+    return Segmentation(path, masks, predictor.active_backend(), timing)
+
+
+def drawn_prompts(predictor: Predictor, image: Array, *, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Prompts with a mask a thing in the place of those with words.
+
+    Args:
+        predictor: of a bundle with words, where there are any.
+        image: (H, W, 3) uint8 RGB that the prompts are about.
+        prompts: of any kind.
+
+    Raises:
+        PromptError: a word is not understood, or the image shows none of its things.
+        InferenceError: the backend failed.
+    """
+    drawn: list[Prompt] = []
+    texts = [prompt.text for prompt in prompts if prompt.text is not None]
+    if texts:
+        found = find(predictor, texts, image=image)
+        drawn = [Prompt(mask=region.region.mask) for region in found.regions]
+        if not drawn and len(texts) == len(prompts):
+            scores = ", ".join(f"{a.word!r} {_figure(a.best_score)}" for a in found.words)
+            raise PromptError(
+                f"The picture shows nothing of that (best scores: {scores}): give another word, a "
+                "box or a point."
+            )
+    return [*(prompt for prompt in prompts if prompt.text is None), *drawn]
+
+
+def _record(region: AutomaticMask, word: FoundRegion | None) -> MaskRecord:
+    record = region.record()
+    if word is None:
+        return record
+    return msgspec.structs.replace(record, category=word.word, word_score=round(word.score, 6))
+
+
+def _figure(score: float | None) -> str:
+    return "none" if score is None else f"{score:.2f}"

@@ -1,0 +1,86 @@
+"""A model of words in torch, asked like an opened bundle, and how near files come to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from samedge.bundle.canary import Graphs
+from samedge.errors import BundleError, ParityError
+from samedge.models.words.base import WordModel
+from samedge.proof.decision import Limits
+from samedge.types import REGION_EMBEDDINGS, REGIONS, TEXT_EMBEDDINGS, TOKENS, Array, Role
+
+
+class WordReference:
+    """What the exported graphs of a model of words are compared with.
+
+    Args:
+        model: in evaluation mode.
+        others: answers for the other roles; ``None`` where nobody asks for them.
+    """
+
+    def __init__(self, model: WordModel, others: Graphs | None = None) -> None:
+        self.model, self.others = model, others
+
+    def run(self, role: str, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Every output of a graph by name.
+
+        Raises:
+            BundleError: there is no such graph.
+        """
+        with torch.inference_mode():
+            if role == Role.REGION_ENCODER:
+                found = self.model.embed_regions(torch.from_numpy(feeds[REGIONS]))
+                return {REGION_EMBEDDINGS: found.numpy()}
+            if role == Role.TEXT_ENCODER:
+                found = self.model.embed_text(torch.from_numpy(feeds[TOKENS]))
+                return {TEXT_EMBEDDINGS: found.numpy()}
+        if self.others is None:
+            raise BundleError(f"The model of words in torch has no {role}.")
+        return self.others.run(role, feeds)
+
+
+def lowest_cosine(
+    role: Role, graphs: Graphs, *, reference: Graphs, feeds: Iterable[Mapping[str, Array]]
+) -> float:
+    """How like the reference's the embeddings of a graph are, in the worst case.
+
+    What all of the reference's embeddings share is taken away first, so that a graph which is blind
+    to its input does not pass.
+
+    Args:
+        role: of the graph, which has one output.
+        graphs: the opened files.
+        reference: see :class:`WordReference`.
+        feeds: what both are asked.
+    """
+    pairs = []
+    for feed in feeds:
+        (wanted,), (given,) = (
+            tuple(asked.run(role, feed).values()) for asked in (reference, graphs)
+        )
+        pairs.append((wanted, given))
+    wanted = np.concatenate([pair[0] for pair in pairs]).astype(np.float64)
+    given = np.concatenate([pair[1] for pair in pairs]).astype(np.float64)
+    shared = wanted.mean(axis=0)
+    a, b = wanted - shared, given - shared
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
+
+
+def check_cosine(role: Role, measured: float, *, limits: Limits) -> None:
+    """Refuse a graph whose embeddings are not the reference's.
+
+    Raises:
+        ParityError: they are not.
+    """
+    if not measured >= limits.embedding_cosine:
+        raise ParityError(
+            f"the {role}'s embeddings",
+            measured,
+            limits.embedding_cosine,
+            "Take a higher precision, such as --precision fp32.",
+        )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge.pixels import rle
+from tests.cli.conftest import invoke
+from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
+from tests.toys.words import write_words_bundle
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("words") / "toy"
+    write_words_bundle(path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    for name in ("red", "green"):
+        x0, y0, x1, y1 = PLACES[name]
+        image[y0:y1, x0:x1] = COLOURS[name]
+    path = tmp_path / "picture.png"
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _three_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything mode finds the three places; it has tests of its own."""
+    for module in ("finding", "files"):
+        monkeypatch.setattr(
+            f"samedge.predict.words.{module}.segment_everything", lambda *a, **o: REGIONS
+        )
+    monkeypatch.setattr("samedge.evaluation.words.segment_everything", lambda *a, **o: REGIONS)
+
+
+def _document(*arguments: object) -> dict[str, Any]:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_segment_finds_words(bundle: Path, picture: Path) -> None:
+    found = _document("segment", picture, "--bundle", bundle, "--text", "crimson, limes")
+    assert [mask["category"] for mask in found["masks"]] == ["red", "green"]
+    assert all(0.5 < mask["word_score"] <= 1 for mask in found["masks"])
+    assert [word["found"] for word in found["words"]] == [1, 1]
+
+
+def test_an_absent_thing_is_no_error(bundle: Path, tmp_path: Path) -> None:
+    Image.new("RGB", SIZE[::-1], (128, 128, 128)).save(tmp_path / "grey.png")
+    found = _document("segment", tmp_path / "grey.png", "--bundle", bundle, "--text", "red")
+    assert found["masks"] == []
+    assert found["words"][0]["best_score"] < 0.5
+
+
+def test_words_write_coco_with_their_names(bundle: Path, picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    invoke("segment", picture, "--bundle", bundle, "--text", "red", "--text", "green", "-o", out)
+    document = json.loads(out.read_text())
+    assert {category["name"] for category in document["categories"]} >= {"red", "green"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--text", "the largest red"], 1, "'largest' says more than what a thing is"),
+        (["--text", "gren"], 1, "'green'"),
+        (["--text", "blue"], 1, "off in this model"),
+        (["--text", "red", "--point", "1,1"], 2, "Words go alone"),
+    ],
+)
+def test_what_is_not_understood(
+    bundle: Path, picture: Path, arguments: list[str], code: int, message: str
+) -> None:
+    result = invoke("segment", picture, "--bundle", bundle, *arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.stderr.split())
+
+
+def test_everything_names_regions(bundle: Path, picture: Path) -> None:
+    found = _document("everything", picture, "--bundle", bundle, "--label")
+    assert [mask.get("category") for mask in found["masks"]] == ["red", "green", None]
+
+
+def test_inspect_lists_words(bundle: Path) -> None:
+    result = invoke("inspect", bundle)
+    assert "red, green" in result.stdout
+    assert "blue" in result.stdout
+
+
+def test_eval_asks_words(bundle: Path, picture: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    masks = {"red": REGIONS[0].mask, "green": REGIONS[1].mask}
+    document = {
+        "images": [{"id": 1, "file_name": picture.name, "height": SIZE[0], "width": SIZE[1]}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(("red", "green", "blue"))],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": i, "segmentation": rle.rle_from_mask(mask)}
+            for i, mask in enumerate(masks.values())
+        ],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    found = _document(
+        *("eval", "--dataset", tmp_path / "truth.json", "--images", picture.parent),
+        *("--bundle", bundle, "--prompts", "text", "-o", tmp_path / "record.json"),
+    )
+    rows = {(row["regions"], row["words_by"]): row for row in found["words"]}
+    assert rows["everything", "model"]["miou"] == pytest.approx(1.0)
+    assert rows["everything", "model"]["false_alarms"] == 0.0
+    assert rows["everything", "model"]["top1"] == 1.0
+    assert rows["everything", "truth"]["miou"] == pytest.approx(1.0)
+    assert (tmp_path / "record.json").is_file()

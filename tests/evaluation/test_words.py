@@ -1,0 +1,198 @@
+"""The words protocol on cases that paper and pencil can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samedge.errors import DatasetError
+from samedge.evaluation.ground_truth import load_ground_truth
+from samedge.evaluation.words import absent_words, evaluate_words, labelled
+from samedge.pixels import rle
+from samedge.records import Subject, WordRow
+from samedge.types import Array
+
+SIZE = (40, 60)
+IDENTITY = Subject(bundle="toy", backend="hand", device="cpu")
+CATEGORIES = {1: "dog", 2: "cat", 3: "cup", 4: "car"}
+
+
+def _box(x: int, y: int, width: int, height: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[y : y + height, x : x + width] = True
+    return mask
+
+
+# Two dogs and a cup; a cat and a crowd of cups.
+OBJECTS = [
+    (1, 1, _box(0, 0, 10, 10), 0),
+    (1, 1, _box(20, 0, 10, 10), 0),
+    (1, 3, _box(40, 20, 5, 10), 0),
+    (2, 2, _box(10, 10, 20, 20), 0),
+    (2, 3, _box(0, 30, 20, 10), 1),
+]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    images = [{"id": i, "file_name": f"{i}.png", "height": 40, "width": 60} for i in (1, 2)]
+    for image in images:
+        Image.fromarray(np.full((*SIZE, 3), image["id"], np.uint8)).save(
+            tmp_path / str(image["file_name"])
+        )
+    annotations = [
+        {
+            "id": index,
+            "image_id": image,
+            "category_id": category,
+            "iscrowd": crowd,
+            "segmentation": rle.rle_from_mask(mask),
+        }
+        for index, (image, category, mask, crowd) in enumerate(OBJECTS)
+    ]
+    categories = [{"id": number, "name": name} for number, name in CATEGORIES.items()]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+class Hand:
+    """Answers what a test tells it; the image's brightness says which image it is."""
+
+    def __init__(
+        self,
+        regions: dict[int, list[np.ndarray]],
+        found: dict[tuple[int, str], list[int]],
+        names: dict[int, list[str]],
+        off: str = "",
+    ) -> None:
+        self._regions, self._found, self._names, self._off = regions, found, names, off
+
+    def off(self, word: str) -> str | None:
+        return "it is off" if word == self._off else None
+
+    def regions(self, image: Array) -> Sequence[np.ndarray]:
+        return self._regions[int(image[0, 0, 0])]
+
+    def find(
+        self, image: Array, regions: Sequence[np.ndarray], *, words: Sequence[str]
+    ) -> list[list[int]]:
+        assert self._off not in words
+        asked = [self._found.get((int(image[0, 0, 0]), word), []) for word in words]
+        return [[index for index in found if index < len(regions)] for found in asked]
+
+    def name(self, image: Array, regions: Sequence[np.ndarray]) -> list[str]:
+        return self._names[int(image[0, 0, 0])]
+
+
+def _rows(dataset: Path, hand: Hand) -> dict[tuple[str, str], WordRow]:
+    truth = load_ground_truth(dataset, dataset.parent)
+    rows = evaluate_words(hand, truth, identity=IDENTITY)
+    return {(row.regions, row.words_by): row for row in rows}
+
+
+def _hand(**changes: Any) -> Hand:
+    fields: dict[str, Any] = {
+        # The first region is both dogs' place and as much beside it; the second is the cup.
+        "regions": {1: [_box(0, 0, 40, 10), _box(40, 20, 5, 10)], 2: [_box(10, 10, 20, 20)]},
+        "found": {(1, "dog"): [0], (1, "cup"): [1], (2, "cat"): [0]},
+        "names": {1: ["dog", "cat", "cup"], 2: ["cat"]},
+    }
+    return Hand(**{**fields, **changes})
+
+
+def test_unions_are_compared(dataset: Path) -> None:
+    row = _rows(dataset, _hand())["everything", "model"]
+    by_word = {score.word: score for score in row.by_word}
+    assert by_word["dog"].miou == pytest.approx(200 / 400)
+    assert by_word["cup"].miou == 1.0
+    assert by_word["cat"].miou == 1.0
+    assert row.pairs == 3
+    assert row.miou == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def test_as_many_absent_words_are_asked_as_there_are_present_ones(dataset: Path) -> None:
+    entries = {e.image.name: e for e in labelled(load_ground_truth(dataset, dataset.parent))}
+    assert set(entries["1.png"].absent) == {"cat", "car"}
+    assert len(entries["2.png"].absent) == 1
+    assert entries["2.png"].absent[0] in ("dog", "car")  # a crowd of cups is there
+
+
+def test_false_alarms_are_counted_among_absent_words(dataset: Path) -> None:
+    quiet = _rows(dataset, _hand())["everything", "model"]
+    assert (quiet.absent_pairs, quiet.false_alarms) == (3, 0.0)
+    found = {(1, "car"): [1], (2, "dog"): [0], (2, "car"): [0]}
+    loud = _rows(dataset, _hand(found=found))["everything", "model"]
+    assert loud.false_alarms == pytest.approx(2 / 3)
+    assert loud.miou == 0.0
+
+
+def test_names_of_the_ground_truth_are_top_1(dataset: Path) -> None:
+    row = _rows(dataset, _hand())["everything", "model"]
+    assert row.instances == 4
+    assert row.top1 == pytest.approx(3 / 4)
+    assert row.chance == pytest.approx(2 / 4)
+    by_word = {score.word: score for score in row.by_word}
+    assert by_word["dog"].top1 == 0.5
+    assert by_word["car"].top1 is None
+
+
+def test_a_crowds_pixels_do_not_count(dataset: Path) -> None:
+    # The ground truth's own region, and one inside of the crowd of cups beside it.
+    regions = {1: [], 2: [_box(10, 10, 20, 20), _box(0, 30, 20, 10)]}
+    found = {(2, "cat"): [0, 1]}
+    row = _rows(dataset, _hand(regions=regions, found=found))["everything", "model"]
+    by_word = {score.word: score for score in row.by_word}
+    assert by_word["cat"].miou == pytest.approx(400 / 600)  # for cats the crowd of cups counts
+
+
+def test_the_oracle_of_names_shows_what_the_regions_allow(dataset: Path) -> None:
+    # One dog's own region, and one that covers less than half of the cat.
+    regions = {1: [_box(0, 0, 10, 10)], 2: [_box(10, 10, 20, 9)]}
+    rows = _rows(dataset, _hand(regions=regions, found={}))
+    row = rows["everything", "truth"]
+    by_word = {score.word: score for score in row.by_word}
+    assert by_word["dog"].miou == 0.5
+    assert by_word["cup"].miou == 0.0
+    assert by_word["cat"].miou == 0.0
+    assert row.false_alarms is None
+
+
+def test_the_oracle_of_regions_shows_what_the_names_allow(dataset: Path) -> None:
+    found = {(1, "dog"): [0, 1], (1, "cup"): [2]}
+    row = _rows(dataset, _hand(regions={1: [], 2: []}, found=found))["truth", "model"]
+    by_word = {score.word: score for score in row.by_word}
+    assert by_word["dog"].miou == 1.0
+    assert by_word["cup"].miou == 1.0
+    assert by_word["cat"].miou == 0.0
+
+
+def test_a_word_that_is_off_finds_nothing(dataset: Path) -> None:
+    row = _rows(dataset, _hand(off="dog"))["everything", "model"]
+    by_word = {score.word: score for score in row.by_word}
+    assert by_word["dog"].miou == 0.0
+    assert by_word["dog"].off == "it is off"
+
+
+def test_absent_words_are_the_same_in_every_run() -> None:
+    known = [f"w{i}" for i in range(50)]
+    first = absent_words(["w1", "w2"], known, seed="a", count=5)
+    assert first == absent_words(["w2", "w1"], known, seed="a", count=5)
+    assert first != absent_words(["w1", "w2"], known, seed="b", count=5)
+    assert not {"w1", "w2"} & set(first)
+    assert len(absent_words(known[:49], known, seed="a", count=5)) == 1
+
+
+def test_objects_need_a_category(dataset: Path) -> None:
+    document = json.loads(dataset.read_text())
+    document["categories"] = document["categories"][1:]
+    dataset.write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match="category 1, which `categories`"):
+        list(labelled(load_ground_truth(dataset, dataset.parent)))

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samedge.errors import BundleError, OptionError, PromptError
+from samedge.pixels import metrics, rle
+from samedge.predict.everything import AutomaticMask
+from samedge.predict.predictor import Predictor
+from samedge.predict.words.files import drawn_prompts
+from samedge.predict.words.finding import find, kept_rows, named
+from samedge.predict.words.regions import RegionScorer, log_sum_exp
+from samedge.types import Array, Prompt
+from tests.toys.words import write_words_bundle
+
+pytest.importorskip("onnxruntime")
+
+SIZE = (60, 90)
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+PLACES = {"red": (5, 5, 25, 25), "green": (40, 10, 60, 40), "blue": (65, 30, 85, 55)}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("words") / "toy"
+    write_words_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: Path) -> Iterator[Predictor]:
+    with Predictor.from_bundle(bundle) as opened:
+        yield opened
+
+
+def _picture(*shown: str) -> Array:
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    for name in shown:
+        x0, y0, x1, y1 = PLACES[name]
+        image[y0:y1, x0:x1] = COLOURS[name]
+    return image
+
+
+def _region(box: tuple[int, int, int, int]) -> AutomaticMask:
+    x0, y0, x1, y1 = box
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    assert metrics.bounding_box(mask) == box
+    area = int(mask.sum())
+    return AutomaticMask(rle.rle_from_mask(mask), box, area, 0.9, 0.9, (x0, y0), (0, 0, 90, 60))
+
+
+REGIONS = [_region(box) for box in PLACES.values()]
+
+
+def test_a_word_gives_its_regions_and_no_others(predictor: Predictor) -> None:
+    image = _picture("red", "green")
+    found = find(predictor, "red", image=image, proposals=REGIONS)
+    assert [region.word for region in found.regions] == ["red"]
+    assert found.regions[0].region is REGIONS[0]
+    assert 0.5 < found.regions[0].score < 1
+    assert found.candidates == 3
+
+
+def test_several_words_in_one_call_keep_their_own_names(predictor: Predictor) -> None:
+    image = _picture("red", "green")
+    found = find(predictor, ["a Crimson, limes"], image=image, proposals=REGIONS)
+    assert {region.word for region in found.regions} == {"red", "green"}
+    assert [(a.asked, a.word, a.found) for a in found.words] == [
+        ("a Crimson", "red", 1),
+        ("limes", "green", 1),
+    ]
+
+
+def test_an_absent_thing_gives_nothing_and_the_best_score(predictor: Predictor) -> None:
+    found = find(predictor, "red", image=_picture("green"), proposals=REGIONS)
+    assert found.regions == ()
+    (answer,) = found.words
+    assert answer.found == 0
+    assert answer.best_score is not None
+    assert answer.best_score < 0.5
+
+
+def test_without_any_region_there_is_no_score(predictor: Predictor) -> None:
+    found = find(predictor, "red", image=_picture(), proposals=[])
+    assert found.words[0].best_score is None
+
+
+def test_a_lower_threshold_finds_what_the_usual_one_leaves(predictor: Predictor) -> None:
+    image = _picture("red")
+    image[5:25, 5:25] = (138, 120, 120)  # a weak red
+    usual = find(predictor, "red", image=image, proposals=REGIONS)
+    score = usual.words[0].best_score
+    assert score is not None
+    assert not usual.regions
+    lower = find(predictor, "red", image=image, proposals=REGIONS, threshold=0.9 * score)
+    assert lower.regions[0].region is REGIONS[0]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, float("nan")])
+def test_a_threshold_is_a_score(predictor: Predictor, threshold: float) -> None:
+    with pytest.raises(OptionError, match="between 0 and 1"):
+        find(predictor, "red", image=_picture(), proposals=[], threshold=threshold)
+
+
+def test_of_two_like_regions_the_better_stays(predictor: Predictor) -> None:
+    loose = _region((5, 5, 25, 28))
+    found = find(predictor, "red", image=_picture("red"), proposals=[loose, REGIONS[0]])
+    assert [region.region for region in found.regions] == [REGIONS[0]]
+
+
+def test_kept_rows_are_the_best_of_their_place() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [40, 0, 50, 10]], float)
+    margins = np.array([1.0, 3.0, 2.0, -1.0])
+    assert kept_rows(margins, boxes, cut=0.0, suppression=0.5) == [1, 2]
+    assert kept_rows(margins, boxes, cut=2.5, suppression=0.5) == [1]
+    assert kept_rows(margins, boxes, cut=0.0, suppression=0.95) == [1, 2, 0]
+
+
+def test_a_word_that_is_off_says_why(predictor: Predictor) -> None:
+    with pytest.raises(PromptError, match="off in this model: it is never right"):
+        find(predictor, "blue", image=_picture("blue"), proposals=REGIONS)
+
+
+def test_regions_are_named_where_a_word_is_clear(predictor: Predictor) -> None:
+    words = named(predictor, _picture("red"), regions=REGIONS)
+    assert [word and word.word for word in words] == ["red", None, None]
+
+
+def test_margins_are_log_odds_against_the_other_words(predictor: Predictor) -> None:
+    scorer = RegionScorer(predictor.graphs)
+    (asked,) = scorer.asked("red")
+    # 20 red - 10 green - 10 blue and so on; grey is 2.5.
+    embeddings = np.array([[0.5, 0.4, 0.3, 1.0]], np.float32)
+    red, green, blue = 10 - 4 - 3, -5 + 8 - 3, -5 - 4 + 6
+    expected = red - np.log(np.exp([green, blue, 2.5]).sum())
+    assert scorer.margins(embeddings, [asked])[0, 0] == pytest.approx(expected, abs=1e-4)
+    assert log_sum_exp(np.zeros((2, 0), np.float32)).tolist() == [-100.0, -100.0]
+
+
+def test_fixed_batches_are_filled_and_cut(predictor: Predictor, tmp_path: Path) -> None:
+    write_words_bundle(tmp_path / "fixed", batch=2)
+    image = _picture("red", "green", "blue")
+    masks = [region.mask for region in REGIONS]
+    with Predictor.from_bundle(tmp_path / "fixed") as other:
+        fixed = RegionScorer(other.graphs).embed(image, masks)
+    usual = RegionScorer(predictor.graphs).embed(image, masks)
+    assert fixed.shape == (3, 4)
+    np.testing.assert_allclose(fixed, usual, atol=1e-6)
+
+
+def test_words_become_masks_for_whoever_follows(predictor: Predictor) -> None:
+    box = Prompt(box=[1, 1, 20, 20])
+    image = _picture("red")
+    prompts = drawn_prompts(predictor, image, prompts=[box])
+    assert prompts == [box]
+    with pytest.raises(PromptError, match=r"shows nothing of that.*'green'"):
+        drawn_prompts(predictor, _picture(), prompts=[Prompt(text="green")])
+
+
+def test_a_bundle_without_words_says_how_to_get_them(toy_bundle: Path) -> None:
+    with (
+        Predictor.from_bundle(toy_bundle) as other,
+        pytest.raises(PromptError, match="--words samedge-words"),
+    ):
+        find(other, "red", image=_picture(), proposals=[])
+
+
+def test_words_need_the_picture(predictor: Predictor) -> None:
+    embedding = predictor.encode(_picture())
+    with pytest.raises(PromptError, match="need the picture"):
+        predictor.decode(embedding, Prompt(text="red"))
+
+
+def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
+    write_words_bundle(tmp_path / "bundle")
+    with Predictor.from_bundle(tmp_path / "bundle") as opened:
+        scorer = RegionScorer(opened.graphs)
+        (tmp_path / "bundle" / "words.npz").write_bytes(b"other")
+        with pytest.raises(BundleError, match="changed since"):
+            _ = scorer.table

@@ -1,0 +1,514 @@
+"""Train the embedded model of words: `samedge/models/weights/samedge-words.safetensors`.
+
+    python tools/train_words.py ../shared/data --bundle out/nano --cache runs/words
+
+The trunk is MobileNetV2 with its ImageNet weights, unchanged. The last convolution is that of
+ImageNet, thinned out to the channels that tell COCO's things apart. What is trained is one linear
+layer from there to COCO's 80 things and one row for everything else: on the named objects of
+`train/coco` and `train/coco_other`, and on regions of everything mode that cover none
+of them. It is held to where ImageNet's own classifier puts the same things, because most of them
+have but a handful of objects here. The threshold is set on photos that a second fit has not seen.
+Nothing of `eval` is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import msgspec
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from samedge.bundle.words import Word
+from samedge.models.words.head import HeadSpec, WordHead, off_grid, on_grid, save_head
+from samedge.models.words.trunk import Convolution
+from samedge.models.words.vocabulary import COCO, coco_words
+from samedge.models.zoo import WEIGHTS
+from samedge.pixels import metrics
+from samedge.pixels.images import load_image
+from samedge.pixels.rle import mask_from_rle
+from samedge.predict.words.crops import region_crops
+from samedge.predict.words.finding import kept_rows
+from samedge.predict.words.regions import log_sum_exp
+from samedge.types import Array, Rle
+
+NAMES = [name for name, _ in COCO]
+ELSE = len(NAMES)
+WIDE = 1280  # channels of ImageNet's own last convolution
+FOLDS = 4
+PERSONS = 0.3  # share of COCO's instances; of those at hand it is 0.58
+ELSES = 0.5  # of the loss
+THRESHOLDS = np.linspace(-3.0, 3.0, 25)
+MOST_ALARMS = 0.12  # of absent words; the bar is 0.20
+COVERS, MISSES = 0.5, 0.2
+"""IoU from which on a region shows an object, and below which it shows none."""
+WORST_TOP1, FEWEST = 0.15, 10
+"""A word with so many objects that is named rightly less often is off."""
+LICENCE = "Apache-2.0"
+ORIGIN = "trained by samedge from MobileNetV2's ImageNet weights; data and recipe in docs/words.md"
+
+IMAGENET: Mapping[str, Sequence[int]] = {
+    "person": [981, 982, 983],
+    "bicycle": [444, 671],
+    "car": [436, 468, 511, 609, 627, 656, 661, 751, 817],
+    "motorcycle": [665, 670],
+    "airplane": [404, 895],
+    "bus": [654, 779, 874],
+    "train": [466, 547, 565, 705, 820, 829],
+    "truck": [555, 569, 675, 717, 734, 864, 867],
+    "boat": [472, 484, 510, 554, 576, 625, 628, 814, 871, 914],
+    "traffic light": [920],
+    "stop sign": [919],
+    "parking meter": [704],
+    "bench": [703],
+    "bird": [*range(7, 25), *range(80, 101), *range(127, 147)],
+    "cat": [*range(281, 286)],
+    "dog": [*range(151, 269)],
+    "horse": [339],
+    "sheep": [348, 349],
+    "cow": [345, 346],
+    "elephant": [101, 385, 386],
+    "bear": [*range(294, 298)],
+    "zebra": [340],
+    "backpack": [414],
+    "umbrella": [879],
+    "handbag": [636, 748],
+    "tie": [457, 906],
+    "skis": [795],
+    "sports ball": [429, 430, 574, 722, 768, 805, 852, 890],
+    "tennis racket": [752],
+    "bottle": [440, 720, 737, 898, 907],
+    "wine glass": [572, 966],
+    "cup": [504, 968],
+    "knife": [499, 623],
+    "spoon": [618, 910],
+    "bowl": [659, 809],
+    "banana": [954],
+    "apple": [948],
+    "sandwich": [933],
+    "orange": [950],
+    "broccoli": [937],
+    "hot dog": [934],
+    "pizza": [963],
+    "donut": [931],
+    "cake": [927],
+    "chair": [423, 559, 765, 857],
+    "couch": [831],
+    "potted plant": [738],
+    "bed": [564],
+    "dining table": [532],
+    "toilet": [861],
+    "tv": [664, 782, 851],
+    "laptop": [620, 681],
+    "mouse": [673],
+    "remote": [761],
+    "keyboard": [508],
+    "cell phone": [487],
+    "microwave": [651],
+    "oven": [827],
+    "toaster": [859],
+    "sink": [896],
+    "refrigerator": [760],
+    "book": [917, 921],
+    "clock": [409, 530, 892],
+    "vase": [883],
+    "teddy bear": [850],
+    "hair drier": [589],
+}
+"""ImageNet's classes, of 1,000, that are one of COCO's things."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo:
+    """One photo and what is known of it.
+
+    Attributes:
+        key: its source and id.
+        path: its file.
+        objects: (name, run lengths) of every object; without a name where nobody gave it one.
+        is_complete: whether every object is marked.
+    """
+
+    key: str
+    path: Path
+    objects: tuple[tuple[str, Rle], ...]
+    is_complete: bool
+
+    @property
+    def order(self) -> int:
+        """A number that shuffles photos the same way everywhere."""
+        return int(hashlib.md5(self.key.encode(), usedforsecurity=False).hexdigest(), 16)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples:
+    """Features of regions and what they show.
+
+    Attributes:
+        features: (N, C).
+        labels: (N,) index of the word, ``ELSE`` for none of them, -1 for half an object.
+        photos: (N,) index of the photo.
+        regions: (N,) index of the proposed region; -1 for an object.
+        folds: (N,) of the photo.
+    """
+
+    features: Array
+    labels: Array
+    photos: Array
+    regions: Array
+    folds: Array
+
+    def where(self, chosen: Array) -> Samples:
+        """Some of them."""
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Samples(*(array[chosen] for array in fields))
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--bundle", required=True, help="What proposes regions: a bundle of the embedded model."
+)
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/words"))
+@click.option("--proposed", default=120, show_default=True, help="Photos to propose regions on.")
+@click.option("--points", default=20, show_default=True, help="Clicks a side of everything mode.")
+@click.option("--side", default=128, show_default=True)
+@click.option("--channels", default=256, show_default=True)
+@click.option("--enlarge", default=1.2, show_default=True)
+@click.option("--outside", default=0.2, show_default=True)
+@click.option("--hold", default=3e-3, show_default=True, help="How tightly to ImageNet's rows.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=WEIGHTS / "samedge-words.safetensors"
+)
+def main(
+    data: Path,
+    *,
+    bundle: str,
+    cache: Path,
+    proposed: int,
+    points: int,
+    side: int,
+    channels: int,
+    enlarge: float,
+    outside: float,
+    hold: float,
+    output: Path,
+) -> None:
+    """Train on the folder DATA and write the weights."""
+    cache.mkdir(parents=True, exist_ok=True)
+    photos = sorted(read_photos(data / "train"), key=lambda photo: photo.order)
+    whole = [photo for photo in photos if photo.is_complete][:proposed]
+    regions = proposals(whole, bundle, points=points, path=cache / "proposals.json")
+    wide = head_of(spec_of(side, WIDE, enlarge, outside), data / "weights")
+    name = f"features-{side}-{enlarge}-{outside}-{len(regions)}.npz"
+    found = features(wide, photos, regions, path=cache / name)
+    rows = imagenet_rows(data / "weights")
+    things = (found.labels >= 0) & (found.labels < ELSE)
+    spread = found.where(things).features.std(0)
+    order = np.argsort(-np.abs(rows[:ELSE]).mean(0) * spread)
+    kept = np.sort(order[:channels])
+    found = dataclasses.replace(found, features=found.features[:, kept])
+    spec = spec_of(side, channels, enlarge, outside)
+    spec, table = fitted(found, rows[:, kept], hold=hold, spec=spec, photos=photos, runs=regions)
+    words = head_of(spec, data / "weights", kept=kept, table=table)
+    save_head(words, output)
+    say(f"{output}: {output.stat().st_size} bytes, threshold {spec.threshold:.3f}")
+
+
+def say(text: str) -> None:
+    """Report."""
+    click.echo(text, err=True)
+
+
+def spec_of(side: int, channels: int, enlarge: float, outside: float) -> HeadSpec:
+    """What is trained, without a threshold yet."""
+    words = (*coco_words(), Word(name="something else", is_askable=False))
+    return HeadSpec(
+        side=side,
+        channels=channels,
+        enlarge=enlarge,
+        outside=outside,
+        threshold=0.0,
+        suppression=0.5,
+        words=words,
+        licence=LICENCE,
+        origin=ORIGIN,
+    )
+
+
+def read_photos(folder: Path) -> Iterator[Photo]:
+    """Photos of `train/coco` and `train/coco_other` with their objects."""
+    for source in ("coco", "coco_other"):
+        document = json.loads((folder / source / "instances.json").read_text())
+        names = json.loads((folder / source / "categories.json").read_text())
+        objects: dict[int, list[tuple[str, Rle]]] = {}
+        for entry in document["annotations"]:
+            name = names.get(str(entry["id"]), "")
+            objects.setdefault(entry["image_id"], []).append((name, entry["segmentation"]))
+        for image in document["images"]:
+            yield Photo(
+                key=f"{source}/{image['id']}",
+                path=folder / source / "images" / image["file_name"],
+                objects=tuple(objects[image["id"]]),
+                is_complete=image.get("fully_annotated", True),
+            )
+
+
+def proposals(
+    photos: Sequence[Photo], bundle: str, *, points: int, path: Path
+) -> dict[str, list[Rle]]:
+    """What everything mode finds on photos; kept in a file."""
+    if path.is_file():
+        kept: dict[str, list[Rle]] = json.loads(path.read_text())
+        return kept
+    from samedge.predict.everything import EverythingConfig, segment_everything
+    from samedge.predict.predictor import Predictor
+
+    found = {}
+    with Predictor.from_bundle(bundle) as predictor:
+        config = EverythingConfig.for_bundle(predictor.manifest, points_per_side=points)
+        for index, photo in enumerate(photos):
+            masks = segment_everything(predictor, load_image(photo.path), config=config)
+            found[photo.key] = [mask.rle for mask in masks]
+            say(f"proposals {index + 1} of {len(photos)}: {len(masks)}")
+    path.write_text(json.dumps(found))
+    return found
+
+
+def head_of(
+    spec: HeadSpec, weights: Path, *, kept: Array | None = None, table: Array | None = None
+) -> WordHead:
+    """ImageNet's network up to its last convolution, or to some channels of it."""
+    empty = np.zeros((len(spec.words), spec.channels + 1), np.float32)
+    head = WordHead(spec, empty if table is None else table)
+    file = safetensors.torch.load_file(weights / "mobilenet_v2_imagenet.safetensors")
+    chosen = torch.arange(WIDE) if kept is None else torch.from_numpy(kept)
+    for name, module in head.named_modules():
+        if isinstance(module, Convolution):
+            key = "features.18.0" if name == "last" else name.removeprefix("trunk.")
+            weight, bias = (file[f"{key}.{part}"].float() for part in ("weight", "bias"))
+            exact = off_grid(*on_grid(weight))
+            module.weight.data.copy_(exact[chosen] if name == "last" else exact)
+            module.bias.data.copy_(bias[chosen] if name == "last" else bias)
+    return head.eval()
+
+
+def imagenet_rows(weights: Path) -> Array:
+    """(81, 1280): what ImageNet's classifier looks for in each thing, less what is common.
+
+    Things that ImageNet does not know, and everything else, start from nothing.
+    """
+    file = safetensors.torch.load_file(weights / "mobilenet_v2_imagenet.safetensors")
+    classes = file["classifier.1.weight"].float().flatten(1).numpy()[1:]  # 0 is its background
+    common = classes.mean(0)
+    usual = float(np.linalg.norm(classes - common, axis=1).mean())
+    rows = np.zeros((ELSE + 1, classes.shape[1]), np.float32)
+    for name, indices in IMAGENET.items():
+        row = classes[list(indices)].mean(0) - common
+        # The mean of 118 dogs is short; a thing's row is as long as a class's.
+        rows[NAMES.index(name)] = row * (usual / np.linalg.norm(row))
+    return rows
+
+
+def features(
+    head: WordHead, photos: Sequence[Photo], regions: Mapping[str, Sequence[Rle]], *, path: Path
+) -> Samples:
+    """Features of every named object and of every proposed region.
+
+    Regions have the label of what they cover, or ``ELSE``, or -1 in between.
+    """
+    if path.is_file():
+        with np.load(path) as file:
+            arrays = [file[field.name] for field in dataclasses.fields(Samples)]
+        return Samples(arrays[0].astype(np.float32), *arrays[1:])
+    parts: list[Samples] = []
+    for index, photo in enumerate(photos):
+        masks = [(name, mask_from_rle(dict(run))) for name, run in photo.objects]
+        named = [(NAMES.index(name), mask, -1) for name, mask in masks if name]
+        named += _labelled(masks, regions.get(photo.key, ()))
+        if named:
+            labels, shown, places = (np.array(part) for part in zip(*named, strict=True))
+            embedded = _embedded(head, load_image(photo.path), shown)
+            where = np.full(len(labels), index), places, np.full(len(labels), photo.order % FOLDS)
+            parts.append(Samples(embedded, labels, *where))
+        if index % 100 == 0:
+            say(f"features {index} of {len(photos)}")
+    names = [field.name for field in dataclasses.fields(Samples)]
+    arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+    arrays[0] = arrays[0].astype(np.float16)
+    np.savez(path, **dict(zip(names, arrays, strict=True)))
+    return Samples(arrays[0].astype(np.float32), *arrays[1:])
+
+
+def _labelled(
+    masks: Sequence[tuple[str, Array]], runs: Sequence[Rle]
+) -> Iterator[tuple[int, Array, int]]:
+    for index, run in enumerate(runs):
+        region = mask_from_rle(dict(run))
+        ious = [metrics.mask_iou(mask, region) for _, mask in masks]
+        best = int(np.argmax(ious)) if ious else 0
+        label = -1
+        if ious and ious[best] >= COVERS and masks[best][0]:
+            label = NAMES.index(masks[best][0])
+        elif not ious or ious[best] < MISSES:
+            label = ELSE
+        yield label, region, index
+
+
+def _embedded(head: WordHead, image: Array, masks: Array) -> Array:
+    """(N, C) of regions."""
+    crops = torch.from_numpy(region_crops(image, masks, record=head.rules, side=head.side))
+    with torch.inference_mode():
+        return torch.cat([head.embed_regions(part)[:, :-1] for part in crops.split(32)]).numpy()
+
+
+def fitted(
+    samples: Samples,
+    rows: Array,
+    *,
+    hold: float,
+    spec: HeadSpec,
+    photos: Sequence[Photo],
+    runs: Mapping[str, Sequence[Rle]],
+) -> tuple[HeadSpec, Array]:
+    """The table, trained on everything, with a threshold from what other fits have not seen."""
+    logits = np.zeros((len(samples.labels), ELSE + 1), np.float32)
+    for fold in range(FOLDS):
+        held = samples.folds == fold
+        table = fit(samples.where(~held), rows, hold=hold)
+        logits[held] = samples.features[held] @ table[:, :-1].T + table[:, -1]
+    off = report(samples, logits)
+    words = (*coco_words(off=off), spec.words[-1])
+    threshold = chosen_threshold(samples, logits, photos=photos, runs=runs)
+    spec = msgspec.structs.replace(spec, threshold=threshold, words=words)
+    return spec, fit(samples, rows, hold=hold)
+
+
+def fit(samples: Samples, rows: Array, *, hold: float) -> Array:
+    """(81, C + 1): rows near those of ImageNet, and biases, by their cross entropy on samples."""
+    used = samples.where(samples.labels >= 0)
+    features = torch.from_numpy(np.ascontiguousarray(used.features, np.float32))
+    labels = torch.from_numpy(used.labels.astype(np.int64))
+    weights = torch.from_numpy(sample_weights(used.labels))
+    start = torch.from_numpy(np.ascontiguousarray(rows, np.float32))
+    change = torch.zeros_like(start, requires_grad=True)
+    biases = torch.zeros(len(rows), requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [change, biases], max_iter=60, history_size=8, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        logits = features @ (start + change).T + biases
+        errors = nn.functional.cross_entropy(logits, labels, reduction="none")
+        total = (weights * errors).sum() + hold / 2 * change.square().sum()
+        total.backward()
+        return total
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    found = torch.cat([start + change, biases[:, None]], dim=1).detach().numpy()
+    return np.asarray(found, np.float32)
+
+
+def sample_weights(labels: Array) -> Array:
+    """(N,) float32, summing to one: persons have COCO's share of things, else its own share."""
+    weights = np.ones(len(labels))
+    person, other = labels == NAMES.index("person"), labels == ELSE
+    things = ~person & ~other
+    weights[person] *= PERSONS / (1 - PERSONS) * things.sum() / max(person.sum(), 1)
+    if other.any():
+        weights[other] *= ELSES / (1 - ELSES) * weights[~other].sum() / other.sum()
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def report(samples: Samples, logits: Array) -> dict[str, str]:
+    """Print how objects are named that were held out; words that are off, with the reason."""
+    objects = samples.regions == -1
+    labels, named = samples.labels[objects], logits[objects][:, :ELSE].argmax(1)
+    right, person = labels == named, labels == NAMES.index("person")
+    share = PERSONS * right[person].mean() + (1 - PERSONS) * right[~person].mean()
+    say(
+        f"held out: top 1 {right.mean():.3f}; persons {right[person].mean():.3f}, others "
+        f"{right[~person].mean():.3f}; at COCO's share of persons {share:.3f}"
+    )
+    off = {}
+    for index, name in enumerate(NAMES):
+        own = labels == index
+        count, rate = int(own.sum()), float(right[own].mean()) if own.any() else float("nan")
+        say(f"  {name}: {count} objects, top 1 {rate:.2f}")
+        if count >= FEWEST and rate < WORST_TOP1:
+            off[name] = f"it named {round(rate * count)} of {count} held-out objects rightly"
+        elif count < FEWEST and name not in IMAGENET:
+            off[name] = f"only {count} objects to learn it from, and ImageNet has none"
+    return off
+
+
+def chosen_threshold(
+    samples: Samples,
+    logits: Array,
+    *,
+    photos: Sequence[Photo],
+    runs: Mapping[str, Sequence[Rle]],
+) -> float:
+    """The margin with the best mean IoU of unions among those that keep false alarms down.
+
+    On photos with regions of everything mode, as the words protocol of docs/accuracy-protocol.md.
+    """
+    margins = np.stack(
+        [logits[:, i] - log_sum_exp(np.delete(logits, i, axis=1)) for i in range(ELSE)], axis=1
+    )
+    best, chosen = -1.0, float(THRESHOLDS[-1])
+    proposed = samples.regions >= 0
+    indices = sorted(set(samples.photos[proposed]))
+    cases = [
+        _Case(photos[i], runs[photos[i].key], margins[proposed & (samples.photos == i)])
+        for i in indices
+    ]
+    for threshold in THRESHOLDS:
+        ious = [iou for case in cases for iou in case.ious(threshold)]
+        alarms = [alarm for case in cases for alarm in case.alarms(threshold)]
+        say(f"  threshold {threshold:.2f}: mIoU {np.mean(ious):.3f}, alarms {np.mean(alarms):.3f}")
+        if np.mean(alarms) <= MOST_ALARMS and np.mean(ious) > best:
+            best, chosen = float(np.mean(ious)), float(threshold)
+    return chosen
+
+
+class _Case:
+    """One photo with its regions and their margins."""
+
+    def __init__(self, photo: Photo, runs: Sequence[Rle], margins: Array) -> None:
+        self.masks = [mask_from_rle(dict(run)) for run in runs]
+        self.margins = margins
+        boxes = [metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in self.masks]
+        self.boxes = np.array(boxes, np.float64).reshape(-1, 4)
+        self.truth: dict[int, Array] = {}
+        for name, run in photo.objects:
+            if name:
+                mask, index = mask_from_rle(dict(run)), NAMES.index(name)
+                self.truth[index] = self.truth.get(index, np.zeros_like(mask)) | mask
+
+    def ious(self, threshold: float) -> Iterator[float]:
+        """Of the unions, for each thing that the photo shows."""
+        for index, truth in self.truth.items():
+            union = np.zeros_like(truth)
+            column = self.margins[:, index]
+            for row in kept_rows(column, self.boxes, cut=threshold, suppression=0.5):
+                union |= self.masks[row]
+            yield metrics.mask_iou(truth, union)
+
+    def alarms(self, threshold: float) -> Iterator[bool]:
+        """For each thing that the photo does not show, whether something is found."""
+        for index in range(ELSE):
+            if index not in self.truth:
+                yield bool((self.margins[:, index] > threshold).any())
+
+
+if __name__ == "__main__":
+    main()

@@ -383,8 +383,7 @@ def load_default(
 
     Args:
         model: its name: ``samedge-nano``, or ``samedge-pico`` for the smallest devices.
-        backend: ``None`` takes the first available one that opens its format, the bundle's own
-            first; the result says which.
+        backend: ``None`` takes the bundle's own, or the first other here that opens its format.
         device: the backend's own device string.
         threads: processor threads; ``None`` leaves it to the backend.
 

@@ -78,7 +78,7 @@ def test_camera_plays_a_recording_at_its_pace(folder: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--every", "1"], 2, "Say what to follow"),
-        (["--text", "cat"], 1, "understands words"),
+        (["--text", "the largest cat"], 1, "says more than what a thing is"),
         (["--box", "1,1,9,9", "-o", "a.gif"], 1, "a.gif has an ending that nothing is written to"),
     ],
 )

@@ -115,7 +115,7 @@ class Predictor:
 
     @classmethod
     def isolated(
-        cls,
+        cls: type[Opened],
         path: str | Path | Bundle,
         *,
         backend: str | None = None,
@@ -125,7 +125,7 @@ class Predictor:
         focus: FocusMode = "never",
         timeout_s: float = TIMEOUT_S,
         open_timeout_s: float = OPEN_TIMEOUT_S,
-    ) -> Predictor:
+    ) -> Opened:
         """Open a bundle whose graphs run in a process of their own.
 
         A library that crashes there is started again, and the call is answered or fails; one that
@@ -156,7 +156,7 @@ class Predictor:
             chosen.end()
             raise
 
-    def _checked(self, start: float, *, verify: bool) -> Predictor:
+    def _checked(self: Opened, start: float, *, verify: bool) -> Opened:
         """The same, its canary run if it never was here."""
         if verify:
             trust.check_canary_once(self.graphs)

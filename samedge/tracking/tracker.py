@@ -33,7 +33,7 @@ def get(name: str) -> Strategy[Any]:
 
 
 class Tracker:
-    """Follows objects from frame to frame.
+    """Follows objects from frame to frame::
 
         tracker = samedge.Tracker(predictor)
         for objects in tracker.follow(images, [samedge.Prompt(box=[x0, y0, x1, y1])]):

@@ -1,5 +1,7 @@
 r"""CVAT's auto-annotation functions: everything mode, clicks and boxes, and tracks.
 
+Called by::
+
     cvat-cli task auto-annotate 137 --function-module samedge.web.cvat \
         -p bundle=str:out/intel -p label=str:thing
     cvat-cli function create-native samedge --function-module samedge.web.cvat \

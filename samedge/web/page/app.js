@@ -12,6 +12,7 @@ import { Segmenter } from "./modules/segmenter.js";
 import { Stage } from "./modules/stage.js";
 
 const HOVER_MS = 120; // a decoder slower than that gives no preview under the pointer
+const KEEP_AFTER_MS = 3000; // the first photo goes before keeping the site for offline use
 const byId = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const milliseconds = (value) => (value < 10 ? value.toFixed(1) : Math.round(value));
@@ -60,7 +61,7 @@ class App {
     this.segmenter.addEventListener("answered", ({ detail }) => this.#answered(detail));
     this.segmenter.addEventListener("failed", ({ detail }) => this.#complain(detail.error));
     this.#showEngine(performance.now() - start);
-    if (config.engine !== "server") registerWorker();
+    if (config.engine !== "server") setTimeout(registerWorker, KEEP_AFTER_MS);
   }
 
   #showEngine(openMs) {

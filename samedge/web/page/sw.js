@@ -62,7 +62,7 @@ async function refresh() {
   const files = [...LISTS, ...Object.keys(site.files).filter((path) => !RARE.test(path)),
     ...bundle.artifacts.flatMap((artifact) => Object.keys(artifact.files)), ...(bundle.canary_sha256 ? ["canary.npz"] : [])];
   const cache = await caches.open(name);
-  await cache.addAll(files.map((path) => new Request(here(path), { cache: "no-cache" })));
+  for (const path of files) await cache.add(new Request(here(path), { cache: "no-cache" })); // one at a time: they are large
   await mark.put(here("current"), new Response(name));
   for (const other of await caches.keys()) {
     if (other.startsWith(PREFIX) && other !== name) await caches.delete(other);

@@ -111,6 +111,7 @@ def test_a_graph_that_is_another_is_refused(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_an_exchanged_graph_fails_the_canary(sam: Sam, words: WordsRequest, tmp_path: Path) -> None:
     from samedge.predict import trust
 
@@ -127,6 +128,7 @@ def test_an_exchanged_graph_fails_the_canary(sam: Sam, words: WordsRequest, tmp_
             trust.check_canary(predictor.graphs)
 
 
+@pytest.mark.slow
 def test_words_are_added_to_a_bundle_that_is_there(
     sam: Sam, words: WordsRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli.image_options import FORMATS, range_option
+from samedge.cli.name_types import OneOf
 
 if TYPE_CHECKING:
     from samedge.annotate.engines import EngineOptions
@@ -102,8 +103,8 @@ _OPTIONS = (
     click.option(
         "--format",
         "file_format",
-        type=click.Choice(FORMATS),
-        metavar="F",
+        type=OneOf("format", FORMATS),
+        metavar="FORMAT",
         default="coco",
         show_default=True,
         help="What to write; any format of annotations.",
@@ -141,7 +142,8 @@ _OPTIONS = (
     ),
     click.option(
         "--engine",
-        type=click.Choice(ENGINES),
+        type=OneOf("engine", ENGINES),
+        metavar="local|ray",
         default="local",
         show_default=True,
         help="Processes of this machine, or actors of a Ray cluster.",
@@ -159,7 +161,7 @@ _OPTIONS = (
         "--gpus-per-worker",
         type=click.FloatRange(0),
         default=0.0,
-        metavar="N",
+        metavar="SHARE",
         help="That a cluster reserves for each actor.",
     ),
     click.option(

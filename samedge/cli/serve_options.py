@@ -63,6 +63,7 @@ _OPTIONS = (
     click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS"),
     click.option(
         "--port",
+        metavar="PORT",
         type=click.IntRange(0, 65535),
         default=8188,
         show_default=True,
@@ -70,6 +71,7 @@ _OPTIONS = (
     ),
     click.option(
         "--token",
+        metavar="WORD",
         envvar="SAMEDGE_TOKEN",
         show_envvar=True,
         help="What callers must show; other addresses than loopback need one.",

@@ -231,3 +231,13 @@ def test_figures_outside_of_their_bars_are_found(tmp_path: Path) -> None:
         "more than two by position",
         "public without types or words",
     } <= bad
+
+
+def test_what_only_tests_call_is_found(tmp_path: Path) -> None:
+    package = fake_package(
+        tmp_path,
+        a="def used() -> None: ...\ndef unused() -> None: ...\ndef documented() -> None: ...\n",
+        b="from samedge.a import used, unused\nused()\n",
+    )
+    found = house.uncalled(house.modules(package), [], words="Call `documented`.")
+    assert found == ["samedge.a.unused"]

@@ -14,7 +14,7 @@ import dataclasses
 import re
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -49,6 +49,7 @@ ROOT_MODULES, FILE_LINES, FUNCTION_LINES = 8, 400, 60
 MEDIAN_LINES, P90_LINES = 8, 23
 LOOSE_DICTS, LAYER_EXCEPTIONS = 40, 3
 POSITIONAL = 2
+_LONGEST_NAMING = 80  # longer strings are sentences
 
 # Torch's modules are called by position, and so are MIL's operations, by their own names, and
 # CVAT's functions by CVAT.
@@ -60,6 +61,22 @@ _POSITIONAL_FREE = (
 )
 # Methods whose signature is a library's: torch's modules, click's types, TensorRT's listeners.
 _CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "main", "phase_start", "phase_finish"})
+# Called by a library, or by the contract tests of every plug-in.
+_CALLED_FROM_OUTSIDE = frozenset(
+    {
+        "do_GET",
+        "log_message",
+        "get_command",
+        "format_commands",
+        "get_next",
+        "step_complete",
+        "hook_folders",
+        "tiny",
+        "encoder_names",
+        "decoder_names",
+        "capture_pid",  # for whoever has to end a capture from outside
+    }
+)
 _NAMED_BY_STRING = re.compile(r"samedge(\.\w+)+(:\w+)?")
 
 
@@ -244,6 +261,39 @@ def _public(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.Fu
             yield from _public(node.body, f"{prefix}.{node.name}")
 
 
+def uncalled(found: Iterable[Module], callers: Iterable[ast.AST], *, words: str) -> list[str]:
+    """Functions and classes that nothing names but tests.
+
+    Args:
+        found: the package's modules.
+        callers: other code that counts, such as the maintainers' scripts.
+        words: the documentation; what it names is for users to call.
+    """
+    found = list(found)
+    named: Counter[str] = Counter(re.findall(r"\w+", words))
+    for tree in (*(module.tree for module in found), *callers):
+        named.update(_names(tree))
+    return [
+        f"{module.name}.{node.name}"
+        for module in found
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not (node.name.startswith("__") or named[node.name])
+        and node.name not in _CALLED_FROM_OUTSIDE
+    ]
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """What a module uses by name, also within a string; an import alone is no use."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"\w+", node.value) if len(node.value) < _LONGEST_NAMING else ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """One figure and its bar.
@@ -282,6 +332,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     bare = [text for m in found for text in undocumented(m)]
     rings = [" <-> ".join(group) for group in circles(found)]
     edges = [f"{a} -> {b}" for a, b in upward_edges(found)]
+    unused = uncalled(found, _callers(package.parent), words=_documentation(package.parent))
     return [
         Figure("modules at the root", len(roots), ROOT_MODULES, tuple(roots)),
         Figure("median lines of a function", statistics.median(lengths), MEDIAN_LINES),
@@ -295,7 +346,19 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
         Figure("dict[str, Any]", len(loose), LOOSE_DICTS - 1, tuple(sorted(set(loose)))),
         Figure("more than two by position", len(positional), 0, tuple(positional)),
         Figure("public without types or words", len(bare), 0, tuple(bare)),
+        Figure("called by tests alone", len(unused), 0, tuple(unused)),
     ]
+
+
+def _callers(root: Path) -> Iterator[ast.Module]:
+    for folder in ("tools", "benchmarks", "deploy"):
+        for path in sorted((root / folder).rglob("*.py")):
+            yield ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _documentation(root: Path) -> str:
+    pages = [*sorted((root / "docs").rglob("*.md")), root / "README.md"]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages if page.exists())
 
 
 def _loose_dicts(tree: ast.Module) -> int:

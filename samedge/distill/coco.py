@@ -69,11 +69,6 @@ class CocoFolder:
     def __len__(self) -> int:
         return len(self._images)
 
-    @property
-    def mask_count(self) -> int:
-        """Number of masks in all."""
-        return sum(map(len, self._masks))
-
     def masks_of(self, index: int) -> int:
         """Number of masks of photo ``index``."""
         return len(self._masks[index])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -101,19 +100,3 @@ class Constant(nn.Module, ABC):
     def fold(self) -> None:
         """Keep the present value; call again after the parameters have changed."""
         self.folded = self.compute().detach().clone()
-
-
-def fold_constants(model: nn.Module) -> nn.Module:
-    """Fold every :class:`Constant` of a model that is ready to be exported.
-
-    Parameters that change afterwards are no longer seen; fold again after loading or training.
-
-    Returns:
-        The same model, in evaluation mode.
-    """
-    model.eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, Constant):
-                module.fold()
-    return model

@@ -267,14 +267,6 @@ def percentile(samples: Sequence[float], rank: int) -> float | None:
     return float(np.percentile(np.asarray(samples, np.float64), rank))
 
 
-def coefficient_of_variation(samples: Sequence[float]) -> float | None:
-    """Sample standard deviation over mean, or ``None`` with fewer than two samples."""
-    values = np.asarray(samples, np.float64)
-    if len(values) < 2 or not values.mean():
-        return None
-    return float(values.std(ddof=1) / values.mean())
-
-
 def count_outliers(samples: Sequence[float]) -> int:
     """Samples outside of Tukey's fences, 1.5 interquartile ranges beyond the quartiles.
 

@@ -194,12 +194,6 @@ def feeds_of(
     return decoder_feeds(rows, view.frame, bucket=bucket)
 
 
-def token_count(prompt: Prompt) -> int:
-    """Points that a prompt takes in the decoder: its own, and the padding point or two corners."""
-    points = len(prompt.points)
-    return points + (1 if prompt.box is None else 2)
-
-
 def usual_shapes(frame: Frame) -> tuple[dict[str, tuple[int, ...]], ...]:
     """Shapes that most calls of a decoder have: a click or a box, alone or a processor's batch.
 

@@ -25,7 +25,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     pytest.importorskip("torch")
     from samedge.export import base
     from samedge.export.pipeline import export
-    from samedge.models.sam import tiny_sam
+    from tests.toys.models import tiny_sam
 
     made: dict[str, tuple[Path, str]] = {}
 

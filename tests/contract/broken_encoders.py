@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from samedge.models.base import Encoder
 from samedge.models.promptable import EmbeddingMap
-from samedge.models.sam import PatchEncoder
+from tests.toys.models import PatchEncoder
 
 
 @dataclasses.dataclass(frozen=True)

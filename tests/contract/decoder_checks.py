@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from samedge.bundle.manifest import Thresholds
 from samedge.errors import CheckpointError, UnknownNameError
-from samedge.export.graphs import DecoderGraph
+from samedge.export.graphs import DecoderGraph, folded
 from samedge.models.decoders import Decoder
 from samedge.models.promptable import PromptableModel
-from samedge.models.sam import PatchEncoder
-from samedge.models.windows import fold_constants
 from samedge.types import IMAGE_EMBEDDINGS
 from tests.contract.graph_watch import assert_close, assert_deployable, in_onnx_runtime
 from tests.models.conftest import fill
+from tests.toys.models import PatchEncoder
 
 SIZE, CHANNELS = 64, 32
 LOW_RES = SIZE // 4
@@ -241,14 +240,14 @@ def _assert_same(form: nn.Module, model: PromptableModel, given: Feeds) -> None:
 
 def its_forms_have_few_axes_and_no_flow_by_data(decoder: Decoder[Any, Any], folder: Path) -> None:
     model = built(decoder)
-    fold_constants(model)
     given = [
         tuple(each.values()) for each in (feeds(model, POINT), feeds(model, BOX, has_mask=1.0))
     ]
-    assert_deployable(decoder.deployed(model).eval(), *given, axes=MOST_AXES)
     form = decoder.planar(model)
-    if form is not None:
-        assert_deployable(form.eval(), *given, axes=MOST_PLANAR_AXES)
+    with folded(model):
+        assert_deployable(decoder.deployed(model).eval(), *given, axes=MOST_AXES)
+        if form is not None:
+            assert_deployable(form.eval(), *given, axes=MOST_PLANAR_AXES)
 
 
 def is_the_same_in_onnx_runtime(decoder: Decoder[Any, Any], folder: Path) -> None:

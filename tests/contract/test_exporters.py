@@ -16,10 +16,10 @@ from samedge.export import base
 from samedge.export._onnx import OnnxExporter
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
-from samedge.models.sam import tiny_sam
 from samedge.targets import target
 from samedge.types import Precision
 from tests.contract import exporter_checks as checks
+from tests.toys.models import tiny_sam
 
 SOURCE = ModelRecord(name="tiny", licence="Apache-2.0", origin="random numbers", encoder="patch")
 

@@ -20,7 +20,7 @@ def test_crowds_and_images_without_masks_are_left_out(make_coco: Callable[..., P
 
     root = make_coco([(20, 30, [(1, 2, 5, 6), (8, 8, 4, 4)]), (20, 30, [])], edit=edit)
     folder = CocoFolder(root)
-    assert (len(folder), folder.mask_count) == (1, 1)
+    assert (len(folder), folder.masks_of(0)) == (1, 1)
     scene = folder.scene(0, RNG)
     assert scene.size == (20, 30)
     np.testing.assert_array_equal(scene.boxes, [[1, 2, 5, 6]])
@@ -68,7 +68,7 @@ def test_a_broken_mask_is_left_out_and_named(
 ) -> None:
     boxes = [(1, 2, 5, 6), (8, 8, 4, 4)]
     root = make_coco([(20, 30, boxes)], edit=_edited("segmentation", segmentation))
-    assert CocoFolder(root).mask_count == 1
+    assert CocoFolder(root).masks_of(0) == 1
     assert "(annotation 100)" in caplog.text
 
 

@@ -14,8 +14,9 @@ from samedge.distill.features import FeatureCache, FeatureSamples, FeaturesStep,
 from samedge.distill.recipe import FeaturesStage
 from samedge.distill.teacher import pooled_to_grid, weights_hash
 from samedge.errors import DatasetError
-from samedge.models.sam import Sam, tiny_sam
+from samedge.models.sam import Sam
 from tests.distill.training import write_photos
+from tests.toys.models import tiny_sam
 
 CPU = torch.device("cpu")
 COUNT = 6

@@ -28,8 +28,9 @@ from samedge.distill.stages import Answers, PromptsStep, Rows, decode_rows
 from samedge.distill.train import DistillResult, distill
 from samedge.errors import CheckpointError
 from samedge.models.checkpoints import load_checkpoint
-from samedge.models.sam import Sam, tiny_sam
+from samedge.models.sam import Sam
 from tests.distill.training import recipe_text, write_photos
+from tests.toys.models import tiny_sam
 
 PROMPTS: dict[str, Any] = {"kind": "prompts", "steps": 6, "batch_size": 2, "clicks": 1}
 

@@ -17,11 +17,12 @@ from samedge.models.click_decoder import ClickSam
 from samedge.models.decoders import decoder
 from samedge.models.painted import PaintedDecoder, PaintedSam
 from samedge.models.painted_trunk import PaintedConfig
-from samedge.models.sam import PatchEncoder, Sam, tiny_sam
+from samedge.models.sam import Sam
 from samedge.proof import decision
 from samedge.targets import target
 from samedge.types import Precision
 from tests.models.conftest import build_meta_sam, fill
+from tests.toys.models import PatchEncoder, tiny_sam
 
 SIDE, CHANNELS = 128, 32
 SOURCE = ModelRecord(name="tiny", licence="Apache-2.0", origin="random numbers", encoder="patch")

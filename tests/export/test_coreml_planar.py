@@ -21,8 +21,9 @@ from samedge.models.decoders import planar_decoder
 from samedge.models.painted import PaintedDecoder, PaintedSam
 from samedge.models.painted_trunk import PaintedConfig
 from samedge.models.promptable import PromptableModel
-from samedge.models.sam import PatchEncoder, Sam, tiny_sam
+from samedge.models.sam import Sam
 from tests.models.conftest import fill
+from tests.toys.models import PatchEncoder, tiny_sam
 
 LABELS = (
     *([1, -1, -1], [2, 3, -2], [1, 0, -1], [-2, -2, -2], [1, 2, 3], [2, 3, 0], [-1, -1, 1]),

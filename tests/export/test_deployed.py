@@ -11,7 +11,8 @@ from samedge.models.forms.absorbed import ImageReadsTokens, TokensReadImage
 from samedge.models.forms.channels_last import grid_from_subpixels, subpixels_from_grid
 from samedge.models.forms.deployed import DeployedDecoder
 from samedge.models.mask_decoder import Attention
-from samedge.models.sam import Sam, tiny_sam
+from samedge.models.sam import Sam
+from tests.toys.models import tiny_sam
 
 TOLERANCE = 2e-5
 

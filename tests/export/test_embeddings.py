@@ -15,9 +15,9 @@ from samedge.bundle.bundle import Bundle
 from samedge.errors import ExportError
 from samedge.export import export
 from samedge.models.promptable import EmbeddingMap, PromptableModel, image_embeddings
-from samedge.models.sam import PatchEncoder
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
+from tests.toys.models import PatchEncoder
 
 SIDE = 64
 

@@ -20,10 +20,11 @@ from samedge.export.quantization import feeds_of
 from samedge.export.signs import fold_signs, looked_at, make_unimodal
 from samedge.models.forms.absorbed import HeadProjections
 from samedge.models.mask_decoder import Attention
-from samedge.models.sam import Sam, tiny_sam
+from samedge.models.sam import Sam
 from samedge.proof.photos import load_calibration
 from samedge.targets import target
 from samedge.types import Array, Precision
+from tests.toys.models import tiny_sam
 
 SOURCE = ModelRecord(name="tiny", licence="Apache-2.0", origin="random numbers")
 ALL = PrecisionPlan(default="int8")

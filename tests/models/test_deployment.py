@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from samedge.export.graphs import flat
+from samedge.export.graphs import flat, folded
 from samedge.models._tinyvit import ENCODER as TINYVIT
 from samedge.models._tinyvit import TinyViTConfig
 from samedge.models._vit import ENCODER as VIT
 from samedge.models._vit import ViTConfig
 from samedge.models.prompt_encoder import MASKED_BIAS, token_bias
-from samedge.models.sam import tiny_sam
-from samedge.models.windows import Constant, GridBlock, fold_constants, from_windows, to_windows
+from samedge.models.windows import Constant, GridBlock, from_windows, to_windows
 from tests.contract.graph_watch import Watch
+from tests.toys.models import tiny_sam
 
 
 def encoders() -> dict[str, tuple[nn.Module, int]]:
@@ -48,8 +48,7 @@ def test_the_decoder_has_at_most_four_axes_and_no_lookup_by_value() -> None:
     sam = tiny_sam()
     with torch.no_grad():
         embedding = sam.encode(torch.zeros(1, 128, 128, 3, dtype=torch.uint8))
-        fold_constants(sam)
-        with Watch() as watch:
+        with folded(sam), Watch() as watch:
             sam.decode(embedding, *FEEDS)
     assert watch.axes == 4
     assert not set(watch.operations) & {
@@ -89,22 +88,23 @@ def test_folding_removes_gathers_and_changes_nothing(name: str) -> None:
         before = encoder.eval()(x)
         with Watch() as unfolded:
             encoder(x)
-        folded = fold_constants(copy.deepcopy(encoder))
-        with Watch() as watch:
-            after = folded(x)
+        with folded(encoder), Watch() as watch:
+            after = encoder(x)
     assert "index_select" in unfolded.operations
     assert "index_select" not in watch.operations
     assert torch.equal(before, after)
 
 
-def test_folding_again_sees_new_weights() -> None:
-    sam = tiny_sam()
-    fold_constants(sam)
-    first = sam.prompt_encoder.dense_position()
-    sam.prompt_encoder.position.gaussian.mul_(2.0)
-    assert torch.equal(first, sam.prompt_encoder.dense_position())
-    fold_constants(sam)
-    assert not torch.equal(first, sam.prompt_encoder.dense_position())
+def test_folded_values_stay_until_the_export_ends() -> None:
+    encoder, _ = encoders()["vit"]
+    table = next(m for m in encoder.modules() if isinstance(m, Constant))
+    with torch.no_grad():
+        with folded(encoder):
+            first = table()
+            assert isinstance(table.weight, Tensor)
+            table.weight.add_(1.0)
+            assert torch.equal(first, table())
+        assert not torch.equal(first, table())
 
 
 def test_a_folded_copy_is_its_own() -> None:

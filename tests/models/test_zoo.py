@@ -16,8 +16,9 @@ from samedge.errors import CheckpointError, DownloadError, UnknownNameError
 from samedge.models import zoo
 from samedge.models._tinyvit import TinyViTConfig, TinyViTEncoder
 from samedge.models._vit import ViTConfig, ViTEncoder
-from samedge.models.sam import build_sam, tiny_sam
+from samedge.models.sam import build_sam
 from samedge.models.zoo import MODELS, ModelEntry, load_model, models
+from tests.toys.models import tiny_sam
 
 DOWNLOADED = [entry for entry in MODELS.values() if not entry.is_embedded]
 

@@ -16,7 +16,6 @@ from samedge.pixels.prompts import (
     feeds_of,
     fitting_bucket,
     rows_from_prompts,
-    token_count,
     usual_shapes,
 )
 from samedge.types import Prompt
@@ -81,11 +80,6 @@ def test_mask_inputs_are_flagged_by_row() -> None:
     assert feeds["has_mask_input"].tolist() == [0, 1]
     assert not feeds["mask_input"][0].any()
     assert (feeds["mask_input"][1] == 1).all()
-
-
-@pytest.mark.parametrize("prompt", [POINTS, BOX, BOTH, MASK])
-def test_token_count_is_the_row_length(prompt: Prompt) -> None:
-    assert len(labels(prompt)[0]) == token_count(prompt)
 
 
 @pytest.mark.parametrize(

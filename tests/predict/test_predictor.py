@@ -24,7 +24,6 @@ from samedge.errors import (
     PromptError,
     UnknownNameError,
 )
-from samedge.pixels.prompts import token_count
 from samedge.predict.graphs import best_backend
 from samedge.predict.predictor import Predictor, load_default
 from samedge.runtimes.base import Probe
@@ -215,7 +214,12 @@ def test_fixed_shapes_change_nothing(
     longest = max(n for _, n in buckets)
     fixed = decoder_model(batch=buckets[0][0], length=longest) if len(buckets) == 1 else None
     write_bundle(tmp_path / "fixed", decoder=fixed, buckets=buckets)
-    prompts = [prompt for prompt in mixed_prompts() if token_count(prompt) <= longest]
+    # Beside its points a prompt takes SAM's padding point, or a box's two corners.
+    prompts = [
+        prompt
+        for prompt in mixed_prompts()
+        if len(prompt.points) + (1 if prompt.box is None else 2) <= longest
+    ]
     assert len(prompts) > 2
     with (
         Predictor.from_bundle(tmp_path / "fixed") as bucketed,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from samedge.distill.resident.clicks import Prompts
 from samedge.models._pyramid import ImageFeatures, PyramidConfig, PyramidEncoder
-from samedge.models.base import read_config
 from samedge.models.click_decoder import ClickConfig, ClickDecoder
 from samedge.models.layers import Normalize
 from samedge.models.spec import ModelSpec
@@ -104,18 +103,6 @@ def save_student(student: Student, path: Path, *, name: str, notes: dict[str, ob
     temporary = path.with_suffix(".part")
     safetensors.torch.save_file(state, temporary, {"samedge": spec.to_json()})
     temporary.replace(path)
-
-
-def load_student(path: Path) -> Student:
-    """Build the model of a file that :func:`save_student` wrote; in evaluation mode."""
-    with safetensors.safe_open(path, "pt") as file:
-        spec = ModelSpec.from_json(file.metadata()["samedge"])
-    options = {**spec.encoder_options, "image_size": spec.image_size}
-    encoder = read_config(PyramidConfig, options, owner="encoder pyramid")
-    decoder = read_config(ClickConfig, spec.decoder_options, owner="click decoder")
-    student = Student(encoder, decoder)
-    student.load_state_dict(safetensors.torch.load_file(path))
-    return student.eval()
 
 
 def start_from(student: Student, path: Path) -> int:

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, int] = {
     "embedding_bytes": 256 << 20,  # of one saved image embedding; SAM's own have 4 MiB
     "prompt_points": 1_000,  # of one prompt; people and detectors give a handful
     "prompts": 100_000,  # of one call
+    "batch_pixels": 4 << 30,  # of all masks that one call gives
 }
 """Every limit and its default; the last word of a name is its unit."""
 

@@ -13,7 +13,7 @@ from samedge.errors import DatasetError
 from samedge.formats.base import ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, record_from_mask
 from samedge.formats.pictures import save_picture
-from samedge.pixels.images import load_image
+from samedge.pixels.mask_images import mask_from_picture
 
 _NUMBERED = re.compile(r"(_mask)?(_\d+)?$")
 
@@ -59,7 +59,7 @@ class _Png(ImageFormat):
 
 
 def _image(name: str, files: list[Path], left_out: Counter[str]) -> ImageMasks:
-    masks = [load_image(file)[:, :, 0] > 127 for file in files]
+    masks = [mask_from_picture(file) for file in files]
     sizes = {mask.shape for mask in masks}
     if len(sizes) > 1:
         raise DatasetError(

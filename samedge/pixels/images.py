@@ -232,6 +232,9 @@ def _rgb_in_strips(picture: Image.Image) -> Array:
     rows = max(1, _STRIP_PIXELS // max(width, 1))
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        strip = picture.crop((0, top, width, bottom)).convert("RGB")
+        strip = picture.crop((0, top, width, bottom))
+        if strip.mode == "La":  # which Pillow turns into nothing else
+            strip = strip.convert("LA")
+        strip = strip.convert("RGB")
         image[top:bottom] = np.asarray(strip)
     return image

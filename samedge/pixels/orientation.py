@@ -18,7 +18,7 @@ from samedge.types import Array, Size
 UPRIGHT, STORED = "upright", "stored"
 FRAMES = (UPRIGHT, STORED)
 
-_EXIF_ORIENTATION = 0x0112
+_EXIF_ORIENTATION, _UPRIGHT_TAG = 0x0112, 1
 
 
 def load_in_frame(
@@ -42,6 +42,6 @@ def load_in_frame(
     if frame == UPRIGHT or (frame is None and image.shape[:2] == tuple(size)):
         return image
     with opened_picture(path) as (picture, _):
-        picture.getexif().pop(_EXIF_ORIENTATION, None)
+        picture.getexif()[_EXIF_ORIENTATION] = _UPRIGHT_TAG  # without one Pillow asks the XMP
         stored = load_image(picture, range=sample_range)
     return stored if frame == STORED or stored.shape[:2] == tuple(size) else image

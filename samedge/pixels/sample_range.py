@@ -8,10 +8,12 @@ the *range*:
 * ``"full"``: the whole range of the sample's type. 16 bits keep their high byte, as OpenCV does.
   Floating-point samples have no such range and are refused.
 * ``"auto"``, the default, looks at the samples of all channels together, but for the lowest and
-  the highest ten-thousandth, so that a dead pixel decides nothing:
+  the highest ten-thousandth, so that a dead pixel decides nothing, and without a mark for "no
+  data", such as -9999, 0 or 65535: one value at an end, beside which all others fill less than a
+  quarter of the range.
 
-  1. Integers from 0 on have the smallest usual depth that holds them: 8, 10, 12, 14, 16, 24 or 32
-     bits. Floating-point samples from 0 to 1, or from 0 to 255, have that range.
+  1. Integers from 0 on have the smallest depth that holds them: 8 to 16, 24 or 32 bits.
+     Floating-point samples from 0 to 1, or from 0 to 255, have that range.
   2. Where they fill less than a quarter of it, or begin below 0, or are other floating-point
      samples, the range is from the lowest to the highest. Samples that are all one are not
      stretched.
@@ -40,8 +42,9 @@ SampleRange = Literal["auto", "full"] | tuple[float, float]
 
 logger = logging.getLogger(__name__)
 
-_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+_DEPTHS = (*range(8, 17), 24, 32)
 _NARROW = 0.25
+_PICTURE_LEVELS = 16  # a picture has at least as many; two levels are no mark beside a picture
 _OUTLIERS = 1e-4
 _MEASURED_SAMPLES = 1 << 20
 _STEP_SAMPLES = 1 << 20
@@ -114,8 +117,27 @@ def _measure(samples: Array, name: str) -> _Measured:
         flat, some = flat[np.isfinite(flat)], some[np.isfinite(some)]
     if not some.size:
         raise ImageError(f"{name} has no finite sample: save it again.")
+    some = _without_marks(some)
     low, high = np.quantile(some, [_OUTLIERS, 1 - _OUTLIERS], method="nearest")
     return _Measured(float(flat.min()), float(flat.max()), float(low), float(high))
+
+
+def _without_marks(samples: Array) -> Array:
+    """The samples without one value at the lower, and one at the upper end, that hide the rest."""
+    for _ in range(2):  # which of two marks can be told first depends on where they are
+        for end in (samples.min(), samples.max()):
+            rest = samples[samples != end]
+            if rest.size and _span(rest) < _NARROW * _span(samples) and _is_picture(rest):
+                samples = rest
+    return samples
+
+
+def _span(samples: Array) -> float:
+    return float(samples.max()) - float(samples.min())
+
+
+def _is_picture(samples: Array) -> bool:
+    return len(np.unique(samples)) >= _PICTURE_LEVELS
 
 
 def _chosen(measured: _Measured, *, whole: bool) -> tuple[float, float]:

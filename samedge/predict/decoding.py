@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from samedge.errors import BundleError
+from samedge.errors import BundleError, PromptError
+from samedge.files import limits
 from samedge.formats.results import Masks
 from samedge.pixels.frames import View
 from samedge.pixels.prompts import CPU_BATCH, Row, batches, decoder_feeds, rows_from_prompts
@@ -44,6 +45,8 @@ class MaskDecoder:
         skip: bool,
     ) -> list[Masks | None]:
         """As of ``Predictor.decode_batch``; ``None`` in the place of a prompt that was skipped."""
+        height, width = embedding.view.original_size
+        _check_batch(prompts, pixels=height * width * (3 if multimask else 1))
         rows = self._rows(embedding, prompts, skip=skip)
         places = iter([place for place, row in enumerate(rows) if row is not None])
         results: list[Masks | None] = [None] * len(prompts)
@@ -60,9 +63,10 @@ class MaskDecoder:
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
     ) -> tuple[Array, Array]:
         """As of ``Predictor.decode_logits``."""
+        side = self._graphs.frame.low_res_side
+        _check_batch(prompts, pixels=4 * side * side)
         parts = list(self._calls(embedding, self._rows(embedding, prompts)))
         if not parts:
-            side = self._graphs.frame.low_res_side
             return np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
@@ -154,6 +158,21 @@ class MaskDecoder:
         timing = {"decode": decode_ms, "postprocess": postprocess_ms}
         active = self._graphs.active(Role.DECODER)
         return Masks(masks, iou, logits, stability, active, timing)
+
+
+def _check_batch(prompts: Sequence[Prompt], *, pixels: int) -> None:
+    """Refuse a batch whose masks would not fit a memory, before any is taken.
+
+    Args:
+        prompts: of one call.
+        pixels: that each of them gives.
+
+    Raises:
+        PromptError: more prompts, or more pixels, than the limits allow.
+    """
+    limits.check(len(prompts), "prompts", what="The batch", error=PromptError)
+    what = f"What a batch of {len(prompts)} prompts gives"
+    limits.check(len(prompts) * pixels, "batch_pixels", what=what, error=PromptError)
 
 
 def selected_tokens(prompt: Prompt, iou: Array, *, multimask: bool) -> list[int]:

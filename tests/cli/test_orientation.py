@@ -75,6 +75,16 @@ def test_pixels_in_each_frame(tmp_path: Path, orientation: int, size: tuple[int,
         assert (load_in_frame(photo, size) == stored).all(), "only the stored pixels fit"
 
 
+def test_an_orientation_in_xmp_counts_like_one_in_exif(tmp_path: Path) -> None:
+    """Lightroom's PNG and WebP have no EXIF; the stored frame is the stored one all the same."""
+    photo = tmp_path / "photo.webp"
+    pixels = np.random.default_rng(7).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    Image.fromarray(pixels).save(photo, lossless=True, xmp=xmp)
+    assert (load_in_frame(photo, (40, 60), frame=STORED) == pixels).all()
+    assert (load_in_frame(photo, (60, 40), frame=UPRIGHT) == np.rot90(pixels, -1)).all()
+
+
 def test_the_frame_is_in_the_file(toy_bundle: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     save_photo(photo, (40, 60), 6)

@@ -39,6 +39,11 @@ def labels() -> np.ndarray:
     return np.where(SECOND, 7, np.where(DISC, 3, 0)).astype(np.uint8)
 
 
+def cells() -> np.ndarray:
+    """More than 300 areas of 5 x 5 numbered from 0 on."""
+    return ((_Y // 5) * 26 + _X // 5).astype(np.uint16)
+
+
 def soft(radius: float) -> Image.Image:
     return grey(DISC.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(radius))
 
@@ -88,6 +93,15 @@ CASES: dict[str, tuple[bytes, np.ndarray]] = {
     "white JPEG": (encoded(grey(DISC8 * 255), "JPEG", quality=60), DISC),
     "colour JPEG of grey": (encoded(soft(1).convert("RGB"), "JPEG", quality=80), DISC),
     "soft edge": (encoded(soft(2)), DISC),
+    "soft edge of 16 bits": (encoded(grey(np.asarray(soft(2)).astype(np.uint16) * 257)), DISC),
+    "colour WebP of grey, a JPEG's kin": (
+        encoded(grey(DISC8 * 255).convert("RGB"), "WEBP", quality=60),
+        DISC,
+    ),
+    "floats of 0 and 255": (tiff(DISC.astype(np.float32) * 255), DISC),
+    "labels as floats": (tiff(labels().astype(np.float32)), DISC | SECOND),
+    "more labels than 256": (encoded(grey(cells())), cells() > 0),
+    "labels of 32 bits to the top": (tiff(cells().astype(np.int32) * 4_000_000), cells() > 0),
     "everything": (encoded(grey(DISC8 * 0 + 255)), DISC | True),
 }
 
@@ -125,7 +139,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         encoded(Image.fromarray(np.where(DISC[..., None], (220, 60, 40), 90).astype(np.uint8))),
         "no black background",
     ),
-    "floats beyond": (tiff(DISC.astype(np.float32) * 7), "beyond 0 to 1"),
+    "floats beyond": (tiff(DISC.astype(np.float32) * 7.5), "beyond 0 to 1"),
     "no picture": (b"<html>", "web page"),
 }
 

@@ -35,7 +35,7 @@ def difference(image: np.ndarray, shares: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("bits", range(8, 17))
 def test_the_depth_is_measured(
     scene: np.ndarray, bits: int, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -100,6 +100,31 @@ def test_dead_pixels_decide_nothing(rng: np.random.Generator) -> None:
     image = load_image(encoded(samples))
     samples[5, 7] = 4095
     assert difference(image, samples / 4095) <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "marks"),
+    [
+        (np.uint16, (0,)),
+        (np.uint16, (65535,)),
+        (np.uint16, (0, 65535)),
+        (np.int32, (-9999,)),
+        (np.float32, (-9999,)),
+        (np.float32, (-3.4e38,)),
+    ],
+)
+def test_marks_for_no_data_decide_nothing(
+    scene: np.ndarray, kind: Any, marks: tuple[float, ...]
+) -> None:
+    """A narrow window would be one grey beside the mark of its border."""
+    samples = np.round(33069 + scene * (36863 - 33069)).astype(kind)
+    plain = load_image(encoded(samples[len(marks) :], "TIFF"))
+    for row, mark in enumerate(marks):
+        samples[row] = mark
+    image = load_image(encoded(samples, "TIFF"))
+    assert np.array_equal(image[len(marks) :], plain)
+    for row, mark in enumerate(marks):
+        assert (image[row] == (255 if mark == 65535 else 0)).all()
 
 
 @pytest.mark.parametrize(
@@ -194,3 +219,9 @@ def test_large_arrays_are_scaled_in_parts(caplog: pytest.LogCaptureFixture) -> N
     shares = np.linspace(0, 1, 3_000_000)
     scaled = eight_bits(shares, sample_range="auto", name="x")
     assert np.abs(scaled - shares * 255).max() <= 0.51
+
+
+def test_two_levels_are_no_mark_beside_a_picture() -> None:
+    samples = np.zeros((20, 20), np.uint16)
+    samples[5:9, 5:9], samples[12:15] = 1000, 60000
+    assert np.unique(load_image(encoded(samples))).tolist() == [0, 3, 234]

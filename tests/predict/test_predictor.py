@@ -189,6 +189,19 @@ def test_large_batches_are_cut(
         assert centre(result.masks[0])[0] == pytest.approx(point[0] + 1, abs=1.5)
 
 
+@pytest.mark.parametrize("named", ["prompts=3", "batch_pixels=1000"])
+def test_a_batch_is_bounded_before_memory_is_taken(
+    named: str, predictor: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = predictor.encode(image)
+    monkeypatch.setenv("SAMEDGE_LIMITS", named)
+    monkeypatch.setattr(predictor.graphs, "run", lambda *_: pytest.fail("it was computed"))
+    many = [Prompt(points=[[4, 4]])] * 4
+    for decode in (predictor.decode_batch, predictor.decode_logits):
+        with pytest.raises(PromptError, match=rf"raise it by SAMEDGE_LIMITS={named[:7]}"):
+            decode(embedding, many)
+
+
 def test_no_prompts_no_masks(predictor: Predictor, image: np.ndarray) -> None:
     embedding = predictor.encode(image)
     assert predictor.decode_batch(embedding, []) == []

@@ -7,6 +7,7 @@ nothing else; what that refuses stays unread.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import warnings
 import zipfile
@@ -47,12 +48,14 @@ class Weights:
         tensors: by the names that their family has.
         description: our own record, if it is one of ours.
         notes: what was taken off, in words.
+        beside: names that stand beside the model where all of the model's are under one prefix.
     """
 
     path: Path
     tensors: dict[str, Tensor]
     description: str | None = None
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 class _Index(msgspec.Struct):
@@ -71,7 +74,7 @@ def weights_files(path: Path) -> tuple[Path, ...]:
     if path.is_dir():
         return _in_folder(path)
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path}: give the path of a file.")
+        raise CheckpointError(_nothing_at(path))
     if path.name in _BESIDE_WEIGHTS:
         return _in_folder(path.parent)
     if path.name.endswith(_INDEX):
@@ -86,6 +89,14 @@ def weights_files(path: Path) -> tuple[Path, ...]:
             "it: fetch the whole folder."
         )
     return _shards(index)
+
+
+def _nothing_at(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path} is a link that leads to no file: fetch what it should lead to."
+    if os.path.lexists(path):
+        return f"{path} is a device or a pipe, expected a checkpoint's file."
+    return f"There is no checkpoint at {path}: give the path of a file."
 
 
 def _in_folder(folder: Path) -> tuple[Path, ...]:
@@ -143,9 +154,10 @@ def read_weights(path: Path) -> Weights:
         if twice:
             raise CheckpointError(f"{part.path} holds tensors of another part: {some(twice)}.")
         tensors.update(part.tensors)
-    named, notes = without_prefix(tensors, path)
+    named, prefix, notes = without_prefix(tensors, path)
     said = dict.fromkeys(note for part in parts for note in part.notes)
-    return Weights(path, named, notes=(*said, *notes))
+    beside = tuple(name for name in tensors if prefix and name in named)
+    return Weights(path, named, notes=(*said, *notes), beside=beside)
 
 
 def _read(file: Path) -> Weights:
@@ -187,10 +199,18 @@ def _refuse_other_files(file: Path, head: bytes, size: int) -> None:
         found = "is JSON, not weights: give the file that holds the tensors"
     elif head.startswith(b"\x1f\x8b"):
         found = "is compressed by gzip: unpack it first"
+    elif head[257:262] == b"ustar":
+        found = "is a tar archive: unpack it first"
     elif head.startswith(b"\x89HDF"):
         found = "is HDF5, as Keras writes it: give the weights that torch wrote"
+    elif head.startswith(b"PK\x03\x04"):
+        found = _other_archive(file)
+    elif not (head.startswith(b"\x80") or head[8:9] == b"{" or file.suffix == ".safetensors"):
+        found = (
+            f"begins with {head[:12]!r}, as no file of torch or safetensors does: fetch it again"
+        )
     else:
-        found = _other_archive(file) if head.startswith(b"PK\x03\x04") else ""
+        found = ""
     if found:
         raise CheckpointError(f"{file} {found}.")
 
@@ -200,7 +220,7 @@ def _other_archive(file: Path) -> str:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        return ""  # truncated: the reader says so
+        return "is cut off, the end of the archive is missing: download or copy it again"
     leaves = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in leaves:
         return (

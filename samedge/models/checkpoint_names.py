@@ -107,7 +107,7 @@ def _holds_tensors(value: object, depth: int = _DEEPEST - 1) -> bool:
 
 def without_prefix(
     tensors: dict[str, Tensor], path: Path
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
     """Tensors under the names that their family has, without what wraps its model.
 
     Args:
@@ -115,7 +115,7 @@ def without_prefix(
         path: it, for messages.
 
     Returns:
-        The tensors, and what was taken off, in words.
+        The tensors, the prefix that was taken off, and all that was taken off in words.
 
     Raises:
         CheckpointError: the same model is there more than once.
@@ -126,7 +126,8 @@ def without_prefix(
     prefix = _prefix_of_family(plain, path) or _common_prefix(plain)
     if prefix:
         notes.append(f"stripped {prefix!r} from the names")
-    return {name.removeprefix(prefix): value for name, value in plain.items()}, tuple(notes)
+    named = {name.removeprefix(prefix): value for name, value in plain.items()}
+    return named, prefix, tuple(notes)
 
 
 def _prefix_of_family(names: Iterable[str], path: Path) -> str:

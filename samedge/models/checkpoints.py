@@ -58,7 +58,8 @@ def load_checkpoint(path: str | Path, *, image_size: int | None = None) -> Promp
         return _filled(_resized(spec, image_size), weights.tensors, weights.path)
     dialect = _dialect(weights)
     spec = spec_from_tensors(weights.tensors, dialect)
-    return _filled(_resized(spec, image_size), weights.tensors, weights.path, dialect)
+    tensors = _of_the_model(weights, dialect, spec)
+    return _filled(_resized(spec, image_size), tensors, weights.path, dialect)
 
 
 def save_checkpoint(model: PromptableModel, path: str | Path, *, spec: ModelSpec) -> None:
@@ -93,6 +94,17 @@ def _dialect(weights: Weights) -> Dialect:
     return dialect
 
 
+def _of_the_model(weights: Weights, dialect: Dialect, spec: ModelSpec) -> dict[str, Tensor]:
+    """The tensors without those of other modules that stand beside a model under a prefix."""
+    if not weights.beside:
+        return weights.tensors
+    used = {name for key in build_model(spec).state_dict() for name in dialect.sources(key)}
+    others = [name for name in weights.beside if name not in used]
+    if others:
+        logger.warning("%s: left out %s, beside the model", weights.path, some(others))
+    return {name: value for name, value in weights.tensors.items() if name not in others}
+
+
 def _resized(spec: ModelSpec, image_size: int | None) -> ModelSpec:
     if image_size is None or image_size == spec.image_size:
         return spec
@@ -117,6 +129,7 @@ def _filled(
     wanted = model.state_dict()
     names = {key: dialect.sources(key) if dialect else (key,) for key in wanted}
     _check_names(names, tensors, file, dialect)
+    _check_numbers({name: tensors[name] for group in names.values() for name in group}, file)
     state = {key: _joined([tensors[name] for name in names[key]]) for key in wanted}
     wrong = [
         f"{' + '.join(names[key])} is {tuple(state[key].shape)}, expected {tuple(value.shape)}"
@@ -145,6 +158,28 @@ def _check_names(
         raise CheckpointError(
             f"{file} does not fit {family}: {len(missing)} tensors are missing "
             f"({some(missing) or 'none'}), {len(extra)} are left over ({some(extra) or 'none'})."
+        )
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Refuse weights that no model computes with.
+
+    Raises:
+        CheckpointError: tensors without data, packed ones, NaN or infinity.
+    """
+    odd = [
+        n for n, t in tensors.items() if t.is_meta or t.is_quantized or t.layout != torch.strided
+    ]
+    if odd:
+        raise CheckpointError(
+            f"{file} has tensors that are sparse, quantized or without data ({some(odd)}): save "
+            "them as plain float tensors."
+        )
+    broken = [n for n, t in tensors.items() if not torch.isfinite(t).all()]
+    if broken:
+        raise CheckpointError(
+            f"{file} holds NaN or infinity in {len(broken)} tensors ({some(broken)}), as training "
+            "leaves it that diverged: give an earlier checkpoint."
         )
 
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,10 @@ DRESSES: dict[str, tuple[Callable[[State], Any], str]] = {
     "wrapped twice": (lambda s: {"model": {"state_dict": s}}, "took 'model'; took 'state_dict'"),
     "with an average": (lambda s: {"ema": s, "model": s}, "took 'model' and left ema"),
     "an epoch beside the tensors": (lambda s: {**s, "epoch": 3}, "left out epoch"),
+    "a head beside the model": (
+        lambda s: {**prefixed(s, "sam."), "class_head.weight": torch.zeros(3)},
+        "left out class_head.weight, beside the model",
+    ),
     "profiled": (
         lambda s: {**s, "total_ops": torch.zeros(1), "image_encoder.total_params": torch.zeros(1)},
         "left out a profiler's counters",
@@ -98,10 +103,39 @@ def test_nothing_is_said_of_a_plain_one(meta_file: Path, caplog: pytest.LogCaptu
     assert caplog.text == ""
 
 
-def test_what_lies_beside_the_model_is_still_an_error(state: State, tmp_path: Path) -> None:
-    torch.save({**prefixed(state, "sam."), "class_head.weight": torch.zeros(3)}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match=r"1 are left over \(class_head\.weight\)"):
+@pytest.mark.parametrize("prefix", ["", "sam."])
+def test_what_lies_in_the_model_and_is_not_its_own_is_an_error(
+    prefix: str, state: State, tmp_path: Path
+) -> None:
+    more = {**state, "image_encoder.extra.weight": torch.zeros(3)}
+    torch.save(prefixed(more, prefix), tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"1 are left over \(image_encoder\.extra\.weight\)"):
         load_checkpoint(tmp_path / "x.pth")
+
+
+TABLE = "image_encoder.pos_embed"
+
+NO_NUMBERS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "NaN": (lambda t: t * float("nan"), "NaN or infinity in 1 tensors"),
+    "sparse": (lambda t: t.to_sparse(), "sparse, quantized or without data"),
+    "without data": (lambda t: t.to("meta"), "sparse, quantized or without data"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_weights_that_nothing_computes_with(kind: str, state: State, tmp_path: Path) -> None:
+    change, said = NO_NUMBERS[kind]
+    torch.save({**state, TABLE: change(state[TABLE])}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=rf"{said}.*image_encoder\.pos_embed"):
+        load_checkpoint(tmp_path / "x.pth")
+
+
+def test_links_and_devices(tmp_path: Path) -> None:
+    (tmp_path / "x.pth").symlink_to(tmp_path / "gone.pth")
+    with pytest.raises(CheckpointError, match="is a link that leads to no file"):
+        load_checkpoint(tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="is a device or a pipe"):
+        load_checkpoint("/dev/zero")
 
 
 def endless(state: State) -> dict[str, Any]:
@@ -244,6 +278,11 @@ def zipped(*names: str) -> Callable[[Path], None]:
     return write
 
 
+def tarred(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("sam.pth"))
+
+
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 375042383\n"
 
 OTHERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
@@ -253,6 +292,13 @@ OTHERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "web page": ("x.pth", lambda path: path.write_text("\n <!DOCTYPE html><html>"), "a web page"),
     "denied": ("x.pt", lambda path: path.write_text('<?xml version="1.0"?><Error>'), "a web page"),
     "JSON": ("x.safetensors", lambda path: path.write_text('{"message": "Not Found"}'), "is JSON"),
+    "tar": ("x.tar", tarred, "is a tar archive"),
+    "text": ("x.pth", lambda path: path.write_text("Access denied"), "begins with b'Access d"),
+    "half a zip": (
+        "x.pth",
+        lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)),
+        "cut off.*download",
+    ),
     "gzip": ("x.pth", lambda path: path.write_bytes(gzip.compress(b"x" * 100)), "unpack it"),
     "HDF5": ("x.h5", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "HDF5"),
     "graph": ("x.onnx", lambda path: path.write_bytes(b"\x08\x09"), r"exported graph \(\.onnx\)"),

@@ -75,7 +75,7 @@ class CocoFolder:
 
     def path(self, index: int) -> Path:
         """The picture's file."""
-        return self.images / self._images[index].file_name
+        return self._images[index].path_in(self.images)
 
     def scene(self, index: int, _rng: np.random.Generator, /) -> Scene:
         """Photo ``index`` with its masks.
@@ -128,7 +128,8 @@ def _box(annotation: Annotation, image: AnnotatedImage, left_out: LeftOut) -> Bo
         if annotation.iscrowd:
             raise UndrawableError(CROWD)
         check_segmentation(annotation.segmentation, image.size)
-        return _own_box(annotation, image) if annotation.bbox is None else annotation.bbox
+        corners = annotation.corners
+        return _own_box(annotation, image) if corners is None else _sides(corners)
     except UndrawableError as error:
         left_out.add(error.reason, annotation)
         return None
@@ -139,5 +140,9 @@ def _own_box(annotation: Annotation, image: AnnotatedImage) -> Box:
     corners = metrics.bounding_box(mask)
     if corners is None:
         raise UndrawableError("empty")
+    return _sides(corners)
+
+
+def _sides(corners: Box) -> Box:
     x0, y0, x1, y1 = corners
     return float(x0), float(y0), float(x1 - x0), float(y1 - y0)

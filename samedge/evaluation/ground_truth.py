@@ -21,6 +21,7 @@ from samedge.formats.annotation_file import (
     CROWD,
     AnnotatedImage,
     Annotation,
+    Corners,
     LeftOut,
     read_annotations,
 )
@@ -136,19 +137,15 @@ def _instance(annotation: Annotation, mask: npt.NDArray[np.bool_]) -> Instance:
     return Instance(
         annotation_id=annotation.id,
         area=float(area) if known and area is not None else float(np.count_nonzero(mask)),
-        box=_box(annotation.bbox, mask),
+        box=_box(annotation, mask),
         mask=mask,
     )
 
 
-Box = tuple[float, float, float, float]
-
-
-def _box(bbox: Box | None, mask: npt.NDArray[np.bool_]) -> Box:
+def _box(annotation: Annotation, mask: npt.NDArray[np.bool_]) -> Corners:
     """Corners of an annotation's box, or of its mask's where it has none that is one."""
-    if bbox is not None and all(map(math.isfinite, bbox)) and min(bbox[2:]) > 0:
-        x, y, width, height = bbox
-        return x, y, x + width, y + height
+    if annotation.corners is not None:
+        return annotation.corners
     x0, y0, x1, y1 = metrics.bounding_box(mask) or (0, 0, 1, 1)
     return float(x0), float(y0), float(x1), float(y1)
 
@@ -199,7 +196,7 @@ def load_ground_truth(
     for image, found in file:
         drawn = [a for a in found if _is_usable(a, image, left_out)]
         if drawn:
-            place = images_dir / image.file_name
+            place = image.path_in(images_dir)
             images.append(
                 TruthImage(
                     image,
@@ -214,8 +211,11 @@ def load_ground_truth(
             break
     left_out.say(path)
     if not images:
-        reason = f"it has {left_out}" if left_out.counts else "expected `annotations`"
-        raise DatasetError(f"{path} has no instance to measure on: {reason}.")
+        reason = f", only {left_out}" if left_out.counts else ""
+        raise DatasetError(
+            f"{path} has no instance to measure on{reason}: give a file with `annotations` that "
+            "can be drawn."
+        )
     return GroundTruth(
         path, images_dir, images, dict(left_out.counts), left_out.first_ids, file.categories
     )
@@ -239,7 +239,7 @@ def _flaw(annotation: Annotation, image: AnnotatedImage) -> str | None:
     own = metrics.bounding_box(mask)
     if own is None:
         return "empty"
-    x0, y0, x1, y1 = _box(annotation.bbox, mask)
+    x0, y0, x1, y1 = _box(annotation, mask)
     if min(x1, own[2]) <= max(x0, own[0]) or min(y1, own[3]) <= max(y0, own[1]):
         return "a box that does not touch its mask"
     if max(x1, y1) <= 1 < max(own[2] - own[0], own[3] - own[1]):

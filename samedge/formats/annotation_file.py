@@ -13,6 +13,7 @@ import collections
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -26,6 +27,7 @@ from samedge.types import Size
 
 _NAMED_IDS = 5
 _SHOWN = 60
+Corners = tuple[float, float, float, float]
 _Id = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
 _Side = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
 
@@ -50,6 +52,12 @@ class AnnotatedImage(msgspec.Struct, frozen=True):
         """``(height, width)`` px."""
         return self.height, self.width
 
+    def path_in(self, folder: Path) -> Path:
+        """Its file; a name of Windows' has backslashes between folders."""
+        path = folder / self.file_name
+        other = folder / self.file_name.replace("\\", "/")
+        return other if other.is_file() and not path.is_file() else path
+
 
 class Annotation(msgspec.Struct, frozen=True):
     """One object of an image.
@@ -71,6 +79,14 @@ class Annotation(msgspec.Struct, frozen=True):
     category_id: int | None = None
     score: float | None = None
     stability_score: float | None = None
+
+    @property
+    def corners(self) -> Corners | None:
+        """``(x0, y0, x1, y1)`` px of its box; ``None`` where it has none with an inside."""
+        if self.bbox is None or not all(map(math.isfinite, self.bbox)) or min(self.bbox[2:]) <= 0:
+            return None
+        x, y, width, height = self.bbox
+        return x, y, x + width, y + height
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -170,6 +186,8 @@ def _document(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path} is not JSON ({error}): fetch or save it again.") from error
     for key in ("images", "annotations", "categories"):
         empty: list[Any] | None = [] if key == "categories" else None  # many tools write none
+        if isinstance(document, dict) and document.get(key, empty) is None and empty is not None:
+            document[key] = empty
         if not isinstance(document, dict) or not isinstance(document.get(key, empty), list):
             raise DatasetError(f"{path} has no list {key!r}: expected COCO's instances format.")
     checked: dict[str, Any] = document

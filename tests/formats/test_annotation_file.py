@@ -49,6 +49,27 @@ def test_a_sound_file(tmp_path: Path) -> None:
     assert [[a.id for a in annotations] for _, annotations in file] == [[1], [2]]
 
 
+def test_names_of_windows_find_their_files(tmp_path: Path) -> None:
+    content = document()
+    content["images"][0]["file_name"] = "cam1\\a.png"
+    first = read_annotations(written(tmp_path, content)).images[0]
+    assert first.path_in(tmp_path) == tmp_path / "cam1\\a.png"  # nothing is there
+    (tmp_path / "cam1").mkdir()
+    (tmp_path / "cam1" / "a.png").touch()
+    assert first.path_in(tmp_path) == tmp_path / "cam1" / "a.png"
+
+
+@pytest.mark.parametrize(
+    ("box", "corners"),
+    [([2, 1, 4, 3], (2, 1, 6, 4)), ([2, 1, 0, 3], None), ([float("nan")] * 4, None), (None, None)],
+)
+def test_corners_of_a_box_that_is_one(tmp_path: Path, box: Any, corners: Any) -> None:
+    content = document()
+    content["annotations"][0]["bbox"] = box
+    (first,) = read_annotations(written(tmp_path, content)).by_image[1]
+    assert first.corners == corners
+
+
 def image(**fields: Any) -> Callable[[dict[str, Any]], object]:
     return lambda content: content["images"][0].update(fields)
 
@@ -59,6 +80,8 @@ def annotation(**fields: Any) -> Callable[[dict[str, Any]], object]:
 
 ACCEPTED = {
     "no category": lambda d: d["annotations"][0].pop("category_id"),
+    "no list of categories, by null": lambda d: d.update(categories=None),
+    "a box of NaN": annotation(bbox=[float("nan")] * 4),
     "no box": lambda d: d["annotations"][0].pop("bbox"),
     "no box, by null": annotation(bbox=None),
     "no area": annotation(area=None),

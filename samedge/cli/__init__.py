@@ -8,10 +8,12 @@ A command is a file ``_name.py`` here that exposes ``COMMAND``, a ``click.Comman
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import itertools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,6 +41,18 @@ def _summary(name: str) -> str:
     sentence = sentence.removeprefix(f"``samedge {name}``").removeprefix(f"`samedge {name}`")
     sentence = sentence.lstrip(": ").rstrip(".")
     return sentence[:1].upper() + sentence[1:]
+
+
+class _ReaderGoneError(Exception):
+    """A closed pipe, under a name that click does not turn into exit code 1."""
+
+
+@contextlib.contextmanager
+def _pipe_kept() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
 
 
 class LazyGroup(click.Group):
@@ -75,6 +89,16 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """As click's; a pipe that was closed while it printed help keeps its exit code."""
+        with _pipe_kept():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, see ``make_context``."""
+        with _pipe_kept():
+            return super().invoke(ctx)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -91,7 +115,7 @@ class LazyGroup(click.Group):
             if not standalone_mode:
                 raise
             code = _ended_by(error, words)
-        except BrokenPipeError:
+        except (_ReaderGoneError, BrokenPipeError):
             output.discard_stdout()
             code = failures.BROKEN_PIPE
         if standalone_mode:
@@ -108,7 +132,8 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
         typed = next((word for word in words if not word.startswith("-")), None)
         name = ctx.command.name if ctx is not None else typed
         document = failures.error_document(error, command=name or "samedge")
-        click.echo(json_text(document, indent=2))
+        with contextlib.suppress(OSError):  # standard output is gone or full: the code still tells
+            click.echo(json_text(document, indent=2))
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
@@ -129,8 +154,24 @@ def cli() -> None:
     """Deploy Segment Anything on edge devices: distil, quantize, export, run, measure."""
 
 
+def _open_closed_streams() -> None:
+    """Open /dev/null for what the caller closed, as ``samedge ... >&-`` does.
+
+    Else the next file that is opened would become standard output, and get what libraries print.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
 def main() -> NoReturn:
     """Entry point of ``samedge``: exit 0 done, 1 error, 2 usage, 3 gate failed, 130 interrupted."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal's encoding may lack characters
             stream.reconfigure(errors="backslashreplace")

@@ -18,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -155,8 +155,9 @@ class Output:
     def _write_document(self, document: object) -> None:
         text = json_text(document, indent=2)
         self._has_document = True
-        self._stdout.write(text + "\n")
-        self._stdout.flush()
+        with _named():
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
 
     def _write_error(self, error: BaseException) -> None:
         """The document of a failure, unless there is one already or standard output is gone."""
@@ -171,9 +172,27 @@ class Output:
         # A pipe has no width: a line stays a line there, so that grep and awk find it whole.
         width = None if self._stdout.isatty() else _PIPE_WIDTH
         console = Console(file=self._stdout, width=width, highlight=False, soft_wrap=True)
-        for renderable in renderables:
-            console.print(renderable, markup=False)
-        self._stdout.flush()
+        console.on_broken_pipe = _raise_again  # type: ignore[method-assign]  # rich exits with 1
+        with _named():
+            for renderable in renderables:
+                console.print(renderable, markup=False)
+            self._stdout.flush()
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Errors of writing a result name what could not be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _raise_again() -> NoReturn:
+    """Within rich's handler of a closed pipe: the group knows its exit code."""
+    raise BrokenPipeError
 
 
 def command_line() -> str:

@@ -189,8 +189,9 @@ def test_interrupt(tmp_path: Path, toy_bundle: Path, photo: Path) -> None:
     assert f"the files hold the {len(written['images'])} images" in stderr
 
 
-def test_closed_pipe_is_not_a_traceback() -> None:
-    process = samedge("targets", "--json")
+@pytest.mark.parametrize("words", [("targets", "--json"), ("targets",), ("--help",)])
+def test_closed_pipe_is_not_a_traceback(words: tuple[str, ...]) -> None:
+    process = samedge(*words)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
@@ -198,6 +199,18 @@ def test_closed_pipe_is_not_a_traceback() -> None:
     process.stderr.close()
     assert process.wait(timeout=600) == 141
     assert stderr == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed(closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "samedge", "targets"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("intel" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
 
 
 def test_entry_point_and_module_are_the_same() -> None:

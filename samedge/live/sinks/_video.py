@@ -42,6 +42,11 @@ class _Movie(Recording):
         frame.pts, frame.time_base = self._tick(drawn), Fraction(1, _TICKS_A_SECOND)
         self._container.mux(self._stream.encode(frame))
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether there is anything to keep."""
+        return self._stream is not None
+
     def finish(self) -> None:
         """Write what the encoder still holds."""
         if self._stream is not None:
@@ -89,12 +94,18 @@ class Video(Sink):
     def open(self, path: Path, *, fps: float | None) -> Iterator[Recording]:
         """See :meth:`Sink.open`."""
         av = pyav.library()
+        interruption: BaseException | None = None
         with replacing(path) as temporary, av.open(str(temporary), "w") as container:
             movie = _Movie(container, fps)
             try:
                 yield movie
-            finally:
-                movie.finish()
+            except BaseException as error:
+                if isinstance(error, OSError) or not movie.has_frames:
+                    raise
+                interruption = error  # the file is finished first: what was followed is kept
+            movie.finish()
+        if interruption is not None:
+            raise interruption
 
 
 SINK = Video()

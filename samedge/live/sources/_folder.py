@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
+
+from PIL import Image
 
 from samedge.errors import ImageError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source
@@ -20,7 +23,10 @@ def pictures(folder: Path) -> list[Path]:
     Raises:
         SourceError: there is none.
     """
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read ({error.strerror}): check the path.") from error
     if not found:
         raise SourceError(f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
     return found
@@ -34,13 +40,21 @@ class Folder(Source):
 
     def claims(self, spec: str) -> bool:
         """A folder that is there."""
-        return Path(spec).is_dir()
+        return os.path.isdir(spec)  # noqa: PTH112 - any text is answered
 
     def grabs(self, spec: str, options: ReadOptions) -> Generator[Grab, None, None]:
         """Every picture; one that does not decode is a damaged frame."""
         step_s = 1 / (options.fps or DEFAULT_FPS)
         for index, path in enumerate(pictures(Path(spec))):
             yield Grab(_picture(path), index * step_s)
+
+    def write_example(self, folder: Path) -> str | None:
+        """Three pictures, the second of which is damaged."""
+        for number, level in enumerate((40, 120, 200)):
+            path = folder / f"{number}.png"
+            Image.new("RGB", (32, 16), (level, level, level)).save(path)
+        (folder / "1.png").write_bytes(b"no picture")
+        return str(folder)
 
 
 def _picture(path: Path) -> Array | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import numpy as np
 
 from samedge.errors import SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source, grab_from_item
+from samedge.types import Array
 
 PREFIX = "python:"
 
@@ -37,6 +41,17 @@ class Python(Source):
             raise SourceError(f"{spec} cannot be imported: {error}.") from error
         for item in function():
             yield grab_from_item(item)
+
+    def write_example(self, folder: Path) -> str | None:
+        """A function of this module, as a user's own would be."""
+        del folder
+        return f"{PREFIX}{__name__}:{example.__name__}"
+
+
+def example() -> Iterator[tuple[Array, float]]:
+    """Three grey frames."""
+    for number in range(3):
+        yield np.full((16, 32, 3), 40 + 80 * number, np.uint8), number / 30
 
 
 SOURCE = Python()

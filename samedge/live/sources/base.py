@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -65,6 +66,21 @@ class Source(ABC):
             SourceError: it cannot be opened or read on.
             BackendUnavailableError: a library is missing; ends in the install line.
         """
+
+    def write_example(self, folder: Path) -> str | None:
+        """Write something small that it reads, for the contract's tests.
+
+        Args:
+            folder: an existing one.
+
+        Returns:
+            What it is opened by; ``None`` where it takes a device or a network.
+
+        Raises:
+            BackendUnavailableError: the library that writes it is missing.
+        """
+        del folder
+        return None
 
 
 def grab_from_item(item: object) -> Grab:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +41,32 @@ def _audible_loggers(caplog: pytest.LogCaptureFixture) -> None:
         if name.split(".")[0] == "samedge" and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
             logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _simplified_once() -> Iterator[None]:
+    """Let onnxslim answer once for the same graph: it takes half of an export, and dozens of tests
+    export the same tiny model."""
+    if importlib.util.find_spec("onnxslim") is None:
+        yield
+        return
+    import onnx
+
+    from samedge.machine.libraries import library
+
+    onnxslim = library("onnxslim")
+    slim, known = onnxslim.slim, dict[bytes, bytes]()
+
+    def remembered(model: Any, **options: Any) -> Any:
+        content = model.SerializeToString()
+        key = hashlib.sha256(content + repr(sorted(options.items())).encode()).digest()
+        if key not in known:
+            known[key] = slim(model, **options).SerializeToString()
+        return onnx.load_from_string(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxslim, "slim", remembered)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import re
 import statistics
 import sys
@@ -65,6 +66,7 @@ _CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "main", "phase_start", "
 _CALLED_FROM_OUTSIDE = frozenset(
     {
         "do_GET",
+        "do_HEAD",
         "log_message",
         "get_command",
         "format_commands",
@@ -72,6 +74,7 @@ _CALLED_FROM_OUTSIDE = frozenset(
         "step_complete",
         "hook_folders",
         "tiny",
+        "write_example",
         "encoder_names",
         "decoder_names",
         "capture_pid",  # for whoever has to end a capture from outside
@@ -108,8 +111,9 @@ def unit(dotted: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
-def modules(package: Path = PACKAGE) -> list[Module]:
-    """Every module of a package, by name."""
+@functools.cache
+def modules(package: Path = PACKAGE) -> tuple[Module, ...]:
+    """Every module of a package, by name; read once."""
     found = []
     for path in sorted(package.rglob("*.py")):
         parts = [package.name, *path.relative_to(package).with_suffix("").parts]
@@ -117,7 +121,7 @@ def modules(package: Path = PACKAGE) -> list[Module]:
             parts.pop()
         text = path.read_text(encoding="utf-8")
         found.append(Module(".".join(parts), path, ast.parse(text), text.count("\n")))
-    return found
+    return tuple(found)
 
 
 _IMPORTS = (ast.Import, ast.ImportFrom, ast.Constant)
@@ -270,6 +274,7 @@ def uncalled(found: Iterable[Module], callers: Iterable[ast.AST], *, words: str)
         words: the documentation; what it names is for users to call.
     """
     found = list(found)
+    for_users = _methods_of_public_classes(found)
     named: Counter[str] = Counter(re.findall(r"\w+", words))
     for tree in (*(module.tree for module in found), *callers):
         named.update(_names(tree))
@@ -279,8 +284,22 @@ def uncalled(found: Iterable[Module], callers: Iterable[ast.AST], *, words: str)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
         and not (node.name.startswith("__") or named[node.name])
-        and node.name not in _CALLED_FROM_OUTSIDE
+        and node.name not in _CALLED_FROM_OUTSIDE | for_users
     ]
+
+
+def _methods_of_public_classes(found: Iterable[Module]) -> set[str]:
+    """Methods of the classes that the package itself names: users call them."""
+    found = list(found)
+    public = {name for m in found if m.name == PACKAGE.name for name in _names(m.tree)}
+    return {
+        method.name
+        for module in found
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and node.name in public
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+    }
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

@@ -28,7 +28,7 @@ from samedge.pixels.prompts import Bucket
 from samedge.predict.predictor import Predictor
 from samedge.proof import decision
 from samedge.proof.decision import Budget
-from samedge.proof.photos import PHOTOS, load_calibration
+from samedge.proof.photos import PHOTOS, CalibrationSet, load_calibration
 from samedge.proof.scenes import Reference
 from samedge.targets import Target
 from samedge.targets import target as target_named
@@ -110,10 +110,7 @@ def export(
     platform_row = target_named(target) if isinstance(target, str) else target
     _check_dialects(dialects)
     resolved = platform_row.precision(precision)
-    needs_data = calibration is not None or resolved is not Precision.FP32
-    data = load_calibration(calibration) if needs_data else None
-    own = None if calibration is None or data is None else spread(data.images)
-    photos = own if own and images is None else photo_paths(images)
+    data, photos = _pictures(resolved, calibration=calibration, images=images)
     opened, source = opened_model(model, image_size=input_size, steps=steps)
     request = ExportRequest(
         model=opened,
@@ -132,25 +129,47 @@ def export(
     check_plan(request)
     exporter = base.get(platform_row.format)
     exporter.provide(request := exporter.prepared(request))
-    budget = _budget(max_drop, gate_seconds, undecided=undecided)
-    rules = Rules(max_drop=max_drop, budget=budget, enforced=gate)
+    rules = _rules(max_drop, gate_seconds, undecided=undecided, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
-    with _float_reference(request, always=is_free and data is not None, seed=seed) as reference:
-        if is_free and exporter.tries_precisions and reference is not None:
-            result = _fastest(request, Path(output), rules, reference)
-        else:
-            result = _written(request, Path(output), rules, reference)
+    result = _proven(request, Path(output), rules, is_free=is_free, seed=seed)
     return dataclasses.replace(result, seconds=time.perf_counter() - start)
 
 
-def _budget(
-    max_drop: float | None, seconds: float | None, *, undecided: decision.Undecided | str
-) -> Budget:
-    return Budget(
+def _pictures(
+    precision: Precision, *, calibration: str | Path | None, images: str | Path | None
+) -> tuple[CalibrationSet | None, tuple[Path, ...]]:
+    """What quantizers see, ``None`` where nothing needs it, and the photos to compare on."""
+    if calibration is None and precision is Precision.FP32:
+        return None, photo_paths(images)
+    data = load_calibration(calibration)
+    own = spread(data.images) if calibration is not None and images is None else ()
+    return data, own or photo_paths(images)
+
+
+def _rules(
+    max_drop: float | None,
+    gate_seconds: float | None,
+    *,
+    undecided: decision.Undecided | str,
+    enforced: bool,
+) -> Rules:
+    budget = Budget(
         max_drop=decision.MAX_DROP if max_drop is None else max_drop,
-        seconds=decision.SECONDS if seconds is None else seconds,
+        seconds=decision.SECONDS if gate_seconds is None else gate_seconds,
         undecided=decision.undecided(undecided),
     )
+    return Rules(max_drop=max_drop, budget=budget, enforced=enforced)
+
+
+def _proven(
+    request: ExportRequest, output: Path, rules: Rules, *, is_free: bool, seed: int
+) -> ExportResult:
+    """Write the bundle, or the best of those that ``auto`` may take, compared with fp32."""
+    always = is_free and request.calibration is not None
+    with _float_reference(request, always=always, seed=seed) as reference:
+        if is_free and reference is not None and base.get(request.target.format).tries_precisions:
+            return _fastest(request, output, rules, reference)
+        return _written(request, output, rules, reference)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from pathlib import Path
 
 ROOT = Path("/")
@@ -40,9 +41,12 @@ def first_line(*arguments: str, timeout_s: float = 1.5) -> str:
         )
     except OSError:
         return ""
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, _ = process.communicate()
-    return output.partition("\n")[0]
+    alarm = threading.Timer(timeout_s, process.kill)
+    alarm.start()
+    with process:
+        assert process.stdout is not None
+        try:
+            return process.stdout.readline().rstrip("\n")
+        finally:
+            alarm.cancel()
+            process.kill()

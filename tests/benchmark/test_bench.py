@@ -425,7 +425,9 @@ class TestEnvironment:
         line = "RAM 2448/7620MB (lfb 3x4MB) CPU [1%@729] VDD_IN 4971mW/4890mW VDD_SOC 1418mW/1400mW"
         tools("tegrastats", f"echo '{line}'; exec sleep 60")
         tools("nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
-        monkeypatch.setattr(power, "first_line", functools.partial(_system.first_line, timeout_s=1))
+        monkeypatch.setattr(
+            power, "first_line", functools.partial(_system.first_line, timeout_s=600)
+        )
         found = power.power(root=tmp_path)
         assert found.rails_mw == {"VDD_IN": 4971, "VDD_SOC": 1418}
         assert found.nvpmodel == "MAXN_SUPER"

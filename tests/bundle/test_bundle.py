@@ -360,7 +360,7 @@ def test_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
         f"writer = BundleWriter({str(tmp_path / 'b')!r}).__enter__()\n"
         "(writer.folder / 'encoder.onnx').write_bytes(b'half')\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

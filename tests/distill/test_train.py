@@ -298,7 +298,7 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path, data: Path) -> 
     command += ["--master-port=0", "--standalone", str(script)]
     command += [str(recipe), str(data), str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     for name, tensor in first["student"].items():

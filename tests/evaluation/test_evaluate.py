@@ -402,6 +402,7 @@ class TestBaselines:
         again = baseline("baseline:grabcut").decode_batch(picture, [Prompt(box=[28, 18, 72, 62])])
         assert np.array_equal(again[0].masks[0], mask)
 
+    @pytest.mark.slow
     def test_known_figures_on_real_photographs(self, shared_data: Path) -> None:
         """The filled box scored 0.601, 0.608, 0.586 and 0.609 when the protocol was laid down."""
         root = shared_data / "eval" / "coco"

@@ -233,7 +233,7 @@ def old_environment(folder: Path) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", _OLD, "numpy<2"]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(install, capture_output=True, text=True, timeout=900)
     if done.returncode:
         pytest.skip(f"{_OLD} cannot be installed: {done.stderr.strip()[-200:]}")
     return python

@@ -34,7 +34,7 @@ def writer_that_waits(path: Path, *, before: str = "") -> subprocess.Popen[bytes
         f"with replacing(Path({str(path)!r})) as temporary:\n"
         "    temporary.write_bytes(b'half')\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -145,7 +145,7 @@ def test_a_pipe_takes_the_bytes(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
     write_bytes(pipe, b"through")
-    reader.join(30)
+    reader.join(600)
     assert got == [b"through"]
 
 

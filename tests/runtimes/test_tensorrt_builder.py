@@ -266,7 +266,7 @@ def test_an_interrupt_ends_the_builder(monkeypatch: pytest.MonkeyPatch, tmp_path
         monkeypatch,
         "from samedge.runtimes.tensorrt.builder import *; import os, time, pathlib; "
         f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); "
-        "emit(BuildStep(phase='a', step=1, steps=2)); time.sleep(60)",
+        "emit(BuildStep(phase='a', step=1, steps=2)); time.sleep(600)",
     )
 
     def interrupt(done: int, total: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from samedge.errors import DatasetError
+from samedge.files.interrupts import interrupts_wait
 from samedge.formats.masks import ImageMasks
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Writer(ABC):
         self.close()
 
     def add(self, image: ImageMasks) -> list[Path]:
-        """Write one image's masks, or keep them for ``close``.
+        """Write one image's masks, or keep them for ``close``; an interrupt waits until that is done.
 
         Returns:
             The files that are there now.
@@ -82,8 +83,9 @@ class Writer(ABC):
         Raises:
             WriteError: a file cannot be written.
         """
-        files = self._add(image)
-        self.added += 1
+        with interrupts_wait():
+            files = self._add(image)
+            self.added += 1
         return files
 
     @abstractmethod

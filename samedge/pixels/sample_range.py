@@ -123,12 +123,12 @@ def _measure(samples: Array, name: str) -> _Measured:
 
 
 def _without_marks(samples: Array) -> Array:
-    """The samples without one value at the lower, and one at the upper end, that hide the rest."""
-    for _ in range(2):  # which of two marks can be told first depends on where they are
-        for end in (samples.min(), samples.max()):
-            rest = samples[samples != end]
-            if rest.size and _span(rest) < _NARROW * _span(samples) and _is_picture(rest):
-                samples = rest
+    """The samples without one value at the lower, or the upper end, or both, that hide the rest."""
+    low, high = samples.min(), samples.max()
+    for marks in ((low,), (high,), (low, high)):
+        rest = samples[~np.isin(samples, marks)]
+        if rest.size and _span(rest) < _NARROW * _span(samples) and _is_picture(rest):
+            return rest
     return samples
 
 

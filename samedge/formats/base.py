@@ -75,7 +75,7 @@ class Writer(ABC):
         self.close()
 
     def add(self, image: ImageMasks) -> list[Path]:
-        """Write one image's masks, or keep them for ``close``; an interrupt waits until that is done.
+        """Write one image's masks, or keep them for ``close``; an interrupt waits for that.
 
         Returns:
             The files that are there now.

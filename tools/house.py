@@ -77,6 +77,12 @@ _CALLED_FROM_OUTSIDE = frozenset(
         "write_example",
         "encoder_names",
         "decoder_names",
+        "preprocess_image",  # CVAT's
+        "init_tracking_state",
+        "media_type",  # FiftyOne's
+        "ragged_batches",
+        "send_400_response",  # uvicorn's
+        "capture_signals",
         "capture_pid",  # for whoever has to end a capture from outside
     }
 )

@@ -96,7 +96,8 @@ def test_mistyped_backend_is_answered_with_the_nearest() -> None:
 def test_an_unknown_name_is_exit_1_wherever_it_stands(arguments: list[str]) -> None:
     result = CliRunner().invoke(cli, [*arguments, "--json"])
     assert result.exit_code == 1, result.output
-    assert result.stderr.startswith("samedge: Unknown ")
+    # A slow machine may say before that it is still at it.
+    assert result.stderr.splitlines()[-1].startswith("samedge: Unknown ")
     document = json.loads(result.stdout)
     assert (document["kind"], document["exit_code"]) == ("unknown_name", 1)
     assert document["command"] == arguments[0]

@@ -150,10 +150,20 @@ PLATFORMS = [
     ("cpu", Precision.FP16, 5e-3),
     ("intel", Precision.FP32, 1e-4),
     ("intel", Precision.INT8, 0.2),
-    ("jetson", Precision.FP16, 5e-3),
-    ("apple", Precision.FP16, 1e-2),
     ("torch", Precision.FP32, 1e-4),
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "message"), [("jetson", "tokens"), ("apple", "region_encoder failed")]
+)
+def test_platforms_that_cannot_say_so(
+    sam: Sam, words: WordsRequest, tmp_path: Path, target: str, message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export(sam, target, output=tmp_path / "bundle", precision=Precision.FP16, words=words)
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.slow

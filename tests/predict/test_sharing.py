@@ -97,7 +97,7 @@ def test_threads_share_a_torch_program(image: np.ndarray, tmp_path: Path) -> Non
     from tests.models.conftest import build_meta_sam
 
     torch.save(build_meta_sam(128).state_dict(), tmp_path / "tiny.pth")
-    export(tmp_path / "tiny.pth", "torch-cpu", precision="fp32", output=tmp_path / "b")
+    export(tmp_path / "tiny.pth", "torch", precision="fp32", output=tmp_path / "b")
     with Predictor.from_bundle(tmp_path / "b", threads=1) as predictor:
         answers_in_threads(predictor, image, 500)
 

@@ -164,9 +164,11 @@ class _Run:
         listeners: tuple[Progress | None, Stage | None],
     ) -> DistillResult:
         """Do what is left of the recipe."""
-        state = self._begin(resume=resume)
+        state = self.folder.state() if resume else None
         position = Position(**state["position"]) if state else Position()
         weights = state["model"] if state else self._first_weights()
+        if not resume:  # after the weights: what they lack leaves no folder behind
+            self._begin()
         total = sum(stage.steps for stage in self.recipe.stage)
         is_main = bool(self.accelerator.is_main_process)
         progress, told = listeners if is_main else (None, None)
@@ -187,14 +189,11 @@ class _Run:
             sitting.log.close()
         return self._result(sitting, total)
 
-    def _begin(self, *, resume: bool) -> State | None:
-        if resume:
-            return self.folder.state()
+    def _begin(self) -> None:
         if self.accelerator.is_main_process:
             facts = provenance_of(self.context.device, processes=self.context.world)
             self.folder.begin(facts=facts)
         self.accelerator.wait_for_everyone()
-        return None
 
     def _stages(
         self, sitting: Sitting, weights: dict[str, Tensor], state: State | None, *, limit: int

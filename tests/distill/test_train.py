@@ -26,7 +26,7 @@ from samedge.distill.recipe import Optim, PromptsStage
 from samedge.distill.run_log import COLUMNS
 from samedge.distill.stages import Answers, PromptsStep, Rows, decode_rows
 from samedge.distill.train import DistillResult, distill
-from samedge.errors import CheckpointError
+from samedge.errors import CheckpointError, DatasetError
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.sam import Sam
 from tests.distill.training import recipe_text, write_photos
@@ -199,6 +199,12 @@ def test_the_embedded_models_kind_learns_from_annotations_that_lie_elsewhere(
     losses = [float(row["loss"]) for row in rows_of_log(result) if row["loss"]]
     assert len(losses) == 2
     assert all(np.isfinite(losses))
+
+
+def test_data_that_is_missing_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="absent"):
+        distill(write(tmp_path, recipe_text()), tmp_path / "absent", output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_teachers_masks_are_its_answers_to_exact_boxes() -> None:

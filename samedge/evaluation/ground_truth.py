@@ -170,6 +170,11 @@ class GroundTruth:
     skipped_ids: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def instance_count(self) -> int:
+        """Objects of all images."""
+        return sum(len(image.annotations) for image in self.images)
+
 
 def load_ground_truth(
     path: Path,

@@ -41,7 +41,8 @@ def labels() -> np.ndarray:
 
 def cells() -> np.ndarray:
     """More than 300 areas of 5 x 5 numbered from 0 on."""
-    return ((_Y // 5) * 26 + _X // 5).astype(np.uint16)
+    numbered: np.ndarray = ((_Y // 5) * 26 + _X // 5).astype(np.uint16)
+    return numbered
 
 
 def soft(radius: float) -> Image.Image:

@@ -7,8 +7,8 @@ from typing import IO, Any
 
 import click
 
-from samedge.records import failures as records
-from samedge.records.failures import (
+from samedge.files import error_documents as records
+from samedge.files.error_documents import (
     ErrorDocument,
     ErrorRecord,
     created_now,

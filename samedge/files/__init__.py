@@ -1,1 +1,1 @@
-"""Files in and out: written in one step, read only where regular and of bounded size."""
+"""Files in and out: written in one step, read only where regular and bounded; errors as JSON."""

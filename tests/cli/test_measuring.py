@@ -154,7 +154,7 @@ class TestBenchAndReport:
         backends = ("--backend", "onnxruntime", "--backend", "torch")
         result = invoke("bench", *arguments, *backends, "--deadline", "9s")
         assert result.exit_code == 0
-        assert f"left out: backend torch does not open the format of {toy_bundle}" in result.stderr
+        assert f"Left out: torch does not open the format of {toy_bundle}" in result.stderr
         assert "end_to_end" in result.stdout
         assert "peak memory" in result.stdout
         assert "within 9000 ms: cannot tell" in result.stdout

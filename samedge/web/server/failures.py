@@ -19,7 +19,7 @@ from samedge.errors import (
     SamedgeError,
     UnknownNameError,
 )
-from samedge.records.failures import ErrorDocument, ErrorRecord, error_document, error_record
+from samedge.files.error_documents import ErrorDocument, ErrorRecord, error_document, error_record
 
 logger = logging.getLogger(__name__)
 

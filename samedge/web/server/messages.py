@@ -15,9 +15,9 @@ from msgspec import UNSET, Meta, UnsetType
 from samedge._version import __version__
 from samedge.bundle.manifest import Manifest
 from samedge.errors import PromptError
+from samedge.files.error_documents import ErrorDocument, created_now
 from samedge.formats.masks import MaskRecord
 from samedge.pixels.rle import mask_from_rle
-from samedge.records.failures import ErrorDocument, created_now
 from samedge.types import ActiveBackend, Array, Prompt, Size
 
 MODEL_SCHEMA = "samedge.serve.model/1"

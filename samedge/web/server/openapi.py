@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from samedge._version import __version__
-from samedge.records.failures import ErrorDocument
+from samedge.files.error_documents import ErrorDocument
 from samedge.web.server.operations import JSON, NDJSON, PICTURE, Operation
 
 VERSION = "3.1.0"

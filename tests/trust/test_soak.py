@@ -32,6 +32,7 @@ def found(predictor: Predictor, *, leak_bytes: int = 0) -> list[str]:
     return seen.complaints(LIMIT_BYTES)
 
 
+@pytest.mark.slow
 def test_nothing_grows_and_a_leak_of_a_kilobyte_a_prompt_is_caught(predictor: Predictor) -> None:
     soak(predictor, prompts=WARM_UP, images=IMAGES)
     assert found(predictor) == []

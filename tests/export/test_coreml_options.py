@@ -31,6 +31,7 @@ HALF = PrecisionPlan(default="fp16", rest="fp16")
 Requests = Callable[..., ExportRequest]
 
 
+@pytest.mark.slow
 def test_bundle_of_one_package_with_points_apart(painted: PaintedSam, tmp_path: Path) -> None:
     """Every option at once, through the parity gate and the accuracy gate."""
     options = {"prompts": "apart", "package": "one", "minimum-os": "macOS15"}
@@ -59,6 +60,7 @@ def test_bundle_of_one_package_with_points_apart(painted: PaintedSam, tmp_path: 
         assert predictor.predict(photo, Prompt(box=[10, 10, 60, 80])).masks.shape[1:] == (96, 128)
 
 
+@pytest.mark.slow
 def test_decoder_without_points_has_nothing_in_fp32(request_for: Requests, tmp_path: Path) -> None:
     wish = request_for(
         "apple", precision=Precision.FP16, buckets=((1, 11),), options={"prompts": "apart"}
@@ -69,6 +71,7 @@ def test_decoder_without_points_has_nothing_in_fp32(request_for: Requests, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["sam", "painted"])
+@pytest.mark.slow
 def test_decoder_of_several_sizes(
     request_for: Requests, painted: PaintedSam, tmp_path: Path, kind: str
 ) -> None:
@@ -130,6 +133,7 @@ def kinds_by_module(function: Function) -> set[str]:
     return {operation.kind for operation in function.operations}
 
 
+@pytest.mark.slow
 def test_int8_rounds_the_encoder_and_leaves_the_decoder(
     request_for: Requests, tmp_path: Path
 ) -> None:

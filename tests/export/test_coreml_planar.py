@@ -95,6 +95,7 @@ def test_parted_decoder_is_equal(model: PromptableModel) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sam", "painted"])
+@pytest.mark.slow
 def test_layout_operations_are_few(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("coremltools")
     subject: Sam | PaintedSam = tiny_sam(128) if kind == "sam" else painted_sam()

@@ -159,6 +159,7 @@ def test_what_stays_float_is_left_alone(bimodal: Sam) -> None:
 
 
 @pytest.mark.parametrize("row", ["cpu", "intel"])
+@pytest.mark.slow
 def test_int8_decoders_are_written_with_half_the_range(
     bimodal: Sam, row: str, tmp_path: Path
 ) -> None:

@@ -45,12 +45,14 @@ class PredictorPool:
             )
         self._changed = threading.Condition()
         self._waiting, self._is_closed, self._size = 0, False, size
+        self._released = 0
         self._free: list[Predictor] = []
         try:
             for _ in range(size):
                 self._free.append(open_predictor())
         except BaseException:
-            self._close_free()
+            for predictor in self._free:
+                predictor.close()
             raise
         self._all = tuple(self._free)
         tell_of_forks(self)
@@ -119,19 +121,19 @@ class PredictorPool:
     def close(self) -> None:
         """Refuse new calls, wait for those that run, and release the predictors."""
         with self._changed:
-            was_closed, self._is_closed = self._is_closed, True
+            self._is_closed = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: was_closed or len(self._free) == self._size)
-        self._close_free()
+            self._changed.wait_for(lambda: len(self._free) + self._released == self._size)
+            released, self._free = self._free, []
+            self._released = self._size
+        for predictor in released:
+            predictor.close()
 
     def after_fork(self) -> None:
         """In a fork, nothing is taken: the threads that had something are the parent's."""
         self._changed, self._waiting = threading.Condition(), 0
         self._free = [] if self._is_closed else list(self._all)
-
-    def _close_free(self) -> None:
-        while self._free:
-            self._free.pop().close()
+        self._released = self._size if self._is_closed else 0
 
     def __enter__(self) -> PredictorPool:
         return self

@@ -19,7 +19,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     No graph is started after the time is up, and no wait for a pool goes on. A graph that already
     runs is only stopped where a process of its own runs it (``Predictor.isolated``): nothing can
-    stop a native library inside this one.
+    stop a native library inside this one. There, opening the graphs again after a crash counts as
+    well: a limit that is shorter than that fails until a call with more time has opened them.
 
     Args:
         seconds: above 0; inside another limit, the shorter of the two.

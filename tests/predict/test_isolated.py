@@ -108,6 +108,69 @@ def test_a_call_can_be_given_less_time(isolated: Predictor, image: np.ndarray) -
         isolated.decode(embedding, CLICK)
 
 
+class Alarm(KeyboardInterrupt):
+    """What a signal handler raises, as a service's own time limit does."""
+
+
+def test_an_interrupted_call_leaves_its_answer_to_nobody(
+    isolated: Predictor, rng: np.random.Generator
+) -> None:
+    images = [rng.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(2)]
+    expected = isolated.encode(images[1]).tensors
+    stop(isolated, signal.SIGSTOP)
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Alarm):
+            isolated.encode(images[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    found = isolated.encode(images[1]).tensors
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert room(isolated).restarts == 1
+
+
+def test_opening_again_counts_in_the_time_limit(
+    isolated: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = isolated.encode(image)
+    isolated.load()
+    stop(isolated, signal.SIGKILL)
+    with monkeypatch.context() as patch:
+        patch.setattr("samedge.runtimes.isolated.process.python_command", hanging)
+        with pytest.raises(InferenceError, match=r"within 0\.\d+ s"), samedge.time_limit(0.5):
+            isolated.decode(embedding, CLICK)
+    assert isolated.decode(embedding, CLICK).masks.any()
+
+
+def hanging(module: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-c", "import time; time.sleep(3600)"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_living_fork_does_not_keep_the_process(isolated: Predictor, image: np.ndarray) -> None:
+    isolated.encode(image)
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        ended = room(isolated)._process
+        assert ended is not None
+        time.sleep(0.2)  # the fork lets go in its own time
+        isolated.close()
+        assert ended._child.returncode == 0  # it ended by itself, and was not killed
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_without_a_process_of_its_own_nothing_begins_after_the_limit(
     toy_bundle: Path, image: np.ndarray
 ) -> None:

@@ -279,6 +279,20 @@ def test_a_closed_pool_says_so(pool: PredictorPool, image: np.ndarray) -> None:
         pool.encode(image)
 
 
+def test_whoever_closes_a_pool_waits_for_those_inside(pool: PredictorPool) -> None:
+    closers = [threading.Thread(target=pool.close, daemon=True) for _ in range(2)]
+    with pool.taken() as predictor:
+        for closer in closers:
+            closer.start()
+            closer.join(0.2)
+            assert closer.is_alive()
+    for closer in closers:
+        closer.join(60)
+        assert not closer.is_alive()
+    with pytest.raises(InferenceError, match="closed"):
+        predictor.load()
+
+
 def test_a_pool_has_a_size() -> None:
     with pytest.raises(OptionError, match="size 0"):
         PredictorPool(lambda: pytest.fail("opened"), size=0)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from samedge.errors import InferenceError
+from samedge.errors import InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
 from samedge.runtimes.deadline import check_time, remaining_s
 from samedge.runtimes.isolated.messages import (
@@ -139,7 +139,7 @@ class IsolatedBackend(Backend):
 
     def opened(self, order: Opening) -> tuple[Process, Opened]:
         """Open a graph in the process that runs now."""
-        with self._lock:
+        with self._turn():
             answer = self._about(order)
             assert isinstance(answer, Opened)
             assert self._process is not None
@@ -165,8 +165,12 @@ class IsolatedBackend(Backend):
 
     def _about(self, order: Order) -> Answer:
         """Ask what is no run of a graph."""
-        with self._lock:
-            return self._twice(lambda: self._asked(order, {}, self._open_timeout_s)[0])
+        with self._turn():
+            return self._twice(lambda: self._limited(order))
+
+    def _limited(self, order: Order) -> Answer:
+        check_time("the graph is opened")
+        return self._asked(order, {}, min(self._open_timeout_s, remaining_s()))[0]
 
     def _twice(self, work: Callable[[], T]) -> T:
         """Do something, and once more where the process crashed; it may have done so before."""
@@ -179,12 +183,20 @@ class IsolatedBackend(Backend):
     def _asked(
         self, order: Order, arrays: Mapping[str, Array], limit_s: float
     ) -> tuple[Answer, dict[str, Array]]:
-        """Ask the process that runs; one that crashes or hangs is lost."""
+        """Ask the process that runs; one that did not answer is lost.
+
+        That is one that crashes or hangs, and one whose caller was interrupted: its answer would
+        come with the next call, and be taken for that one's.
+        """
+        process = self._running()
         try:
-            return self._running().ask(order, arrays, limit_s=limit_s)
-        except (CrashedError, TimedOutError):
-            self.restarts += 1
-            self.end()
+            return process.ask(order, arrays, limit_s=limit_s)
+        except BaseException as error:
+            lost = isinstance(error, CrashedError | TimedOutError)
+            if lost or not isinstance(error, SamedgeError):
+                self.restarts += 1
+                process.kill()
+                self.end()
             raise
 
     def _words(self, order: Order) -> tuple[str, ...]:
@@ -212,6 +224,8 @@ class IsolatedBackend(Backend):
 
     def after_fork(self) -> None:
         """In a fork, the process is the parent's; the child starts one of its own."""
+        if self._process is not None:
+            self._process.forget()
         never_released(self._process)
         self._process, self._lock = None, threading.RLock()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
+import os
 import subprocess
 import tempfile
 import threading
@@ -11,14 +11,12 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from samedge import errors
-from samedge.errors import InferenceError, SamedgeError
-from samedge.machine.child import python_command, python_environment
+from samedge.errors import InferenceError, error_named
+from samedge.machine.child import ending, last_words, python_command, python_environment
 from samedge.runtimes.base import Array
 from samedge.runtimes.isolated import messages, worker
 from samedge.runtimes.isolated.messages import Answer, Failed, Order, Ran
 
-_LAST_LINES = 5
 _END_S = 10.0
 
 
@@ -81,7 +79,7 @@ class Process:
             raise CrashedError(self._obituary(what))
         answer, results = found
         if isinstance(answer, Failed):
-            raise error_named(answer)
+            raise error_named(answer.kind, answer.message, default=InferenceError)
         return answer, results
 
     def _exchanged(
@@ -121,14 +119,28 @@ class Process:
 
     def _obituary(self, what: str) -> str:
         """What is known of a process that ended without an answer."""
-        code = self._child.wait()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        cause = ending(self._child.wait())
         self._chatter.seek(0)
-        lines = self._chatter.read().decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
+        words = last_words(self._chatter.read().decode("utf-8", "replace"))
         return (
             f"The process of {self.backend} ended during {what!r} with {cause}. Its last words: "
-            f"{' | '.join(lines) or 'none'}. Try `samedge doctor`, or another backend."
+            f"{words}. Try `samedge doctor`, or another backend."
         )
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing; :meth:`end` is still to be called."""
+        self._child.kill()
+
+    def forget(self) -> None:
+        """In a fork: hold none of the parent's pipes open, which would keep the process waiting.
+
+        Their numbers stay taken, so that the objects of the parent may be released in any order.
+        """
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None and not pipe.closed:
+                os.dup2(nothing, pipe.fileno(), inheritable=False)
+        os.close(nothing)
 
     def end(self) -> None:
         """Let it end, or end it. Calling it again does nothing."""
@@ -143,13 +155,3 @@ class Process:
         assert self._child.stdout is not None
         self._child.stdout.close()
         self._chatter.close()
-
-
-def error_named(failed: Failed) -> SamedgeError:
-    """The process's error again, as the same class where a message is all that it takes."""
-    found = getattr(errors, failed.kind, InferenceError)
-    try:
-        error = found(failed.message)
-    except TypeError:
-        error = InferenceError(failed.message)
-    return error if isinstance(error, SamedgeError) else InferenceError(failed.message)

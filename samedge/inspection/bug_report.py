@@ -17,7 +17,7 @@ from samedge.bundle.manifest import MANIFEST_NAME
 from samedge.errors import SamedgeError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_bytes
-from samedge.inspection.scrubbing import scrub
+from samedge.inspection.scrubbing import is_secret, scrub
 from samedge.machine.environment import environment
 
 LOG_NAME = "debug.log"
@@ -75,7 +75,7 @@ def write_bug_report(path: Path, *, doctor: object, bundle: Path | None = None) 
 
 def _environment() -> dict[str, object]:
     installed = {
-        found.metadata["Name"]: found.version for found in importlib.metadata.distributions()
+        str(found.metadata["Name"]): found.version for found in importlib.metadata.distributions()
     }
     return {
         "samedge": __version__,
@@ -83,9 +83,11 @@ def _environment() -> dict[str, object]:
         "platform": platform.platform(),
         "machine": environment(),
         "variables": {
-            name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)
+            name: "[hidden]" if is_secret(name) else value
+            for name, value in os.environ.items()
+            if name.startswith(_VARIABLES)
         },
-        "installed": dict(sorted(installed.items(), key=lambda pair: str(pair[0]).lower())),
+        "installed": dict(sorted(installed.items(), key=lambda pair: pair[0].lower())),
     }
 
 

@@ -6,13 +6,18 @@ It errs on the side of taking too much: a report that lacks a word can be asked 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_PRIVATE = r"(?:api[_-]?key|secret|token|passw(?:or)?d|passphrase|credential|authorization)"
+_PRIVATE = (
+    r"(?:api[_-]?key|secret|token|passw(?:or)?d|\bpwd|passphrase|credential|authorization"
+    r"|signature|\bsig\b)"
+)
+_GROUP = "[0-9a-f]{1,4}"  # of an IPv6 address
 _IS_SECRET = re.compile(_PRIVATE, re.IGNORECASE)
 _HIDDEN = "[hidden]"
 _SHORTEST = 4  # a user called `a` cannot be taken out of a text
@@ -21,6 +26,23 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL), _HIDDEN),
     (re.compile(r"(?<=://)[^/\s@\"']+@"), f"{_HIDDEN}@"),  # user and password of an address
     (re.compile(r"\b(?:Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), _HIDDEN),
+    (  # quoted, with whatever is in it; a quote before a comma or brace ends a string of JSON
+        re.compile(
+            rf"""([\w.-]*{_PRIVATE}[\w.-]*["']?\s*[=:]\s*)"(?![\s,:}}\]])(?:[^"\\]|\\.)+\"""",
+            re.IGNORECASE,
+        ),
+        rf'\1"{_HIDDEN}"',
+    ),
+    (
+        re.compile(rf"""([\w.-]*{_PRIVATE}[\w.-]*["']?\s*[=:]\s*)'[^'\n]+'""", re.IGNORECASE),
+        rf"\1'{_HIDDEN}'",
+    ),
+    (  # an option of a command line and its value
+        re.compile(
+            rf"(--[\w-]*{_PRIVATE}[\w-]*\s+)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s\"',}}\]]+)", re.I
+        ),
+        rf"\1{_HIDDEN}",
+    ),
     (
         re.compile(
             rf"""([\w.-]*{_PRIVATE}[\w.-]*["']?\s*[=:]\s*["']?)[^\s"',;&}}\]]{{3,}}""",
@@ -35,10 +57,23 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[address]"),
     (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b", re.IGNORECASE), "[address]"),
     (re.compile(r"(?<![\w.])(?!127\.)(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), "[address]"),
+    (re.compile(rf"(?<![\w:.])(?:{_GROUP}:){{7}}{_GROUP}(?![\w:])", re.IGNORECASE), "[address]"),
+    (
+        re.compile(
+            rf"(?<![\w:.])(?:{_GROUP}:){{1,6}}:(?:{_GROUP}:){{0,5}}{_GROUP}(?![\w:])",
+            re.IGNORECASE,
+        ),
+        "[address]",
+    ),
     (re.compile(r"(?:/home|/Users|/var/home)/[^/\s\"':;,]+"), "~"),
     (re.compile(r"[A-Za-z]:(?:\\\\?|/)Users(?:\\\\?|/)[^\\/\s\"':;,]+", re.IGNORECASE), "~"),
     (re.compile(r"(?<![\w.])/root(?![\w-])"), "~"),
 )
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable of this name holds what nobody else may read."""
+    return _IS_SECRET.search(name) is not None
 
 
 def scrub(text: str, *, environment: Mapping[str, str] | None = None) -> str:
@@ -66,11 +101,13 @@ def _known(variables: Mapping[str, str]) -> list[tuple[str, str]]:
     values = {
         value: _HIDDEN
         for name, value in variables.items()
-        if _IS_SECRET.search(name) and len(value) >= _SHORTEST
+        if is_secret(name) and len(value) >= _SHORTEST
     }
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     if home not in ("~", "/", ""):
         values |= {home: "~", os.path.realpath(home): "~"}
+    for value, word in tuple(values.items()):  # as JSON spells them
+        values |= {json.dumps(value, ensure_ascii=way)[1:-1]: word for way in (True, False)}
     return sorted(values.items(), key=lambda pair: -len(pair[0]))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from samedge.inspection import scrubbing
+from samedge.files.json_text import json_text
+from samedge.inspection import bug_report, scrubbing
 from samedge.inspection.bug_report import log_path
 from samedge.inspection.scrubbing import scrub
 from tests.cli.conftest import invoke
@@ -31,6 +32,15 @@ SECRETS = {
     "camera": ("rtsp://admin:admin1@192.168.1.20:554/main", "admin1"),
     "address": ("connected to 192.168.1.20", "192.168.1.20"),
     "hardware": ("eth0 00:1A:2b:3c:4d:5e", "1A:2b"),
+    "option": ("samedge serve --token hunter2-swordfish --debug", "swordfish"),
+    "option in quotes": ("samedge sign --key-password 'correct horse'", "horse"),
+    "quotes": ("password='correct horse battery'", "battery"),
+    "quotes and a comma": ('{"password": "ab,cd-longer"}', "longer"),
+    "signed address": ("https://host/x?a=1&X-Amz-Signature=0123abcd", "0123abcd"),
+    "short name": ("host/x?sig=0123abcd", "0123abcd"),
+    "pwd": ("pwd=swordfish", "swordfish"),
+    "IPv6": ("connected to 2001:db8:0:1:1:1:1:1", "2001:db8"),
+    "short IPv6": ("connected to fe80::1ff:fe23:4567:890a", "fe80"),
     "home": ("/home/ada/photos/beach.jpg", "ada"),
     "home of a Mac": ("/Users/ada/photos", "ada"),
     "home of Windows": (r'{"path": "C:\\Users\\ada\\x"}', "ada"),
@@ -69,8 +79,30 @@ def test_values_of_secret_variables_and_names_of_here(monkeypatch: pytest.Monkey
 
 
 def test_json_stays_json() -> None:
-    document = {"password": "a'b\\c", "path": "C:\\Users\\ada\\x", "url": "http://u:p@h/"}
-    json.loads(scrub(json.dumps(document)))
+    password = 'pa"ss\\w\u00f6rd, longsecret'
+    document = {
+        "password": "a'b\\c",
+        "path": "C:\\Users\\ada\\x",
+        "url": "http://u:p@h/",
+        "SAMEDGE_KEY_PASSWORD": password,
+        "log": f"it was {password}",
+        "command": "sign --key-password='a b' token=",
+        "next": "stays",
+    }
+    for ascii_only in (True, False):
+        text = json.dumps(document, ensure_ascii=ascii_only)
+        found = scrub(text, environment={"SAMEDGE_KEY_PASSWORD": password})
+        assert "longsecret" not in found
+        read = json.loads(found)
+        assert (read.keys(), read["next"]) == (document.keys(), "stays")
+
+
+def test_a_package_without_a_name_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    json_text(bug_report._environment())
 
 
 def test_the_report_of_a_command_that_failed(

@@ -168,3 +168,20 @@ class SourceError(SamedgeError, RuntimeError):
 
 class NotPicklableError(SamedgeError, TypeError):
     """What holds native sessions cannot be copied or sent to another process."""
+
+
+def error_named(kind: str, message: str, *, default: type[SamedgeError]) -> SamedgeError:
+    """An error that another process told of, again.
+
+    Args:
+        kind: name of its class.
+        message: its message.
+        default: the class where ``kind`` is none of ours, or takes more than a message.
+    """
+    found = globals().get(kind)
+    if not (isinstance(found, type) and issubclass(found, SamedgeError)):
+        return default(message)
+    try:
+        return found(message)
+    except TypeError:
+        return default(message)

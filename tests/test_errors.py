@@ -72,3 +72,21 @@ def test_parity_names_tensor_value_and_threshold() -> None:
 def test_short_names_are_no_slips_of_one_another(name: str, nearest: str | None) -> None:
     known = ["fp32", "fp16", "bf16", "int8", "w8", "w4", "p8", "p4"]
     assert errors.nearest_name(name, known) == nearest
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ImageError", errors.ImageError),
+        ("WriteError", errors.WriteError),
+        ("UnknownNameError", errors.SourceError),  # takes more than a message
+        ("difflib", errors.SourceError),
+        ("ValueError", errors.SourceError),
+    ],
+)
+def test_an_error_of_another_process_is_itself_again(
+    kind: str, expected: type[errors.SamedgeError]
+) -> None:
+    error = errors.error_named(kind, "what it said", default=errors.SourceError)
+    assert type(error) is expected
+    assert str(error) == "what it said"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
 import subprocess
 import tempfile
 import threading
@@ -12,15 +11,13 @@ import time
 from types import TracebackType
 from typing import IO
 
-from samedge import errors
 from samedge.annotate import child
 from samedge.annotate.tasks import Job, Outcome, Ready, Refused, Reply, Task, decoded
-from samedge.errors import InferenceError, SamedgeError
+from samedge.errors import InferenceError, error_named
 from samedge.files.json_text import json_text
-from samedge.machine.child import start_python
+from samedge.machine.child import ending, last_words, start_python
 
 CHILD = child.__name__
-_LAST_LINES = 5
 _POLL_S = 0.2
 
 
@@ -105,7 +102,7 @@ class WorkerProcess:
             if isinstance(reply, Outcome):
                 return reply
             if isinstance(reply, Refused):
-                raise _error(reply)
+                raise error_named(reply.kind, reply.message, default=InferenceError)
             self._has_opened = isinstance(reply, Ready)
             end = time.monotonic() + timeout_s
         return None
@@ -126,27 +123,11 @@ class WorkerProcess:
 
     def _end(self) -> str:
         assert self._process is not None
-        code = self._process.wait()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"ended with {cause}"
+        return f"ended with {ending(self._process.wait())}"
 
     def _death(self, what: str) -> DiedError:
         assert self._chatter is not None
         self._chatter.seek(0)
-        lines = self._chatter.read().strip().splitlines()[-_LAST_LINES:]
-        words = " | ".join(lines) or "none"
+        words = last_words(self._chatter.read())
         message = f"The process that annotated the image {what}; its last words: {words}."
         return DiedError(message, has_opened=self._has_opened)
-
-
-def _error(reply: Refused) -> SamedgeError:
-    """The process's error again, as the same class where a message is all that it takes."""
-    plain = (
-        errors.BackendUnavailableError,
-        errors.BundleError,
-        errors.IncompatibleArtifactError,
-        errors.OptionError,
-        errors.WriteError,
-    )
-    classes: dict[str, type[SamedgeError]] = {cls.__name__: cls for cls in plain}
-    return classes.get(reply.kind, InferenceError)(reply.message)

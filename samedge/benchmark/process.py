@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import IO, TypeVar
 
 import msgspec
 
-from samedge import errors
 from samedge.benchmark import worker as bench_worker
 from samedge.benchmark.messages import (
     Block,
@@ -31,10 +29,8 @@ from samedge.benchmark.messages import (
     Sustain,
     Sustained,
 )
-from samedge.errors import InferenceError, SamedgeError
-from samedge.machine.child import start_python
-
-_LAST_LINES = 5
+from samedge.errors import InferenceError, error_named
+from samedge.machine.child import ending, last_words, start_python
 
 R = TypeVar("R", Opened, Measured, Rated, Sustained, Closed)
 
@@ -145,7 +141,7 @@ class WorkerProcess:
             raise InferenceError(self._obituary(type(request).__name__.lower()))
         reply = msgspec.json.decode(line, type=Reply)
         if isinstance(reply, Failed):
-            raise _error(reply.kind, reply.message)
+            raise error_named(reply.kind, reply.message, default=InferenceError)
         assert isinstance(reply, expected)
         return reply
 
@@ -153,26 +149,11 @@ class WorkerProcess:
         """What is known of a process that ended without an answer."""
         assert self._process is not None
         assert self._chatter is not None
-        code = self._process.wait()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        cause = ending(self._process.wait())
         self._chatter.seek(0)
-        lines = self._chatter.read().strip().splitlines()[-_LAST_LINES:]
         name = self.choice.bundle or "the embedded model"
         backend = self.choice.backend or "its default backend"
         return (
             f"The process that measures {name} on {backend} ended during {request!r} with {cause}. "
-            f"Its last words: {' | '.join(lines) or 'none'}. Try `samedge doctor`."
+            f"Its last words: {last_words(self._chatter.read())}. Try `samedge doctor`."
         )
-
-
-def _error(kind: str, message: str) -> SamedgeError:
-    """The child's error again, as the same class where a message is all that it takes."""
-    plain = (
-        errors.BackendUnavailableError,
-        errors.BundleError,
-        errors.IncompatibleArtifactError,
-        errors.ImageError,
-        errors.PromptError,
-    )
-    classes: dict[str, type[SamedgeError]] = {cls.__name__: cls for cls in plain}
-    return classes.get(kind, InferenceError)(message)

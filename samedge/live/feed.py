@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from samedge import errors
-from samedge.errors import SamedgeError, SourceError
+from samedge.errors import SamedgeError, SourceError, error_named
 from samedge.live.frame import now_s
 from samedge.live.inbox import Inbox, Parcel
 from samedge.live.mailbox import Drop
@@ -249,8 +248,7 @@ class ProcessFeed(Feed):
             return False, self._damaged(message)
         self._account(message.captured)
         if isinstance(message, Failed):
-            cls = getattr(errors, message.kind, SourceError)
-            return True, cls(message.message)
+            return True, error_named(message.kind, message.message, default=SourceError)
         return True, self._ended()
 
     def _ended(self) -> SamedgeError | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import subprocess
 import time
 import weakref
@@ -16,7 +15,7 @@ from samedge.live import messages
 from samedge.live.messages import Captured, Message, Order
 from samedge.live.slots import FrameMemory, new_memory
 from samedge.live.sources.base import ReadOptions
-from samedge.machine.child import python_command, python_environment
+from samedge.machine.child import ending, python_command, python_environment
 from samedge.types import Array
 
 _READ_BYTES = 1 << 16
@@ -105,8 +104,4 @@ class CaptureProcess:
             code = self._process.wait()
         self._selector.close()
         self._out.close()
-        return self._memory.captured, _how(code)
-
-
-def _how(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return self._memory.captured, ending(code)

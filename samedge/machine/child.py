@@ -8,6 +8,7 @@ gets the search path of this process as an argument, before it imports anything.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import IO
 from samedge.errors import InferenceError
 
 _Stream = int | IO[str] | None
+_LAST_LINES = 5
 
 # `sys` is built in and cannot be planted; what is imported after the second statement can no
 # longer come from the current folder.
@@ -85,6 +87,20 @@ def python_environment(variables: Mapping[str, str] | None = None) -> dict[str, 
         variables: as there.
     """
     return {**os.environ, "PYTHONSAFEPATH": "1", **(variables or {})}
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words: ``signal SIGKILL`` or ``exit code 3``.
+
+    Args:
+        code: what ``Popen.wait`` gave.
+    """
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def last_words(chatter: str) -> str:
+    """The last few lines of what a process wrote to its standard error, on one."""
+    return " | ".join(chatter.strip().splitlines()[-_LAST_LINES:]) or "none"
 
 
 def _search_path() -> list[str]:

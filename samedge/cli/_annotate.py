@@ -105,7 +105,10 @@ def _rank(out: output.Output, images: Path, run: AnnotateRun) -> None:
     )
     with predictor, out.progress("Ranking") as bar:
         ranking = rank_images(
-            predictor, tasks_in(images), sample_range=run.sample_range, progress=bar.progress
+            predictor,
+            tasks_in(images, results=run.output_path),
+            sample_range=run.sample_range,
+            progress=bar.progress,
         )
     file = write_ranking(run.output_path, ranking)
     table = output.table("Image", "Uncertainty", "Doubt", "Instability", "Disagreement", "Novelty")

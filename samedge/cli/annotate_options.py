@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from samedge import _discovery
+from samedge.cli.gathering import gathered
 from samedge.cli.image_options import FORMATS, range_option
 from samedge.cli.name_types import OneOf
 
@@ -43,6 +42,7 @@ class AnnotateRun:
     every: int | None
     engine: str
     workers: int | None
+    image_seconds: float
     threads: int
     gpus_per_worker: float
     shard_images: int
@@ -72,7 +72,11 @@ class AnnotateRun:
 
         is_cpu = (self.device or "cpu").lower().startswith("cpu")
         own = (usable_cores() if is_cpu else None) or 1
-        return EngineOptions(workers=self.workers or own, gpus_per_worker=self.gpus_per_worker)
+        return EngineOptions(
+            workers=self.workers or own,
+            gpus_per_worker=self.gpus_per_worker,
+            image_s=self.image_seconds,
+        )
 
 
 _OPTIONS = (
@@ -155,6 +159,14 @@ _OPTIONS = (
         help="Processes or actors.  [default: one a core; one on a GPU]",
     ),
     click.option(
+        "--image-seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=600,
+        show_default=True,
+        metavar="S",
+        help="Stop a process that takes longer for one image, and list the image.",
+    ),
+    click.option(
         "--threads", type=click.IntRange(1), default=1, metavar="N", help="Of each worker."
     ),
     click.option(
@@ -180,14 +192,5 @@ _OPTIONS = (
 )
 
 
-def annotate_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of :class:`AnnotateRun`, as its argument ``run``."""
-
-    @functools.wraps(function)
-    def gathered(*args: Any, **options: Any) -> None:
-        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(AnnotateRun)}
-        function(*args, run=AnnotateRun(**fields), **options)
-
-    for option in reversed(_OPTIONS):
-        gathered = option(gathered)
-    return gathered
+annotate_options = gathered(AnnotateRun, _OPTIONS)
+"""What ``samedge annotate`` is given, as its argument ``run``."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from samedge.cli import failures, output
+from samedge.cli.gathering import gathered
 from samedge.cli.measure_types import DURATION
 from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import BOX, POINT
@@ -204,17 +204,8 @@ _RESULTS = (
 )
 
 
-def follow_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command what is followed and where it goes, as its argument ``run``."""
-
-    @functools.wraps(function)
-    def gathered(*args: Any, **options: Any) -> None:
-        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(FollowRun)}
-        function(*args, run=FollowRun(**fields), **options)
-
-    for option in reversed((*_PROMPTS, *_MODEL, *_RESULTS)):
-        gathered = option(gathered)
-    return gathered
+follow_options = gathered(FollowRun, (*_PROMPTS, *_MODEL, *_RESULTS))
+"""What is followed and where it goes, as a command's argument ``run``."""
 
 
 def tracker(predictor: Predictor) -> Tracker:

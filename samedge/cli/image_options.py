@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import output
+from samedge.cli.gathering import gathered
 from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import RANGE
 
@@ -168,17 +168,8 @@ _OPTIONS = (
 )
 
 
-def image_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``IMAGE...``, what runs, and where masks go, as its argument ``run``."""
-
-    @functools.wraps(function)
-    def gathered(*args: Any, **options: Any) -> None:
-        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(ImageRun)}
-        function(*args, run=ImageRun(**fields), **options)
-
-    for option in reversed(_OPTIONS):
-        gathered = option(gathered)
-    return gathered
+image_options = gathered(ImageRun, _OPTIONS)
+"""``IMAGE...``, what runs, and where masks go, as a command's argument ``run``."""
 
 
 def _pictures(given: Sequence[Path]) -> tuple[Path, ...]:

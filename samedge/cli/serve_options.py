@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from samedge.cli.gathering import gathered
 
 if TYPE_CHECKING:
     from samedge.web.server.settings import ServeSettings
@@ -140,14 +140,5 @@ _OPTIONS = (
 )
 
 
-def serve_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a server, as its argument ``run``."""
-
-    @functools.wraps(function)
-    def gathered(*args: Any, **options: Any) -> None:
-        fields = {field.name: options.pop(field.name) for field in dataclasses.fields(ServerRun)}
-        function(*args, run=ServerRun(**fields), **options)
-
-    for option in reversed(_OPTIONS):
-        gathered = option(gathered)
-    return gathered
+serve_options = gathered(ServerRun, _OPTIONS)
+"""The options of a server, as a command's argument ``run``."""

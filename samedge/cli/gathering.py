@@ -1,0 +1,35 @@
+"""Options that several commands share, or that are many: given to a command as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Command = Callable[..., None]
+
+
+def gathered(
+    run: Callable[..., object], options: Sequence[Callable[[Command], Command]]
+) -> Callable[[Command], Command]:
+    """A decorator that gives a command some options, as its one argument ``run``.
+
+    Args:
+        run: a dataclass with a field for each of the options, of the same name.
+        options: click's decorators, in the order of the help.
+    """
+    names = [field.name for field in dataclasses.fields(run)]  # type: ignore[arg-type]
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def command(*args: Any, **given: Any) -> None:
+            fields = {name: given.pop(name) for name in names}
+            function(*args, run=run(**fields), **given)
+
+        decorated: Command = command
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate

@@ -69,7 +69,7 @@ class _Keeper:
                 process.send(task)
             try:
                 while self._fill(process):
-                    outcome = process.answer(self._options.timeout_s, self._shared.stop)
+                    outcome = process.answer(self._options.image_s, self._shared.stop)
                     if outcome is None:
                         return
                     self._held.popleft()
@@ -111,8 +111,6 @@ class _Keeper:
 
 
 class _Local(Engine):
-    summary = "processes of this machine"
-
     def run(
         self,
         tasks: Sequence[Task],

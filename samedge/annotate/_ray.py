@@ -63,8 +63,6 @@ class RayWorker:
 
 
 class _Ray(Engine):
-    summary = "actors of a Ray cluster; the folders have to be shared between its machines"
-
     def run(
         self,
         tasks: Sequence[Task],

@@ -23,19 +23,17 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         workers: processes or actors.
         gpus_per_worker: that a cluster reserves for each.
-        timeout_s: longest time for one image; a worker that takes longer is stopped and the image
-            is listed.
+        image_s: longest time for one image; a process that takes longer is stopped and the image
+            is listed. A cluster has limits of its own.
     """
 
     workers: int = 1
     gpus_per_worker: float = 0.0
-    timeout_s: float = 600.0
+    image_s: float = 600.0
 
 
 class Engine(ABC):
     """One way to run many workers. Stateless; one instance a module, named ``ENGINE``."""
-
-    summary: str
 
     @abstractmethod
     def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from samedge import formats
 from samedge.annotate.parts import Parts
 from samedge.annotate.tasks import PartError, Task
 from samedge.errors import OptionError
+from samedge.files.writing import remove
+from samedge.formats.base import Layout
 from samedge.formats.masks import ImageMasks
 
 
@@ -84,6 +87,7 @@ class Merger:
         for shard in range(shards):
             start = shard * self._shard_images
             files += self._shard(tasks[start : start + self._shard_images], shard, shards)
+        self._remove_stale(files)
         groups = (tuple(group) for group in self._by_content.values() if len(group) > 1)
         return Merged(
             files=tuple(files),
@@ -95,21 +99,32 @@ class Merger:
             missing=self._missing,
         )
 
+    @property
+    def _is_one_file(self) -> bool:
+        return self._format.layout is Layout.ONE_FILE
+
     def _shard(self, tasks: Sequence[Task], shard: int, shards: int) -> list[Path]:
         part_of = "" if shards == 1 else f"-{shard:05d}-of-{shards:05d}"
-        ending = self._format.endings[0] if self._format.endings else ""
+        ending = self._format.endings[0] if self._is_one_file else ""
         path = self._destination.with_name(f"{self._destination.name}{part_of}{ending}")
-        is_folder = not ending or self._format.layout is not formats.base.Layout.ONE_FILE
-        if is_folder:
-            path = path.with_suffix("")
         files: dict[Path, None] = {}
-        with self._format.open_writer(path, is_folder=is_folder) as writer:
+        with self._format.open_writer(path, is_folder=not self._is_one_file) as writer:
             for task in tasks:
                 found = self._found(task)
                 if found is not None:
                     files.update(dict.fromkeys(writer.add(found)))
             files.update(dict.fromkeys(writer.close()))
         return list(files)
+
+    def _remove_stale(self, files: Sequence[Path]) -> None:
+        """Remove what an earlier run wrote in another number of files: it is no longer true."""
+        ending = self._format.endings[0] if self._is_one_file else ""
+        name = re.escape(self._destination.name)
+        ours = re.compile(rf"{name}(-\d{{5}}-of-\d{{5}})?{re.escape(ending)}")
+        kept = {*files, *(parent for file in files for parent in file.parents)}
+        for path in self._destination.parent.iterdir():
+            if ours.fullmatch(path.name) and path not in kept:
+                remove(path)
 
     def _found(self, task: Task) -> ImageMasks | None:
         part = self._parts.part(task.name)

@@ -21,14 +21,12 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     """One round.
 
     Attributes:
-        stage: ``auto`` (the model alone) or ``review`` (with a person).
+        stage: ``auto``, the model alone.
         ended: UTC.
         bundle_id, model: what proposed the masks.
         images: that have their masks.
         masks: in them.
-        seconds_per_mask: of the processes in ``auto``, of the person in ``review``; ``None`` where
-            there is no mask.
-        accuracy: mean IoU of the proposals with the masks that a person left, for ``review``.
+        seconds_per_mask: of the processes; ``None`` where there is no mask.
     """
 
     stage: str
@@ -38,7 +36,6 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     images: int
     masks: int
     seconds_per_mask: float | None
-    accuracy: float | None = None
 
 
 class _Rounds(msgspec.Struct, kw_only=True):

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -70,7 +70,6 @@ def annotate_automatically(
     shard_images: int = SHARD_IMAGES,
     restart: bool = False,
     progress: Progress | None = None,
-    on_outcome: Callable[[Outcome], None] | None = None,
 ) -> AutoResult:
     """Find the masks of every image below a folder, and write them as annotations.
 
@@ -88,7 +87,6 @@ def annotate_automatically(
         shard_images: most images of one annotation file; more make several files.
         restart: forget an earlier run in ``output``, whatever its settings.
         progress: hears of images that are done, and of all.
-        on_outcome: hears of each image that is done in this run.
 
     Raises:
         DatasetError: the folder is missing or holds no pictures.
@@ -100,21 +98,19 @@ def annotate_automatically(
     settings = settings or AutoSettings()
     check_format(file_format)
     chosen = engines.get(engine)
-    tasks = tasks_in(images)
+    images, output = _absolute(images), _absolute(output)
+    tasks = tasks_in(images, results=output)
     manifest = Bundle.open(bundle_path(settings.bundle), verify=False).manifest
     record = RunRecord(
-        schema=RUN_SCHEMA,
-        images=os.path.abspath(images),  # noqa: PTH100 - resolve() follows links
-        bundle_id=manifest.id,
-        settings=settings,
+        schema=RUN_SCHEMA, images=str(images), bundle_id=manifest.id, settings=settings
     )
     with locked(output):
         _begin(output, record, restart=restart)
         parts = Parts(output / _PARTS)
         left = [task for task in tasks if not parts.is_done(task)]
-        counter = _Counter(len(tasks), len(tasks) - len(left), progress, on_outcome)
+        counter = _Counter(len(tasks), len(tasks) - len(left), progress)
         if left:
-            job = Job(settings=settings, parts=str(parts.folder))
+            job = Job(settings=_for_workers(settings), parts=str(parts.folder))
             chosen.run(left, job, options=options or EngineOptions(), on_outcome=counter)
         merger = Merger(
             parts, output / ANNOTATIONS, file_format=file_format, shard_images=shard_images
@@ -122,6 +118,18 @@ def annotate_automatically(
         merged = merger.merge(tasks)
         add_round(output, _round(merged, manifest))
     return AutoResult(merged, manifest.id, len(tasks) - len(left), len(left))
+
+
+def _absolute(path: Path) -> Path:
+    """A path that means the same in a worker elsewhere; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+
+
+def _for_workers(settings: AutoSettings) -> AutoSettings:
+    """The same settings, with the path of a bundle as it is from any folder."""
+    if settings.bundle is None or not Path(settings.bundle).exists():
+        return settings  # an embedded model's name
+    return msgspec.structs.replace(settings, bundle=str(_absolute(Path(settings.bundle))))
 
 
 def _round(merged: Merged, manifest: Manifest) -> Round:
@@ -136,36 +144,41 @@ def _round(merged: Merged, manifest: Manifest) -> Round:
     )
 
 
-def tasks_in(images: Path) -> list[Task]:
+def tasks_in(images: Path, *, results: Path) -> list[Task]:
     """The pictures below a folder as tasks, sorted by name.
+
+    Args:
+        images: the folder.
+        results: the folder for results; what a run wrote there is not annotated in turn.
 
     Raises:
         DatasetError: the folder is missing or holds none.
     """
-    found = image_files(images)
+    skipped = _absolute(results)
+    if skipped == _absolute(images):
+        skipped /= ANNOTATIONS
+    found = [p for p in image_files(images) if not _is_below(p, skipped, root=images)]
+    if not found:
+        raise DatasetError(f"{images} holds no pictures but results of a run: name another folder.")
     tasks = [Task(name=p.relative_to(images).as_posix(), path=str(p)) for p in found]
     return sorted(tasks, key=lambda task: task.name)
 
 
-class _Counter:
-    """Tells both listeners of what is done."""
+def _is_below(path: Path, folder: Path, *, root: Path) -> bool:
+    """Whether a picture below ``root`` lies in a folder that lies below ``root`` itself."""
+    return _absolute(root) in folder.parents and folder in _absolute(path).parents
 
-    def __init__(
-        self,
-        total: int,
-        done: int,
-        progress: Progress | None,
-        on_outcome: Callable[[Outcome], None] | None,
-    ) -> None:
-        self._total, self._done = total, done
-        self._progress, self._on_outcome = progress, on_outcome
+
+class _Counter:
+    """Counts what an engine tells of, from what was done before."""
+
+    def __init__(self, total: int, done: int, progress: Progress | None) -> None:
+        self._total, self._done, self._progress = total, done, progress
         if progress is not None:
             progress(done, total)
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, _: Outcome) -> None:
         self._done += 1
-        if self._on_outcome is not None:
-            self._on_outcome(outcome)
         if self._progress is not None:
             self._progress(self._done, self._total)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,12 +20,12 @@ import pytest
 from PIL import Image
 
 from samedge import formats
-from samedge.annotate import process
+from samedge.annotate import engines, process
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.parts import Parts
 from samedge.annotate.rounds import read_rounds
 from samedge.annotate.run import AutoResult, annotate_automatically, locked, tasks_in
-from samedge.annotate.tasks import AutoSettings, part_name
+from samedge.annotate.tasks import AutoSettings, Job, Task, part_name
 from samedge.errors import BundleError, DatasetError, OptionError, WriteError
 from samedge.formats.masks import MaskRecord
 from samedge.pixels.rle import mask_from_rle
@@ -78,7 +81,7 @@ def run(
         photos,
         output,
         settings=settings,
-        options=EngineOptions(workers=workers, timeout_s=timeout_s),
+        options=EngineOptions(workers=workers, image_s=timeout_s),
     )
 
 
@@ -183,7 +186,7 @@ def test_an_output_that_cannot_be_made_is_named(
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no pictures"):
-        tasks_in(tmp_path)
+        tasks_in(tmp_path, results=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -250,3 +253,55 @@ def test_a_run_that_is_killed_ends_in_the_same_bytes(
     assert json.loads(done.stdout)["images"]["count"] == 16
     assert written(tmp_path / "out") == written(tmp_path / "whole")
     assert not list((tmp_path / "out").rglob(".samedge-tmp-*"))
+
+
+@pytest.mark.parametrize("place", ["out", "."])
+def test_results_among_the_photos_are_not_annotated(photos: Path, place: str) -> None:
+    results = photos / place
+    picture(results / "annotations" / "a_mask.png", seed=1)
+    assert tuple(task.name for task in tasks_in(photos, results=results)) == NAMES
+
+
+def test_frames_that_lie_with_the_results_are_annotated(tmp_path: Path) -> None:
+    picture(tmp_path / "out/frames/a.mp4/000000.png", seed=1)
+    (task,) = tasks_in(tmp_path / "out/frames", results=tmp_path / "out")
+    assert task.name == "a.mp4/000000.png"
+
+
+def test_files_of_an_earlier_number_of_shards_go(
+    sound: Sound, tmp_path: Path, settings: AutoSettings
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(sound.output, output)
+    (output / "annotations-notes.txt").write_text("of the user")
+    for images, names in ((3, ["-00000-of-00002", "-00001-of-00002"]), (9, [""])):
+        again = annotate_automatically(sound.photos, output, settings=settings, shard_images=images)
+        assert again.done_now == 0
+        found = sorted(path.name for path in output.glob("annotations*.json"))
+        assert found == [f"annotations{name}.json" for name in names]
+    assert written(output) == written(sound.output)
+    assert (output / "annotations-notes.txt").exists()
+
+
+def test_paths_may_be_relative(
+    photos: Path, tmp_path: Path, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An actor on another machine does not share this process's folder."""
+    seen: list[tuple[Sequence[Task], Job]] = []
+
+    class Engine(engines.Engine):
+        def run(
+            self, tasks: Sequence[Task], job: Job, *, options: object, on_outcome: object
+        ) -> None:
+            seen.append((tasks, job))
+
+    monkeypatch.setattr(engines, "get", lambda _: Engine())
+    monkeypatch.chdir(tmp_path)
+    bundle = Path(os.path.relpath(toy_bundle, tmp_path))
+    annotate_automatically(
+        Path(photos.name), Path("out"), settings=AutoSettings(bundle=str(bundle))
+    )
+    ((tasks, job),) = seen
+    assert all(Path(task.path).is_absolute() for task in tasks)
+    assert Path(job.parts).is_absolute()
+    assert Path(str(job.settings.bundle)).is_absolute()

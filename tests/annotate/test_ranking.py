@@ -48,7 +48,10 @@ def test_figures_are_shares_and_a_bad_image_is_listed(tmp_path: Path, toy_bundle
     heard: list[tuple[int, int]] = []
     with Predictor.from_bundle(toy_bundle) as predictor:
         made = rank_images(
-            predictor, tasks_in(tmp_path), points_per_side=3, progress=lambda *s: heard.append(s)
+            predictor,
+            tasks_in(tmp_path, results=tmp_path / "out"),
+            points_per_side=3,
+            progress=lambda *s: heard.append(s),
         )
     assert heard == [(1, 3), (2, 3), (3, 3)]
     assert sorted(one.name for one in made.images) == ["a.png", "b.png"]

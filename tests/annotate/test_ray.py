@@ -14,7 +14,7 @@ from PIL import Image
 
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.run import annotate_automatically
-from samedge.annotate.tasks import AutoSettings, Outcome
+from samedge.annotate.tasks import AutoSettings
 
 pytestmark = pytest.mark.slow
 WORKERS = EngineOptions(workers=2)
@@ -66,9 +66,8 @@ def test_a_cluster_makes_the_same_files_though_it_loses_a_worker(
     alone = annotate_automatically(photos, tmp_path / "alone", settings=settings)
     killed: list[int] = []
 
-    def kill_early(outcome: Outcome) -> None:
-        assert outcome.name
-        if not killed:
+    def kill_early(done: int, _: int) -> None:
+        if done and not killed:
             killed.append(kill_one_worker())
 
     made = annotate_automatically(
@@ -77,7 +76,7 @@ def test_a_cluster_makes_the_same_files_though_it_loses_a_worker(
         settings=settings,
         engine="ray",
         options=WORKERS,
-        on_outcome=kill_early,
+        progress=kill_early,
     )
     assert killed[0] >= 1
     assert made.merged.failures == alone.merged.failures

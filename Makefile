@@ -8,11 +8,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 PYTEST_ARGS ?=
-# LOCKED=1 installs exactly the versions of requirements/ci.txt, by hash, and nothing else.
+# LOCKED=1 tests with exactly the versions of requirements/ci.txt, by hash; what `make release`,
+# `make audit` and `make fuzz` need beside that is not locked.
 LOCKED ?= 0
 LOCK   := requirements/ci.txt
 
 BIN  := $(VENV)/bin
+DEV  := $(VENV)/.installed-dev$(if $(filter 1,$(LOCKED)),-locked)
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SAM  := $(BIN)/samedge
 DEMO := build/demo
@@ -36,7 +38,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One stamp per set of extras: the environment is complete when the stamp is newer than the pins.
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+$(DEV): pyproject.toml $(if $(filter 1,$(LOCKED)),$(LOCK)) | $(BIN)/python
 	@echo "Installing samedge and everything that its tests need into $(VENV) ..."
 ifeq ($(LOCKED),1)
 	$(PIP) install --require-hashes --requirement $(LOCK)
@@ -49,12 +51,12 @@ endif
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	@echo "Installing samedge with what exports models, PyTorch among it (gigabytes);"
 	@echo "make demo EXPORT=0 does without ..."
-	@test $(VENV)/.installed-dev -nt pyproject.toml || $(PIP) install --editable ".[export,eval,report]"
+	@test $(DEV) -nt pyproject.toml || $(PIP) install --editable ".[export,eval,report]"
 	@touch $@
 
 $(VENV)/.installed-runtime: pyproject.toml | $(BIN)/python
 	@echo "Installing samedge with ONNX Runtime and what measures ..."
-	@test $(VENV)/.installed-dev -nt pyproject.toml || $(PIP) install --editable ".[onnxruntime,eval,report]"
+	@test $(DEV) -nt pyproject.toml || $(PIP) install --editable ".[onnxruntime,eval,report]"
 	@touch $@
 
 ifeq ($(EXPORT),0)
@@ -79,28 +81,28 @@ endif
 
 test: check pytest
 
-check: $(VENV)/.installed-dev
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/house.py
 
 # Two processes, one thread each, a file's tests together: what they share is made once.
-pytest: $(VENV)/.installed-dev
+pytest: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 # What takes longer than about ten seconds a test: other tools' readers, training, whole exports.
-slow: $(VENV)/.installed-dev
+slow: $(DEV)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 # Two hundred kills over every command that writes, and each of its file-system steps made to fail.
-faults: $(VENV)/.installed-dev
+faults: $(DEV)
 	SAMEDGE_KILLS=200 SAMEDGE_FAULT_STEPS=1000 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -s -m slow tests/trust/test_whole_commands.py $(PYTEST_ARGS)
 
 # A minute of coverage-guided fuzzing, where atheris installs.
 FUZZ_SECONDS ?= 10
-fuzz: $(VENV)/.installed-dev
+fuzz: $(DEV)
 	$(PIP) install --editable ".[fuzz]"
 	@$(BIN)/python -c "import atheris" || { echo "atheris does not install here: nothing is fuzzed."; exit 0; }; \
 	set -e; for reader in manifest archive annotations record image rle; do \
@@ -108,7 +110,7 @@ fuzz: $(VENV)/.installed-dev
 
 # 100,000 prompts over 1,000 pictures on every backend here: memory, open files and threads.
 SOAK_PROMPTS ?= 100000
-soak: $(VENV)/.installed-dev
+soak: $(DEV)
 	set -e; for backend in $$(OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak --list); do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak --backend $$backend \
 			--prompts $(SOAK_PROMPTS) -o build/soak-$$backend.json; done
@@ -120,12 +122,12 @@ lock: $(VENV)/.installed-release
 		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 		$(LOCK_ARGS) -o $(LOCK)
 
-audit: $(VENV)/.installed-dev $(VENV)/.installed-release
+audit: $(DEV) $(VENV)/.installed-release
 	$(BIN)/python tools/supply_chain.py audit
 	$(BIN)/python tools/supply_chain.py licences
 
 # Wheel, sdist and bill of materials in dist/. Two builds are equal to the byte.
-release: $(VENV)/.installed-dev $(VENV)/.installed-release
+release: $(DEV) $(VENV)/.installed-release
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
 	$(BIN)/python tools/supply_chain.py sbom
 
@@ -134,16 +136,16 @@ $(VENV)/.installed-release: pyproject.toml | $(BIN)/python
 	@touch $@
 
 # An hour of clicks on `samedge serve`, every mask checked, its memory written down.
-serve-soak: $(VENV)/.installed-dev
+serve-soak: $(DEV)
 	@mkdir -p build
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve_load.py --minutes 60 -o build/serve-soak.json
 
-docs: $(VENV)/.installed-dev
+docs: $(DEV)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 	@echo "Documentation: build/docs/index.html"
 
 # Every Python block and command line of README and docs, in a folder with what they talk about.
-docs-check: $(VENV)/.installed-dev
+docs-check: $(DEV)
 	$(BIN)/python tools/docs_check.py
 
 clean:

@@ -35,7 +35,7 @@ def _label(number: int, record: MaskRecord) -> str:
     """The mask's number in tables and files, and how the model rates it."""
     if record.predicted_iou is None:
         return f"#{number}"
-    return f"#{number} {record.predicted_iou:.2f}"
+    return f"#{number}   {record.predicted_iou:.2f}"  # the font's space is narrow
 
 
 FORMAT = _Overlay()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import re
+import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -24,6 +26,19 @@ from samedge.types import Array
 FILE_NAME = "words.npz"
 MOST_WORDS, MOST_NUMBERS = 65_536, 1 << 26
 """A table with more rows, or more numbers in all, is refused before memory is taken."""
+
+_DETERMINERS = frozenset(
+    ["a", "an", "the", "some", "any", "all", "every", "each", "this", "that", "these", "those"]
+)
+
+
+def normalised(text: str) -> str:
+    """A name or phrase without capitals, articles and punctuation: how names are looked up."""
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("'s ", " ")
+    tokens = re.findall(r"\w+", plain.replace("_", " "))
+    while len(tokens) > 1 and tokens[0] in _DETERMINERS:
+        tokens.pop(0)
+    return " ".join(tokens)
 
 
 class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,6 +57,18 @@ class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     is_background: bool = True
     is_askable: bool = True
     off: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its name and synonyms as they are looked up, each once."""
+        found = map(normalised, (self.name, *self.synonyms))
+        return tuple(dict.fromkeys(key for key in found if key))
+
+
+def ambiguous(words: Iterable[Word]) -> list[str]:
+    """Names, as they are looked up, that stand for more than one word; sorted."""
+    counts = Counter(key for word in words for key in word.keys)
+    return sorted(key for key, count in counts.items() if count > 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,18 +101,14 @@ class WordTable:
             return "has no word that can be asked for"
         if len(self.words) > MOST_WORDS:
             return f"has {len(self.words)} words, more than {MOST_WORDS}"
-        names = Counter(name for word in self.words for name in (word.name, *word.synonyms))
-        name, count = names.most_common(1)[0]
-        return f"has {name!r} twice" if count > 1 else None
+        twice = ambiguous(self.words)
+        return f"has {twice[0]!r} twice" if twice else None
 
     @functools.cached_property
     def rows(self) -> Mapping[str, int]:
-        """Row of every name and synonym that can be asked for."""
+        """Row of every name and synonym that can be asked for, by its :func:`normalised` form."""
         return {
-            name: row
-            for row, word in enumerate(self.words)
-            if word.is_askable
-            for name in (word.name, *word.synonyms)
+            key: row for row, word in enumerate(self.words) if word.is_askable for key in word.keys
         }
 
     @functools.cached_property

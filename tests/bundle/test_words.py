@@ -31,6 +31,7 @@ def test_a_table_survives_its_file() -> None:
     [
         ([Word(name="a")], np.zeros((2, 3)), "1 words and rows of shape"),
         ([Word(name="a"), Word(name="b", synonyms=["a"])], np.zeros((2, 3)), "'a' twice"),
+        ([Word(name="t-shirt"), Word(name="t shirt")], np.zeros((2, 3)), "'t shirt' twice"),
         ([Word(name="a")], np.array([[np.nan]]), "NaN"),
         ([Word(name="a", is_askable=False)], np.zeros((1, 3)), "no word that can be asked"),
     ],

@@ -26,13 +26,19 @@ WORDS = (
 )
 
 
-def table() -> WordTable:
-    """Each word wants its own colour and no other; grey wants none."""
+def table(*, more: int = 0) -> WordTable:
+    """Each word wants its own colour and no other; grey wants none.
+
+    Args:
+        more: so many further words that want nothing at all.
+    """
     rows = np.full((4, 4), -STEEP / 2, np.float32)
     rows[:3, :3] += 1.5 * STEEP * np.eye(3, dtype=np.float32)
     rows[3] = 0.0
     rows[:, 3] = (0.0, 0.0, 0.0, STEEP / 8)
-    return WordTable(WORDS, rows)
+    others = tuple(Word(name=f"word{index}", is_background=False) for index in range(more))
+    nothing = np.tile(np.array([0, 0, 0, -STEEP], np.float32), (more, 1))
+    return WordTable((*WORDS, *others), np.concatenate([rows, nothing]))
 
 
 def region_model(batch: int | str = "batch") -> onnx.ModelProto:
@@ -76,18 +82,21 @@ def words_record(**changes: Any) -> WordsRecord:
     return WordsRecord(**{**fields, **changes})
 
 
-def write_words_bundle(destination: Path, *, batch: int | str = "batch", **changes: Any) -> Bundle:
+def write_words_bundle(
+    destination: Path, *, batch: int | str = "batch", more: int = 0, **changes: Any
+) -> Bundle:
     """Write the toy bundle with words.
 
     Args:
         destination: folder or ``.samedge`` file.
         batch: of the region encoder.
+        more: further words than the three.
         changes: other values of the words' record.
     """
     return write_bundle(
         destination,
         others={"region_encoder": region_model(batch)},
-        files={FILE_NAME: table().to_bytes()},
+        files={FILE_NAME: table(more=more).to_bytes()},
         words=words_record(**changes),
         prompts=[*DRAWN_KINDS, TEXT],
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-from samedge.bundle.words import Word
+from samedge.bundle.words import Word, ambiguous
 from samedge.errors import ExportError
 from samedge.files.reading import read_bytes
 
@@ -138,13 +137,16 @@ def read_words(path: Path) -> list[Word]:
     lines = data.decode("utf-8", errors="replace").splitlines()
     rows = [line.partition("#")[0].strip().lower() for line in lines]
     words = [_word(row) for row in rows if row]
-    names = Counter(name for word in words for name in (word.name, *word.synonyms))
     if not words or len(words) > _LIMIT_LINES:
         raise ExportError(f"{path} has {len(words)} words, expected 1 to {_LIMIT_LINES}.")
-    twice = sorted(name for name, count in names.items() if count > 1)[:3]
+    empty = [word.name for word in words if not word.keys][:3]
+    if empty:
+        raise ExportError(f"{path} has {', '.join(map(repr, empty))}, which no text can ask for.")
+    twice = ambiguous(words)[:3]
     if twice:
         raise ExportError(f"{path} has {', '.join(map(repr, twice))} twice: name each word once.")
-    others = [Word(name=name, is_askable=False) for name in BACKGROUND if name not in names]
+    keys = {key for word in words for key in word.keys}
+    others = [Word(name=name, is_askable=False) for name in BACKGROUND if name not in keys]
     return [*words, *others]
 
 

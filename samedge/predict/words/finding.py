@@ -14,6 +14,7 @@ from samedge.pixels.images import check_image
 from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
+from samedge.predict.words.phrases import AskedWord
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array, Progress
 
@@ -126,7 +127,8 @@ def named(
         InferenceError: the backend failed.
     """
     scorer = RegionScorer(predictor.graphs)
-    words = scorer.asked([scorer.table.words[row].name for row in scorer.table.askable])
+    known = [(scorer.table.words[row].name, row) for row in scorer.table.askable]
+    words = [AskedWord(name, name, row) for name, row in known]
     margins = scorer.margins(embedded(scorer, image, regions=regions), words)
     names: list[FoundRegion | None] = []
     for row, region in zip(margins, regions, strict=True):

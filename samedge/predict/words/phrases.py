@@ -9,16 +9,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 
-from samedge.bundle.words import WordTable
+from samedge.bundle.words import WordTable, normalised
 from samedge.errors import PromptError
 
 _LONGEST = 200  # characters of one phrase
 _MOST = 64  # words of one call
 _SHOWN = 5
-_DETERMINER_WORDS = "a an the some any all every each this that these those"
 _RELATION_WORDS = """
 left right top bottom upper lower middle center centre front back behind beside between near next
 above below under over on in inside outside with without no not except only other another
@@ -26,7 +24,6 @@ first second third last one two three four five six seven eight nine ten both an
 biggest largest smallest most least more less than bigger larger smaller that which who whose
 wearing holding his her their my your
 """
-_DETERMINERS = frozenset(_DETERMINER_WORDS.split())
 _RELATIONS = frozenset(_RELATION_WORDS.split())
 """Words that place, count, compare, join or exclude things."""
 _SUPERLATIVE = re.compile(r"\w{3,}est")
@@ -103,15 +100,6 @@ def _asked(text: str, table: WordTable, *, free: bool) -> AskedWord:
     raise _unknown(text, phrase, table)
 
 
-def normalised(text: str) -> str:
-    """A phrase without capitals, articles and punctuation."""
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("'s ", " ")
-    tokens = re.findall(r"\w+", plain.replace("_", " "))
-    while len(tokens) > 1 and tokens[0] in _DETERMINERS:
-        tokens.pop(0)
-    return " ".join(tokens)
-
-
 def singulars(phrase: str) -> Iterator[str]:
     """What a phrase may be the plural of, the phrase itself first."""
     yield phrase
@@ -132,6 +120,11 @@ def _single_nouns(noun: str) -> Iterator[str]:
     if len(noun) > 2 and noun.endswith("s"):
         yield noun[:-1]
     yield f"{noun}s"  # of those that have no singular: scissors, skis
+
+
+def known_row(text: str, table: WordTable) -> int | None:
+    """Row of a thing by any of its names; ``None`` where the table does not know it."""
+    return _row(normalised(text), table)
 
 
 def _row(phrase: str, table: WordTable) -> int | None:

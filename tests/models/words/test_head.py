@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from samedge.bundle.words import Word
-from samedge.errors import CheckpointError
+from samedge.errors import CheckpointError, ExportError
 from samedge.models.words.head import HeadSpec, WordHead, load_head, off_grid, on_grid, save_head
 from samedge.models.words.trunk import Convolution, Trunk
 from samedge.models.words.vocabulary import coco_words, read_words, usual_words
@@ -122,6 +122,19 @@ def test_words_come_from_a_file(tmp_path: Path) -> None:
     assert words[0].synonyms == ["power drill"]
     assert [word.name for word in words].count("rock") == 1
     assert not words[-1].is_askable
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("t-shirt\nT Shirt\n", "'t shirt' twice"), ("drill\n+++\n", "which no text can ask")],
+)
+def test_words_that_nobody_could_tell_apart_are_refused(
+    text: str, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text(text)
+    with pytest.raises(ExportError, match=problem):
+        read_words(path)
 
 
 def test_metadata_is_one_document(head: WordHead, tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_regions_are_named_where_a_word_is_clear(predictor: Predictor) -> None:
     assert [word and word.word for word in words] == ["red", None, None]
 
 
+def test_regions_are_named_by_tables_longer_than_a_text(tmp_path: Path) -> None:
+    write_words_bundle(tmp_path / "large", more=70)
+    with Predictor.from_bundle(tmp_path / "large") as opened:
+        words = named(opened, _picture("red"), regions=REGIONS)
+    assert [word and word.word for word in words] == ["red", None, None]
+
+
 def test_margins_are_log_odds_against_the_other_words(predictor: Predictor) -> None:
     scorer = RegionScorer(predictor.graphs)
     (asked,) = scorer.asked("red")

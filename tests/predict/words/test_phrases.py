@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samedge.bundle.words import Word, WordTable
+from samedge.bundle.words import Word, WordTable, normalised
 from samedge.errors import PromptError
-from samedge.predict.words.phrases import asked_words, nearest_words, normalised
+from samedge.predict.words.phrases import asked_words, nearest_words
 
 NAMES = {
     "person": ["man", "child"],
@@ -57,6 +57,17 @@ def test_plurals_synonyms_and_spelling(table: WordTable, text: str, word: str) -
     assert asked.word == word
     assert asked.text == text.strip()
     assert asked.row == list(NAMES).index(word)
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize(
+    "text", ["T-shirts", "t shirt", "tshirt", "farmer's hat", "oil_can", "Oil cans"]
+)
+def test_names_with_marks_can_be_asked_for(text: str, free: bool) -> None:
+    """With a text encoder a name that is missed would compete with its own row."""
+    words = (Word(name="t-shirt", synonyms=["farmer's hat"]), Word(name="oil_can"))
+    (asked,) = asked_words([text], WordTable(words, np.zeros((2, 2), np.float32)), free=free)
+    assert asked.row == (1 if "oil" in text.lower() else 0)
 
 
 def test_several_words_each_once(table: WordTable) -> None:

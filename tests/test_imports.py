@@ -93,7 +93,9 @@ def test_importing_every_backend_loads_no_library() -> None:
 
 def test_the_embedded_model_loads_no_other_backend() -> None:
     pytest.importorskip("onnxruntime")
-    loaded = third_party_after("import samedge.predict.predictor as p; p.load_default().load()")
+    loaded = third_party_after(
+        "import samedge.predict.words.predictor as p; p.load_default().load()"
+    )
     assert "onnxruntime" in loaded
     assert not loaded & {"openvino", "cuda", "torch"}
 

@@ -36,6 +36,11 @@ class MaskDecoder:
         self._manifest = graphs.bundle.manifest
         self._buckets = self._manifest.prompt_buckets
 
+    @property
+    def mask_threshold(self) -> float:
+        """Logits above it are in a mask."""
+        return self._manifest.thresholds.mask
+
     def results(
         self,
         embedding: ImageEmbedding,

@@ -92,8 +92,8 @@ def masks_and_clicks(
         )
     order = np.argsort(-search.rank(found), kind="stable")
     ranked = [found[index] for index in order]
-    if predictor.focus != "never":
-        ranked = refocused(predictor, image, found=ranked, min_area=search.config.min_area)
+    if predictor.focus != "never" and search.whole is not None:
+        ranked = refocused(predictor, search.whole, found=ranked, min_area=search.config.min_area)
     return with_parents(ranked), search.clicks
 
 
@@ -166,6 +166,7 @@ class _Search:
         self.config = dataclasses.replace(config, **vars(self.rules))
         self.size = image.shape[0], image.shape[1]
         self.clicks = 0
+        self.whole: ImageEmbedding | None = None  # of layer 0
         self._steps = Steps(batch_count(self.size, self.config), progress=progress)
 
     def crops(self) -> Iterator[tuple[Box, int]]:
@@ -176,6 +177,8 @@ class _Search:
         """The masks of a crop, none of them a duplicate of another, nor cut off by its edge."""
         x0, y0, x1, y1 = crop_box
         embedding = self.predictor.encode(np.ascontiguousarray(self.image[y0:y1, x0:x1]))
+        if layer == 0:
+            self.whole = embedding
         grid = _grid(self.rules.points_per_side, self.rules.crop_points_downscale, layer)
         every = self._candidates(embedding, grid * (x1 - x0, y1 - y0))
         every = every[~cut_off(every.boxes, crop_box, size=self.size)]

@@ -10,34 +10,31 @@ import numpy as np
 from samedge.formats.results import Masks
 from samedge.pixels import metrics, rle
 from samedge.pixels.islands import mended
+from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything_masks import Drawn, Sheet
 from samedge.predict.predictor import Predictor
-from samedge.types import Array, Prompt
+from samedge.types import Prompt
 
 _SAME = 0.5
 """IoU from which on the second mask is another drawing of the first, and not another thing."""
 
 
 def refocused(
-    predictor: Predictor, image: Array, *, found: Sequence[Drawn], min_area: int
+    predictor: Predictor, whole: ImageEmbedding, *, found: Sequence[Drawn], min_area: int
 ) -> list[Drawn]:
-    """Masks, the small ones among them drawn from a closer look.
+    """Masks, the small ones among them drawn from a closer look, few in memory at a time.
 
     Args:
         predictor: one that focuses.
-        image: (H, W, 3) uint8 RGB.
+        whole: the embedding of the whole image, by that predictor.
         found: the masks of the image, the best ranked first.
         min_area: smaller holes and islands are mended.
     """
-    small = [place for place, one in enumerate(found) if predictor.looks_again(one.mask.box, image)]
-    if not small:
-        return list(found)
-    prompts = [Prompt([found[i].mask.point], box=found[i].mask.box) for i in small]
-    answers = predictor.decode_batch(predictor.encode(image), prompts)
-    redrawn = {
-        i: _redrawn(found[i], answer, min_area) for i, answer in zip(small, answers, strict=True)
-    }
-    return [redrawn.get(place, one) for place, one in enumerate(found)]
+    masks = list(found)
+    prompts = [Prompt([one.mask.point], box=one.mask.box) for one in found]
+    for place, answer in predictor.closer_looks(whole, prompts):
+        masks[place] = _redrawn(found[place], answer, min_area)
+    return masks
 
 
 def _redrawn(first: Drawn, answer: Masks, min_area: int) -> Drawn:

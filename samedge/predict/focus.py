@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,9 @@ from samedge.types import FOREGROUND, Array, Focus, Prompt, Region, Size
 
 FocusMode = Literal["auto", "never", "always"]
 FOCUS_MODES: tuple[FocusMode, ...] = ("auto", "never", "always")
+
+_PIXELS_AT_ONCE = 1 << 25
+"""Of masks that closer looks hold together where their answers are taken one by one."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +122,8 @@ class SecondLook:
         view, size = embedding.view, embedding.original_size
         fits = enumerate(self._decoder.fitting(embedding, prompts, skip=skip))
         usable = {i: within(prompts[i], view, seen=view) for i, fit in fits if fit}
-        known = {i: extent_of(prompt, view) for i, prompt in usable.items()}
+        cut = self._decoder.mask_threshold
+        known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in usable.items()}
         unclear = {i: usable[i] for i, extent in known.items() if extent is None}
         found = self._answers(embedding, unclear, multimask=multimask)
         known.update({i: _extent_of_answer(usable[i], found[i]) for i in unclear})
@@ -132,6 +136,31 @@ class SecondLook:
         left = {i: usable[i] for i in known if i not in found}
         found.update(self._answers(embedding, left, multimask=multimask))
         return [found.get(index) for index in range(len(prompts))]
+
+    def closer(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
+    ) -> Iterator[tuple[int, Masks]]:
+        """Answers by closer looks alone, a few in memory at a time.
+
+        Args:
+            embedding: of the whole image; it is not decoded.
+            prompts: boxes, or masks, that fit the image.
+
+        Yields:
+            The place of a prompt that is worth a look and gets one, and its answer.
+        """
+        looks, view = embedding.looks, embedding.view
+        if self.mode == "never" or looks is None:
+            return
+        cut, size = self._decoder.mask_threshold, view.original_size
+        asked = {i: within(prompt, view, seen=view) for i, prompt in enumerate(prompts)}
+        known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in asked.items()}
+        small = {i: e for i, e in known.items() if e is not None and self.pays(e, size)}
+        length = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+        for part in self._parts(small, looks):
+            for start in range(0, len(part.members), length):
+                few = {i: asked[i] for i in part.members[start : start + length]}
+                yield from self._closer(embedding, looks, part.region, few, multimask=False).items()
 
     def _answers(
         self, embedding: ImageEmbedding, prompts: Mapping[int, Prompt], *, multimask: bool
@@ -204,9 +233,11 @@ def _surer(first: Masks, closer: Masks) -> Masks:
     """Of two looks at what a click may mean the one whose best candidate is the better one.
 
     The closer look at a wrong first mask shows too little; predicted IoU times the root of
-    stability tells them apart better than predicted IoU alone.
+    stability tells them apart better than predicted IoU alone. The times are those of both.
     """
-    return max((first, closer), key=_quality)
+    stages = (*first.timing_ms, *closer.timing_ms)
+    both = {s: first.timing_ms.get(s, 0.0) + closer.timing_ms.get(s, 0.0) for s in stages}
+    return dataclasses.replace(max((first, closer), key=_quality), timing_ms=both)
 
 
 def _quality(answer: Masks) -> float:
@@ -219,8 +250,14 @@ def _settles(prompt: Prompt) -> bool:
     return prompt.box is not None and prompt.mask is None
 
 
-def extent_of(prompt: Prompt, view: View) -> Extent | None:
-    """What a prompt is about: a box, or an earlier mask and clicks; ``None`` for clicks alone."""
+def extent_of(prompt: Prompt, view: View, *, threshold: float) -> Extent | None:
+    """What a prompt is about: a box, or an earlier mask and clicks; ``None`` for clicks alone.
+
+    Args:
+        prompt: of any kind.
+        view: of the whole image.
+        threshold: logits of an earlier mask above it are in it.
+    """
     if prompt.box is not None:
         return _with_clicks(cut_to(prompt.box.tolist(), view.original_size), prompt)
     if prompt.mask is None:
@@ -228,7 +265,7 @@ def extent_of(prompt: Prompt, view: View) -> Extent | None:
     mask: Array = prompt.mask
     if mask.dtype != np.bool_:
         seen = view.frame.view(view.original_size, region=prompt.region or view.bounds)
-        mask = seen.masks(mask[None])[0]
+        mask = seen.masks(mask[None], threshold=threshold)[0]
     return _with_clicks(bounding_box(mask), prompt)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
@@ -16,10 +16,9 @@ from typing import Any, Literal, TypeVar, overload
 import numpy.typing as npt
 
 from samedge import runtimes
-from samedge.bundle.bundle import DEFAULT_MODEL, Bundle, embedded_path
+from samedge.bundle.bundle import Bundle
 from samedge.errors import OptionError
 from samedge.formats.results import Masks
-from samedge.pixels.regions import cut_to
 from samedge.predict import trust
 from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
@@ -176,11 +175,6 @@ class Predictor:
         """When small things get a second look."""
         return self._second.mode
 
-    def looks_again(self, box: Sequence[float], image: Array) -> bool:
-        """Whether a box in an image, pixels, is small enough for a second look."""
-        size = image.shape[0], image.shape[1]
-        return self.focus != "never" and self._second.pays(cut_to(box, size), size)
-
     def load(self) -> None:
         """Open encoder and decoder now instead of when they are first needed.
 
@@ -307,6 +301,27 @@ class Predictor:
             embedding, prompts, multimask=multimask, skip=on_invalid == "skip"
         )
 
+    def closer_looks(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
+    ) -> Iterator[tuple[int, Masks]]:
+        """Masks of what is small, by a closer look alone; nothing for what needs none.
+
+        Unlike :meth:`decode_batch` it holds the masks of a few prompts at a time.
+
+        Args:
+            embedding: of the image that the prompts are about.
+            prompts: boxes or earlier masks, in pixels of the original image.
+
+        Yields:
+            A prompt's place in the batch and its answer, part of the image by part.
+
+        Raises:
+            PromptError: a prompt does not fit the image or the bundle.
+            BundleError: the embedding is from another bundle.
+            InferenceError: the backend failed, or gave NaN or infinity.
+        """
+        return self._second.closer(embedding, prompts)
+
     def decode_boxes(
         self, embedding: ImageEmbedding, boxes: npt.ArrayLike, *, multimask: bool = False
     ) -> list[Masks]:
@@ -370,30 +385,6 @@ class Predictor:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def load_default(
-    *,
-    model: str = DEFAULT_MODEL,
-    backend: str | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-) -> Predictor:
-    """Open a model that comes inside the samedge package.
-
-    Args:
-        model: its name: ``samedge-nano``, or ``samedge-pico`` for the smallest devices.
-        backend: ``None`` takes the bundle's own, or the first other here that opens its format.
-        device: the backend's own device string.
-        threads: processor threads; ``None`` leaves it to the backend.
-
-    Raises:
-        BundleError: this installation carries no such model.
-        BackendUnavailableError: no backend here opens it.
-    """
-    return Predictor.from_bundle(
-        embedded_path(model), backend=backend, device=device, threads=threads, any_backend=True
-    )
 
 
 def _ms(start: float, stop: float) -> float:

@@ -89,9 +89,8 @@ def segment_image(
     stages = {
         stage: sum(result.timing_ms.get(stage, 0.0) for result in results)
         for stage in ("focus", "decode", "postprocess")
+        if any(stage in result.timing_ms for result in results)  # a look costs where it loses, too
     }
-    if all(result.focus is None for result in results):
-        del stages["focus"]
     found = ImageMasks(
         name or path.name,
         (image.shape[0], image.shape[1]),

@@ -10,7 +10,8 @@ import pytest
 
 from samedge.errors import InferenceError
 from samedge.predict.alive import Liveness
-from samedge.predict.predictor import Predictor, load_default
+from samedge.predict.predictor import Predictor
+from samedge.predict.words.predictor import load_default
 from samedge.types import IMAGE_EMBEDDINGS, Array
 
 SHAPE = (1, 256, 32, 32)

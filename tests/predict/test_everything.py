@@ -24,7 +24,7 @@ from samedge.predict.everything import (
     segment_everything,
 )
 from samedge.predict.everything_points import ClickGrid
-from samedge.predict.predictor import load_default
+from samedge.predict.words.predictor import load_default
 from samedge.proof.photos import PHOTOS
 from samedge.types import Array, Prompt
 

@@ -9,13 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samedge import runtimes
+from samedge.bundle.manifest import Thresholds
 from samedge.errors import OptionError, PromptError, UnknownNameError
+from samedge.pixels import rle
+from samedge.pixels.frames import LOW_RES_STRIDE
 from samedge.pixels.metrics import mask_iou
+from samedge.predict import focus
+from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
+from samedge.predict.everything_focus import refocused
+from samedge.predict.everything_masks import Drawn
 from samedge.predict.focus import FocusSettings, SecondLook
 from samedge.predict.predictor import Predictor
+from samedge.predict.segmentation import segment_image
 from samedge.types import Prompt, Role
+from tests.toys.bundle import write_bundle
 
 pytest.importorskip("onnx")
 
@@ -164,6 +174,78 @@ def test_a_click_looks_again_around_its_first_mask(
     assert again.focus is not None
     assert again.masks[0][120, 200]
     assert again.masks.sum() < first.masks.sum()  # the toy's discs have a size in the input
+
+
+def test_a_look_that_loses_is_in_the_times(
+    auto: Predictor, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto._second.mode = "always"
+    prompt = Prompt(points=[[200, 120]])
+    embedding = auto.encode(image)
+    (found,) = auto._decoder.results(embedding, [prompt], multimask=False, skip=False)
+    assert found is not None
+    monkeypatch.setattr(focus, "_quality", lambda answer: answer.focus is None)
+    kept = auto.decode(embedding, prompt)
+    assert kept.focus is None
+    assert np.array_equal(kept.masks, found.masks)
+    assert kept.timing_ms["focus"] > 0
+    Image.fromarray(image).save(tmp_path / "image.png")
+    segmented = segment_image(auto, tmp_path / "image.png", prompts=[prompt])
+    assert segmented.timing_ms["focus"] > 0
+
+
+def test_an_earlier_masks_logits_are_cut_where_the_bundle_says(
+    tmp_path: Path, backend: str, image: np.ndarray
+) -> None:
+    write_bundle(tmp_path / "higher", thresholds=Thresholds(mask=2.0))
+    with Predictor.from_bundle(tmp_path / "higher", backend=backend, focus="auto") as predictor:
+        side = predictor.frame.low_res_side
+        logits = np.full((side, side), 1.0, np.float32)  # above 0 everywhere
+        low = predictor.frame.view_of(image).input_coords(np.array(SMALL).reshape(2, 2))
+        (x0, y0), (x1, y1) = (low / LOW_RES_STRIDE).round().astype(int)
+        logits[y0:y1, x0:x1] = 9.0
+        assert predictor.predict(image, Prompt(mask=logits)).focus is not None
+
+
+def _drawn(box: tuple[int, int, int, int]) -> Drawn:
+    mask = filled(box)
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    area = int(mask.sum())
+    made = AutomaticMask(rle.rle_from_mask(mask), box, area, 0.9, 0.9, middle, (0, 0, 320, 240))
+    return Drawn(made, np.zeros(1, np.bool_))
+
+
+def test_everything_takes_closer_looks_a_few_masks_at_a_time(
+    auto: Predictor, image: np.ndarray, encodes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the image were so large that no call may give more than two masks of it."""
+    pixels = SIZE[0] * SIZE[1]
+    monkeypatch.setenv("SAMEDGE_LIMITS", f"batch_pixels={2 * pixels}")
+    monkeypatch.setattr(focus, "_PIXELS_AT_ONCE", 2 * pixels)
+    small = [_drawn((x, y, x + 30, y + 24)) for x in (100, 114) for y in (80, 90)]
+    found = [_drawn((20, 20, 300, 200)), *small]
+    asked: list[int] = []
+    real = auto._decoder.results
+
+    def counted(embedding: Any, prompts: Any, **options: Any) -> Any:
+        asked.append(len(prompts))
+        return real(embedding, prompts, **options)
+
+    monkeypatch.setattr(auto._decoder, "results", counted)
+    masks = refocused(auto, auto.encode(image), found=found, min_area=0)
+    assert masks[0] is found[0]
+    assert all(one.mask.focus is not None for one in masks[1:])
+    assert asked == [2, 2]  # nothing about what stays
+    assert len(encodes) == 2
+
+
+def test_everything_encodes_the_whole_image_once(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    config = EverythingConfig(points_per_side=4, pred_iou_threshold=0.0, stability_threshold=0.0)
+    masks = segment_everything(auto, image, config=config)
+    assert any(mask.focus is not None for mask in masks)
+    assert encodes.count(None) == 1
 
 
 def test_background_clicks_elsewhere_do_not_matter(auto: Predictor, image: np.ndarray) -> None:

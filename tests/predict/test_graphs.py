@@ -30,8 +30,9 @@ from samedge.errors import (
 from samedge.evaluation.subjects import open_subject
 from samedge.pixels.frames import SQUARE, Frame
 from samedge.predict.graphs import Graphs
-from samedge.predict.predictor import Predictor, load_default
+from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import artifact_bytes, open_predictor
+from samedge.predict.words.predictor import load_default
 from samedge.runtimes.base import Backend, Session
 from samedge.types import Prompt, Role
 

@@ -25,7 +25,8 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.predict.graphs import best_backend
-from samedge.predict.predictor import Predictor, load_default
+from samedge.predict.predictor import Predictor
+from samedge.predict.words.predictor import load_default
 from samedge.runtimes.base import Probe
 from samedge.types import Prompt
 

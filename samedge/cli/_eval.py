@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,10 @@ def eval_(
     if video is not None:
         from samedge.cli.eval_video import eval_video
 
+        of_photos = {"--dataset": dataset, "--images": images, "--instances": instances}
+        changed = {"--focus": focus != "never", "--range": sample_range != "auto"}
+        _refuse({**of_photos, **changed}, "--video")
+
         eval_video(
             out,
             video,
@@ -141,8 +146,18 @@ def eval_(
         instances=instances,
         output_path=output_path,
     )
-    evaluated = eval_words if prompts == "text" else eval_photos
-    evaluated(out, request)
+    if prompts == "text":
+        _refuse({"--instances": instances}, "--prompts text")
+        eval_words(out, request)
+    else:
+        eval_photos(out, request)
+
+
+def _refuse(given: Mapping[str, object], by: str) -> None:
+    """Say which options mean nothing beside another, instead of losing them."""
+    extra = [option for option, is_given in given.items() if is_given]
+    if extra:
+        raise click.UsageError(f"{by} takes no {', '.join(extra)}: leave that out.")
 
 
 COMMAND = eval_

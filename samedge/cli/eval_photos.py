@@ -151,13 +151,13 @@ def _table(rows: Sequence[EvalRow]) -> Table:
 
 def _everything_table(rows: Sequence[EverythingRow]) -> Table:
     table = output.table(
-        *("Bundle", "Backend", "n", "AR@10", "AR@100", "AR@1000", "Best IoU"),
+        *("Bundle", "Backend", "Focus", "n", "AR@10", "AR@100", "AR@1000", "Best IoU"),
         *("Small", "Medium", "Large", "Masks", "Clicks"),
     )
     for row in rows:
         sizes = (row.best_iou_by_size.get(size) for size in ("small", "medium", "large"))
         table.add_row(
-            *(row.bundle, row.backend, str(row.n)),
+            *(row.bundle, row.backend, row.focus, str(row.n)),
             *map(_figure, (row.ar_10, row.ar_100, row.ar_1000, row.best_iou, *sizes)),
             *(f"{value or 0:.1f}" for value in (row.masks_an_image, row.clicks_an_image)),
         )

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from samedge.errors import DatasetError, ImageError
 from samedge.evaluation.ground_truth import GroundTruth, Instance, TruthImage
 from samedge.evaluation.protocols import PromptProtocol, answers
+from samedge.evaluation.reading import Readings
 from samedge.formats.results import Masks
 from samedge.pixels import metrics
 from samedge.records import (
@@ -139,47 +139,28 @@ def evaluate(
             of the images can be read.
     """
     started = time.perf_counter()
-    for image in truth.images:
-        image.check_file()
+    readings = Readings(truth)
     scores: dict[tuple[int, str], list[InstanceScore]] = {
         (index, protocol.name + subject.suffix): []
         for index, subject in enumerate(subjects)
         for protocol in _asked(subject, protocols)
     }
-    failed: dict[str, str] = {}
     steps = Steps(len(truth.images), progress=progress, stage=stage)
     for image in truth.images:
-        pixels = _pixels(image, failed)
+        pixels = readings.pixels(image)
         if pixels is not None:
             for key, score in _score_image(subjects, image, pixels, protocols=protocols):
                 scores[key].append(score)
         steps.step(_running_mean(scores))
-    if failed and len(failed) == len(truth.images):
-        raise DatasetError(f"No image of {truth.path} can be read: {next(iter(failed.values()))}")
+    dataset = readings.record()
     rows = [_summarise(subjects[i].subject, name, found) for (i, name), found in scores.items()]
     return Evaluation(
         results=rows,
         instances=list(scores.values()),
         examples=_examples(rows, list(scores.values()), truth),
-        dataset=DatasetRecord(
-            path=str(truth.path),
-            images=len(truth.images) - len(failed),
-            instances=sum(len(i.annotations) for i in truth.images if i.name not in failed),
-            skipped=truth.skipped,
-            images_dir=str(truth.images_dir),
-            failed=failed,
-        ),
+        dataset=dataset,
         seconds=round(time.perf_counter() - started, 3),
     )
-
-
-def _pixels(image: TruthImage, failed: dict[str, str]) -> Array | None:
-    """The image; ``None``, and its reason kept, where it cannot be used."""
-    try:
-        return image.pixels()
-    except (DatasetError, ImageError, OSError) as error:
-        failed[image.name] = str(error)
-        return None
 
 
 def _asked(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from samedge.errors import DatasetError, ImageError
 from samedge.evaluation import recall
 from samedge.evaluation.ground_truth import GroundTruth, TruthImage
+from samedge.evaluation.reading import Readings
 from samedge.pixels import metrics
 from samedge.predict.everything import EverythingConfig, masks_and_clicks
 from samedge.predict.predictor import Predictor
@@ -69,25 +69,17 @@ def evaluate_everything(
         DatasetError: an image's file is missing, or none of the images can be read.
         InferenceError: a backend failed.
     """
-    for image in truth.images:
-        image.check_file()
+    readings = Readings(truth)
     tallies = [_Tally() for _ in subjects]
-    failed: dict[str, str] = {}
     steps = Steps(len(truth.images), progress=progress, stage=stage)
     for image in truth.images:
-        try:
-            pixels = image.pixels()
-        except (DatasetError, ImageError, OSError) as error:
-            failed[image.name] = str(error)
-            steps.step()
-            continue
-        for subject, tally in zip(subjects, tallies, strict=True):
-            _count(subject, tally, image, pixels)
+        pixels = readings.pixels(image)
+        if pixels is not None:
+            for subject, tally in zip(subjects, tallies, strict=True):
+                _count(subject, tally, image, pixels)
         steps.step(_so_far(tallies))
-    if failed and len(failed) == len(truth.images):
-        raise DatasetError(f"No image of {truth.path} can be read: {next(iter(failed.values()))}")
-    rows = [_row(s.subject, t) for s, t in zip(subjects, tallies, strict=True)]
-    return rows, _dataset(truth, failed)
+    dataset = readings.record()
+    return [_row(s, t) for s, t in zip(subjects, tallies, strict=True)], dataset
 
 
 def _so_far(tallies: Sequence[_Tally]) -> str:
@@ -107,7 +99,7 @@ def _count(subject: EverythingSubject, tally: _Tally, image: TruthImage, pixels:
     tally.names.append(image.name)
 
 
-def _row(subject: Subject, tally: _Tally) -> EverythingRow:
+def _row(measured: EverythingSubject, tally: _Tally) -> EverythingRow:
     images = tally.images
     best = [iou for image in images for iou in image.best.tolist()]
     owners = [
@@ -127,16 +119,6 @@ def _row(subject: Subject, tally: _Tally) -> EverythingRow:
         masks_an_image=float(np.mean([image.masks for image in images])) if images else None,
         clicks_an_image=tally.decoded / len(images) if images else None,
         seconds=round(tally.seconds, 3),
-        **subject_fields(subject),
-    )
-
-
-def _dataset(truth: GroundTruth, failed: dict[str, str]) -> DatasetRecord:
-    return DatasetRecord(
-        path=str(truth.path),
-        images=len(truth.images) - len(failed),
-        instances=sum(len(i.annotations) for i in truth.images if i.name not in failed),
-        skipped=truth.skipped,
-        images_dir=str(truth.images_dir),
-        failed=failed,
+        focus=measured.predictor.focus,
+        **subject_fields(measured.subject),
     )

@@ -10,27 +10,27 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from samedge.errors import DatasetError, ImageError, PromptError
+from samedge.errors import DatasetError, PromptError
 from samedge.evaluation.ground_truth import GroundTruth, TruthImage
+from samedge.evaluation.reading import Readings
 from samedge.pixels import metrics
 from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.finding import kept_rows
+from samedge.predict.words.phrases import known_row
 from samedge.predict.words.regions import RegionScorer
-from samedge.records import Subject, subject_fields
+from samedge.records import DatasetRecord, Subject, subject_fields
 from samedge.records.words import WordRow, WordScore
 from samedge.types import Array, Progress, Stage, Steps
-
-logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.bool_]
 SEED = 0
@@ -43,6 +43,9 @@ class WordSubject(Protocol):
 
     def off(self, word: str) -> str | None:
         """Why a word is not answered; ``None`` where it is."""
+
+    def own_name(self, word: str) -> str:
+        """The model's own name of what a word means; the word itself where it knows none."""
 
     def regions(self, image: Array) -> Sequence[Mask]:
         """What the model itself proposes, (H, W) bool each."""
@@ -157,7 +160,10 @@ def labelled(truth: GroundTruth) -> Iterator[LabelledImage]:
     for image in truth.images:
         masks = tuple(instance.mask for instance in image.instances())
         words = tuple(_word(truth, a.id, a.category_id) for a in image.annotations)
-        crowds = {_word(truth, a.id, a.category_id): mask for a, mask in image.crowds()}
+        crowds: dict[str, Mask] = {}
+        for annotation, mask in image.crowds():
+            word = _word(truth, annotation.id, annotation.category_id)
+            crowds[word] = crowds[word] | mask if word in crowds else mask
         shown = list(dict.fromkeys((*words, *crowds)))
         absent = absent_words(shown, known, seed=image.name, count=len(set(words)))
         yield LabelledImage(image, masks, words, crowds, absent)
@@ -177,53 +183,45 @@ def evaluate_words(
     truth: GroundTruth,
     *,
     identity: Subject,
+    focus: str = "never",
     progress: Progress | None = None,
     stage: Stage | None = None,
-) -> list[WordRow]:
+) -> tuple[list[WordRow], DatasetRecord]:
     """Score a subject and its two oracles.
+
+    An image that cannot be read is left out and named in the dataset's record.
 
     Args:
         subject: what is evaluated.
         truth: opened ground truth with categories.
         identity: that the figures are filed under.
+        focus: when the subject looks again at small regions; the rows say it.
         progress: hears of every image.
         stage: is told how it goes.
 
     Returns:
-        One row a kind, of :data:`KINDS`.
+        One row a kind, of :data:`KINDS`, and what it was measured on.
 
     Raises:
-        DatasetError: an object without a category, or no image that can be read.
+        DatasetError: an object without a category, an image's file is missing, or none of the
+            images can be read.
     """
-    started = time.perf_counter()
+    started, readings = time.perf_counter(), Readings(truth)
     pairs: dict[_Kind, list[PairScore]] = {kind: [] for kind in KINDS}
     names: list[NameScore] = []
-    failed = 0
     steps = Steps(len(truth.images), progress=progress, stage=stage)
     for entry in labelled(truth):
-        pixels = _pixels(entry.image)
-        if pixels is None:
-            failed += 1
-        else:
+        pixels = readings.pixels(entry.image)
+        if pixels is not None:
             names += _named(subject, entry, pixels)
             regions = subject.regions(pixels)
             pairs[KINDS[0]] += _asked(subject, entry, pixels, regions)
             pairs[KINDS[1]] += _asked(subject, entry, pixels, entry.masks)
             pairs[KINDS[2]] += _oracle(entry, regions)
         steps.step(_remark(pairs[KINDS[0]]))
-    if failed == len(truth.images):
-        raise DatasetError(f"No image of {truth.path} can be read.")
-    seconds = round(time.perf_counter() - started, 3)
-    return [_row(identity, kind, pairs[kind], names, subject, seconds) for kind in KINDS]
-
-
-def _pixels(image: TruthImage) -> Array | None:
-    """The image; ``None`` where it cannot be used."""
-    try:
-        return image.pixels()
-    except (DatasetError, ImageError, OSError) as error:
-        logger.warning("%s is left out: %s", image.name, error)
-        return None
+    dataset, seconds = readings.record(), round(time.perf_counter() - started, 3)
+    rows = [_row(identity, kind, pairs[kind], names, subject, seconds) for kind in KINDS]
+    return [msgspec.structs.replace(row, focus=focus) for row in rows], dataset
 
 
 def _remark(scores: Sequence[PairScore]) -> str:
@@ -234,7 +232,7 @@ def _remark(scores: Sequence[PairScore]) -> str:
 def _named(subject: WordSubject, entry: LabelledImage, pixels: Array) -> list[NameScore]:
     given = subject.name(pixels, entry.masks)
     return [
-        NameScore(entry.image.name, word, word == name)
+        NameScore(entry.image.name, word, subject.own_name(word) == name)
         for word, name in zip(entry.words, given, strict=True)
     ]
 
@@ -358,6 +356,11 @@ class PredictorWords:
             return str(error)
         return None
 
+    def own_name(self, word: str) -> str:
+        """The table's name of a word, a plural or a synonym."""
+        row = known_row(word, self._table)
+        return word if row is None else self._table.words[row].name
+
     def regions(self, image: Array) -> Sequence[Mask]:
         """What everything mode proposes."""
         return [found.mask for found in segment_everything(self._predictor, image)]
@@ -368,17 +371,14 @@ class PredictorWords:
         """As :func:`samedge.predict.words.finding.find` chooses."""
         if not words:
             return []
-        asked = self._scorer.asked(words)
+        asked = [self._scorer.asked(word)[0] for word in words]  # any number of them
         margins = self._scorer.margins(self._scorer.embed(image, regions), asked)
         boxes = np.array([metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in regions])
         boxes, record = boxes.astype(np.float64).reshape(-1, 4), self._scorer.record
-        by_word = {
-            word.word: kept_rows(
-                column, boxes, cut=record.threshold, suppression=record.suppression
-            )
-            for word, column in zip(asked, margins.T, strict=True)
-        }
-        return [by_word[self._scorer.asked(word)[0].word] for word in words]
+        return [
+            kept_rows(column, boxes, cut=record.threshold, suppression=record.suppression)
+            for column in margins.T
+        ]
 
     def name(self, image: Array, regions: Sequence[Mask]) -> list[str]:
         """The word of the highest logit among those that can be asked for."""

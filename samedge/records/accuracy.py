@@ -56,6 +56,7 @@ class EverythingRow(Subject, frozen=True, kw_only=True):
         masks_an_image: how many were found.
         clicks_an_image: how many were decoded.
         seconds: for the finding, in all.
+        focus: when small masks were drawn again from a closer look.
     """
 
     n: int
@@ -70,6 +71,7 @@ class EverythingRow(Subject, frozen=True, kw_only=True):
     masks_an_image: float | None = None
     clicks_an_image: float | None = None
     seconds: float | None = None
+    focus: str = "never"
 
 
 class InstanceScore(msgspec.Struct, frozen=True, kw_only=True):

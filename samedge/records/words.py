@@ -49,6 +49,7 @@ class WordRow(Subject, frozen=True, kw_only=True):
         chance: share of the most frequent word among them.
         by_word: each word's own figures.
         seconds: for all of it.
+        focus: when small regions were drawn again from a closer look.
     """
 
     regions: str
@@ -65,3 +66,4 @@ class WordRow(Subject, frozen=True, kw_only=True):
     chance: float | None
     by_word: list[WordScore] = []
     seconds: float | None = None
+    focus: str = "never"

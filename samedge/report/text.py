@@ -191,6 +191,7 @@ def everything_table(overview: Overview) -> Table | None:
     rows = [
         [
             overview.label(row),
+            row.focus,
             str(row.n),
             *(figure(value, 3) for value in (row.ar_10, row.ar_100, row.ar_1000, row.best_iou)),
             *(figure(row.best_iou_by_size.get(size), 3) for size in ("small", "medium", "large")),
@@ -206,7 +207,7 @@ def everything_table(overview: Overview) -> Table | None:
         "Average recall of the best ranked masks, IoU 0.50 to 0.95, and the IoU of each object "
         "with the mask that fits it best."
     )
-    header = ["subject", "n", "AR@10", "AR@100", "AR@1000", "best IoU"]
+    header = ["subject", "focus", "n", "AR@10", "AR@100", "AR@1000", "best IoU"]
     header += ["small", "medium", "large", "masks an image", "clicks an image"]
     return Table("Everything", caption, header, rows)
 

@@ -99,11 +99,29 @@ def test_everything_is_measured_beside_prompts(toy_bundle: Path, photos: Path) -
     assert row["best_iou_by_size"]["large"] is None
     assert row["clicks_an_image"] > 0
     assert [one["prompt"] for one in document["results"]] == ["box"]
-    alone = invoke(*common, "--prompts", "everything")
-    assert "AR@100" in alone.stdout
+    assert row["focus"] == "never"
+    assert "AR@100" in invoke(*common, "--prompts", "everything").stdout
+    alone = invoke(*common, "--prompts", "everything", "--focus", "always", "--json")
+    assert [one["focus"] for one in json.loads(alone.stdout)["everything"]] == ["always"]
     report = invoke("report", "e.json", "--html", "r.html")
     assert report.exit_code == 0
     assert "Average recall" in Path("r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--video", "DAVIS", "--focus", "auto"],
+        ["--video", "DAVIS", "--range", "full"],
+        ["--video", "DAVIS", "--instances"],
+        ["--video", "DAVIS", "--dataset", "x.json"],
+        ["--prompts", "text", "--instances", "--dataset", "x.json", "--images", "photos"],
+    ],
+)
+def test_options_that_would_be_lost_are_refused(arguments: list[str]) -> None:
+    result = invoke("eval", *arguments)
+    assert result.exit_code == 2
+    assert "leave that out" in " ".join(result.stderr.split())
 
 
 def test_an_unknown_protocol_is_named(toy_bundle: Path, photos: Path) -> None:

@@ -100,20 +100,28 @@ def test_inspect_lists_words(bundle: Path) -> None:
     assert "blue" in result.stdout
 
 
-def test_eval_asks_words(bundle: Path, picture: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def truth(picture: Path, tmp_path: Path) -> Path:
+    """The picture's two things, the first by a synonym."""
     pytest.importorskip("pycocotools")
     masks = {"red": REGIONS[0].mask, "green": REGIONS[1].mask}
     document = {
         "images": [{"id": 1, "file_name": picture.name, "height": SIZE[0], "width": SIZE[1]}],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(("red", "green", "blue"))],
+        "categories": [
+            {"id": i, "name": name} for i, name in enumerate(("crimson", "green", "blue"))
+        ],
         "annotations": [
             {"id": i, "image_id": 1, "category_id": i, "segmentation": rle.rle_from_mask(mask)}
             for i, mask in enumerate(masks.values())
         ],
     }
     (tmp_path / "truth.json").write_text(json.dumps(document))
+    return tmp_path / "truth.json"
+
+
+def test_eval_asks_words(bundle: Path, truth: Path, tmp_path: Path) -> None:
     found = _document(
-        *("eval", "--dataset", tmp_path / "truth.json", "--images", picture.parent),
+        *("eval", "--dataset", truth, "--images", truth.parent, "--focus", "auto"),
         *("--bundle", bundle, "--prompts", "text", "-o", tmp_path / "record.json"),
     )
     rows = {(row["regions"], row["words_by"]): row for row in found["words"]}
@@ -121,4 +129,21 @@ def test_eval_asks_words(bundle: Path, picture: Path, tmp_path: Path) -> None:
     assert rows["everything", "model"]["false_alarms"] == 0.0
     assert rows["everything", "model"]["top1"] == 1.0
     assert rows["everything", "truth"]["miou"] == pytest.approx(1.0)
+    assert {row["focus"] for row in rows.values()} == {"auto"}
     assert (tmp_path / "record.json").is_file()
+
+
+def test_eval_lists_images_that_it_cannot_read(bundle: Path, truth: Path) -> None:
+    document = json.loads(truth.read_text())
+    document["images"].append({**document["images"][0], "id": 2, "file_name": "bad.png"})
+    document["annotations"].append({**document["annotations"][0], "id": 9, "image_id": 2})
+    truth.write_text(json.dumps(document))
+    (truth.parent / "bad.png").write_bytes(b"no picture")
+    result = invoke(
+        *("eval", "--dataset", truth, "--images", truth.parent, "--bundle", bundle),
+        *("--prompts", "text", "--json"),
+    )
+    assert result.exit_code == 1
+    dataset = json.loads(result.stdout)["dataset"]
+    assert (dataset["images"], dataset["instances"], set(dataset["failed"])) == (1, 2, {"bad.png"})
+    assert "bad.png" in result.stderr

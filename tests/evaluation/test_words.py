@@ -13,10 +13,12 @@ from PIL import Image
 
 from samedge.errors import DatasetError
 from samedge.evaluation.ground_truth import load_ground_truth
-from samedge.evaluation.words import absent_words, evaluate_words, labelled
+from samedge.evaluation.words import PredictorWords, absent_words, evaluate_words, labelled
 from samedge.pixels import rle
+from samedge.predict.predictor import Predictor
 from samedge.records import Subject, WordRow
 from samedge.types import Array
+from tests.toys.words import write_words_bundle
 
 SIZE = (40, 60)
 IDENTITY = Subject(bundle="toy", backend="hand", device="cpu")
@@ -78,6 +80,9 @@ class Hand:
     def off(self, word: str) -> str | None:
         return "it is off" if word == self._off else None
 
+    def own_name(self, word: str) -> str:
+        return {"cup": "mug"}.get(word, word)
+
     def regions(self, image: Array) -> Sequence[np.ndarray]:
         return self._regions[int(image[0, 0, 0])]
 
@@ -94,7 +99,7 @@ class Hand:
 
 def _rows(dataset: Path, hand: Hand) -> dict[tuple[str, str], WordRow]:
     truth = load_ground_truth(dataset, dataset.parent)
-    rows = evaluate_words(hand, truth, identity=IDENTITY)
+    rows, _ = evaluate_words(hand, truth, identity=IDENTITY)
     return {(row.regions, row.words_by): row for row in rows}
 
 
@@ -103,7 +108,7 @@ def _hand(**changes: Any) -> Hand:
         # The first region is both dogs' place and as much beside it; the second is the cup.
         "regions": {1: [_box(0, 0, 40, 10), _box(40, 20, 5, 10)], 2: [_box(10, 10, 20, 20)]},
         "found": {(1, "dog"): [0], (1, "cup"): [1], (2, "cat"): [0]},
-        "names": {1: ["dog", "cat", "cup"], 2: ["cat"]},
+        "names": {1: ["dog", "cat", "mug"], 2: ["cat"]},
     }
     return Hand(**{**fields, **changes})
 
@@ -151,6 +156,57 @@ def test_a_crowds_pixels_do_not_count(dataset: Path) -> None:
     row = _rows(dataset, _hand(regions=regions, found=found))["everything", "model"]
     by_word = {score.word: score for score in row.by_word}
     assert by_word["cat"].miou == pytest.approx(400 / 600)  # for cats the crowd of cups counts
+
+
+def test_all_crowds_of_a_word_are_left_out(dataset: Path) -> None:
+    document = json.loads(dataset.read_text())
+    crowds = [_box(0, 20, 20, 10), _box(40, 30, 20, 10)]
+    document["annotations"] += [
+        {
+            "id": 10 + index,
+            "image_id": 1,
+            "category_id": 3,
+            "iscrowd": 1,
+            "segmentation": rle.rle_from_mask(mask),
+        }
+        for index, mask in enumerate(crowds)
+    ]
+    dataset.write_text(json.dumps(document))
+    regions = {1: [_box(40, 20, 5, 10), *crowds], 2: []}
+    row = _rows(dataset, _hand(regions=regions, found={(1, "cup"): [0, 1, 2]}))
+    by_word = {score.word: score for score in row["everything", "model"].by_word}
+    assert by_word["cup"].miou == 1.0
+
+
+def test_an_image_that_cannot_be_read_does_not_count(dataset: Path) -> None:
+    (dataset.parent / "2.png").write_bytes(b"no picture")
+    truth = load_ground_truth(dataset, dataset.parent)
+    rows, record = evaluate_words(_hand(), truth, identity=IDENTITY, focus="auto")
+    assert (record.images, record.instances, set(record.failed)) == (1, 3, {"2.png"})
+    assert [(row.images, row.focus) for row in rows] == [(1, "auto")] * 3
+
+
+def test_a_missing_file_is_found_before_any_work(dataset: Path) -> None:
+    (dataset.parent / "2.png").unlink()
+    truth = load_ground_truth(dataset, dataset.parent)
+    with pytest.raises(DatasetError, match=r"names image '2\.png'"):
+        evaluate_words(Hand({}, {}, {}), truth, identity=IDENTITY)
+
+
+def test_a_bundle_is_asked_any_number_of_words(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    write_words_bundle(tmp_path / "large", more=70)
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    image[:10, :10] = (250, 10, 10)
+    words = [*(f"word{index}" for index in range(70)), "red"]
+    with Predictor.from_bundle(tmp_path / "large") as opened:
+        subject = PredictorWords(opened)
+        found = subject.find(image, [_box(0, 0, 10, 10)], words=words)
+        assert [subject.own_name(word) for word in ("Crimson", "limes", "yak")] == [
+            *("red", "green"),
+            "yak",
+        ]
+    assert found == [*([] for _ in range(70)), [0]]
 
 
 def test_the_oracle_of_names_shows_what_the_regions_allow(dataset: Path) -> None:

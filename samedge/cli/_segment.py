@@ -93,7 +93,7 @@ Examples:
     default=0,
     show_default=True,
     metavar="PX",
-    help="Mend holes and islands of fewer pixels.",
+    help="Mend holes and islands of fewer pixels; with --text, drop smaller masks, too.",
 )
 @focus_option(
     "auto",
@@ -121,9 +121,10 @@ def segment(
     and so is a mask with either. Words find things by their names, and go alone. An image that
     cannot be read is listed at the end; the others' masks are written.
     """
+    _refuse_lost(texts, score=score, multimask=multimask, mask_value=mask_value)
     drawn = bool(points or boxes or mask_paths)
     one = (
-        _finder(texts, score, drawn=drawn)
+        _finder(texts, score, drawn=drawn, min_area=min_area)
         if texts
         else _segmenter(
             _prompts(points, boxes, _mask(mask_paths, mask_value)),
@@ -159,14 +160,28 @@ def _segmenter(
     return functools.partial(segment_image, prompts=prompts, multimask=multimask, min_area=min_area)
 
 
+def _refuse_lost(
+    texts: Sequence[str], *, score: float | None, multimask: bool, mask_value: int | None
+) -> None:
+    """Say which options mean nothing with words, or without, instead of losing them."""
+    if score is not None and not texts:
+        raise click.UsageError("--score is of words: give --text, or leave it out.")
+    extra = {"--multimask": multimask, "--mask-value": mask_value is not None}
+    given = [option for option, is_given in extra.items() if is_given]
+    if texts and given:
+        raise click.UsageError(f"--text takes no {' and '.join(given)}: leave that out.")
+
+
 def _finder(
-    texts: tuple[str, ...], score: float | None, *, drawn: bool
+    texts: tuple[str, ...], score: float | None, *, drawn: bool, min_area: int
 ) -> Callable[..., Segmentation]:
+    from samedge.predict.everything import EverythingConfig
     from samedge.predict.words.files import find_in_file
 
     if drawn:
         raise click.UsageError("Words go alone: give --text, or --point, --box and --mask.")
-    return functools.partial(find_in_file, words=texts, threshold=score)
+    config = EverythingConfig(min_area=min_area)  # all else is the bundle's
+    return functools.partial(find_in_file, words=texts, threshold=score, config=config)
 
 
 def _mask(paths: Sequence[Path], value: int | None) -> Array | None:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
 logger = logging.getLogger(__name__)
 
 FORMATS = _discovery.names("samedge.formats")
@@ -182,13 +180,14 @@ def _pictures(given: Sequence[Path]) -> tuple[Path, ...]:
 
 def _in_folder(folder: Path) -> list[Path]:
     from samedge.errors import ImageError
+    from samedge.pixels.image_files import IMAGE_SUFFIXES
 
     inside = sorted(path for path in folder.iterdir() if path.is_file())
-    pictures = [path for path in inside if path.suffix.lower() in _ENDINGS]
+    pictures = [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
     if not pictures:
         raise ImageError(
-            f"{folder} holds {len(inside)} files and no picture ({', '.join(_ENDINGS)}): name the "
-            "folder that has them; those inside of it are not searched."
+            f"{folder} holds {len(inside)} files and no picture ({', '.join(IMAGE_SUFFIXES)}): "
+            "name the folder that has them; those inside of it are not searched."
         )
     if len(pictures) < len(inside):
         others = len(inside) - len(pictures)

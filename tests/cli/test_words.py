@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from samedge.pixels import rle
+from samedge.predict.everything import EverythingConfig
 from tests.cli.conftest import invoke
 from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
 from tests.toys.words import write_words_bundle
@@ -58,6 +59,20 @@ def test_segment_finds_words(bundle: Path, picture: Path) -> None:
     assert [word["found"] for word in found["words"]] == [1, 1]
 
 
+def test_words_are_found_with_the_least_area(
+    bundle: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[EverythingConfig] = []
+
+    def proposed(*arguments: Any, config: EverythingConfig, **others: Any) -> Any:
+        configs.append(config)
+        return REGIONS
+
+    monkeypatch.setattr("samedge.predict.words.finding.segment_everything", proposed)
+    _document("segment", picture, "--bundle", bundle, "--text", "red", "--min-area", "9")
+    assert configs == [EverythingConfig(min_area=9)]  # what is None is the bundle's
+
+
 def test_an_absent_thing_is_no_error(bundle: Path, tmp_path: Path) -> None:
     Image.new("RGB", SIZE[::-1], (128, 128, 128)).save(tmp_path / "grey.png")
     found = _document("segment", tmp_path / "grey.png", "--bundle", bundle, "--text", "red")
@@ -79,6 +94,9 @@ def test_words_write_coco_with_their_names(bundle: Path, picture: Path, tmp_path
         (["--text", "gren"], 1, "'green'"),
         (["--text", "blue"], 1, "off in this model"),
         (["--text", "red", "--point", "1,1"], 2, "Words go alone"),
+        (["--text", "red", "--multimask"], 2, "--text takes no --multimask"),
+        (["--text", "red", "--mask-value", "1"], 2, "--text takes no --mask-value"),
+        (["--point", "1,1", "--score", "0.5"], 2, "--score is of words"),
     ],
 )
 def test_what_is_not_understood(

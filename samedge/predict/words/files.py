@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from samedge.predict.segmentation import Segmentation
 from samedge.predict.words.finding import FoundRegion, find, named
 from samedge.types import Array, Progress, Prompt, Role
 
+logger = logging.getLogger(__name__)
+
 
 def find_in_file(
     predictor: Predictor,
@@ -29,6 +32,7 @@ def find_in_file(
     *,
     words: Sequence[str],
     threshold: float | None = None,
+    config: EverythingConfig | None = None,
     name: str | None = None,
     sample_range: SampleRange = "auto",
 ) -> Segmentation:
@@ -39,6 +43,7 @@ def find_in_file(
         path: the image's file.
         words: as of :func:`samedge.predict.words.finding.find`.
         threshold: the lowest score; ``None`` takes the bundle's.
+        config: of everything mode, which proposes the regions; ``None`` takes the bundle's.
         name: what files call the image; ``None`` is the file's own name.
         sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
 
@@ -48,7 +53,7 @@ def find_in_file(
         InferenceError: the backend failed.
     """
     image = load_image(path, range=sample_range)
-    found = find(predictor, words, image=image, threshold=threshold)
+    found = find(predictor, words, image=image, threshold=threshold, config=config)
     records = tuple(_record(region.region, region) for region in found.regions)
     masks = ImageMasks(name or path.name, (image.shape[0], image.shape[1]), records, pixels=image)
     timing = {"load": predictor.timing_ms["load"], **found.timing_ms}
@@ -100,6 +105,8 @@ def label_file(
 def drawn_prompts(predictor: Predictor, image: Array, *, prompts: Sequence[Prompt]) -> list[Prompt]:
     """Prompts with a mask a thing in the place of those with words.
 
+    Words that find nothing beside others that do are told in a warning.
+
     Args:
         predictor: of a bundle with words, where there are any.
         image: (H, W, 3) uint8 RGB that the prompts are about.
@@ -114,12 +121,15 @@ def drawn_prompts(predictor: Predictor, image: Array, *, prompts: Sequence[Promp
     if texts:
         found = find(predictor, texts, image=image)
         drawn = [Prompt(mask=region.region.mask) for region in found.regions]
+        missing = [a for a in found.words if not a.found]
+        scores = ", ".join(f"{a.word!r} {_figure(a.best_score)}" for a in missing)
         if not drawn and len(texts) == len(prompts):
-            scores = ", ".join(f"{a.word!r} {_figure(a.best_score)}" for a in found.words)
             raise PromptError(
                 f"The picture shows nothing of that (best scores: {scores}): give another word, a "
                 "box or a point."
             )
+        if missing:
+            logger.warning("The picture shows nothing of some words (best scores: %s).", scores)
     return [*(prompt for prompt in prompts if prompt.text is None), *drawn]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,6 +167,18 @@ def test_words_become_masks_for_whoever_follows(predictor: Predictor) -> None:
     assert prompts == [box]
     with pytest.raises(PromptError, match=r"shows nothing of that.*'green'"):
         drawn_prompts(predictor, _picture(), prompts=[Prompt(text="green")])
+
+
+def test_a_word_without_a_thing_beside_others_is_told(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("samedge.predict.words.finding.segment_everything", lambda *a, **o: REGIONS)
+    prompts = drawn_prompts(predictor, _picture("red"), prompts=[Prompt(text="red, green")])
+    assert len(prompts) == 1
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert re.search(r"nothing of some words .*'green' 0\.\d\d", record.getMessage())
+    assert "'red'" not in record.getMessage()
 
 
 def test_a_bundle_without_words_says_how_to_get_them(toy_bundle: Path) -> None:

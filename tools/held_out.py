@@ -41,7 +41,7 @@ def held_out(data: Path, sources: Sequence[str]) -> tuple[list[_Image], list[_An
     for photo in photos(data):
         if not photo.held_out or names[photo.source] not in sources:
             continue
-        height, width = photo.masks[0]["size"]  # type: ignore[misc]
+        height, width = photo.masks[0]["size"]
         name = photo.path.relative_to(data / "train").as_posix()
         images.append(_Image(len(images) + 1, name, height, width))
         annotations += _numbered(photo.masks, first=len(annotations) + 1, image=len(images))

@@ -8,6 +8,8 @@ masks = image.segment(samedge.Prompt(points=[[320, 240]]))
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import http.client
 import os
 import threading
@@ -23,8 +25,8 @@ import msgspec
 from samedge.errors import ImageError, InferenceError, OptionError, PromptError, SamedgeError
 from samedge.files.reading import read_bytes
 from samedge.formats.masks import MaskRecord
-from samedge.pixels.rle import rle_from_mask
 from samedge.types import Progress, Prompt
+from samedge.web.wire import Encoded, Found, Line, Problem, prompt_body
 
 T = TypeVar("T")
 
@@ -49,36 +51,18 @@ class ServerError(SamedgeError):
         self.status, self.kind, self.remedy = status, kind, remedy
 
 
-class _Problem(msgspec.Struct):
-    kind: str = "system"
-    message: str = ""
-    remedy: str = ""
-
-
-class _Image(msgspec.Struct):
-    id: str
-    height: int
-    width: int
-
-
-class _Encoded(msgspec.Struct):
-    image: _Image
-
-
-class _Masks(msgspec.Struct):
-    masks: list[MaskRecord]
-
-
-class _Line(msgspec.Struct):
-    type: str
-    done: int = 0
-    total: int = 0
-    mask: MaskRecord | None = None
-    error: _Problem | None = None
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    body: bytes | None = dataclasses.field(kw_only=True)
+    media: str = dataclasses.field(default=_JSON, kw_only=True)
 
 
 class Client:
     """One server, over one kept connection. Safe to share between threads, which take turns.
+
+    A stream has a connection of its own, so that its loop may ask the same client for more.
 
     Args:
         address: ``http://host:port``.
@@ -101,7 +85,8 @@ class Client:
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._opened = functools.partial(kind, parts.hostname, parts.port, timeout=timeout_s)
+        self._connection = self._opened()
         self._prefix = parts.path.rstrip("/")
         self._token = os.environ.get("SAMEDGE_TOKEN") if token is None else token
         self._retry_s = retry_s
@@ -168,36 +153,45 @@ class Client:
         Raises:
             ServerError, ImageError, PromptError, InferenceError: by the server's typed document.
         """
-        with self._lock, self._answer(method, path, body, media) as response:
-            try:
-                return msgspec.json.decode(response.read(), type=kind)
-            except msgspec.DecodeError as error:
-                raise ServerError(
-                    f"{path} answered what is no samedge document: {error}."
-                ) from error
+        request = _Request(method, path, body=body, media=media)
+        with self._lock, self._whole(self._connection):
+            text = self._answer(self._connection, request).read()
+        return _decoded(text, kind, path=path)
 
-    def lines(self, path: str, body: bytes) -> Iterator[_Line]:
-        """The lines of a stream; leaving the loop early ends the work on the server."""
-        with self._lock, self._answer("POST", path, body, _JSON) as response:
-            ended = False
-            try:
-                for line in response:
-                    yield msgspec.json.decode(line, type=_Line)
-                ended = True
-            finally:
-                if not ended:
-                    self._connection.close()
+    def lines(self, path: str, body: bytes) -> Iterator[Line]:
+        """The lines of a stream; leaving the loop early ends the work on the server.
+
+        Raises:
+            ServerError, ImageError, PromptError, InferenceError: as `call`.
+        """
+        # The kept connection's lock would shut out whoever asks from within the loop.
+        connection = self._opened()
+        try:
+            with self._whole(connection):
+                for line in self._answer(connection, _Request("POST", path, body=body)):
+                    yield _decoded(line, Line, path=path)
+        finally:
+            connection.close()
 
     @contextlib.contextmanager
+    def _whole(self, connection: http.client.HTTPConnection) -> Iterator[None]:
+        """An answer that is cut off, or too slow on its way, closes the connection and is told."""
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise ServerError(
+                f"{self._place()} broke off its answer ({error}): ask again."
+            ) from error
+
     def _answer(
-        self, method: str, path: str, body: bytes | None, media: str
-    ) -> Iterator[http.client.HTTPResponse]:
+        self, connection: http.client.HTTPConnection, request: _Request
+    ) -> http.client.HTTPResponse:
         deadline = time.monotonic() + self._retry_s
         while True:
-            response = self._sent(method, path, body, media)
+            response = self._sent(connection, request)
             if response.status < 400:
-                yield response
-                return
+                return response
             problem = _problem(response)
             wait_s = _retry_after(response)
             if response.status != 429 or time.monotonic() + wait_s > deadline:
@@ -205,20 +199,17 @@ class Client:
             time.sleep(wait_s)
 
     def _sent(
-        self, method: str, path: str, body: bytes | None, media: str
+        self, connection: http.client.HTTPConnection, request: _Request
     ) -> http.client.HTTPResponse:
-        headers = {"Content-Type": media} if body is not None else {}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        is_kept = self._connection.sock is not None
+        is_kept = connection.sock is not None
         try:
             try:
-                return self._exchange(method, path, body, headers)
+                return self._exchange(connection, request)
             except (ConnectionError, http.client.RemoteDisconnected):
                 if not is_kept:
                     raise
                 # The server has closed the kept connection in the meantime.
-                return self._exchange(method, path, body, headers)
+                return self._exchange(connection, request)
         except TimeoutError as error:
             raise ServerError(f"{self._place()} did not answer in time.") from error
         except (OSError, http.client.HTTPException) as error:
@@ -228,13 +219,16 @@ class Client:
             ) from error
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+        self, connection: http.client.HTTPConnection, request: _Request
     ) -> http.client.HTTPResponse:
+        headers = {"Content-Type": request.media} if request.body is not None else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         try:
-            self._connection.request(method, self._prefix + path, body, dict(headers))
-            return self._connection.getresponse()
+            connection.request(request.method, self._prefix + request.path, request.body, headers)
+            return connection.getresponse()
         except (OSError, http.client.HTTPException):
-            self._connection.close()
+            connection.close()
             raise
 
     def _place(self) -> str:
@@ -256,7 +250,7 @@ class RemoteImage:
 
     def _send(self) -> None:
         answer = self._client.call(
-            "POST", "/api/v1/images", kind=_Encoded, body=self._data, media=self._media
+            "POST", "/api/v1/images", kind=Encoded, body=self._data, media=self._media
         )
         self.id, self.size = answer.image.id, (answer.image.height, answer.image.width)
 
@@ -274,7 +268,7 @@ class RemoteImage:
             ServerError: the server refused, or cannot be reached.
         """
         prompts = [prompt] if isinstance(prompt, Prompt) else prompt
-        asked = {"prompts": [_message(one) for one in prompts], "multimask": multimask}
+        asked = {"prompts": [prompt_body(one) for one in prompts], "multimask": multimask}
         body = msgspec.json.encode(asked)
         try:
             return self._masks(body)
@@ -286,7 +280,7 @@ class RemoteImage:
 
     def _masks(self, body: bytes) -> list[MaskRecord]:
         path = f"/api/v1/images/{self.id}/masks"
-        return self._client.call("POST", path, kind=_Masks, body=body).masks
+        return self._client.call("POST", path, kind=Found, body=body).masks
 
     def everything(
         self, *, progress: Progress | None = None, points_per_side: int | None = None
@@ -302,7 +296,7 @@ class RemoteImage:
         """
         body = msgspec.json.encode({"points_per_side": points_per_side})
         is_whole = False
-        for line in self._client.lines(f"/api/v1/images/{self.id}/everything", body):
+        for line in self._lines(body):
             if line.type == "progress" and progress is not None:
                 progress(line.done, line.total)
             elif line.mask is not None:
@@ -312,6 +306,16 @@ class RemoteImage:
             is_whole = line.type == "completed"
         if not is_whole:
             raise ServerError("The server's stream ended too early: ask again.")
+
+    def _lines(self, body: bytes) -> Iterator[Line]:
+        try:
+            yield from self._client.lines(f"/api/v1/images/{self.id}/everything", body)
+            return
+        except ServerError as error:
+            if error.status != 404:
+                raise
+        self._send()
+        yield from self._client.lines(f"/api/v1/images/{self.id}/everything", body)
 
     def forget(self) -> None:
         """Let the server drop it."""
@@ -323,30 +327,19 @@ def _file(path: Path) -> bytes:
     return read_bytes(path, limit="image_bytes", expected="an image file", error=ImageError)
 
 
-class _PromptBody(msgspec.Struct, omit_defaults=True):
-    points: list[list[float]] = []
-    labels: list[int] = []
-    box: list[float] | None = None
-    mask: dict[str, object] | None = None
+def _decoded(text: bytes, kind: type[T], *, path: str) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        raise ServerError(f"{path} answered what is no samedge document: {error}.") from error
 
 
-def _message(prompt: Prompt) -> _PromptBody:
-    body = _PromptBody(points=prompt.points.tolist(), labels=prompt.labels.tolist())
-    if prompt.box is not None:
-        body.box = prompt.box.tolist()
-    if prompt.mask is not None:
-        if prompt.mask.dtype != bool:
-            raise PromptError("Over HTTP a mask is one of the image: give a bool array (H, W).")
-        body.mask = dict(rle_from_mask(prompt.mask))
-    return body
-
-
-def _problem(response: http.client.HTTPResponse) -> _Problem:
+def _problem(response: http.client.HTTPResponse) -> Problem:
     text = response.read()
     try:
-        return msgspec.json.decode(text, type=_Problem)
+        return msgspec.json.decode(text, type=Problem)
     except (msgspec.DecodeError, ValueError):
-        return _Problem(message=f"The server answered {response.status} {response.reason}.")
+        return Problem(message=f"The server answered {response.status} {response.reason}.")
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float:
@@ -361,7 +354,7 @@ _OWN: Mapping[str, type[SamedgeError]] = {
 }
 
 
-def _error_of(problem: _Problem, status: int) -> SamedgeError:
+def _error_of(problem: Problem, status: int) -> SamedgeError:
     own = _OWN.get(problem.kind)
     if own is not None:
         return own(problem.message)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from samedge.bundle.bundle import embedded_path
+from samedge.web.site import write_site
 from samedge.web.static import StaticServer, serving
 from tests.web.conftest import Tab, altered_site, new_tab
 
@@ -95,6 +102,52 @@ def test_offline_after_the_first_visit(make: Make, site: Path, cup: Path) -> Non
     tab.open(cup)
     tab.click(*CUP)
     assert tab.covers(*CUP)
+
+
+@contextlib.contextmanager
+def served(folder: Path, *, port: int = 0) -> Iterator[str]:
+    """`samedge web` in a process of its own: with it go the connections that a browser keeps."""
+    command = [sys.executable, "-m", "samedge", "web", str(folder), "--port", str(port), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield json.JSONDecoder().decode(_document(process.stdout))["address"]
+        finally:
+            process.kill()
+
+
+def _document(lines: Iterable[str]) -> str:
+    found = ""
+    for line in lines:
+        found += line
+        if line.startswith("}"):
+            break
+    return found
+
+
+@pytest.mark.slow
+def test_another_model_at_the_same_address_is_told(
+    make: Make, site: Path, library: Path, tmp_path: Path, cup: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(embedded_path("samedge-nano"), other)
+    write_site(other, library)
+    with served(site) as address:
+        tab = make(address)
+        tab.go()
+        assert tab.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        assert tab.page.is_hidden("#note")
+    with served(other, port=urlsplit(address).port or 0):
+        tab.go()
+        assert tab.page.inner_text("#model") == "samedge-pico"  # the kept one, and it says so
+        tab.page.wait_for_selector("#note:has-text('reload to use it')")
+        tab.page.evaluate("samedge.engine.worker.terminate()")
+        tab.open(cup)  # the files of a new worker are still those that the page began with
+        tab.click(*CUP)
+        assert tab.covers(*CUP)
+        tab.go()
+        assert tab.page.inner_text("#model") == "samedge-nano"
+        assert tab.page.is_hidden("#note")
 
 
 @pytest.mark.slow

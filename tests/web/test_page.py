@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,16 @@ import pytest
 from PIL import Image
 
 from samedge import load_image
+from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.formats.convert import convert
 from tests.web.conftest import Tab
 
 CUP, TABLE = (0.45, 0.25), (0.05, 0.08)
+
+
+def test_the_detail_is_the_model_s_own(tab: Tab) -> None:
+    own = Bundle.open(embedded_path("samedge-pico")).manifest.thresholds.own_everything
+    assert tab.page.input_value("#detail") == str(own.points_per_side)
 
 
 def test_a_click_gives_a_mask(tab: Tab) -> None:
@@ -115,6 +122,122 @@ def test_hover_shows_what_a_click_would_give(tab: Tab) -> None:
     tab.page.mouse.move(2, 2)
     tab.page.wait_for_selector("html[data-preview=none]", state="attached")
     assert not tab.covers(*CUP)
+
+
+HOLD = """(name) => { const { engine } = samedge, own = engine[name].bind(engine);
+    const held = new Promise((resolve) => { window.letGo = resolve; });
+    engine[name] = async (...given) => {
+        const found = await own(...given); await held; return found; }; }"""
+
+
+@pytest.fixture
+def held(tab: Tab) -> Iterator[Tab]:
+    """A tab whose engine's functions a test exchanges."""
+    yield tab
+    tab.page.evaluate(
+        "for (const name of ['decode', 'encode', 'everything']) delete samedge.engine[name]"
+    )
+
+
+@pytest.fixture
+def cat(cup: Path) -> Path:
+    return cup.with_name("chelsea.jpg")
+
+
+def show(tab: Tab, photo: Path) -> None:
+    """Open a photo and wait until it is shown, encoded or not."""
+    tab.page.set_input_files("#file", photo)
+    tab.page.wait_for_selector(f"#stage[aria-label^='{photo.name}']")
+
+
+def test_a_mask_of_the_photo_before_is_not_shown(held: Tab, cat: Path) -> None:
+    page = held.page
+    page.evaluate(HOLD, "decode")
+    page.evaluate(
+        """() => { window.clicked = samedge.segmenter.click([100, 100], 1);
+            window.hovering = samedge.segmenter.hover([100, 100]); }"""
+    )
+    page.evaluate("void (window.letDecode = window.letGo)")  # a function would be called
+    page.evaluate(HOLD, "encode")
+    show(held, cat)
+    assert page.evaluate("letDecode(), Promise.all([clicked, hovering])")[1] is None
+    assert page.evaluate("[samedge.masks.objects.length, samedge.segmenter.hovered]") == [0, None]
+    page.evaluate("letGo()")
+    held.encoded()
+    assert held.shares() == []
+
+
+def test_a_box_over_the_photo_before_is_forgotten(tab: Tab, cat: Path) -> None:
+    tab.page.mouse.move(*tab.place(0.2, 0.2))
+    tab.page.mouse.down()
+    tab.page.mouse.move(*tab.place(0.6, 0.6), steps=4)
+    assert tab.page.evaluate("samedge.stage.pendingBox")
+    show(tab, cat)
+    assert tab.page.evaluate("samedge.stage.pendingBox") is None
+    tab.page.mouse.up()
+    tab.encoded()
+
+
+FOUND_AT_ITS_END = """() => { samedge.engine.everything = (handle, { signal }) =>
+    new Promise((resolve) => signal.addEventListener("abort", () => resolve([]))); }"""
+NOTHING = "() => { samedge.engine.everything = async () => []; }"
+
+
+def test_nothing_found_is_said_only_where_it_is_true(held: Tab, cat: Path) -> None:
+    page = held.page
+    page.evaluate(FOUND_AT_ITS_END)
+    for end in (lambda: page.click("#everything-stop"), lambda: show(held, cat)):
+        page.click("#everything")
+        end()
+        page.wait_for_selector("#everything-progress", state="hidden")
+        assert page.is_hidden("#alert")
+    page.wait_for_selector("#everything:enabled")
+    page.evaluate(NOTHING)
+    page.click("#everything")
+    page.wait_for_selector("#alert:not([hidden])")
+    assert "Nothing was found" in page.inner_text("#alert-text")
+
+
+COUNTED = """() => { window.drawn = { cut: 0, whole: 0, sight: 0 };
+    const { ImageData: Own, samedge: { painter } } = window, { prototype } = Element;
+    const [drawMasks, sight] = [painter.drawMasks.bind(painter), prototype.scrollIntoView];
+    window.ImageData = class extends Own { constructor(wide, high) {
+        super(wide, high); if (wide > 120 || high > 90) drawn.cut += 1; } };
+    painter.drawMasks = (...given) => { drawn.whole += 1; drawMasks(...given); };
+    prototype.scrollIntoView = function (...given) { drawn.sight += 1; sight.apply(this, given); };
+    window.uncounted = () => { window.ImageData = Own; delete painter.drawMasks;
+        prototype.scrollIntoView = sight; }; }"""
+
+
+def test_a_click_cuts_and_draws_no_more_than_it_must(tab: Tab) -> None:
+    page = tab.page
+    page.uncheck("#hover")
+    tab.click(*CUP)
+    page.evaluate(COUNTED)
+    page.click("#new-object")
+    page.evaluate("Object.assign(drawn, { cut: 0, whole: 0, sight: 0 })")
+    tab.click(0.75, 0.85)
+    assert page.evaluate("drawn") == {"cut": 1, "whole": 1, "sight": 1}
+    tab.click(0.7, 0.8)
+    assert page.evaluate("drawn") == {"cut": 2, "whole": 2, "sight": 1}
+    page.locator(".swatch").first.click()
+    assert page.evaluate("drawn") == {"cut": 2, "whole": 3, "sight": 2}
+    page.evaluate("uncounted()")
+    page.check("#hover")
+
+
+def test_an_object_that_is_not_active_is_paler(tab: Tab) -> None:
+    script = """() => { const { painter, masks } = samedge, { masks: layer } = painter.layers;
+        const [one] = masks.objects, other = { ...one, id: -1 };
+        return [one, other].map((active) => { painter.drawMasks([one], { active });
+            const { data } = layer.getContext("2d").getImageData(0, 0, layer.width, layer.height);
+            const counts = new Uint32Array(256); // of each opacity
+            for (let i = 3; i < data.length; i += 4) counts[data[i]] += 1;
+            return counts.indexOf(Math.max(...counts.subarray(1))) / 255; }); }"""
+    tab.click(*CUP)
+    active, other = tab.page.evaluate(script)
+    assert active == pytest.approx(0.42, abs=0.01)
+    assert other == pytest.approx(0.3, abs=0.01)
 
 
 def downloaded(tab: Tab, kind: str) -> tuple[str, bytes]:

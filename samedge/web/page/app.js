@@ -69,8 +69,7 @@ class App {
     byId("engine").textContent = label;
     byId("engine").dataset.state = "ready";
     byId("loading").hidden = true;
-    byId("note").hidden = !notes.length;
-    byId("note").textContent = notes.join(" ");
+    for (const text of notes) this.#note(text);
     const { model, precision, id } = this.manifest;
     byId("help-facts").textContent = `${model.name}, ${precision}, bundle ${id}, ${model.licence}. Ready in ${Math.round(openMs)} ms.`;
   }
@@ -115,8 +114,9 @@ class App {
     this.photo?.shown.close();
     this.photo = photo;
     this.#stopping?.abort();
+    this.segmenter.leave();
+    this.stage.cancel();
     this.masks.reset();
-    this.preview = null;
     this.view = new View(this.manifest.frame, photo.size);
     this.painter.show(photo.shown, this.view, this.manifest.thresholds.mask);
     const [height, width] = photo.size;
@@ -140,8 +140,6 @@ class App {
   // ---- what comes back
 
   #answered({ start, object }) {
-    this.preview = null;
-    this.#draw();
     requestAnimationFrame(() => {
       const ms = performance.now() - start;
       byId("click-time").hidden = false;
@@ -155,8 +153,14 @@ class App {
 
   #lost(reason) {
     this.#announce("The browser ended what computes; it is started again.");
-    byId("note").hidden = false;
-    byId("note").textContent = `Started again: ${reason}.`;
+    this.#note(`Started again: ${reason}.`);
+  }
+
+  /** Add to what is to be known about the engine and the page. */
+  #note(text) {
+    const note = byId("note");
+    if (!note.textContent.includes(text)) note.textContent = `${note.textContent} ${text}`.trim();
+    note.hidden = false;
   }
 
   #complain(error) {
@@ -219,20 +223,22 @@ class App {
 
   async everything() {
     this.#stopping = new AbortController();
+    const { signal } = this.#stopping;
     byId("everything-progress").hidden = false;
     byId("everything-bar").value = 0;
     this.#draw();
     try {
       const count = await this.segmenter.everything({
         pointsPerSide: Number(byId("detail").value),
-        signal: this.#stopping.signal,
+        signal,
         progress: (done, total) => {
           byId("everything-bar").value = done / total;
           byId("everything-count").textContent = `${Math.round((done / total) * 100)} %`;
         },
       });
+      if (count === null) return; // another photo is shown
       this.#announce(count === 1 ? "One thing was found." : `${count} things were found.`);
-      if (!count) this.#complain(new Error("Nothing was found that the model is sure of: try a finer detail, or click."));
+      if (!count && !signal.aborted) this.#complain(new Error("Nothing was found that the model is sure of: try a finer detail, or click."));
     } catch (error) {
       this.#complain(error);
     } finally {
@@ -299,7 +305,13 @@ class App {
     for (const button of document.querySelectorAll("[data-download]")) {
       button.addEventListener("click", () => this.download(button.dataset.download));
     }
-    this.masks.addEventListener("change", () => this.#draw());
+    this.masks.addEventListener("change", () => {
+      this.preview = null; // the document has something newer to show
+      this.#draw();
+    });
+    navigator.serviceWorker?.addEventListener("message", ({ data }) => {
+      if (data === "renewed") this.#note("Another version of this page is here: reload to use it.");
+    });
     this.stage.addEventListener("click", (event) => this.#click(event));
     this.stage.addEventListener("box", (event) => this.#box(event));
     this.stage.addEventListener("hover", ({ detail }) => this.#hover(detail.point));

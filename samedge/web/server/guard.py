@@ -47,7 +47,7 @@ class HostGuard:
         self._app, self._settings, self._metrics = app, settings, metrics
         self._budget = Budget(settings.in_flight_bytes)
         self._names = {name.rstrip(".").lower() for name in _own_names(settings)}
-        self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
+        self._origins = frozenset(settings.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or pass it on."""
@@ -92,7 +92,7 @@ class HostGuard:
         return ip_address(name) is not None or is_loopback(name)
 
     def _may_call(self, origin: str, host: str) -> bool:
-        if origin.lower().rstrip("/") in self._origins:
+        if origin.lower() in self._origins:
             return True
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()

@@ -17,9 +17,7 @@ from samedge.web.site import INDEX, page_files
 from samedge.web.static import HEADERS, content_type
 
 _SHOWN = ("schema", "id", "samedge_version", "created", "model", "target", "backend", "precision")
-_USED = ("input_size", "frame", "prompts")
-_CUTS = ("mask", "stability_offset", "predicted_iou", "stability")
-"""Thresholds that a page cuts with; everything mode's other settings are the server's."""
+_USED = ("input_size", "frame", "prompts", "thresholds")
 
 
 class _Graph(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,5 +67,4 @@ def shown_manifest(manifest: Manifest) -> bytes:
         for graph in manifest.own_graphs
         if graph.role in ("encoder", "decoder")
     ]
-    cuts = {name: getattr(manifest.thresholds, name) for name in _CUTS}
-    return msgspec.json.encode({**shown, "thresholds": cuts, "graphs": graphs, "artifacts": []})
+    return msgspec.json.encode({**shown, "graphs": graphs, "artifacts": []})

@@ -75,6 +75,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
                 f"Other machines can reach {self.host}, so callers must show a token: give one by "
                 "--token or SAMEDGE_TOKEN, or listen on 127.0.0.1."
             )
+        # As browsers name a page: what a person types may end in a slash.
+        origins = tuple(origin.rstrip("/").lower() for origin in self.allowed_origins)
+        msgspec.structs.force_setattr(self, "allowed_origins", origins)
         for root in self.roots:
             if not root.is_dir():
                 raise OptionError(f"The root {root} is not a folder: name one that exists.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from samedge.bundle.bundle import embedded_path
+from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.predict.predictor import Predictor
 from tests.web.conftest import Tab, new_tab
 
@@ -38,6 +38,8 @@ def test_clicks_and_everything(browser: Browser, address: str, cup: Path) -> Non
     tab.go("")
     assert "on the server" in tab.page.inner_text("#engine")
     assert tab.page.inner_text("#where") == "the server of this page"
+    own = Bundle.open(embedded_path("samedge-pico")).manifest.thresholds.own_everything
+    assert tab.page.input_value("#detail") == str(own.points_per_side)  # as in tests/web/test_page
     tab.open(cup)
     tab.click(*CUP)
     assert tab.covers(*CUP)

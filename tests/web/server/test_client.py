@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +53,86 @@ def test_a_dropped_image_is_sent_again(server: str) -> None:
         before = image.segment(samedge.Prompt([[20, 30]]))
         image.forget()
         assert image.segment(samedge.Prompt([[20, 30]])) == before
+        everything = list(image.everything(points_per_side=4))
+        image.forget()
+        assert list(image.everything(points_per_side=4)) == everything
+
+
+def test_a_stream_s_loop_may_ask_for_more(server: str) -> None:
+    client = Client(server, timeout_s=20)
+    image = client.image(picture(24))
+    answers = list[int]()
+
+    def ask() -> None:
+        for line in client.lines(f"/api/v1/images/{image.id}/everything", b"{}"):
+            answers.append(len(image.segment(samedge.Prompt([[20, 30]]))))
+            if line.type == "progress":
+                break
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert set(answers) == {1}
+    client.close()
+
+
+@contextlib.contextmanager
+def saying(*answers: bytes, then_s: float = 0.0) -> Iterator[str]:
+    """The address of a server that says an answer to each request and closes, later or at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for answer in answers:
+                with listening.accept()[0] as accepted:
+                    accepted.recv(1 << 16)
+                    accepted.sendall(answer)
+                    time.sleep(then_s)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join(10)
+
+
+HALF = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+HALF_LINE = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"type":'
+WHOLE = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"UP"}'
+
+
+def test_an_answer_cut_off_is_told_and_the_next_is_read() -> None:
+    with saying(HALF, WHOLE) as address, Client(address) as client:
+        with pytest.raises(ServerError, match="broke off its answer"):
+            client.health()
+        assert client.health() == {"status": "UP"}
+    refusal = HALF.replace(b"200 OK", b"500 No")
+    with (
+        saying(refusal) as address,
+        Client(address) as client,
+        pytest.raises(ServerError, match="broke off its answer"),
+    ):
+        client.health()
+
+
+def test_an_answer_that_stops_on_its_way_is_told() -> None:
+    with (
+        saying(HALF, then_s=0.5) as address,
+        Client(address, timeout_s=0.1) as client,
+        pytest.raises(ServerError, match=r"broke off .*timed out"),
+    ):
+        client.health()
+
+
+@pytest.mark.parametrize("answer", [HALF, HALF_LINE])
+def test_a_stream_cut_off_is_told(answer: bytes) -> None:
+    with saying(answer) as address, Client(address) as client, pytest.raises(ServerError):
+        list(client.lines("/stream", b"{}"))
+    with (
+        saying(answer, then_s=0.5) as address,
+        Client(address, timeout_s=0.1) as client,
+        pytest.raises(ServerError, match=r"broke off .*timed out"),
+    ):
+        list(client.lines("/stream", b"{}"))
 
 
 def test_everything_with_progress(server: str, root: Path) -> None:

@@ -281,7 +281,7 @@ def test_allowed_origins_may_call(predictor: Predictor) -> None:
     from samedge.web.server.settings import ServeSettings
 
     origin = "https://labels.example"
-    settings = ServeSettings(port=0, token="t", allowed_origins=(origin,))
+    settings = ServeSettings(port=0, token="t", allowed_origins=(f"{origin}/",))
     with running(predictor, settings) as address:
         ask = {"Origin": origin, "Access-Control-Request-Method": "POST"}
         preflight = call(address, "OPTIONS", IMAGES, headers=ask)

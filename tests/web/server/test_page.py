@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
+from samedge.web.server.page import shown_manifest
 from samedge.web.site import page_files
 from tests.web.server.conftest import call, picture, refused, sent
 
@@ -37,6 +39,15 @@ def test_what_it_reads_of_a_bundle(server: str, predictor: Predictor) -> None:
     assert {graph["role"] for graph in manifest["graphs"]} == {"encoder", "decoder"}
     assert {graph["format"] for graph in manifest["graphs"]} == {"onnx"}
     assert manifest["frame"]["target_length"] == predictor.manifest.frame.target_length
+
+
+def test_everything_mode_is_told_as_in_the_browser() -> None:
+    folder = embedded_path("samedge-pico")
+    own = json.loads((folder / "bundle.json").read_text())
+    assert own["thresholds"]["everything"]["points_per_side"] != 32  # the page's usual one
+    assert (
+        json.loads(shown_manifest(Bundle.open(folder).manifest))["thresholds"] == own["thresholds"]
+    )
 
 
 def floats(text: str) -> Any:

@@ -6,6 +6,7 @@ import { chosenLogits } from "./document.js";
 const MOST_PAINTED = 1280; // px along the longer side of painted masks
 const FILL = 0.42;
 const FILL_OTHERS = 0.3;
+const FILL_PREVIEW = 0.35;
 const MARK_RADIUS = 7;
 const KEPT = 400;
 
@@ -84,22 +85,26 @@ export class Painter {
     for (const object of objects) {
       if (!object.result) continue;
       const isActive = !active || object.id === active.id;
-      this.#stamp(context, this.painted(object.result, object.colour, isActive ? FILL : FILL_OTHERS));
+      this.#stamp(context, this.painted(object.result, object.colour), isActive ? FILL : FILL_OTHERS);
     }
-    if (preview) this.#stamp(context, this.painted(preview, "#ffffff", 0.35, { isKept: false }));
+    if (preview) this.#stamp(context, this.painted(preview, "#ffffff", { isKept: false }), FILL_PREVIEW);
   }
 
-  #stamp(context, { canvas, x, y }) {
-    if (canvas) context.drawImage(canvas, x, y);
+  /** Lay a picture down, its FILL thinned to `opacity`: cutting another one takes far longer. */
+  #stamp(context, { canvas, x, y }, opacity) {
+    if (!canvas) return;
+    context.globalAlpha = opacity / FILL;
+    context.drawImage(canvas, x, y);
+    context.globalAlpha = 1;
   }
 
   /** A result's mask as a small canvas with its place, area as a share of the photo, and box. */
-  painted(result, colour, opacity = FILL, { isKept = true } = {}) {
-    const key = `${colour}/${opacity}/${result.token}`;
+  painted(result, colour, { isKept = true } = {}) {
+    const key = `${colour}/${result.token}`;
     const own = this.#painted.get(result.logits) ?? new Map();
     if (own.has(key)) return own.get(key);
     const found = maskFromLogits(chosenLogits(result), this.#axes, this.threshold);
-    const made = { ...stamped(found, colour, opacity), share: found.area / (found.height * found.width), box: found.box };
+    const made = { ...stamped(found, colour), share: found.area / (found.height * found.width), box: found.box };
     if (isKept) {
       own.set(key, made);
       this.#painted.set(result.logits, own);
@@ -128,13 +133,13 @@ export class Painter {
   }
 }
 
-function stamped({ mask, width, box }, colour, opacity) {
+function stamped({ mask, width, box }, colour) {
   if (!box) return { canvas: null, x: 0, y: 0 };
   const [x0, y0, x1, y1] = box;
   const [wide, high] = [x1 - x0, y1 - y0];
   const image = new ImageData(wide, high);
   const pixels = new Uint32Array(image.data.buffer);
-  const [fill, edge] = [rgba(colour, opacity), rgba(colour, 1)];
+  const [fill, edge] = [rgba(colour, FILL), rgba(colour, 1)];
   const height = mask.length / width;
   for (let y = 0; y < high; y++) {
     for (let x = 0, at = (y0 + y) * width + x0; x < wide; x++, at++) {

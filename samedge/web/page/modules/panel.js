@@ -109,6 +109,7 @@ function drawThumbnail(canvas, { result, token, colour, shown, view, threshold }
 /** The list of objects; calls `select(id)`, `rename(id, name)`, `remove(id)`. */
 export class ObjectList {
   #rows = new Map();
+  #active = null; // whose row was brought into sight
 
   constructor(list, hint, actions) {
     this.list = list;
@@ -140,7 +141,9 @@ export class ObjectList {
       if (document.activeElement !== field) field.value = object.name;
       row.querySelector(".share").textContent = percentText(shareOf(object));
     });
-    if (active) this.#rows.get(active.id)?.scrollIntoView({ block: "nearest" });
+    const id = active?.id ?? null;
+    if (id !== this.#active) this.#rows.get(id)?.scrollIntoView({ block: "nearest" }); // it lays the page out
+    this.#active = id;
   }
 
   #row({ id, name, colour }) {

@@ -4,7 +4,7 @@ import { chosenLogits, resultOf } from "./document.js";
 import { isAmbiguous, mostPoints, PromptError } from "./prompts.js";
 
 /**
- * Emits "asked" before a decode, "answered" {ms}, and "failed" {error}.
+ * Emits "answered" {start, object} when a mask is in the document, and "failed" {error}.
  *
  * Prompts are answered one after the other, since each builds on the mask of the one before.
  */
@@ -28,11 +28,18 @@ export class Segmenter extends EventTarget {
     this.handle = null;
   }
 
+  /** Let go of the photo: what is still asked about it is not answered any more. */
+  leave() {
+    if (this.handle) this.engine.release(this.handle);
+    this.handle = null;
+    this.#photo += 1;
+    this.#hovered = null;
+  }
+
   /** Take over an encoded photo. */
   use(handle) {
-    if (this.handle) this.engine.release(this.handle);
+    this.leave();
     this.handle = handle;
-    this.#photo += 1;
   }
 
   click(point, label) {
@@ -90,16 +97,19 @@ export class Segmenter extends EventTarget {
   /**
    * What a click at a place would give, for a preview. The newest place wins.
    *
-   * @returns {Promise<{result: object | null, ms: number} | null>} null where another came between.
+   * @returns {Promise<{result: object | null, ms: number} | null>} null where another place or
+   *   another photo came between.
    */
   async hover(point) {
     this.#hovered = point;
     if (this.#isHovering || !point || !this.handle) return null; // the newest place comes next
     this.#isHovering = true;
+    const photo = this.#photo;
     const start = performance.now();
     try {
       const prompt = { points: [point], labels: [1], box: null, mask: null };
       const found = await this.engine.decode(this.handle, prompt);
+      if (photo !== this.#photo) return null;
       return { result: resultOf(found, { isAmbiguous: true }), ms: performance.now() - start };
     } finally {
       this.#isHovering = false;
@@ -111,11 +121,15 @@ export class Segmenter extends EventTarget {
     return this.#hovered;
   }
 
-  /** Find everything; what was found until `signal` is an entry each in the document. */
+  /**
+   * Find everything; what was found until `signal` is an entry each in the document.
+   *
+   * @returns {Promise<number | null>} how many; null where another photo came between.
+   */
   async everything({ pointsPerSide, progress, signal }) {
     const photo = this.#photo;
     const found = await this.engine.everything(this.handle, { pointsPerSide, progress, signal });
-    if (photo !== this.#photo) return 0;
+    if (photo !== this.#photo) return null;
     this.masks.putAll(found.map(({ logits, iou, point }) => ({
       ...this.masks.draft(), points: [point], labels: [1],
       result: { logits, iou: Float32Array.of(iou), tokens: [], token: 0 },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import EverythingRecord, GraphRecord, Manifest, Thresholds
 from samedge.errors import BundleError, OptionError
-from samedge.web import runtime
+from samedge.pixels.frames import Frame
+from samedge.types import PROMPT_KINDS, Role
+from samedge.web import PAGE, runtime
 from samedge.web.site import check_site, page_files, site_files, write_site
 from samedge.web.static import HEADERS, StaticServer, content_type, serving
 from tests.toys.web import small_runtime
@@ -38,6 +42,24 @@ def test_every_file_has_its_hash(bundle: Bundle) -> None:
     packed = bundle.folder / "runtime" / "ort-wasm-simd-threaded.asyncify.wasm.gz"
     assert b"asyncify.wasm" in gzip.decompress(packed.read_bytes())
     assert "Microsoft" in (bundle.folder / "runtime" / "LICENSE.txt").read_text()
+
+
+def known_to_the_page(name: str) -> set[str]:
+    """A list of words in the page's reader of manifests."""
+    text = (PAGE / "modules" / "manifest.js").read_text()
+    found = re.search(rf"(?:\b{name}: |const {name} = )\[(.*?)\]", text, re.DOTALL)
+    assert found is not None
+    return set(re.findall(r'"(\w+)"', found[1]))
+
+
+def test_the_page_knows_every_word_of_a_manifest() -> None:
+    assert known_to_the_page("manifest") == set(Manifest.__struct_fields__)
+    assert known_to_the_page("frame") == set(Frame.__struct_fields__)
+    assert known_to_the_page("graph") == set(GraphRecord.__struct_fields__)
+    assert known_to_the_page("thresholds") == set(Thresholds.__struct_fields__)
+    assert known_to_the_page("everything") == set(EverythingRecord.__struct_fields__)
+    assert known_to_the_page("PROMPTS") == set(PROMPT_KINDS)
+    assert known_to_the_page("ROLES") == set(Role)
 
 
 def test_a_changed_page_is_found(bundle: Bundle) -> None:

@@ -4,13 +4,13 @@ const SCHEMA = "samedge.bundle/2";
 const RESIZES = ["longest_side_bilinear", "square_bilinear"];
 const ROLES = ["encoder", "prompts", "decoder", "memory_encoder", "memory_attention", "region_encoder",
   "text_encoder", "meta_encoder", "meta_decoder"];
-const PROMPTS = ["point", "box", "mask"];
+const PROMPTS = ["point", "box", "mask", "text"]; // words are for programs: this page has no field for them
 const FORMATS = ["onnx"];
 const DTYPES = ["float32", "uint8"];
 const FIELDS = {
   manifest: ["schema", "id", "samedge_version", "created", "model", "target", "backend", "precision",
     "input_size", "frame", "prompts", "thresholds", "graphs", "artifacts", "versions", "device",
-    "options", "canary_sha256", "parity", "accuracy", "plan", "gate", "notes"],
+    "options", "canary_sha256", "parity", "accuracy", "plan", "gate", "notes", "words"],
   frame: ["target_length", "resize", "color", "layout", "pad_value", "mean", "std"],
   thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
   everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",

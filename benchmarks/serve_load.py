@@ -16,6 +16,7 @@ import dataclasses
 import datetime
 import io
 import json
+import math
 import platform
 import random
 import statistics
@@ -124,14 +125,32 @@ def click(client: Client, image: Expected, place: int, tally: Tally) -> None:
         tally.wrong += found.rle["counts"] != image.counts[place]
 
 
-def clicks(
-    address: str, images: list[Expected], *, seed: int, count: int, until: float, tally: Tally
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """How long a client goes on.
+
+    Attributes:
+        count: clicks, at least.
+        until: on the monotonic clock, at least so long.
+        end: on the same clock, no longer, whatever is left then.
+    """
+
+    count: int
+    until: float
+    end: float
+
+    def is_open(self, done: int) -> bool:
+        """Whether another click follows so many."""
+        now = time.monotonic()
+        return now < self.end and (done < self.count or now < self.until)
+
+
+def clicks(address: str, images: list[Expected], *, seed: int, span: Span, tally: Tally) -> None:
     """One client: so many clicks, or as many as fit into the time."""
     rng = random.Random(seed)
     with Client(address, retry_s=0) as client:
         done = 0
-        while done < count or time.monotonic() < until:
+        while span.is_open(done):
             image = rng.choice(images)
             try:
                 click(client, image, rng.randrange(len(image.prompts)), tally)
@@ -182,6 +201,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clicks", type=int, default=200, help="of each client")
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long")
+    parser.add_argument("--at-most", type=float, default=math.inf, help="seconds, then it ends")
     parser.add_argument("--bundle", help="the embedded model without it")
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)
@@ -210,12 +230,12 @@ def main() -> int:
     tally, memory = Tally(), list[tuple[float, int | None]]()
     with server([*([args.bundle] if args.bundle else []), *options]) as (address, pid):
         start = time.monotonic()
-        until = start + args.minutes * 60
+        span = Span(args.clicks, start + args.minutes * 60, start + args.at_most)
         threads = [
             threading.Thread(
                 target=clicks,
                 args=(address, images),
-                kwargs={"seed": seed, "count": args.clicks, "until": until, "tally": tally},
+                kwargs={"seed": seed, "span": span, "tally": tally},
             )
             for seed in range(args.clients)
         ]

@@ -5,22 +5,22 @@
 
 Headless Chromium, WebAssembly, the site on loopback, a photo of 1920x1080. Every visit is of a
 browser that knows nothing of the page. `encode` is from the opened file to the ready photo, its
-decoding and resizing included; `decode` from the click of the mouse to the frame with the painted
-mask. Processor time is that of the page's process, in which its worker lives: with ``--threads 1``
-it is what the wall clock would show on a machine that does nothing else.
+decoding and resizing included, on a page whose canary has been heard; `decode` from the click of
+the mouse to the frame with the painted mask. Processor time is that of the page's process, in which
+its worker lives: with ``--threads 1`` it is what the wall clock would show on a machine that does
+nothing else. ``samedge bench --bundle out/nano-web`` measures the same way.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import datetime
-import json
 import os
+import sys
 from pathlib import Path
 
 import msgspec
 
+from samedge import records
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.types import Steps
 from samedge.web.measuring import measure_page
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     photo = embedded_path().parent / "photos" / "coffee.jpg"
-    before = os.getloadavg()
-    record, figures = measure_page(
+    before = os.getloadavg()[0]
+    record = measure_page(
         Bundle.open(arguments.bundle),
         photo,
         loads=arguments.loads,
@@ -44,16 +44,12 @@ def main() -> None:
         threads=arguments.threads,
         steps=Steps(arguments.loads, stage=print),
     )
-    document = msgspec.to_builtins(record)
-    document["created"] = datetime.datetime.now(datetime.timezone.utc).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
-    document["page"] = dataclasses.asdict(figures)
-    document["load_average"] = [before[0], os.getloadavg()[0]]
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    command = f"python benchmarks/web_speed.py {' '.join(sys.argv[1:])}"
+    record = msgspec.structs.replace(record, command=command)
+    records.write(record, arguments.output)
     for row in record.results:
         print(f"{row.stage:12} p50 {row.p50_ms:9.1f} ms of {row.n}")
-    print(json.dumps(document["page"], indent=1), "load", document["load_average"])
+    print(record.pages[0], f"load {before:.1f} to {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

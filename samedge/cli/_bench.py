@@ -25,6 +25,7 @@ Examples:
   samedge bench --bundle out/cpu --deadline 33ms
   samedge bench --stream drive.mp4 --bundle out/intel --box 410,180,520,260
   samedge bench --bundle out/cpu --prompt-rate 1,4,16 --sustained 10
+  samedge bench --bundle out/web -o page.json
 """
 
 
@@ -123,14 +124,13 @@ def bench(
     """Time every stage, in fresh processes that take turns on the same images and prompts.
 
     A percentile is printed where the count supports it: p90 from 64 samples, p95 from 130, p99 from
-    662. No sample is dropped. docs/benchmarking.md has the method.
+    662. No sample is dropped. docs/benchmarking.md has the method. A bundle of target web is
+    measured in a browser: its page is opened, and `decode` is from a click to the painted mask.
     """
-    import msgspec
-
-    from samedge import records
     from samedge.benchmark.named import bench as bench_bundles
     from samedge.benchmark.named import chosen_subjects
-    from samedge.report.verdicts import bench_verdict
+    from samedge.cli.bench_page import page_record, refuse_for_pages
+    from samedge.web.benching import PagePlan, chosen_pages
 
     if stream is not None:
         from samedge.cli.bench_stream import bench_stream
@@ -141,22 +141,38 @@ def bench(
         )
         return
 
-    with out.progress("Measuring") as bar:
-        record = bench_bundles(
-            bundles,
-            backends=backends,
-            devices=devices,
-            threads=threads,
-            images=images,
-            effort=effort,
-            min_time_s=min_time,
-            min_count=min_count,
-            prompts_per_frame=prompt_rate or (),
-            sustained_minutes=sustained or 0.0,
-            deadline_ms=deadline,
-            progress=bar.progress,
-            stage=bar.stage,
-        )
+    pages = chosen_pages(bundles, backends=backends)
+    if pages:
+        given = [("--device", devices), ("--min-time", min_time), ("--prompt-rate", prompt_rate)]
+        refuse_for_pages([*given, ("--sustained", sustained), ("--deadline", deadline)])
+        plan = PagePlan(images=images, effort=effort, min_count=min_count, threads=threads)
+        record = page_record(out, pages, plan=plan)
+    else:
+        with out.progress("Measuring") as bar:
+            record = bench_bundles(
+                bundles,
+                backends=backends,
+                devices=devices,
+                threads=threads,
+                images=images,
+                effort=effort,
+                min_time_s=min_time,
+                min_count=min_count,
+                prompts_per_frame=prompt_rate or (),
+                sustained_minutes=sustained or 0.0,
+                deadline_ms=deadline,
+                progress=bar.progress,
+                stage=bar.stage,
+            )
+    _tell(out, record, output_path)
+
+
+def _tell(out: output.Output, record: BenchRecord, output_path: Path | None) -> None:
+    import msgspec
+
+    from samedge import records
+    from samedge.report.verdicts import bench_verdict
+
     record = msgspec.structs.replace(record, command=output.command_line())
     if output_path is not None:
         records.write(record, output_path)
@@ -188,9 +204,10 @@ def _ms(value: float | None) -> str:
 
 def _remarks(record: BenchRecord) -> list[str]:
     """Memory, what may be said about who is faster, prompt rates, sustained load, deadlines."""
+    from samedge.cli.bench_page import page_remarks
     from samedge.report.overview import claim
 
-    lines = []
+    lines = [*page_remarks(record.pages)]
     for row in record.results:
         if row.stage == "end_to_end" and row.peak_rss_bytes is not None:
             size = (

@@ -155,6 +155,33 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     block: WorkloadBlock | None = None
 
 
+class PageRow(Subject, frozen=True, kw_only=True):
+    """One bundle's page in a browser: what was measured beside its stages.
+
+    Attributes:
+        engine: what the page says that it computes with.
+        browser: name and version.
+        site_bytes: of all files that the site has.
+        transfer_bytes: of the files that a first visit loads, compressed as a host would.
+        canary_ms: median from the ready page until its answers were checked; a photo that is
+            opened sooner waits.
+        peak_bytes: largest resident memory of the page's process, the browser's own code included.
+        empty_bytes: the same of an empty page.
+        encode_cpu_ms: processor time of the page's process an encode, its preparation included.
+        click_cpu_ms: the same of a click, from the mouse to the painted mask.
+    """
+
+    engine: str
+    browser: str
+    site_bytes: int
+    transfer_bytes: int
+    canary_ms: float | None = None
+    peak_bytes: int | None = None
+    empty_bytes: int | None = None
+    encode_cpu_ms: float | None = None
+    click_cpu_ms: float | None = None
+
+
 class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The document of `samedge bench`."""
 
@@ -166,6 +193,7 @@ class BenchRecord(msgspec.Struct, frozen=True, kw_only=True):
     deadline: list[Verdict] = []
     residency: list[ResidencyRow] = []
     stream: list[StreamRow] = []
+    pages: list[PageRow] = []
     warnings: list[str] = []
     workload: Workload = Workload()
     command: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -20,7 +21,15 @@ from samedge.bundle.bundle import Bundle
 from samedge.errors import BackendUnavailableError, InferenceError
 from samedge.machine.environment import environment
 from samedge.pixels.images import load_image
-from samedge.records import BenchRecord, StageRow, Subject, Workload, WorkloadImage
+from samedge.records import (
+    BenchRecord,
+    PageRow,
+    StageRow,
+    Subject,
+    Workload,
+    WorkloadImage,
+    subject_fields,
+)
 from samedge.types import IMAGE_ROLES, Steps
 from samedge.web.runtime import VERSION
 from samedge.web.site import check_site, site_files
@@ -30,29 +39,6 @@ BACKEND = "onnxruntime-web"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MS = 180_000.0
 _CLICKS = ((0.5, 0.5), (0.3, 0.4), (0.7, 0.6), (0.4, 0.75), (0.6, 0.25))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PageFigures:
-    """What was measured beside latencies.
-
-    Attributes:
-        engine: what the page says that it computes with.
-        browser: name and version.
-        site_bytes: of all files that the site has.
-        transfer_bytes: of the files that a first visit loads, compressed as a host would.
-        peak_bytes: largest resident memory of the page's process.
-        encode_cpu_ms: processor time of the page's process an encode, its preparation included.
-        click_cpu_ms: the same of a click, from the mouse to the painted mask.
-    """
-
-    engine: str
-    browser: str
-    site_bytes: int
-    transfer_bytes: int
-    peak_bytes: int | None
-    encode_cpu_ms: float | None
-    click_cpu_ms: float | None
 
 
 def browser_path() -> str:
@@ -79,7 +65,7 @@ def measure_page(
     clicks: int = 20,
     threads: int = 2,
     steps: Steps | None = None,
-) -> tuple[BenchRecord, PageFigures]:
+) -> BenchRecord:
     """Open a bundle's page in a headless Chromium, and time it.
 
     Args:
@@ -92,7 +78,7 @@ def measure_page(
         steps: counts the visits.
 
     Returns:
-        The record, as ``samedge bench`` writes it, and the other figures.
+        The record, as ``samedge bench`` writes it.
 
     Raises:
         BackendUnavailableError: Playwright or a browser is missing.
@@ -108,23 +94,25 @@ def measure_page(
     check_site(bundle)
     files, photo = site_files(bundle), _jpeg(image, size)
     steps = steps or Steps(loads)
-    with serving(files) as server, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
-        version = f"Chromium {browser.version}"
-        try:
-            visits = []
+    visits = list[_Visit]()
+    try:
+        with (
+            serving(files) as server,
+            sync_playwright() as driver,
+            contextlib.closing(_launched(driver)) as browser,
+        ):
+            version = f"Chromium {browser.version}"
+            address = f"{server.address}?threads={threads}&device=wasm"
             for _ in range(loads):
-                address = f"{server.address}?threads={threads}&device=wasm"
                 visits.append(_visit(browser, address, photo, clicks))
                 steps.step("visits of the page")
-        except Error as error:
-            raise InferenceError(f"The page of {bundle.path} failed: {error}") from error
-        finally:
-            browser.close()
-    rows = _rows(bundle, visits, f"{version}, {visits[0].engine}")
-    record = BenchRecord(
+    except Error as error:
+        raise InferenceError(f"The page of {bundle.path} failed: {error}") from error
+    subject = _subject(bundle, f"{version}, {visits[0].engine}")
+    return BenchRecord(
         environment=environment(threads=threads),
-        results=rows,
+        results=_rows(subject, visits, bundle.size_bytes),
+        pages=[_page(subject, visits, files=files, browser=version)],
         workload=Workload(
             images=[WorkloadImage(path=image.name, height=size[0], width=size[1])],
             prompt="point",
@@ -133,17 +121,22 @@ def measure_page(
         ),
         samedge_version=__version__,
     )
-    return record, _figures(files, visits, version)
+
+
+def _launched(driver: Any) -> Any:
+    return driver.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Visit:
     engine: str
     load_ms: float
+    canary_ms: float
     encode_ms: float
     prepare_ms: float
     clicks_ms: list[float]
     peak_bytes: int | None
+    empty_bytes: int | None
     encode_cpu_ms: float | None
     click_cpu_ms: float | None
     loaded: list[str]
@@ -153,12 +146,15 @@ def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MS)
+    empty_bytes = _Renderer(browser).peak_bytes()
     loaded: list[str] = []
     page.on("requestfinished", lambda request: loaded.append(request.url))
     start = time.perf_counter()
     page.goto(address)
     page.wait_for_selector("#engine[data-state=ready]")
-    load_ms = (time.perf_counter() - start) * 1e3
+    ready = time.perf_counter()
+    page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
+    checked = time.perf_counter()
     process = _Renderer(browser)
     before = process.cpu_ms()
     file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
@@ -171,11 +167,13 @@ def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
     timing = page.evaluate("samedge.segmenter.handle.timing")
     visit = _Visit(
         engine=page.inner_text("#engine"),
-        load_ms=load_ms,
+        load_ms=(ready - start) * 1e3,
+        canary_ms=(checked - ready) * 1e3,
         encode_ms=float(page.get_attribute("html", "data-encoded") or "nan"),
         prepare_ms=float(timing["preprocess"]),
         clicks_ms=times,
         peak_bytes=process.peak_bytes(),
+        empty_bytes=empty_bytes,
         encode_cpu_ms=_difference(before, encoded, 1),
         click_cpu_ms=_difference(encoded, clicked, clicks),
         loaded=[url.partition("?")[0].removeprefix(address.partition("?")[0]) for url in loaded],
@@ -232,9 +230,9 @@ def _difference(before: float | None, after: float | None, count: int) -> float 
     return None if before is None or after is None or not count else (after - before) / count
 
 
-def _rows(bundle: Bundle, visits: Sequence[_Visit], device: str) -> list[StageRow]:
+def _subject(bundle: Bundle, device: str) -> Subject:
     manifest = bundle.manifest
-    subject = Subject(
+    return Subject(
         bundle=str(bundle.path),
         backend=BACKEND,
         device=device,
@@ -246,7 +244,9 @@ def _rows(bundle: Bundle, visits: Sequence[_Visit], device: str) -> list[StageRo
         input_size=manifest.input_size,
         artifact_sha256=",".join(bundle.artifact(role).sha256 for role in IMAGE_ROLES),
     )
-    peaks = [visit.peak_bytes for visit in visits if visit.peak_bytes]
+
+
+def _rows(subject: Subject, visits: Sequence[_Visit], size_bytes: int) -> list[StageRow]:
     stages = {
         "load": [[visit.load_ms] for visit in visits],
         "preprocess": [[visit.prepare_ms] for visit in visits],
@@ -258,26 +258,34 @@ def _rows(bundle: Bundle, visits: Sequence[_Visit], device: str) -> list[StageRo
             subject,
             stage,
             samples=Samples(blocks=blocks, images=[0] * len(blocks)),
-            peak_rss_bytes=max(peaks, default=None),
-            artifact_bytes=bundle.size_bytes,
+            peak_rss_bytes=_largest([visit.peak_bytes for visit in visits]),
+            artifact_bytes=size_bytes,
         )
         for stage, blocks in stages.items()
     ]
 
 
-def _figures(files: dict[str, Path], visits: Sequence[_Visit], browser: str) -> PageFigures:
+def _page(
+    subject: Subject, visits: Sequence[_Visit], *, files: dict[str, Path], browser: str
+) -> PageRow:
     loaded = {name or "index.html" for name in visits[0].loaded}
     sent = [path for name, path in files.items() if name in loaded]
-    peaks = [visit.peak_bytes for visit in visits if visit.peak_bytes]
-    return PageFigures(
+    return PageRow(
+        **subject_fields(subject),
         engine=visits[0].engine,
         browser=browser,
         site_bytes=sum(path.stat().st_size for path in files.values()),
         transfer_bytes=sum(len(gzip.compress(path.read_bytes(), 6)) for path in sent),
-        peak_bytes=max(peaks, default=None),
+        canary_ms=_median([visit.canary_ms for visit in visits]),
+        peak_bytes=_largest([visit.peak_bytes for visit in visits]),
+        empty_bytes=_largest([visit.empty_bytes for visit in visits]),
         encode_cpu_ms=_median([visit.encode_cpu_ms for visit in visits]),
         click_cpu_ms=_median([visit.click_cpu_ms for visit in visits]),
     )
+
+
+def _largest(values: Sequence[int | None]) -> int | None:
+    return max((value for value in values if value), default=None)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

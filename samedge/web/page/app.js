@@ -44,15 +44,17 @@ class App {
   // ---- opening
 
   async #start() {
-    const [config, bundle] = await Promise.all([json("config.json"), json("bundle.json")]);
-    this.manifest = readManifest(bundle);
+    const bundle = json("bundle.json");
+    bundle.catch(() => {}); // it is awaited below
+    const config = await json("config.json");
+    const threads = Number(query.get("threads")) || null;
+    this.engine = await createEngine(config, { onLost: (reason) => this.#lost(reason), device: query.get("device"), threads });
+    this.manifest = readManifest(await bundle);
     byId("model").textContent = this.manifest.model.name;
     byId("model").hidden = false;
     const own = String(everythingRules(this.manifest).pointsPerSide);
     if ([...byId("detail").options].some((option) => option.value === own)) byId("detail").value = own;
     byId("where").textContent = config.engine === "server" ? "the server of this page" : "this device";
-    const threads = Number(query.get("threads")) || null;
-    this.engine = await createEngine(config, { onLost: (reason) => this.#lost(reason), device: query.get("device"), threads });
     const start = performance.now();
     this.info = await this.engine.open(this.manifest, (done, total) => {
       byId("loading").value = total ? done / total : 0;
@@ -61,6 +63,7 @@ class App {
     this.segmenter.addEventListener("answered", ({ detail }) => this.#answered(detail));
     this.segmenter.addEventListener("failed", ({ detail }) => this.#complain(detail.error));
     this.#showEngine(performance.now() - start);
+    Promise.resolve(this.info.checked).catch((error) => this.#failed(error));
     if (config.engine !== "server") setTimeout(registerWorker, KEEP_AFTER_MS);
   }
 
@@ -85,7 +88,9 @@ class App {
     const turn = ++this.#opening;
     this.#busy("Reading the photo");
     try {
+      const given = performance.now();
       const photo = await readPhoto(blob, name);
+      const readMs = performance.now() - given;
       if (turn !== this.#opening) return;
       byId("work").removeAttribute("data-empty");
       byId("drop").hidden = true;
@@ -102,7 +107,7 @@ class App {
         return;
       }
       this.segmenter.use(handle);
-      this.#encoded(handle, performance.now() - start);
+      this.#encoded(handle, readMs + performance.now() - start);
     } catch (error) {
       this.#complain(error);
     } finally {
@@ -318,8 +323,8 @@ class App {
     this.stage.addEventListener("pending", () => this.photo && this.view && this.#drawMarks());
     addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => {
-      this.painter.layout();
-      if (this.photo && this.view) this.#drawMarks();
+      if (this.painter.layout()) this.#draw();
+      else if (this.photo && this.view) this.#drawMarks();
     }).observe(byId("stage"));
   }
 

@@ -48,7 +48,9 @@ function rgbaRows(rgb, width) {
   return (top, rows) => {
     const out = new Uint8ClampedArray(rows * width * 4);
     for (let i = 0, from = top * width * 3; i < out.length; i += 4, from += 3) {
-      out.set(rgb.subarray(from, from + 3), i);
+      out[i] = rgb[from];
+      out[i + 1] = rgb[from + 1];
+      out[i + 2] = rgb[from + 2];
       out[i + 3] = 255;
     }
     return out;

@@ -1,6 +1,7 @@
 // The engine that computes in this browser: a worker that is started again when it is lost.
 
 const CALLS_AGAIN = 1;
+const CHECK_AFTER_MS = 150; // the page shows first that it is ready
 
 /** See engine.js. */
 export function create(config, options) {
@@ -11,6 +12,7 @@ class LostError extends Error {}
 
 class LocalEngine {
   #worker = null;
+  #lock = null; // its name
   #waiting = new Map();
   #photos = new Map(); // by the handle's id: what to encode again
   #next = 1;
@@ -20,11 +22,15 @@ class LocalEngine {
   constructor({ onLost = () => {}, device = null, threads = null } = {}) {
     this.onLost = onLost;
     this.wish = { device, threads };
+    this.#begin();
   }
 
   async open(manifest, onProgress = () => {}) {
     this.#start = { manifest, onProgress };
-    return this.#opened();
+    const info = await this.#opened();
+    const checked = later(CHECK_AFTER_MS).then(() => this.#retried("checked", {}));
+    checked.catch(() => {}); // whoever awaits it hears of it
+    return { ...info, checked };
   }
 
   async encode({ blob, bitmap = null }) {
@@ -66,14 +72,21 @@ class LocalEngine {
     return this.#worker;
   }
 
-  async #opened() {
-    const lock = `samedge-engine-${crypto.randomUUID?.() ?? Math.random()}`;
+  /** A worker that begins with what needs no bundle. */
+  #begin() {
     const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { type: "module", name: "samedge" });
     this.#worker = worker;
+    const lock = `samedge-engine-${crypto.randomUUID?.() ?? Math.random()}`;
+    this.#lock = lock;
     worker.onmessage = ({ data }) => this.#heard(data, worker, lock);
     worker.onerror = (event) => this.#lost(worker, event.message || "its code could not be loaded");
+    worker.postMessage({ method: "prepare", ...this.wish });
+  }
+
+  async #opened() {
+    if (!this.#worker) this.#begin();
     const { manifest, onProgress } = this.#start;
-    return this.#call("open", { manifest, lock, ...this.wish }, { progress: onProgress });
+    return this.#call("open", { manifest, lock: this.#lock }, { progress: onProgress });
   }
 
   #heard(message, worker, lock) {
@@ -150,4 +163,8 @@ class LocalEngine {
     await this.#opened();
     for (const [id, blob] of this.#photos) await this.#call("encode", { id, blob, bitmap: null });
   }
+}
+
+function later(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -3,34 +3,54 @@
 import { checkCanary, CanaryError } from "./canary.js";
 import { everything } from "./everything.js";
 import { View } from "./frame.js";
-import { Graphs, usefulThreads } from "./graphs.js";
+import { beginRuntime, Graphs, usefulThreads } from "./graphs.js";
 import { BundleError, graphOf } from "./manifest.js";
 import { decoderFeeds } from "./prompts.js";
 
 const MOST_PIXELS = 150_000_000;
 const BUNDLE = new URL("../", import.meta.url);
 const TURN = 4; // decodes before messages are heard
+const USUAL_PHOTO = [1080, 1920]; // the resizing code is run in with so many pixels
 
 let graphs = null;
+let place = null; // a promise of where it is computed: {device, threads}
+let begun = Promise.resolve(); // rejected where the library cannot be had
+let trusted = null; // a promise, rejected where the canary has other answers than the export
+let canary = null; // its content, on its way
 let isStopped = false;
 const photos = new Map(); // by the handle's id: {view, embedding}
 
 const methods = {
-  async open({ manifest, lock, device, threads }, progress) {
+  /** Begin with what needs no bundle. */
+  prepare({ device, threads }) {
+    place = placeFor(device, threads);
+    begun = place.then((where) => where.device === "wasm" && beginRuntime(where.device, where.threads));
+    begun.catch(() => {}); // opening says why
+  },
+
+  async open({ manifest, lock }, progress) {
     await held(lock);
-    const count = self.crossOriginIsolated ? threads ?? usefulThreads(navigator.hardwareConcurrency ?? 1) : 1;
     const files = fetched(manifest, progress);
+    const where = await place;
+    await begun;
     const notes = [];
-    const wanted = device ?? (await hasFastGpu() ? "webgpu" : "wasm");
-    if (wanted === "webgpu") {
+    if (where.device === "webgpu") {
       try {
-        return await opened(manifest, files, { device: "webgpu", threads: 1, notes });
+        const found = await opened(manifest, files, where, notes);
+        await trust();
+        return found;
       } catch (error) {
         if (error instanceof BundleError) throw error;
         notes.push(`The GPU is not used: ${short(error)}.`);
       }
     }
-    return opened(manifest, files, { device: "wasm", threads: count, notes });
+    return opened(manifest, files, { device: "wasm", threads: where.most }, notes);
+  },
+
+  /** Until the canary has been heard; photos wait for it. */
+  async checked() {
+    await trust();
+    if (!photos.size) runIn();
   },
 
   async encode({ id, blob, bitmap }) {
@@ -45,9 +65,11 @@ const methods = {
       picture.close();
     }
     const prepared = performance.now();
+    await trust();
+    const encoding = performance.now();
     const embedding = await graphs.encode(pixels);
     photos.set(id, { view, embedding });
-    return { size: view.size, timing: { preprocess: prepared - start, encode: performance.now() - prepared } };
+    return { size: view.size, timing: { preprocess: prepared - start, encode: performance.now() - encoding } };
   },
 
   async decode({ id, prompt }) {
@@ -101,18 +123,45 @@ function held(lock) {
   });
 }
 
-async function opened(manifest, files, { device, threads, notes }) {
+/** Where it is computed: the wish, or the best that is here; `most` threads without a GPU. */
+async function placeFor(device, threads) {
+  const most = self.crossOriginIsolated ? threads ?? usefulThreads(navigator.hardwareConcurrency ?? 1) : 1;
+  const kind = device ?? (await hasFastGpu() ? "webgpu" : "wasm");
+  return { device: kind, threads: kind === "wasm" ? most : 1, most };
+}
+
+async function opened(manifest, files, { device, threads }, notes) {
   const found = await Graphs.open(manifest, files, { device, threads });
+  [graphs, trusted, canary] = [found, null, files.canary];
+  return { name: device, threads, notes, label: label(device, threads) };
+}
+
+/** Run the canary, once. */
+function trust() {
+  trusted ??= checked(graphs);
+  return trusted;
+}
+
+/** Resize a black picture: browsers translate what has run for a while, and the first photo finds it done. */
+function runIn() {
+  const view = new View(graphs.frame, USUAL_PHOTO);
+  let black = new Uint8ClampedArray(0);
+  view.encoderInput((top, rows) => {
+    const length = rows * USUAL_PHOTO[1] * 4;
+    if (black.length < length) black = new Uint8ClampedArray(length);
+    return black.subarray(0, length);
+  });
+}
+
+async function checked(found) {
   try {
-    if (files.canary) await checkCanary(await files.canary, found);
+    if (canary) await checkCanary(await canary, found);
   } catch (error) {
     await found.release();
     if (!(error instanceof CanaryError)) throw error;
-    if (device === "webgpu") throw new Error(`it computes something else than the export did (${short(error)})`);
+    if (found.device === "webgpu") throw new Error(`it computes something else than the export did (${short(error)})`);
     throw new BundleError(`This browser computes something else than the export did (${short(error)}), so its masks cannot be trusted.`);
   }
-  graphs = found;
-  return { name: device, threads, notes, label: label(device, threads) };
 }
 
 function label(device, threads) {

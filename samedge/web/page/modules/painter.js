@@ -4,6 +4,8 @@ import { maskFromLogits } from "./masks.js";
 import { chosenLogits } from "./document.js";
 
 const MOST_PAINTED = 1280; // px along the longer side of painted masks
+const LEAST_PAINTED = 320;
+const BLURRED = 1.25; // times as large on the screen as it was painted
 const FILL = 0.42;
 const FILL_OTHERS = 0.3;
 const FILL_PREVIEW = 0.35;
@@ -33,21 +35,21 @@ export class Painter {
   show(bitmap, view, threshold) {
     this.view = view;
     this.threshold = threshold;
-    const shrink = Math.min(1, MOST_PAINTED / Math.max(...view.size));
-    this.#size = view.size.map((length) => Math.max(1, Math.round(length * shrink)));
-    this.#axes = view.axes(this.#size);
-    this.#painted.clear();
-    const { photo, masks } = this.layers;
+    const { photo } = this.layers;
     [photo.width, photo.height] = [bitmap.width, bitmap.height];
     photo.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
-    [masks.height, masks.width] = this.#size;
     this.stage.style.setProperty("--aspect", String(view.size[1] / view.size[0]));
+    this.#size = [0, 0];
     this.layout();
   }
 
-  /** Fit the layers into the stage. */
+  /**
+   * Fit the layers into the stage.
+   *
+   * @returns {boolean} whether the masks have to be drawn again.
+   */
   layout() {
-    if (!this.view) return;
+    if (!this.view) return false;
     const { clientWidth, clientHeight } = this.stage;
     const [height, width] = this.view.size;
     const scale = Math.min(clientWidth / width, clientHeight / height);
@@ -59,6 +61,19 @@ export class Painter {
     const { marks } = this.layers;
     marks.width = Math.round(box.width * devicePixelRatio);
     marks.height = Math.round(box.height * devicePixelRatio);
+    return this.#fit(Math.max(box.width, box.height) * devicePixelRatio);
+  }
+
+  /** Paint masks no larger than the screen shows them: their time goes with their area. */
+  #fit(longer) {
+    const wanted = Math.min(Math.max(longer, LEAST_PAINTED), MOST_PAINTED, Math.max(...this.view.size));
+    if (wanted <= Math.max(...this.#size) * BLURRED) return false;
+    const shrink = wanted / Math.max(...this.view.size);
+    this.#size = this.view.size.map((length) => Math.max(1, Math.round(length * shrink)));
+    this.#axes = this.view.axes(this.#size);
+    this.#painted.clear();
+    [this.layers.masks.height, this.layers.masks.width] = this.#size;
+    return true;
   }
 
   /** xy pixels of the photo at a place of the window. */
@@ -141,14 +156,16 @@ function stamped({ mask, width, box }, colour) {
   const pixels = new Uint32Array(image.data.buffer);
   const [fill, edge] = [rgba(colour, FILL), rgba(colour, 1)];
   const height = mask.length / width;
-  for (let y = 0; y < high; y++) {
-    for (let x = 0, at = (y0 + y) * width + x0; x < wide; x++, at++) {
+  for (let y = y0; y < y1; y++) {
+    const isEnd = y === 0 || y === height - 1;
+    const above = y > 0 ? -width : 0;
+    const far = y > 1 ? -2 * width : 0;
+    const below = y < height - 1 ? width : 0;
+    for (let x = x0, at = y * width + x0, to = (y - y0) * wide; x < x1; x++, at++, to++) {
       if (!mask[at]) continue;
-      const [column, row] = [x0 + x, y0 + y];
-      const isEdge = column === 0 || row === 0 || column === width - 1 || row === height - 1
-        || !mask[at - 1] || !mask[at + 1] || !mask[at - width] || !mask[at + width]
-        || (column > 1 && !mask[at - 2]) || (row > 1 && !mask[at - 2 * width]);
-      pixels[y * wide + x] = isEdge ? edge : fill;
+      const isInside = !isEnd && mask[at + above] && mask[at + below] && mask[at + far] && x > 0 && x < width - 1
+        && mask[at - 1] && mask[at + 1] && (x < 2 || mask[at - 2]);
+      pixels[to] = isInside ? fill : edge;
     }
   }
   const canvas = new OffscreenCanvas(wide, high);
@@ -157,7 +174,7 @@ function stamped({ mask, width, box }, colour) {
 }
 
 /** A colour as ImageData's 32 bits, little endian. */
-function rgba(colour, opacity) {
+export function rgba(colour, opacity) {
   const value = parseInt(colour.slice(1), 16);
   const [red, green, blue] = [value >> 16, (value >> 8) & 255, value & 255];
   return ((Math.round(opacity * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;

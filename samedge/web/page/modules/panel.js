@@ -1,9 +1,11 @@
 // The lists beside the photo: candidates of the active object, and all objects.
 
 import { maskFromLogits } from "./masks.js";
+import { rgba } from "./painter.js";
 
 const WIDE = 120;
 const HIGH = 90;
+const FILL = 0.8;
 
 /** An element with attributes, properties and children. */
 export function element(tag, attributes = {}, ...children) {
@@ -28,6 +30,8 @@ export function icon(name) {
 
 /** The three candidates as small pictures; `choose(token)` when one is chosen. */
 export class Candidates {
+  #small = null; // the photo at a thumbnail's size: shrinking it takes longer than all the rest
+
   constructor(list, hint, choose) {
     this.list = list;
     this.hint = hint;
@@ -49,7 +53,8 @@ export class Candidates {
     if (this.result === result && this.colour === object?.colour) return;
     [this.result, this.colour] = [result, object?.colour];
     const offered = tokens.length > 3 ? tokens.filter((token) => token !== leastLikely(result)) : tokens;
-    this.list.replaceChildren(...offered.map((token, index) => this.#button(object, token, index, { shown, view, threshold })));
+    if (shown && this.#small?.shown !== shown) this.#small = { shown, ...smallPhoto(shown, view) };
+    this.list.replaceChildren(...offered.map((token, index) => this.#button(object, token, index, { small: this.#small, view, threshold })));
     if (hadFocus) this.list.querySelector("[aria-checked=true]")?.focus();
   }
 
@@ -58,11 +63,11 @@ export class Candidates {
     this.list.children[index]?.click();
   }
 
-  #button({ result, colour }, token, index, { shown, view, threshold }) {
+  #button({ result, colour }, token, index, { small, view, threshold }) {
     const isChosen = token === result.token;
     const percent = Math.round(Math.min(Math.max(result.iou[token], 0), 1) * 100);
     const canvas = element("canvas", { width: WIDE, height: HIGH, "aria-hidden": "true" });
-    drawThumbnail(canvas, { result, token, colour, shown, view, threshold });
+    drawThumbnail(canvas, { result, token, colour, small, view, threshold });
     return element("button", {
       type: "button", class: "candidate", role: "radio", "aria-checked": String(isChosen),
       tabindex: isChosen ? "0" : "-1", "aria-label": `Candidate ${index + 1}, ${percent} percent sure`,
@@ -85,23 +90,28 @@ function leastLikely({ iou, tokens, token }) {
   return tokens.filter((one) => one !== token).reduce((a, b) => (iou[b] < iou[a] ? b : a));
 }
 
-function drawThumbnail(canvas, { result, token, colour, shown, view, threshold }) {
-  const context = canvas.getContext("2d");
-  const [height, width] = view.size;
+/** A photo in the middle of a thumbnail: {canvas, wide, high, left, top}. */
+function smallPhoto(shown, { size: [height, width] }) {
   const scale = Math.min(WIDE / width, HIGH / height);
   const [wide, high] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
-  const [left, top] = [(WIDE - wide) >> 1, (HIGH - high) >> 1];
+  const canvas = new OffscreenCanvas(wide, high);
+  canvas.getContext("2d").drawImage(shown, 0, 0, wide, high);
+  return { canvas, wide, high, left: (WIDE - wide) >> 1, top: (HIGH - high) >> 1 };
+}
+
+function drawThumbnail(canvas, { result, token, colour, small, view, threshold }) {
+  const context = canvas.getContext("2d");
+  const { wide, high, left, top } = small;
   const area = result.logits.length / result.iou.length;
   const found = maskFromLogits(result.logits.subarray(token * area, (token + 1) * area), view.axes([high, wide]), threshold);
   context.globalAlpha = 0.55;
-  context.drawImage(shown, left, top, wide, high);
+  context.drawImage(small.canvas, left, top);
   context.globalAlpha = 1;
   const mask = new OffscreenCanvas(wide, high);
   const image = new ImageData(wide, high);
-  const value = parseInt(colour.slice(1), 16);
-  for (let i = 0; i < found.mask.length; i++) {
-    if (found.mask[i]) image.data.set([value >> 16, (value >> 8) & 255, value & 255, 205], i * 4);
-  }
+  const pixels = new Uint32Array(image.data.buffer);
+  const fill = rgba(colour, FILL);
+  for (let i = 0; i < found.mask.length; i++) if (found.mask[i]) pixels[i] = fill;
   mask.getContext("2d").putImageData(image, 0, 0);
   context.drawImage(mask, left, top);
 }

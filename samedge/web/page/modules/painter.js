@@ -3,7 +3,8 @@
 import { maskFromLogits } from "./masks.js";
 import { chosenLogits } from "./document.js";
 
-const MOST_PAINTED = 1280; // px along the longer side of painted masks
+const MOST_PAINTED = 2048; // px along the longer side of the photo
+const MOST_MASKED = 1280; // the same of the masks
 const LEAST_PAINTED = 320;
 const BLURRED = 1.25; // times as large on the screen as it was painted
 const FILL = 0.42;
@@ -15,7 +16,9 @@ const KEPT = 400;
 /** The layers of a stage element. */
 export class Painter {
   #painted = new Map(); // by result and colour
-  #size = [1, 1];
+  #size = [1, 1]; // of the painted masks
+  #bitmap = null; // the photo
+  #shown = 0; // px along the longer side that the layers are painted for
   #axes = null;
 
   constructor(stage) {
@@ -28,18 +31,16 @@ export class Painter {
   /**
    * Show another photo.
    *
-   * @param {ImageBitmap} bitmap - at most as large as it is shown.
+   * @param {ImageBitmap} bitmap - open until the next one is shown.
    * @param {object} view - of the photo.
    * @param {number} threshold - of the masks' logits.
    */
   show(bitmap, view, threshold) {
     this.view = view;
     this.threshold = threshold;
-    const { photo } = this.layers;
-    [photo.width, photo.height] = [bitmap.width, bitmap.height];
-    photo.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
+    this.#bitmap = bitmap;
     this.stage.style.setProperty("--aspect", String(view.size[1] / view.size[0]));
-    this.#size = [0, 0];
+    this.#shown = 0;
     this.layout();
   }
 
@@ -64,15 +65,22 @@ export class Painter {
     return this.#fit(Math.max(box.width, box.height) * devicePixelRatio);
   }
 
-  /** Paint masks no larger than the screen shows them: their time goes with their area. */
+  /** Paint photo and masks no larger than the screen shows them: every frame's time goes with their area. */
   #fit(longer) {
-    const wanted = Math.min(Math.max(longer, LEAST_PAINTED), MOST_PAINTED, Math.max(...this.view.size));
-    if (wanted <= Math.max(...this.#size) * BLURRED) return false;
-    const shrink = wanted / Math.max(...this.view.size);
-    this.#size = this.view.size.map((length) => Math.max(1, Math.round(length * shrink)));
+    const whole = Math.max(...this.view.size);
+    const wanted = Math.min(Math.max(longer, LEAST_PAINTED), MOST_PAINTED, whole);
+    if (wanted <= this.#shown * BLURRED) return false;
+    this.#shown = wanted;
+    const sized = (most) => this.view.size.map((length) => Math.max(1, Math.round((length * Math.min(wanted, most)) / whole)));
+    const { photo, masks } = this.layers;
+    [photo.height, photo.width] = sized(MOST_PAINTED);
+    const context = photo.getContext("2d", { alpha: false });
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.#bitmap, 0, 0, photo.width, photo.height);
+    this.#size = sized(MOST_MASKED);
+    [masks.height, masks.width] = this.#size;
     this.#axes = this.view.axes(this.#size);
     this.#painted.clear();
-    [this.layers.masks.height, this.layers.masks.width] = this.#size;
     return true;
   }
 

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from samedge.bundle.bundle import embedded_path
+from samedge.bundle.manifest import file_hash
 from samedge.web.site import write_site
 from samedge.web.static import StaticServer, serving
 from tests.web.conftest import Tab, altered_site, new_tab
@@ -54,6 +55,28 @@ def test_a_damaged_model_is_said_and_nothing_else_breaks(
         tab.page.wait_for_selector("#engine[data-state=failed]")
         assert "encoder.onnx is damaged" in tab.page.inner_text("#alert-text")
         assert tab.complaints == []
+
+
+@pytest.mark.slow
+def test_other_answers_than_the_export_s_end_it(
+    make: Make, site: Path, tmp_path: Path, cup: Path
+) -> None:
+    with np.load(site / "canary.npz") as stored:
+        arrays = dict(stored)
+    name = next(name for name in arrays if name.startswith("decoder:"))
+    canary, manifest = tmp_path / "canary.npz", tmp_path / "bundle.json"
+    np.savez(canary, **{**arrays, name: -arrays[name]})
+    text = json.loads((site / "bundle.json").read_text())
+    manifest.write_text(json.dumps({**text, "canary_sha256": file_hash(canary)}))
+    with serving(altered_site(site, {"canary.npz": canary, "bundle.json": manifest})) as server:
+        tab = make(server.address)
+        tab.page.goto(server.address)
+        tab.page.wait_for_selector("#engine[data-state=failed]")
+        assert "masks cannot be trusted" in tab.page.inner_text("#alert-text")
+        tab.page.click("#alert-close")
+        tab.page.set_input_files("#file", cup)
+        tab.page.wait_for_selector("#alert:has-text('cannot be trusted')")
+        assert tab.page.get_attribute("html", "data-encoded") is None
 
 
 @pytest.mark.parametrize(

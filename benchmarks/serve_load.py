@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 import samedge
-from samedge.predict.predictor import Predictor, load_default
+from samedge.predict.predictor import Predictor
 from samedge.web.client import Client, ServerError
 
 PHOTOS = Path(samedge.__file__).parent / "data" / "photos"
@@ -220,7 +220,7 @@ def main() -> int:
     opened = (
         Predictor.from_bundle(args.bundle, backend=args.backend, threads=args.threads)
         if args.bundle
-        else load_default(backend=args.backend, threads=args.threads)
+        else samedge.load_default(backend=args.backend, threads=args.threads)
     )
     with opened as predictor:
         images = [expected(predictor, data, rng) for data in pictures(args.images, rng)]

@@ -133,18 +133,19 @@ def segment(
         )
     )
     run = run.with_pictures()
-    destination, names = run.destination(), run.names()
+    destination, names, workers = run.destination(), run.names(), run.workers()
     with (
         run.open(focus=focus) as predictor,
         destination.open() as writer,
         out.progress("Segmenting", total=len(run.images)) as bar,
     ):
-        made = functools.partial(one, predictor, sample_range=run.sample_range)
+        made = functools.partial(one, predictor.beside(workers), sample_range=run.sample_range)
         outcomes = segmented(
             run,
             lambda path: made(path, name=names[path]),
             writer=writer,
             progress=bar.progress,
+            workers=workers,
         )
     table = _word_table if texts else _table
     report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)

@@ -97,6 +97,12 @@ class ImageRun:
             focus=focus,
         )
 
+    def workers(self) -> int:
+        """How many images are segmented at a time where that pays."""
+        from samedge.predict.ordered import usual_workers
+
+        return min(usual_workers(), len(self.images))
+
     def names(self) -> dict[Path, str]:
         """What files call each image: its path from the images' common folder."""
         from samedge.formats.destination import common_names
@@ -201,6 +207,7 @@ def segmented(
     *,
     writer: Writer,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> list[Outcome]:
     """Segment every image and write its masks; one that fails ends nothing but itself.
 
@@ -209,13 +216,14 @@ def segmented(
         segment: makes the masks of one image.
         writer: where the masks go; closed here, so that the outcomes name every file.
         progress: hears of every image.
+        workers: images segmented at a time.
     """
     from samedge.predict.segmentation import Segmentation, segment_files
     from samedge.types import Steps
 
     outcomes: list[Outcome] = []
     steps = Steps(len(run.images), progress=progress)
-    for outcome in segment_files(run.images, segment, writer=writer):
+    for outcome in segment_files(run.images, segment, writer=writer, workers=workers):
         outcomes.append(outcome)
         steps.step()
     kept = tuple(writer.close())

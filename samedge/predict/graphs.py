@@ -104,6 +104,26 @@ class Graphs:
         )
         return [_cache.seal(file) for file in files]
 
+    @property
+    def device(self) -> str | None:
+        """The device that was asked for; ``None``: the backend's first."""
+        return self._device
+
+    def options_for(self, callers: int) -> Mapping[str, Any] | None:
+        """Options to open the graphs with for so many callers at a time; ``None``: as they are."""
+        device = found_device(self.backend, self.probe, device=self._device)
+        shared = self.backend.shared_options(callers, device=device, options=self._options)
+        return {**self._options, **shared} if shared else None
+
+    def check_open(self) -> None:
+        """Refuse to go on when everything was closed.
+
+        Raises:
+            InferenceError: it was.
+        """
+        if self._use.is_closed:
+            raise InferenceError("The predictor is closed: open the bundle again.")
+
     def load(self, roles: Iterable[str] = IMAGE_ROLES) -> None:
         """Open graphs now instead of when they are first needed.
 
@@ -137,8 +157,7 @@ class Graphs:
             InferenceError: the backend cannot open it, or everything was closed.
         """
         with self._lock:
-            if self._use.is_closed:
-                raise InferenceError("The predictor is closed: open the bundle again.")
+            self.check_open()
             if role not in self._sessions:
                 start = time.perf_counter()
                 self._sessions[role] = self._opened(role)

@@ -25,6 +25,7 @@ from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.focus import FocusMode, SecondLook, checked_mode
 from samedge.predict.graphs import Graphs, best_backend
 from samedge.predict.looks import Looks
+from samedge.predict.mapping import ManyFrames
 from samedge.predict.opening import placement
 from samedge.runtimes.base import Backend, Probe
 from samedge.runtimes.isolated.backend import OPEN_TIMEOUT_S, TIMEOUT_S, IsolatedBackend
@@ -33,7 +34,7 @@ from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Region, Role
 Opened = TypeVar("Opened", bound="Predictor")
 
 
-class Predictor:
+class Predictor(ManyFrames):
     """A bundle opened on one device.
 
     The encoder and the decoder are opened when they are first needed, so that encode-only and
@@ -68,6 +69,7 @@ class Predictor:
         self._decoder = MaskDecoder(self.graphs)
         self._second = SecondLook(checked_mode(focus), self._decoder, encode=self._encoded)
         self._other_load_ms = 0.0
+        super().__init__()
 
     @classmethod
     def from_bundle(
@@ -157,6 +159,7 @@ class Predictor:
 
     def _checked(self: Opened, start: float, *, verify: bool) -> Opened:
         """The same, its canary run if it never was here."""
+        self.is_verified = verify
         if verify:
             trust.check_canary_once(self.graphs)
         self._other_load_ms = _ms(start, time.perf_counter()) - self.graphs.load_ms
@@ -374,6 +377,7 @@ class Predictor:
     def close(self) -> None:
         """Release the graphs. Calling it again does nothing."""
         self.graphs.close()
+        self.others.close()
 
     def __enter__(self: Opened) -> Opened:
         return self

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from samedge.errors import DatasetError, ImageError, InferenceError, PromptError
+from samedge.errors import PromptError
 from samedge.formats.base import Writer
 from samedge.formats.masks import ImageMasks
 from samedge.formats.results import Masks, mask_records
 from samedge.pixels.images import load_image
 from samedge.pixels.islands import mended
 from samedge.pixels.sample_range import SampleRange
+from samedge.predict.ordered import OF_ONE_IMAGE, in_order
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
 from samedge.types import ActiveBackend, Prompt
@@ -109,32 +112,42 @@ def _mended(result: Masks, min_area: int) -> Masks:
 
 
 def segment_files(
-    paths: Sequence[Path], segment: Callable[[Path], Segmentation], *, writer: Writer
+    paths: Sequence[Path],
+    segment: Callable[[Path], Segmentation],
+    *,
+    writer: Writer,
+    workers: int = 1,
 ) -> Iterator[Outcome]:
-    """Segment image files one after the other, and write what each gives before the next.
+    """Segment image files, and write what each gives in their order.
 
     An image that cannot be read, segmented or written ends nothing but itself.
 
     Args:
         paths: the images' files.
-        segment: makes the masks of one.
-        writer: takes them; the caller closes it.
+        segment: makes the masks of one; called in threads where there are several workers.
+        writer: takes them, in the caller's own thread; the caller closes it.
+        workers: images segmented at a time. So many and one more are in memory at most.
 
     Yields:
         One outcome a path, without the pixels and logits that were written.
     """
-    for path in paths:
-        yield _outcome(path, segment, writer)
+    calls = (functools.partial(_segmented, segment, path) for path in paths)
+    with contextlib.closing(in_order(calls, workers=workers, ahead=workers + 1)) as outcomes:
+        for outcome in outcomes:
+            yield outcome if isinstance(outcome, Failed) else _written(outcome, writer)
 
 
-_OF_ONE_IMAGE = (ImageError, PromptError, DatasetError, InferenceError, OSError, MemoryError)
-
-
-def _outcome(path: Path, segment: Callable[[Path], Segmentation], writer: Writer) -> Outcome:
+def _segmented(segment: Callable[[Path], Segmentation], path: Path) -> Outcome:
     try:
-        made = segment(path)
-        files = tuple(writer.add(made.found))
-    except _OF_ONE_IMAGE as error:
+        return segment(path)
+    except OF_ONE_IMAGE as error:
         return Failed(path, error)
+
+
+def _written(made: Segmentation, writer: Writer) -> Outcome:
+    try:
+        files = tuple(writer.add(made.found))
+    except OF_ONE_IMAGE as error:
+        return Failed(made.path, error)
     slim = dataclasses.replace(made.found, pixels=None, low_res_logits=None)
     return dataclasses.replace(made, found=slim, files=files)

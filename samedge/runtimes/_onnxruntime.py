@@ -133,6 +133,16 @@ class OnnxRuntimeBackend(Backend):
         chosen = checked_device(self, device)
         return OnnxRuntimeSession(_open(model, chosen, settings), chosen)
 
+    def shared_options(
+        self, callers: int, *, device: str, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """No busy waiting: a caller that waits for its parts would take another's processor.
+
+        The number of threads stays, since it decides how products are cut and so their last bits.
+        """
+        del callers
+        return {"spinning": False} if device == "cpu" and options.get("threads") != 1 else {}
+
     def build(self, device: str) -> tuple[str, ...]:
         """The library's own description of its build."""
         del device

@@ -7,14 +7,16 @@ and works out every shape in every run: a decoder's usual shapes get graphs of t
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from samedge.errors import InferenceError
+from samedge.errors import InferenceError, OptionError
+from samedge.machine.environment import usable_cores
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.example import write_onnx_example
@@ -25,6 +27,7 @@ from samedge.types import Options
 
 _DEFAULTS: Mapping[str, Any] = {
     "threads": 0,  # 0: one a physical core
+    "callers": 1,  # runs at the same time, each with so many threads
     "inference_precision": "f32",
     "cache": True,  # keep the compiled graph in the user's cache
 }
@@ -44,18 +47,21 @@ class OpenVinoSession(Session):
         graph: the file.
         usual: shapes of all dynamic inputs, the likeliest first; shapes of other inputs are
             ignored, and so are all for a graph without dynamic inputs.
+        callers: so many run at the same time, each on a compiled graph of its own; others wait.
+            Streams of one compiled graph would share its weights, but 2026.4.1 computes the region
+            encoder wrongly with two of them, values off by up to 6.
 
     Attributes:
         inference_precision: what the device really computes in; a processor without bf16 answers
             the wish for it with ``f32``.
     """
 
-    def __init__(self, graph: CompiledGraph, usual: Sequence[Shapes]) -> None:
+    def __init__(self, graph: CompiledGraph, usual: Sequence[Shapes], *, callers: int = 1) -> None:
         self.device = graph.device
         self._graph = graph
-        self._requests: dict[_Key, Any] = {}
+        self._free: dict[_Key, list[Any]] = {}  # a request is not safe to share between threads
         self._is_closed = False
-        self._lock = threading.Lock()  # a request is not safe to share between threads
+        self._callers, self._lock = threading.Semaphore(callers), threading.Lock()
         model = graph.model() if usual else None
         self._names = () if model is None else _dynamic_names(model)
         self._usual: tuple[_Key, ...] = tuple(
@@ -63,7 +69,9 @@ class OpenVinoSession(Session):
             for shapes in usual
             if self._names and set(self._names) <= set(shapes)
         )
-        compiled = self._request(self._usual[0] if self._usual else ()).get_compiled_model()
+        likeliest = self._usual[0] if self._usual else ()
+        compiled = self._compiled(likeliest)
+        self._free[likeliest] = [compiled.create_infer_request()]
         ports = model if model is not None else compiled
         self.inputs = tuple(_spec(port) for port in ports.inputs)
         self.outputs = tuple(_spec(port) for port in ports.outputs)
@@ -71,26 +79,36 @@ class OpenVinoSession(Session):
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         key: _Key = tuple(feeds[name].shape for name in self._names)
-        with self._lock:
-            # The inputs are read in place; the outputs are copied, because the next run
-            # overwrites the request's buffers while an embedding must live on.
-            request = self._request(key if key in self._usual else ())
+        # The inputs are read in place; the outputs are copied, because the next run
+        # overwrites the request's buffers while an embedding must live on.
+        with self._request(key if key in self._usual else ()) as request:
             results = request.infer(dict(feeds), share_inputs=True, share_outputs=False)
             return dict(zip((spec.name for spec in self.outputs), results.to_tuple(), strict=True))
 
-    def _request(self, key: _Key) -> Any:
+    @contextlib.contextmanager
+    def _request(self, key: _Key) -> Iterator[Any]:
+        """A request for this caller alone, as long as it is inside."""
+        with self._callers:
+            with self._lock:
+                free = self._free.setdefault(key, [])
+                request = free.pop() if free else self._compiled(key).create_infer_request()
+            try:
+                yield request
+            finally:
+                with self._lock:
+                    if not self._is_closed:
+                        free.append(request)
+
+    def _compiled(self, key: _Key) -> Any:
         if self._is_closed:
             raise InferenceError("The session is closed: open the graph again.")
-        if key not in self._requests:
-            shapes = dict(zip(self._names, key, strict=True)) if key else {}
-            self._requests[key] = self._graph.compiled(shapes).create_infer_request()
-        return self._requests[key]
+        return self._graph.compiled(dict(zip(self._names, key, strict=True)) if key else {})
 
     def close(self) -> None:
         """Release the graph's memory."""
         with self._lock:
             self._is_closed = True
-            self._requests.clear()
+            self._free.clear()
 
 
 def _dynamic_names(model: Any) -> tuple[str, ...]:
@@ -146,7 +164,8 @@ class OpenVinoBackend(Backend):
         Args:
             model: path of the ``.xml`` or ``.onnx`` file.
             device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``; ``None`` takes the first here.
-            options: ``threads``; ``inference_precision`` (``f32`` computes exactly, ``bf16`` and
+            options: ``threads``; ``callers``, how many run at the same time, each with so many
+                threads; ``inference_precision`` (``f32`` computes exactly, ``bf16`` and
                 ``f16`` where the device has them); ``cache``.
             shapes: of every dynamic input: each set gets a graph of its own, the first at once and
                 the others when they come; one graph serves all other shapes.
@@ -157,7 +176,17 @@ class OpenVinoBackend(Backend):
             InferenceError: the library cannot open the file.
         """
         del keep
-        return OpenVinoSession(self._graph(model, device, options), shapes)
+        graph = self._graph(model, device, options)
+        return OpenVinoSession(graph, shapes, callers=(options or {}).get("callers", 1))
+
+    def shared_options(
+        self, callers: int, *, device: str, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """For each caller a compiled graph, with a share of the processors or its ``threads``."""
+        if not device.startswith("CPU"):
+            return {}
+        share = max((usable_cores() or 1) // callers, 1)
+        return {"callers": callers, "threads": options.get("threads", 0) or share}
 
     def compiled_files(
         self,
@@ -186,6 +215,10 @@ class OpenVinoBackend(Backend):
         }
         if settings["threads"] and chosen.startswith("CPU"):
             properties["INFERENCE_NUM_THREADS"] = settings["threads"]
+        if settings["callers"] < 1:
+            raise OptionError(f"callers is {settings['callers']}, expected 1 or more.")
+        if settings["callers"] > 1 and chosen.startswith("CPU"):
+            properties["ENABLE_CPU_PINNING"] = False  # else all of them to the same processors
         return CompiledGraph(model, chosen, properties, is_kept=settings["cache"])
 
     def build(self, device: str) -> tuple[str, ...]:

@@ -239,6 +239,23 @@ class Backend(ABC):
             InferenceError: the library cannot open the file.
         """
 
+    def shared_options(
+        self, callers: int, *, device: str, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Options to open a graph with where so many callers run it at the same time.
+
+        Args:
+            callers: 2 or more.
+            device: the library's own string.
+            options: that it would be opened with otherwise.
+
+        Returns:
+            What is to differ from ``options``; nothing where a session serves them as it is, or
+            where callers take turns anyway.
+        """
+        del callers, device, options
+        return {}
+
     def prepare(
         self,
         model: Path,

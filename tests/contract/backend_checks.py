@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,22 @@ def two_sessions_do_not_disturb_each_other(backend: Backend, path: Path) -> None
         assert_computed(backend, given, first)
 
 
+def callers_at_a_time_get_their_own(backend: Backend, path: Path) -> None:
+    device = str(found_device(backend, backend.probe(), device=None))
+    options = backend.shared_options(3, device=device, options={})
+    threads_given = backend.shared_options(3, device=device, options={"threads": 2})
+    with backend.open(path, options={"threads": 2, **threads_given}) as session:
+        assert_computed(backend, feeds(1), session.run(feeds(1)))
+
+    def one(caller: int) -> None:
+        for turn in range(20):
+            given = {**feeds(), "points": feeds()["points"] + 100 * caller + turn}
+            assert_computed(backend, given, session.run(given))
+
+    with backend.open(path, options=options) as session, ThreadPoolExecutor(4) as threads:
+        list(threads.map(one, range(4)))
+
+
 @contextlib.contextmanager
 def standard_output() -> Iterator[Path]:
     """Everything that is written to file descriptor 1, by Python or a native library, as a file."""
@@ -296,4 +313,5 @@ OPENED: tuple[Callable[[Backend, Path], None], ...] = (
     closing_twice_is_harmless_and_running_afterwards_is_not,
     stdout_stays_clean,
     two_sessions_do_not_disturb_each_other,
+    callers_at_a_time_get_their_own,
 )

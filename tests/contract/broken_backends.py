@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,14 @@ class OneBufferForAll(SoundBackend):
             return type(self).last
 
 
+class MixesCallers(SoundBackend):
+    class session(SoundSession):
+        def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            self.given = feeds
+            time.sleep(0.001)  # the other callers' turn
+            return super()._run(self.given)
+
+
 BREAKS: Mapping[str, type[SoundBackend]] = {
     "shapes_and_kept_tensors_change_no_result": OneShapeOnly,
     "a_device_that_was_found_is_not_looked_for_again": LooksAgain,
@@ -270,5 +279,6 @@ BREAKS: Mapping[str, type[SoundBackend]] = {
     "closing_twice_is_harmless_and_running_afterwards_is_not": RunsWhenClosed,
     "stdout_stays_clean": Chatters,
     "two_sessions_do_not_disturb_each_other": OneBufferForAll,
+    "callers_at_a_time_get_their_own": MixesCallers,
 }
 """By the name of the check that must find it."""

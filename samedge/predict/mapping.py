@@ -1,0 +1,353 @@
+"""Many frames through one predictor: several at a time, each on its share of the processor.
+
+A frame goes through its stages (reading the file, resizing, encoding, decoding, upscaling) on one
+thread, and so many frames are under way as there are processors. That overlaps every stage with
+every other, hands nothing from thread to thread, and has no slowest stage to wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+
+from samedge.bundle.bundle import Bundle
+from samedge.errors import OptionError, PromptError
+from samedge.formats.results import Masks
+from samedge.pixels.images import load_image
+from samedge.predict import trust
+from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.focus import FocusMode
+from samedge.predict.graphs import Graphs
+from samedge.predict.ordered import OF_ONE_IMAGE, in_order, usual_workers
+from samedge.runtimes.base import Backend, Probe
+from samedge.types import Array, Prompt
+
+Given = str | os.PathLike[str] | Array
+"""A frame: its file, or (H, W, 3) uint8 RGB."""
+
+Asked = Prompt | Sequence[Prompt]
+"""What is asked about one frame."""
+
+OnError = Literal["raise", "return"]
+
+Opened = TypeVar("Opened", bound="Segmenter")
+
+
+class Segmenter(Protocol):
+    """What is needed of a predictor."""
+
+    graphs: Graphs
+    is_verified: bool
+    others: Beside[Any]
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        device: str | None,
+        options: Mapping[str, Any],
+        probe: Probe,
+        focus: FocusMode,
+    ) -> None:
+        """See ``Predictor``."""
+        ...
+
+    @property
+    def focus(self) -> FocusMode:
+        """See ``Predictor.focus``."""
+        ...
+
+    def encode(self, image: Array) -> ImageEmbedding:
+        """See ``Predictor.encode``."""
+        ...
+
+    def decode_batch(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask: bool = False
+    ) -> list[Masks]:
+        """See ``Predictor.decode_batch``."""
+        ...
+
+    def predict(self, image: Array, prompt: Prompt, *, multimask: bool = False) -> Masks:
+        """See ``Predictor.predict``."""
+        ...
+
+    def beside(self: Opened, callers: int) -> Opened:
+        """See :meth:`ManyFrames.beside`."""
+        ...
+
+    def close(self) -> None:
+        """See ``Predictor.close``."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrameMasks:
+    """The masks of one frame.
+
+    Attributes:
+        index: of the frame, from 0.
+        path: its file; ``None`` for an array.
+        results: one entry a prompt, in the prompts' order.
+        timing_ms: ``read`` for a file, ``preprocess``, ``encode``, ``decode`` and ``postprocess``,
+            each as long as it took while other frames were under way.
+    """
+
+    index: int
+    path: Path | None
+    results: tuple[Masks, ...]
+    timing_ms: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FailedFrame:
+    """A frame that gave no masks, and why.
+
+    Attributes:
+        index: of the frame, from 0.
+        path: its file; ``None`` for an array.
+        error: what was wrong with it.
+    """
+
+    index: int
+    path: Path | None
+    error: Exception
+
+
+class Beside(Generic[Opened]):
+    """Predictors of one model for several callers at a time, each opened once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[int, Opened] = {}
+        self._lock = threading.Lock()
+
+    def get(self, own: Opened, callers: int, *, options: Mapping[str, Any]) -> Opened:
+        """The one for so many callers.
+
+        Args:
+            own: the predictor that it stands beside.
+            callers: at a time.
+            options: that it is opened with.
+
+        Raises:
+            BundleError: it computes wrong results.
+            InferenceError: ``own`` is closed.
+        """
+        g = own.graphs
+        with self._lock:
+            g.check_open()
+            if callers not in self._opened:
+                opened = type(own)(
+                    g.bundle,
+                    g.backend,
+                    device=g.device,
+                    options=options,
+                    probe=g.probe,
+                    focus=own.focus,
+                )
+                if own.is_verified:
+                    trust.check_canary_once(opened.graphs)
+                self._opened[callers] = opened
+            return self._opened[callers]
+
+    def close(self) -> None:
+        """Release them."""
+        with self._lock:
+            while self._opened:
+                self._opened.popitem()[1].close()
+
+
+class ManyFrames:
+    """What a predictor does with many frames; see the module.
+
+    Attributes:
+        is_verified: whether the canary has to pass before anything is computed.
+        others: the predictors that :meth:`beside` opened.
+    """
+
+    def __init__(self) -> None:
+        self.is_verified = False
+        self.others: Beside[Any] = Beside()
+
+    def beside(self: Opened, callers: int) -> Opened:
+        """The same model for so many callers at a time, each on its share of the processor.
+
+        Its graphs are opened once more and stay open until this predictor is closed.
+
+        Args:
+            callers: at a time.
+
+        Returns:
+            Another predictor, or this one where it serves them as well.
+
+        Raises:
+            BundleError: it computes wrong results that way.
+            InferenceError: this predictor is closed.
+        """
+        options = self.graphs.options_for(callers) if callers > 1 else None
+        found: Opened = self if options is None else self.others.get(self, callers, options=options)
+        return found
+
+    def map(
+        self: Segmenter,
+        frames: Iterable[Given] | Iterable[tuple[Given, Asked]],
+        prompts: Prompt | Iterable[Asked] | None = None,
+        *,
+        multimask: bool = False,
+        on_error: OnError = "raise",
+        workers: int | None = None,
+    ) -> Generator[FrameMasks | FailedFrame, None, None]:
+        """Masks of many frames, several computed at a time, in the frames' order.
+
+            for found in predictor.map(sorted(Path("photos").glob("*.jpg")), prompt):
+                found.results[0].masks
+
+        Twice as many frames as ``workers`` are under way at most, so that frames may come from an
+        iterator without an end. Masks are those of :meth:`decode_batch`, to the bit. Closing the
+        generator, an error and an interrupt drop the frames that have not begun, wait for those
+        that run, and leave no thread behind.
+
+        Args:
+            frames: files or (H, W, 3) uint8 RGB arrays. An iterator is read in the caller's own
+                thread; arrays from one are copied where they can be written to.
+            prompts: one for all frames, or an iterable with one for each frame, or with a sequence
+                of prompts for each; ``None``: ``frames`` gives pairs of a frame and its prompts.
+            multimask: return all three candidates of SAM for every prompt.
+            on_error: what to do about a frame that cannot be read or segmented: ``raise`` its error
+                in its turn, or ``return`` a :class:`FailedFrame` and go on.
+            workers: frames at a time; ``None``: one a processor and 8 at most. Where the backend
+                computes otherwise with several, see :meth:`beside`.
+
+        Yields:
+            One entry a frame.
+
+        Raises:
+            OptionError: another word for ``on_error``, or ``workers`` below 1.
+            PromptError: there are more prompts than frames, or fewer.
+            InferenceError: the predictor was closed.
+            SamedgeError: as of ``load_image``, ``encode`` and ``decode_batch``.
+        """
+        if on_error not in ("raise", "return"):
+            raise OptionError(f"on_error is {on_error!r}, expected 'raise' or 'return'.")
+        count = usual_workers() if workers is None else workers
+        if count < 1:
+            raise OptionError(f"workers is {workers}, expected 1 or more.")
+        pairs = frames if prompts is None else _paired(frames, prompts)
+        tasks = _tasks(self, pairs, is_kept=isinstance(frames, Sequence))
+        return _mapped(self, tasks, multimask=multimask, on_error=on_error, workers=count)
+
+
+def _mapped(
+    predictor: Segmenter,
+    tasks: Iterable[_Task],
+    *,
+    multimask: bool,
+    on_error: OnError,
+    workers: int,
+) -> Generator[FrameMasks | FailedFrame, None, None]:
+    one = functools.partial(_outcome, predictor.beside(workers), multimask=multimask)
+    calls = (functools.partial(one, task) for task in tasks)
+    with contextlib.closing(in_order(calls, workers=workers, ahead=2 * workers)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, FailedFrame) and on_error == "raise":
+                raise outcome.error
+            yield outcome
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Task:
+    """One frame and what is asked about it."""
+
+    index: int
+    frame: Given
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def path(self) -> Path | None:
+        """The frame's file."""
+        return None if isinstance(self.frame, np.ndarray) else Path(self.frame)
+
+
+def _tasks(predictor: Segmenter, pairs: Iterable[object], *, is_kept: bool) -> Iterator[_Task]:
+    """One task a frame, as long as the predictor is open.
+
+    Args:
+        predictor: that was asked.
+        pairs: of a frame and its prompts.
+        is_kept: whether who gave the frames leaves them as they are.
+
+    Raises:
+        PromptError: what came is no such pair.
+        InferenceError: the predictor is closed.
+    """
+    for index, pair in enumerate(pairs):
+        predictor.graphs.check_open()
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise PromptError(
+                f"Frame {index} came as {type(pair).__name__} without prompts: give `prompts`, or "
+                "pairs of a frame and its prompts."
+            )
+        frame, asked = pair
+        if isinstance(frame, np.ndarray) and frame.flags.writeable and not is_kept:
+            frame = frame.copy()  # a camera's buffer may be another frame by the time it is read
+        yield _Task(index, frame, (asked,) if isinstance(asked, Prompt) else tuple(asked))
+
+
+def _paired(
+    frames: Iterable[object], prompts: Prompt | Iterable[Asked]
+) -> Iterator[tuple[object, Asked]]:
+    """Each frame with what is asked about it.
+
+    Raises:
+        PromptError: there are fewer prompts than frames, or a list of more.
+    """
+    if isinstance(prompts, Prompt):
+        yield from zip(frames, itertools.repeat(prompts), strict=False)
+        return
+    asked, count = iter(prompts), 0
+    for count, frame in enumerate(frames, start=1):
+        one = next(asked, None)
+        if one is None:
+            raise PromptError(
+                f"There are prompts for {count - 1} frames, and more frames: give one entry a "
+                "frame, or one prompt for all."
+            )
+        yield frame, one
+    if isinstance(prompts, Sequence) and len(prompts) > count:
+        raise PromptError(
+            f"There are {len(prompts)} entries of prompts and {count} frames: give one entry a "
+            "frame; several prompts about one frame go as a list inside of it."
+        )
+
+
+def _outcome(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks | FailedFrame:
+    try:
+        return _masks(predictor, task, multimask=multimask)
+    except OF_ONE_IMAGE as error:
+        return FailedFrame(task.index, task.path, error)
+
+
+def _masks(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks:
+    start = time.perf_counter()
+    image = load_image(task.frame)
+    timing = {} if task.path is None else {"read": (time.perf_counter() - start) * 1e3}
+    if any(prompt.text is not None for prompt in task.prompts):
+        results = [predictor.predict(image, p, multimask=multimask) for p in task.prompts]
+    else:
+        embedding = predictor.encode(image)
+        results = predictor.decode_batch(embedding, task.prompts, multimask=multimask)
+        timing |= embedding.timing_ms
+    for result in results:
+        for stage, value in result.timing_ms.items():
+            timing[stage] = timing.get(stage, 0.0) + value
+    return FrameMasks(task.index, task.path, tuple(results), timing)

@@ -1,9 +1,11 @@
-"""How long words take: regions cut out, encoded and held against every word of the table.
+"""How long words take: the scoring of regions alone, and all that `--text` does to a photo.
 
     python benchmarks/words_speed.py [--bundle DIR] [--regions 64] [--rounds 20] [--threads 2]
 
-The proposals are not in it: the regions are squares all over a photo of samedge's own. Prints one
-JSON document: milliseconds of each round's parts, their medians, and the bundle and backend.
+`score_ms`: regions cut out, encoded and held against every word of the table, without proposals;
+they are squares all over a photo of samedge's own. `find_ms`: a word found in each of samedge's own
+photos, proposals of everything mode included, reading the file not. Prints one JSON document:
+milliseconds of each round's parts, their medians, and the bundle and backend.
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from pathlib import Path
 
 import click
+import msgspec
 import numpy as np
 
 from samedge.bundle.bundle import bundle_path
+from samedge.machine.environment import environment
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.crops import region_crops
+from samedge.predict.words.finding import find
 from samedge.predict.words.regions import RegionScorer
 from samedge.proof.photos import PHOTOS
 
@@ -27,9 +33,10 @@ from samedge.proof.photos import PHOTOS
 @click.option("--bundle", default=None, help="A bundle with words; default: the embedded one.")
 @click.option("--regions", default=64, show_default=True)
 @click.option("--rounds", default=20, show_default=True)
+@click.option("--finds", default=3, show_default=True, help="Rounds over the photos.")
 @click.option("--threads", default=2, show_default=True)
-def main(bundle: str | None, *, regions: int, rounds: int, threads: int) -> None:
-    """Time the scoring of regions."""
+def main(bundle: str | None, *, regions: int, rounds: int, finds: int, threads: int) -> None:
+    """Time the scoring of regions, and the finding of things."""
     image = load_image(PHOTOS / "astronaut.jpg")
     masks = squares(image.shape[:2], regions)
     path = bundle_path(bundle)
@@ -45,6 +52,9 @@ def main(bundle: str | None, *, regions: int, rounds: int, threads: int) -> None
             start = time.perf_counter()
             region_crops(image, masks, record=scorer.record, side=_side(predictor))
             cut.append((time.perf_counter() - start) * 1e3)
+        found = {
+            path.stem: _find_ms(predictor, path, finds) for path in sorted(PHOTOS.glob("*.jpg"))
+        }
         active = predictor.active_backend("region_encoder")
     document = {
         "bundle": predictor.bundle.id,
@@ -54,8 +64,28 @@ def main(bundle: str | None, *, regions: int, rounds: int, threads: int) -> None
         "words": len(words),
         "score_ms": {"p50": statistics.median(total), "min": min(total), "rounds": total},
         "of_it_crops_ms": {"p50": statistics.median(cut), "min": min(cut)},
+        "find_ms": found,
+        "environment": msgspec.to_builtins(environment(threads=threads)),
     }
     print(json.dumps(document, indent=1))
+
+
+def _find_ms(predictor: Predictor, path: Path, rounds: int) -> dict[str, object]:
+    """Milliseconds of each round on one photo, by stages, after one that is not counted."""
+    image = load_image(path)
+    find(predictor, "person", image=image)
+    spent = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        answer = find(predictor, "person", image=image)
+        spent.append((time.perf_counter() - start) * 1e3)
+    size = list(image.shape[:2])
+    return {
+        "size": size,
+        "p50": statistics.median(spent),
+        "rounds": spent,
+        "last": answer.timing_ms,
+    }
 
 
 def squares(size: tuple[int, ...], count: int) -> list[np.ndarray]:

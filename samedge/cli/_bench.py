@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.follow_options import ASK_EVERY
 from samedge.cli.measure_types import COUNTS, DURATION
 from samedge.cli.prompt_types import BOX
 
@@ -94,6 +95,7 @@ Examples:
     metavar="X0,Y0,X1,Y1",
     help="That object in the recording's first frame. [default: the middle half]",
 )
+@ASK_EVERY
 @click.option(
     "-o",
     "--output",
@@ -119,6 +121,7 @@ def bench(
     deadline: float | None,
     stream: Path | None,
     box: tuple[float, float, float, float] | None,
+    ask_every: int,
     output_path: Path | None,
 ) -> None:
     """Time every stage, in fresh processes that take turns on the same images and prompts.
@@ -137,7 +140,13 @@ def bench(
 
         chosen = chosen_subjects(bundles, backends=backends, devices=devices)
         bench_stream(
-            out, stream, subjects=chosen, box=box, threads=threads, output_path=output_path
+            out,
+            stream,
+            subjects=chosen,
+            box=box,
+            ask_every=ask_every,
+            threads=threads,
+            output_path=output_path,
         )
         return
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
-from samedge.cli.follow_options import FollowRun, follow_options, progress_remark, report, tracker
+from samedge.cli.follow_options import (
+    ASK_EVERY,
+    FollowRun,
+    follow_options,
+    progress_remark,
+    report,
+    tracker,
+)
 
 if TYPE_CHECKING:
     from samedge.live.recording import Watcher
@@ -41,6 +48,7 @@ Examples:
 @click.option(
     "--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after so long."
 )
+@ASK_EVERY
 @output.standard_options
 def camera(
     out: output.Output,
@@ -49,6 +57,7 @@ def camera(
     page: int | None,
     window: bool | None,
     seconds: float | None,
+    ask_every: int,
 ) -> None:
     """Follow objects in a camera, a stream, or a recording at its own pace.
 
@@ -58,6 +67,7 @@ def camera(
     """
     from samedge.live.camera import Camera
     from samedge.live.recording import record
+    from samedge.tracking.settings import TrackerSettings
 
     prompts, outputs = run.prompts(), run.outputs()
     with contextlib.ExitStack() as stack:
@@ -79,7 +89,7 @@ def camera(
         advance = stack.enter_context(out.progress("Following"))
         result = record(
             source,
-            tracker(predictor),
+            tracker(predictor, settings=TrackerSettings(ask_every=ask_every)),
             prompts=prompts,
             outputs=outputs,
             watchers=watchers,

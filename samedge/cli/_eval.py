@@ -69,6 +69,12 @@ Examples:
     help="Any of box, center, clicks:N and everything, or with --video of mask, box and click, "
     "separated by commas; or text alone. [default: box,center; mask,box,click]",
 )
+@click.option(
+    "--ask-every",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --video: ask the model in one frame of N. [default: 1]",
+)
 @focus_option(
     "never",
     "Give small things a second look; the figures are then those of box+focus and so on, never of "
@@ -98,6 +104,7 @@ def eval_(
     backends: tuple[str, ...],
     device: str | None,
     prompts: str | None,
+    ask_every: int | None,
     focus: FocusMode,
     sample_range: SampleRange,
     limit: int | None,
@@ -124,12 +131,15 @@ def eval_(
             backends=backends,
             device=device,
             prompts=prompts,
+            ask_every=ask_every or 1,
             limit=limit,
             output_path=output_path,
         )
         return
     if dataset is None or images is None:
         raise click.UsageError("Give --dataset and --images, or --video.")
+    if ask_every is not None:
+        raise click.UsageError("--ask-every is of videos: give --video, or leave that out.")
     from samedge.cli.eval_photos import EvalRequest, eval_photos
     from samedge.cli.eval_words import eval_words
 

@@ -22,6 +22,7 @@ def bench_stream(
     *,
     subjects: Sequence[ChosenSubject],
     box: tuple[float, float, float, float] | None,
+    ask_every: int,
     threads: int | None,
     output_path: Path | None,
 ) -> None:
@@ -30,6 +31,7 @@ def bench_stream(
     from samedge.live.measuring import measure_stream
     from samedge.machine.environment import environment
     from samedge.predict.subjects import open_predictor
+    from samedge.tracking.settings import TrackerSettings
 
     started = time.perf_counter()
     rows = []
@@ -45,6 +47,7 @@ def bench_stream(
                         video,
                         name=one.bundle,
                         box=box,
+                        settings=TrackerSettings(ask_every=ask_every),
                         on_frame=lambda followed: advance(note=f"age {followed.age_ms:.0f} ms"),
                     )
                 )

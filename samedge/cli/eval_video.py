@@ -24,6 +24,7 @@ def eval_video(
     backends: Sequence[str],
     device: str | None,
     prompts: str | None,
+    ask_every: int,
     limit: int | None,
     output_path: Path | None,
 ) -> None:
@@ -35,7 +36,7 @@ def eval_video(
     kinds = library.parse_prompts(prompts or ",".join(library.PROMPTS))
     videos = library.load_sequences(folder, limit=limit)
     with contextlib.ExitStack() as stack:
-        subjects = list(_subjects(stack, bundles, backends, device=device))
+        subjects = list(_subjects(stack, bundles, backends, device=device, ask_every=ask_every))
         total = len(subjects) * len(kinds) * len(videos)
         bar = stack.enter_context(out.progress("Following", total=total))
         rows, dataset = library.evaluate_video(
@@ -61,6 +62,7 @@ def _subjects(
     backends: Sequence[str],
     *,
     device: str | None,
+    ask_every: int,
 ) -> Iterator[VideoSubject]:
     """Every bundle on every backend; a baseline once, its first mask by the first bundle."""
     from samedge.evaluation.baselines import PREFIX
@@ -79,7 +81,8 @@ def _subjects(
             continue
         for backend in wished:
             predictor, _ = open_predictor(bundle, backend=backend, device=device)
-            yield tracker_subject(stack.enter_context(predictor), name=bundle)
+            stack.enter_context(predictor)
+            yield tracker_subject(predictor, name=bundle, ask_every=ask_every)
 
 
 def _table(rows: Sequence[VideoRow]) -> Table:

@@ -46,7 +46,8 @@ def _measured(
     out: output.Output, truth: GroundTruth, request: EvalRequest
 ) -> tuple[list[WordRow], DatasetRecord]:
     """Every bundle on every backend, one after the other, on the same images."""
-    from samedge.evaluation.words import PredictorWords, evaluate_words
+    from samedge.evaluation.words import evaluate_words
+    from samedge.evaluation.words_subject import PredictorWords
     from samedge.predict.subjects import open_predictor
 
     rows: list[WordRow] = []

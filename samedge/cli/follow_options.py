@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from samedge.live.following import Followed
     from samedge.live.recording import FollowRecord, Output
     from samedge.predict.predictor import Predictor
+    from samedge.tracking.settings import TrackerSettings
     from samedge.tracking.tracker import Tracker
     from samedge.types import Prompt
 
@@ -204,17 +205,29 @@ _RESULTS = (
 )
 
 
+ASK_EVERY = click.option(
+    "--ask-every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Ask the model in one followed frame of N, and where an object is in doubt; motion alone "
+    "carries its mask in between.",
+)
+"""For whatever follows live, where a frame that costs less is one that is not dropped."""
+
 follow_options = gathered(FollowRun, (*_PROMPTS, *_MODEL, *_RESULTS))
 """What is followed and where it goes, as a command's argument ``run``."""
 
 
-def tracker(predictor: Predictor) -> Tracker:
+def tracker(predictor: Predictor, *, settings: TrackerSettings | None = None) -> Tracker:
     """What follows: boxes, points and masks as they are, words by finding their things first."""
     from samedge.predict.words.files import drawn_prompts
     from samedge.tracking.tracker import Tracker
 
     return Tracker(
         predictor,
+        settings=settings,
         reader=lambda image, prompts: drawn_prompts(predictor, image, prompts=prompts),
     )
 

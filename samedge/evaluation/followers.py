@@ -14,6 +14,7 @@ from samedge.evaluation.video import VideoSubject
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import subject
 from samedge.records import Subject
+from samedge.tracking.settings import TrackerSettings
 from samedge.tracking.tracker import Tracker
 from samedge.types import Array, Prompt
 
@@ -105,7 +106,7 @@ def baseline_subject(name: str, predictor: Predictor) -> VideoSubject:
 
 
 def tracker_subject(
-    predictor: Predictor, *, name: str | None, strategy: str = "propagation"
+    predictor: Predictor, *, name: str | None, strategy: str = "propagation", ask_every: int = 1
 ) -> VideoSubject:
     """A tracker on an open bundle.
 
@@ -113,9 +114,12 @@ def tracker_subject(
         predictor: the bundle.
         name: the bundle as the user named it.
         strategy: of the tracker.
+        ask_every: ask the model in one frame of so many; above 1 the strategy's name says it.
 
     Raises:
         UnknownNameError: no such strategy.
     """
-    tracker = Tracker(predictor, strategy=strategy)
-    return VideoSubject(subject(predictor, name=name), TrackerFollower(tracker), strategy)
+    settings = TrackerSettings(ask_every=ask_every)
+    follower = TrackerFollower(Tracker(predictor, strategy=strategy, settings=settings))
+    label = strategy if ask_every == 1 else f"{strategy}/{ask_every}"
+    return VideoSubject(subject(predictor, name=name), follower, label)

@@ -19,15 +19,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from samedge.errors import DatasetError, PromptError
+from samedge.errors import DatasetError
 from samedge.evaluation.ground_truth import GroundTruth, TruthImage
 from samedge.evaluation.reading import Readings
 from samedge.pixels import metrics
-from samedge.predict.everything import segment_everything
-from samedge.predict.predictor import Predictor
-from samedge.predict.words.finding import kept_rows
-from samedge.predict.words.phrases import known_row
-from samedge.predict.words.regions import RegionScorer
 from samedge.records import DatasetRecord, Subject, subject_fields
 from samedge.records.words import WordRow, WordScore
 from samedge.types import Array, Progress, Stage, Steps
@@ -132,6 +127,21 @@ KINDS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageScores:
+    """What became of one image.
+
+    Attributes:
+        image: its name.
+        pairs: the words asked of it, a list a kind of :data:`KINDS`.
+        names: its objects, named by the model.
+    """
+
+    image: str
+    pairs: tuple[list[PairScore], ...]
+    names: list[NameScore]
+
+
 def absent_words(
     present: Sequence[str], known: Sequence[str], *, seed: str, count: int
 ) -> tuple[str, ...]:
@@ -207,25 +217,62 @@ def evaluate_words(
             images can be read.
     """
     started, readings = time.perf_counter(), Readings(truth)
-    pairs: dict[_Kind, list[PairScore]] = {kind: [] for kind in KINDS}
-    names: list[NameScore] = []
+    scores: list[ImageScores] = []
     steps = Steps(len(truth.images), progress=progress, stage=stage)
     for entry in labelled(truth):
         pixels = readings.pixels(entry.image)
         if pixels is not None:
-            names += _named(subject, entry, pixels)
-            regions = subject.regions(pixels)
-            pairs[KINDS[0]] += _asked(subject, entry, pixels, regions)
-            pairs[KINDS[1]] += _asked(subject, entry, pixels, entry.masks)
-            pairs[KINDS[2]] += _oracle(entry, regions)
-        steps.step(_remark(pairs[KINDS[0]]))
+            scores.append(score_image(subject, entry, pixels=pixels))
+        steps.step(_remark(scores))
     dataset, seconds = readings.record(), round(time.perf_counter() - started, 3)
-    rows = [_row(identity, kind, pairs[kind], names, subject, seconds) for kind in KINDS]
-    return [msgspec.structs.replace(row, focus=focus) for row in rows], dataset
+    return word_rows(scores, subject, identity=identity, focus=focus, seconds=seconds), dataset
 
 
-def _remark(scores: Sequence[PairScore]) -> str:
-    ious = [score.iou for score in scores if score.iou is not None]
+def score_image(subject: WordSubject, entry: LabelledImage, *, pixels: Array) -> ImageScores:
+    """Ask a subject, and its two oracles, about one image.
+
+    Args:
+        subject: what is evaluated.
+        entry: the image and what it shows.
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    regions = subject.regions(pixels)
+    pairs = (
+        _asked(subject, entry, pixels, regions),
+        _asked(subject, entry, pixels, entry.masks),
+        _oracle(entry, regions),
+    )
+    return ImageScores(entry.image.name, pairs, _named(subject, entry, pixels))
+
+
+def word_rows(
+    scores: Sequence[ImageScores],
+    subject: WordSubject,
+    *,
+    identity: Subject,
+    focus: str,
+    seconds: float,
+) -> list[WordRow]:
+    """The figures of some images' scores, one row a kind of :data:`KINDS`.
+
+    Args:
+        scores: of every image that could be read.
+        subject: what was evaluated.
+        identity: that the figures are filed under.
+        focus: when it looked again at small regions.
+        seconds: that it took.
+    """
+    names = [name for score in scores for name in score.names]
+    rows = []
+    for index, kind in enumerate(KINDS):
+        pairs = [pair for score in scores for pair in score.pairs[index]]
+        row = _row(identity, kind, pairs, names, subject)
+        rows.append(msgspec.structs.replace(row, focus=focus, seconds=seconds))
+    return rows
+
+
+def _remark(scores: Sequence[ImageScores]) -> str:
+    ious = [pair.iou for score in scores for pair in score.pairs[0] if pair.iou is not None]
     return f"mIoU {np.mean(ious):.3f}" if ious else ""
 
 
@@ -284,7 +331,6 @@ def _row(
     pairs: Sequence[PairScore],
     names: Sequence[NameScore],
     subject: WordSubject,
-    seconds: float,
 ) -> WordRow:
     present = [(score.iou, score.image) for score in pairs if score.iou is not None]
     absent = [score.alarm for score in pairs if score.iou is None]
@@ -306,7 +352,6 @@ def _row(
         top1_ci95=metrics.bootstrap_mean(right, images) if right else None,
         chance=max(counts.values()) / len(names) if names else None,
         by_word=list(_by_word(pairs, names, subject)),
-        seconds=seconds,
     )
 
 
@@ -332,57 +377,3 @@ def _by_word(
 
 def _mean(values: Sequence[float] | Sequence[bool]) -> float | None:
     return float(np.mean(values)) if len(values) else None
-
-
-class PredictorWords:
-    """A predictor of a bundle with words, as this protocol asks it.
-
-    Args:
-        predictor: opened.
-
-    Raises:
-        PromptError: the bundle understands no words.
-    """
-
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor, self._scorer = predictor, RegionScorer(predictor.graphs)
-        self._table = self._scorer.table
-
-    def off(self, word: str) -> str | None:
-        """Why a word is not answered: off in the table, or unknown."""
-        try:
-            self._scorer.asked(word)
-        except PromptError as error:
-            return str(error)
-        return None
-
-    def own_name(self, word: str) -> str:
-        """The table's name of a word, a plural or a synonym."""
-        row = known_row(word, self._table)
-        return word if row is None else self._table.words[row].name
-
-    def regions(self, image: Array) -> Sequence[Mask]:
-        """What everything mode proposes."""
-        return [found.mask for found in segment_everything(self._predictor, image)]
-
-    def find(
-        self, image: Array, regions: Sequence[Mask], *, words: Sequence[str]
-    ) -> list[list[int]]:
-        """As :func:`samedge.predict.words.finding.find` chooses."""
-        if not words:
-            return []
-        asked = [self._scorer.asked(word)[0] for word in words]  # any number of them
-        margins = self._scorer.margins(self._scorer.embed(image, regions), asked)
-        boxes = np.array([metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in regions])
-        boxes, record = boxes.astype(np.float64).reshape(-1, 4), self._scorer.record
-        return [
-            kept_rows(column, boxes, cut=record.threshold, suppression=record.suppression)
-            for column in margins.T
-        ]
-
-    def name(self, image: Array, regions: Sequence[Mask]) -> list[str]:
-        """The word of the highest logit among those that can be asked for."""
-        logits = self._scorer.embed(image, regions) @ self._table.embeddings.T
-        askable = [row for row, word in enumerate(self._table.words) if word.is_askable]
-        best = np.asarray(askable)[logits[:, askable].argmax(axis=1)]
-        return [self._table.words[row].name for row in best]

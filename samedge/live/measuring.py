@@ -13,6 +13,7 @@ from samedge.live.following import Figures, Followed, follow
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import subject
 from samedge.records import StreamRow, subject_fields
+from samedge.tracking.settings import TrackerSettings
 from samedge.tracking.tracker import Tracker
 from samedge.types import Prompt
 
@@ -26,6 +27,7 @@ def measure_stream(
     *,
     name: str | None = None,
     box: tuple[float, float, float, float] | None = None,
+    settings: TrackerSettings | None = None,
     on_frame: Callable[[Followed], None] | None = None,
 ) -> StreamRow:
     """Follow one object in a recording that is played at its own pace; the newest frame wins.
@@ -35,6 +37,7 @@ def measure_stream(
         video: a file or a folder of pictures.
         name: the bundle as the user named it.
         box: around the object in the first frame, pixels; ``None`` takes the middle half.
+        settings: of the tracker.
         on_frame: called with each result, for a progress line.
 
     Raises:
@@ -43,10 +46,11 @@ def measure_stream(
     """
     wanted = _prompt(video, box)
     predictor.load()  # before the first frame, which would wait for it
+    tracker = Tracker(predictor, settings=settings)
     figures, memory, size = Figures(), [], [0, 0]
     stamps: list[float] = []
     with Camera(video, drop=True) as camera:
-        for followed in follow(camera, Tracker(predictor), prompts=[wanted]):
+        for followed in follow(camera, tracker, prompts=[wanted]):
             figures.add(followed)
             stamps.append(followed.frame.captured_s)
             memory.append(resident_bytes())
@@ -70,6 +74,7 @@ def measure_stream(
         dropped=counts.dropped,
         dropped_share=None if counts.dropped_share is None else round(counts.dropped_share, 6),
         rss_growth_bytes=_growth(memory),
+        ask_every=tracker.settings.ask_every,
         **subject_fields(subject(predictor, name=name)),
     )
 

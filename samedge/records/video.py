@@ -55,6 +55,7 @@ class StreamRow(Subject, frozen=True, kw_only=True):
         dropped_share: frames without a result, of all.
         rss_growth_bytes: memory at the end beyond that after the first tenth of the results;
             ``None`` where the system does not say.
+        ask_every: the model was asked in one followed frame of so many.
     """
 
     source: str
@@ -70,3 +71,4 @@ class StreamRow(Subject, frozen=True, kw_only=True):
     dropped: int
     dropped_share: float | None
     rss_growth_bytes: int | None = None
+    ask_every: int = 1

@@ -4,12 +4,16 @@ An object's mask is carried along by the motion in the pictures, the part of the
 encoded, and the model is asked about it with a box. Its answer corrects the carried mask where the
 two agree about which object it is; where they do not, the carried mask stays. Colours of the first
 frame say when the object is lost, and where it may be found again.
+
+What is encoded is the part where the object is expected by its last move: the mask is carried in a
+thread at the same time. Where that shows the object to be elsewhere the image is encoded once more.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -52,6 +56,30 @@ class _Question:
     state: ObjectState
     box: Box
     prompts: tuple[Prompt, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sight:
+    """A part of the image, encoded.
+
+    Attributes:
+        region: the part; ``None`` is all of the image.
+        embedding: of it.
+    """
+
+    region: Region | None
+    embedding: Any
+
+    def shows(self, boxes: Sequence[Box], size: Size, settings: TrackerSettings) -> bool:
+        """Whether boxes are in it, with at least half the room around them that was wanted."""
+        if self.region is None:
+            return True
+        left, top, right, bottom = self.region
+        wanted = [box.grown(settings.focus_margin / 2).inside(size) for box in boxes]
+        return all(
+            left <= box.left and top <= box.top and box.right <= right and box.bottom <= bottom
+            for box in wanted
+        )
 
 
 class Propagation(Strategy[PropagationState]):
@@ -99,14 +127,23 @@ class Propagation(Strategy[PropagationState]):
                 "begin again with a prompt when a camera changes its size."
             )
         grid = Grid((image.shape[0], image.shape[1]), settings.grid_side)
-        moved = [_moved(found, state.image, image, grid, settings) for found in state.objects]
-        searching = state.frames % settings.search_every == 0
-        questions = {
-            found.id: question
-            for found in moved
-            if (question := _question(found, image, grid, settings, searching=searching))
+        due = {found.id for found in state.objects if _is_due(found, state.frames, settings)}
+        expected = {
+            found.id: box
+            for found in state.objects
+            if found.id in due and (box := _expected(found, image, grid, settings))
         }
-        answers = _ask(segmenter, image, list(questions.values()), grid, settings)
+        with ThreadPoolExecutor(max_workers=1) as beside:  # the model stays in this thread
+            carrying = beside.submit(_all_moved, state, image, grid, settings)
+            sight = _look(segmenter, image, list(expected.values()), settings)
+            moved = carrying.result()
+        questions = [
+            question
+            for found in moved
+            if found.id in due
+            and (question := _question(found, expected.get(found.id), grid, settings))
+        ]
+        answers = _ask(segmenter, image, questions, sight, settings)
         ended = [
             settled(found, answers.get(found.id), image=image, grid=grid, settings=settings)
             for found in moved
@@ -204,6 +241,12 @@ def _mask(found: ObjectState, grid: Grid) -> Array:
     return grid.mask_from_logits(found.logits)
 
 
+def _all_moved(
+    state: PropagationState, image: Array, grid: Grid, settings: TrackerSettings
+) -> list[ObjectState]:
+    return [_moved(found, state.image, image, grid, settings) for found in state.objects]
+
+
 def _moved(
     found: ObjectState, before: Array, after: Array, grid: Grid, settings: TrackerSettings
 ) -> ObjectState:
@@ -219,24 +262,37 @@ def _moved(
     )
 
 
+def _is_due(found: ObjectState, frames: int, settings: TrackerSettings) -> bool:
+    """Whether the model is asked about an object in this frame."""
+    if found.status is Status.LOST:
+        return frames % settings.search_every == 0
+    return frames % settings.ask_every == 0 or found.misses > 0
+
+
+def _expected(
+    found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings
+) -> Box | None:
+    """Where an object should be: by its last move, or by its colours where it is lost."""
+    if found.status is Status.FOLLOWED:
+        box: Box | None = found.box.moved(*found.velocity).inside(grid.image_size)
+    else:
+        box = appearance.likely_box(
+            image, found.template, near=found.box, bins=settings.histogram_bins
+        )
+    return None if box is None or box.is_empty(_LEAST_BOX) else box
+
+
 def _question(
-    found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings, *, searching: bool
+    found: ObjectState, expected: Box | None, grid: Grid, settings: TrackerSettings
 ) -> _Question | None:
     """What to ask about an object, if anything."""
-    if found.status is Status.FOLLOWED:
-        box = grid.box(found.logits)
-        wide = None if box is None else box.grown(settings.box_margin).inside(grid.image_size)
-        if wide is None or wide.is_empty(_LEAST_BOX):
-            return None
-        return _Question(found, wide, _prompts(found, wide, grid, settings))
-    if not searching:
+    if found.status is Status.LOST:
+        return None if expected is None else _Question(found, expected, (Prompt(box=expected),))
+    box = grid.box(found.logits)
+    wide = None if box is None else box.grown(settings.box_margin).inside(grid.image_size)
+    if wide is None or wide.is_empty(_LEAST_BOX):
         return None
-    likely = appearance.likely_box(
-        image, found.template, near=found.box, bins=settings.histogram_bins
-    )
-    if likely is None or likely.is_empty(_LEAST_BOX):
-        return None
-    return _Question(found, likely, (Prompt(box=likely),))
+    return _Question(found, wide, _prompts(found, wide, grid, settings))
 
 
 def _prompts(
@@ -254,18 +310,31 @@ def _prompts(
     return tuple(prompts) or (Prompt(box=box),)
 
 
+def _look(
+    segmenter: Segmenter, image: Array, boxes: Sequence[Box], settings: TrackerSettings
+) -> _Sight | None:
+    """The part of the image around some boxes, encoded; ``None`` without any."""
+    if not boxes:
+        return None
+    region = _focus(boxes, (image.shape[0], image.shape[1]), settings)
+    return _Sight(region, segmenter.encode(image, region=region))
+
+
 def _ask(
     segmenter: Segmenter,
     image: Array,
     questions: Sequence[_Question],
-    grid: Grid,
+    sight: _Sight | None,
     settings: TrackerSettings,
-) -> dict[int, Answer]:
+) -> Mapping[int, Answer]:
     """The best answer to each question, by the object's id; one look at the image for all."""
-    if not questions:
+    size = image.shape[0], image.shape[1]
+    boxes = [question.box for question in questions]
+    if sight is None or not sight.shows(boxes, size, settings):
+        sight = _look(segmenter, image, boxes, settings)
+    if sight is None or not questions:
         return {}
-    region = _focus([question.box for question in questions], grid.image_size, settings)
-    embedding: Any = segmenter.encode(image, region=region)
+    grid, embedding = Grid(size, settings.grid_side), sight.embedding
     prompts = [prompt for question in questions for prompt in question.prompts]
     results = iter(segmenter.decode_batch(embedding, prompts))
     found = {}

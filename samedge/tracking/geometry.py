@@ -106,9 +106,23 @@ class Grid:
 
     def mask_from_logits(self, logits: Array) -> Array:
         """(H, W) bool, of the image."""
-        height, width = self.image_size
-        picture = Image.fromarray(logits.astype(np.float32))
-        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)) > 0
+        mask = np.zeros(self.image_size, np.bool_)
+        found = bounding_box(logits > 0)
+        if found is None:
+            return mask
+        # Half a cell around what is above 0 can be above it, too; all else costs nothing.
+        down, across = self.scale
+        left, right = ((x + grow) / across for x, grow in ((found[0], -1), (found[2], 1)))
+        top, bottom = ((y + grow) / down for y, grow in ((found[1], -1), (found[3], 1)))
+        part = Box(int(left), int(top), int(right) + 1, int(bottom) + 1).inside(self.image_size)
+        x0, y0, x1, y1 = map(int, part)
+        picture = Image.fromarray(logits.astype(np.float32)).resize(
+            (x1 - x0, y1 - y0),
+            Image.Resampling.BILINEAR,
+            box=(x0 * across, y0 * down, x1 * across, y1 * down),
+        )
+        mask[y0:y1, x0:x1] = np.asarray(picture) > 0
+        return mask
 
     def box(self, logits: Array) -> Box | None:
         """Smallest box of the image that holds what is above 0; ``None`` without any."""

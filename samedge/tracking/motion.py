@@ -2,8 +2,7 @@
 
 Pyramidal, iterative least squares after B. Lucas and T. Kanade, "An iterative image registration
 technique with an application to stereo vision" (1981), every pixel with a window of its own, and
-smoothed after each iteration. Windows are sums along rows and columns, so that their size costs
-nothing.
+smoothed after each iteration.
 """
 
 from __future__ import annotations
@@ -38,16 +37,28 @@ def window_mean(values: Array, radius: int) -> Array:
     """Mean over a square window around each place; the border is continued.
 
     Args:
-        values: (H, W) float.
+        values: (..., H, W) float32.
         radius: the window's side is twice that and one.
     """
-    side = 2 * radius + 1
-    padded = np.pad(values, ((radius + 1, radius), (radius + 1, radius)), mode="edge")
-    rows = np.cumsum(padded, axis=0, dtype=np.float64)
-    rows = rows[side:] - rows[:-side]
-    both = np.cumsum(rows, axis=1)
-    mean: Array = ((both[:, side:] - both[:, :-side]) / side**2).astype(np.float32)
+    total = _window_sum(_window_sum(values, radius, axis=-1), radius, axis=-2)
+    mean: Array = total / np.float32((2 * radius + 1) ** 2)
     return mean
+
+
+def _window_sum(values: Array, radius: int, *, axis: int) -> Array:
+    """Sums along one axis: windows of 1, 2, 4, ... places, joined to the one that is wanted."""
+    length, left = values.shape[axis], 2 * radius + 1
+    places = np.arange(-radius, length + radius).clip(0, length - 1)
+    window = np.moveaxis(values.take(places, axis), axis, -1)
+    total, start, size = np.float32(0), 0, 1
+    while True:
+        if left & size:
+            total = total + window[..., start : start + length]
+            start, left = start + size, left - size
+        if not left:
+            return np.moveaxis(total, -1, axis)
+        window = window[..., :-size] + window[..., size:]
+        size *= 2
 
 
 def sampled(values: Array, rows: Array, *, columns: Array) -> Array:
@@ -70,9 +81,14 @@ def sampled(values: Array, rows: Array, *, columns: Array) -> Array:
         down, right = down[..., None], right[..., None]
     flat = values.reshape(height * width, *values.shape[2:])
     corner = top * width + left
-    above = flat[corner] * (1 - right) + flat[corner + 1] * right
-    below = flat[corner + width] * (1 - right) + flat[corner + width + 1] * right
-    result: Array = (above * (1 - down) + below * down).astype(np.float32)
+
+    def along(start: Array) -> Array:
+        first = flat.take(start, 0)
+        between: Array = first + (flat.take(start + 1, 0) - first) * right
+        return between
+
+    above, below = along(corner), along(corner + width)
+    result: Array = (above + (below - above) * down).astype(np.float32, copy=False)
     return result
 
 
@@ -114,18 +130,16 @@ def _halved(picture: Array) -> Array:
 
 def _refined(motion: Array, target: Array, source: Array, settings: MotionSettings) -> Array:
     rows, columns = places(*target.shape)
-    by_row, by_column = np.gradient(target)
-    radius = settings.radius
-    row_row = window_mean(by_row * by_row, radius) + settings.damping
-    column_column = window_mean(by_column * by_column, radius) + settings.damping
-    row_column = window_mean(by_row * by_column, radius)
+    slopes = np.stack([np.gradient(target, axis=0), np.gradient(target, axis=1)])
+    products = np.stack([slopes[0] ** 2, slopes[1] ** 2, slopes[0] * slopes[1]])
+    row_row, column_column, row_column = window_mean(products, settings.radius)
+    row_row, column_column = row_row + settings.damping, column_column + settings.damping
     determinant = row_row * column_column - row_column * row_column
     for _ in range(settings.iterations):
         error = sampled(source, rows + motion[..., 0], columns=columns + motion[..., 1]) - target
-        row_error = window_mean(by_row * error, radius)
-        column_error = window_mean(by_column * error, radius)
+        row_error, column_error = window_mean(slopes * error, settings.radius)
         down = (column_column * row_error - row_column * column_error) / determinant
         right = (row_row * column_error - row_column * row_error) / determinant
-        smooth = (motion[..., 0] - down, motion[..., 1] - right)
-        motion = np.stack([window_mean(part, settings.smoothing) for part in smooth], axis=-1)
+        better = np.stack([motion[..., 0] - down, motion[..., 1] - right])
+        motion = np.moveaxis(window_mean(better, settings.smoothing), 0, -1)
     return motion

@@ -42,6 +42,8 @@ class TrackerSettings:
         found_similarity: similarity from which a lost object is found again.
         found_quality: predicted IoU times stability that it needs for that.
         search_every: a lost object is searched for in every such frame.
+        ask_every: the model is asked about an object in every such frame, and whenever it does not
+            look like itself; in between its mask is carried by the motion alone.
     """
 
     grid_side: int = 256
@@ -70,3 +72,4 @@ class TrackerSettings:
     found_similarity: float = 0.7
     found_quality: float = 0.5
     search_every: int = 3
+    ask_every: int = 1

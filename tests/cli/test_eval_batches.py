@@ -115,6 +115,7 @@ def test_everything_is_measured_beside_prompts(toy_bundle: Path, photos: Path) -
         ["--video", "DAVIS", "--range", "full"],
         ["--video", "DAVIS", "--instances"],
         ["--video", "DAVIS", "--dataset", "x.json"],
+        ["--dataset", "x.json", "--images", "photos", "--ask-every", "2"],
         ["--prompts", "text", "--instances", "--dataset", "x.json", "--images", "photos"],
     ],
 )

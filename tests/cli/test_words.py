@@ -42,7 +42,9 @@ def _three_places(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             f"samedge.predict.words.{module}.segment_everything", lambda *a, **o: REGIONS
         )
-    monkeypatch.setattr("samedge.evaluation.words.segment_everything", lambda *a, **o: REGIONS)
+    monkeypatch.setattr(
+        "samedge.evaluation.words_subject.segment_everything", lambda *a, **o: REGIONS
+    )
 
 
 def _document(*arguments: object) -> dict[str, Any]:

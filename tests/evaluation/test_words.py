@@ -13,7 +13,8 @@ from PIL import Image
 
 from samedge.errors import DatasetError
 from samedge.evaluation.ground_truth import load_ground_truth
-from samedge.evaluation.words import PredictorWords, absent_words, evaluate_words, labelled
+from samedge.evaluation.words import absent_words, evaluate_words, labelled
+from samedge.evaluation.words_subject import PredictorWords
 from samedge.pixels import rle
 from samedge.predict.predictor import Predictor
 from samedge.records import Subject, WordRow

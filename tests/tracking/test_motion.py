@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samedge.tracking.carrying import carried, displacement
 from samedge.tracking.geometry import Box, Grid, patch
 from samedge.tracking.motion import MotionSettings, dense_motion, sampled, window_mean
 from samedge.tracking.settings import TrackerSettings
+from samedge.types import Size
 from tests.tracking.toys import RED, scene, truth
 
 SETTINGS = TrackerSettings()
@@ -20,11 +22,13 @@ def texture(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return np.asarray((noise - noise.min()) / np.ptp(noise) * 255, np.float32)
 
 
-def test_window_means_equal_the_slow_ones(rng: np.random.Generator) -> None:
-    values = rng.random((9, 12)).astype(np.float32)
-    padded = np.pad(values, 2, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
-    np.testing.assert_allclose(window_mean(values, 2), windows.mean((2, 3)), rtol=1e-5)
+@pytest.mark.parametrize("radius", [1, 2, 3, 4, 7])
+def test_window_means_equal_the_slow_ones(rng: np.random.Generator, radius: int) -> None:
+    values = rng.random((3, 9, 12)).astype(np.float32)
+    padded = np.pad(values, ((0, 0), (radius, radius), (radius, radius)), mode="edge")
+    side = 2 * radius + 1
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    np.testing.assert_allclose(window_mean(values, radius), windows.mean((-2, -1)), rtol=1e-5)
 
 
 def test_sampling_between_pixels(rng: np.random.Generator) -> None:
@@ -117,3 +121,15 @@ def test_patches_of_a_box() -> None:
     part = patch(image, Box(55, 45, 85, 75), size=(15, 15))
     assert part.shape == (15, 15, 3)
     assert part[..., 0].mean() > 190
+
+
+@pytest.mark.parametrize("size", [(480, 854), (100, 75), (33, 700)])
+def test_only_the_part_with_the_object_is_drawn(rng: np.random.Generator, size: Size) -> None:
+    grid = Grid(size, 256)
+    rows, columns = grid.size
+    coarse = Image.fromarray(rng.normal(-1, 2, (4, 4)).astype(np.float32))
+    logits = np.asarray(coarse.resize((columns, rows), Image.Resampling.BICUBIC))
+    whole = Image.fromarray(logits).resize(size[::-1], Image.Resampling.BILINEAR)
+    wrong = grid.mask_from_logits(logits) ^ (np.asarray(whole) > 0)
+    assert wrong.sum() <= 2  # rounding
+    assert not grid.mask_from_logits(np.full(grid.size, -1, np.float32)).any()

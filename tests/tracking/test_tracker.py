@@ -73,6 +73,33 @@ def test_the_part_around_a_small_object_is_encoded(model: ColourSegmenter) -> No
     assert model.regions[3:] == [None] * 3
 
 
+def test_the_model_can_be_asked_in_every_second_frame(model: ColourSegmenter) -> None:
+    images = moving(7)
+    tracker = Tracker(model, settings=TrackerSettings(ask_every=2))
+    followed = list(tracker.follow(images, [Prompt(box=box_of(images[0], RED))]))
+    assert len(model.regions) == 4  # the first frame, and three of six
+    asked = [found.predicted_iou is not None for (found,) in followed]
+    assert asked == [False, False, True, False, True, False, True]
+    for image, (found,) in zip(images, followed, strict=True):
+        assert mask_iou(found.mask, truth(image, RED)) > 0.7
+
+
+def test_an_object_in_doubt_is_asked_about_in_every_frame(model: ColourSegmenter) -> None:
+    tracker = Tracker(model, settings=TrackerSettings(ask_every=5, lost_frames=9))
+    images = [scene((40, 40, RED)), *[scene((40, 40, BLUE), seed=t) for t in range(4)]]
+    followed = list(tracker.follow(images, [Prompt(box=box_of(images[0], RED))]))
+    asked = [found.predicted_iou is not None for (found,) in followed]
+    assert asked == [False, False, True, True, True]  # in the second frame nothing was wrong yet
+
+
+def test_an_object_elsewhere_than_expected_is_looked_for_there(model: ColourSegmenter) -> None:
+    images = [scene((60, 100, RED), size=(240, 320), seed=t) for t in range(2)]
+    images.append(scene((85, 100, RED), size=(240, 320), seed=2))
+    followed = list(Tracker(model).follow(images, [Prompt(box=box_of(images[0], RED))]))
+    assert len(model.regions) == 4  # the last frame's once more
+    assert mask_iou(followed[-1][0].mask, truth(images[-1], RED)) > 0.7
+
+
 def test_an_object_that_goes_is_lost_and_found_again(model: ColourSegmenter) -> None:
     here, away = scene((60, 60, RED)), scene()
     back = scene((110, 50, RED), seed=3)

@@ -130,26 +130,23 @@ def bench(
     662. No sample is dropped. docs/benchmarking.md has the method. A bundle of target web is
     measured in a browser: its page is opened, and `decode` is from a click to the painted mask.
     """
-    from samedge.benchmark.named import bench as bench_bundles
-    from samedge.benchmark.named import chosen_subjects
+    from samedge.benchmark import named
     from samedge.cli.bench_page import page_record, refuse_for_pages
     from samedge.web.benching import PagePlan, chosen_pages
 
     if stream is not None:
         from samedge.cli.bench_stream import bench_stream
 
-        chosen = chosen_subjects(bundles, backends=backends, devices=devices)
         bench_stream(
             out,
             stream,
-            subjects=chosen,
+            subjects=named.chosen_subjects(bundles, backends=backends, devices=devices),
             box=box,
             ask_every=ask_every,
             threads=threads,
             output_path=output_path,
         )
         return
-
     pages = chosen_pages(bundles, backends=backends)
     if pages:
         given = [("--device", devices), ("--min-time", min_time), ("--prompt-rate", prompt_rate)]
@@ -158,7 +155,7 @@ def bench(
         record = page_record(out, pages, plan=plan)
     else:
         with out.progress("Measuring") as bar:
-            record = bench_bundles(
+            record = named.bench(
                 bundles,
                 backends=backends,
                 devices=devices,

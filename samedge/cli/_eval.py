@@ -123,7 +123,6 @@ def eval_(
         of_photos = {"--dataset": dataset, "--images": images, "--instances": instances}
         changed = {"--focus": focus != "never", "--range": sample_range != "auto"}
         _refuse({**of_photos, **changed}, "--video")
-
         eval_video(
             out,
             video,

@@ -70,7 +70,7 @@ class _Sight:
     region: Region | None
     embedding: Any
 
-    def shows(self, boxes: Sequence[Box], size: Size, settings: TrackerSettings) -> bool:
+    def shows(self, boxes: Sequence[Box], *, size: Size, settings: TrackerSettings) -> bool:
         """Whether boxes are in it, with at least half the room around them that was wanted."""
         if self.region is None:
             return True
@@ -330,7 +330,7 @@ def _ask(
     """The best answer to each question, by the object's id; one look at the image for all."""
     size = image.shape[0], image.shape[1]
     boxes = [question.box for question in questions]
-    if sight is None or not sight.shows(boxes, size, settings):
+    if sight is None or not sight.shows(boxes, size=size, settings=settings):
         sight = _look(segmenter, image, boxes, settings)
     if sight is None or not questions:
         return {}

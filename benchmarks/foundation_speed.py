@@ -329,7 +329,7 @@ def main() -> None:
             return
         load = os.getloadavg()
         times = measured(folder, bundles, arguments)
-    document = {"clock": arguments.clock, **record(times, bundles, of=load)}
+    document = {"clock": arguments.clock, **record(times, bundles, load)}
     print(json.dumps({"results": document["results"], "bars": document["bars"]}, indent=1))
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

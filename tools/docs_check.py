@@ -37,6 +37,7 @@ _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTA
 _INDENTED = re.compile(r"(?:^(?: {4}[^\n]*)?\n)+", re.MULTILINE)
 _COMMAND = re.compile(r"^samedge [a-z]")
 _LIMIT_S = 1800
+_SERVERS = ("serve", "web")  # run until they are stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Example:
         return f"{self.page.name}:{self.line}"
 
     def commands(self) -> list[list[str]]:
-        """The lines that call samedge, continued ones joined."""
-        joined = re.sub(r"\\\n\s*", " ", self.text)
+        """The lines that call samedge, continued ones joined, those joined by && apart."""
+        joined = re.sub(r"\\\n\s*", " ", self.text).replace(" && ", "\n")
         lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
         return [shlex.split(line, comments=True) for line in lines if _COMMAND.match(line)]
 
@@ -129,19 +130,29 @@ def run_python(blocks: Sequence[Example], folder: Path) -> None:
 
 
 def run_command(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run one command line of a page with this checkout's samedge."""
+    """Run one command line of a page with this checkout's samedge; a server until it answers."""
     path = os.pathsep.join(filter(None, (os.fspath(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, "-m", *words],
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=_LIMIT_S,
-        check=False,
     )
+    assert process.stdout is not None
+    said = ""
+    if words[1] in _SERVERS:
+        while "http://" not in said and (line := process.stdout.readline()):
+            said += line
+        process.terminate()
+    try:
+        said += process.communicate(timeout=_LIMIT_S)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said += process.communicate()[0] + f"\nstopped after {_LIMIT_S} s"
+    return subprocess.CompletedProcess(words, process.returncode, said)
 
 
 def checked(page: Path) -> tuple[int, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samedge.errors import BackendUnavailableError
+from samedge.machine.libraries import keep_fonts_in_cache
 
 if TYPE_CHECKING:
     from samedge.calibration.search import Search
@@ -24,6 +25,7 @@ def save_plot(search: Search, path: Path) -> None:
     Raises:
         BackendUnavailableError: matplotlib is not installed.
     """
+    keep_fonts_in_cache()
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure

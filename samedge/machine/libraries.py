@@ -13,6 +13,8 @@ import os
 import sys
 from typing import Any
 
+from samedge import _cache
+
 _OPENVINO_REPORTER = "openvino_telemetry"
 _MESSAGES = ("start_session", "send_event", "send_error", "send_stack_trace", "end_session")
 _SWITCHES = {
@@ -45,6 +47,14 @@ def silence_reports() -> None:
     loaded = sys.modules.get("onnxruntime")
     if loaded is not None and hasattr(loaded, "disable_telemetry_events"):
         loaded.disable_telemetry_events()  # a program may have loaded it before the switch was set
+
+
+def keep_fonts_in_cache() -> None:
+    """Have matplotlib keep its list of fonts in samedge's cache: the home is the user's.
+
+    To be called before matplotlib is imported. A folder that the user has named stays.
+    """
+    os.environ.setdefault("MPLCONFIGDIR", os.fspath(_cache.cache_folder("matplotlib")))
 
 
 def _silence_openvino() -> None:

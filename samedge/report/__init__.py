@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samedge.errors import BackendUnavailableError, DatasetError
+from samedge.machine.libraries import keep_fonts_in_cache
 from samedge.records import Record, read
 from samedge.report.decision import Answer
 from samedge.report.overview import Overview, compare_records
@@ -44,6 +45,7 @@ def html_page(overview: Overview, *, photos: bool = True, answer: Answer | None 
     Raises:
         BackendUnavailableError: matplotlib or jinja2 is not installed.
     """
+    keep_fonts_in_cache()
     try:
         from samedge.report.page import render
     except ImportError as error:

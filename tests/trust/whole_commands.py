@@ -318,12 +318,14 @@ def quick_commands(toy: Path, record: Path) -> list[Command]:
     convert = ("convert", str(PHOTOS / "instances.json"), "OUT/k.json", "-q")
     report = ("report", str(record), "--html", "OUT/r.html", "--no-photos")
     everything = ("everything", str(photo), *bundle, "--format", "sam", "-o", "OUT/m.json", "-q")
+    track = ("track", str(PHOTOS), *bundle, "--box", "90,60,240,300", "-q")
     return [
         Command("segment", (*segment, "-o", "OUT/m.png"), "m.png", picture_is_whole),
         Command("eval", (*evaluate, "-o", "OUT/e.json"), "e.json", json_is_whole),
         Command("convert", convert, "k.json", json_is_whole),
         Command("report", report, "r.html", page_is_whole),
         Command("everything", everything, "m.json", json_is_whole),
+        Command("track", (*track, "-o", "OUT/t.json"), "t.json", json_is_whole),
     ]
 
 
@@ -336,6 +338,7 @@ def long_commands(material: Material, toy: Path) -> list[Command]:
     distill = ("distill", str(material.recipe), "--data", str(material.data), "-o", "OUT/run")
     calibrate = ("calibrate", str(material.exported), "--calibration", photos, "--images", "1")
     compare = ("compare", str(PHOTOS / "rocket.jpg"), "--model", tiny, *fp32, "-o", "OUT/c")
+    annotate = ("annotate", str(PHOTOS), "--auto", "--bundle", str(toy), "--workers", "2")
     return [
         Command("export", (*export, "-o", "OUT/b"), "b", bundle_is_whole),
         Command("export .samedge", (*export, "-o", "OUT/b.samedge"), "b.samedge", bundle_is_whole),
@@ -348,4 +351,5 @@ def long_commands(material: Material, toy: Path) -> list[Command]:
             json_is_whole,
         ),
         Command("compare", (*compare, "-q"), "c", tree_is_whole),
+        Command("annotate", (*annotate, "-o", "OUT/a", "-q"), "a", tree_is_whole),
     ]

@@ -85,6 +85,13 @@ class Graphs:
         return tuple(self._sessions)
 
     @property
+    def computes_as_exported(self) -> bool:
+        """Whether no option but the number of threads differs from those of the bundle."""
+        known = self.bundle.manifest.options
+        own = {name: value for name, value in self._options.items() if name != "threads"}
+        return all(known.get(name) == value for name, value in own.items())
+
+    @property
     def facts(self) -> Mapping[str, object]:
         """What may change the answers here: the library's build, device, options, what it kept."""
         device = self._device or self.probe.devices[0]

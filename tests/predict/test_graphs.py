@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from PIL import Image
 
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle
+from samedge.bundle.canary import MIN_COSINE
 from samedge.bundle.manifest import Manifest, with_id
 from samedge.cli import cli
 from samedge.errors import (
@@ -29,6 +31,7 @@ from samedge.errors import (
 )
 from samedge.evaluation.subjects import open_subject
 from samedge.pixels.frames import SQUARE, Frame
+from samedge.predict import trust
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import artifact_bytes, open_predictor
@@ -79,6 +82,31 @@ def rewritten(folder: Path, **changes: Any) -> Bundle:
     manifest = msgspec.structs.replace(Bundle.open(folder).manifest, **changes)
     (folder / "bundle.json").write_bytes(msgspec.json.encode(with_id(manifest)))
     return Bundle.open(folder)
+
+
+# ---- the canary's limit
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [({}, 0.9999), ({"threads": 1}, 0.9999), ({"inference_precision": "bf16"}, MIN_COSINE)],
+)
+def test_only_other_arithmetic_loosens_the_canary(
+    toy_bundle: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], limit: float
+) -> None:
+    pytest.importorskip("openvino")
+    asked = []
+    monkeypatch.setattr(
+        trust.canaries, "check_canary", lambda canary, *_, **__: asked.append(canary.min_cosine)
+    )
+    canary = Bundle.open(toy_bundle).canary()
+    assert canary is not None
+    strict = dataclasses.replace(canary, min_cosine=0.9999)
+    monkeypatch.setattr(Bundle, "canary", lambda _: strict)
+    backend = runtimes.get("openvino")
+    with Predictor(Bundle.open(toy_bundle), backend, options=options) as predictor:
+        predictor.check_canary()
+    assert asked == [limit]
 
 
 # ---- what goes from one graph to the next

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.corruption import SILENT, Campaign
 from samedge import runtimes
+from samedge.bundle.bundle import embedded_path
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +35,11 @@ def test_without_checks_it_would(toy_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     found = Campaign(toy_bundle, tmp_path, backend="onnxruntime", checked=False).run(60)
     assert silent(found) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not embedded_path("samedge-pico").exists(), reason="pico is not embedded here")
+def test_the_canary_alone_finds_most_pages_of_zeros(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    found = Campaign(embedded_path("samedge-pico"), tmp_path, backend="onnxruntime").run_canary(8)
+    assert found["refused by the canary"] >= 4  # with a limit of 0.98 it would be one or none

@@ -146,7 +146,10 @@ def run_command(words: Sequence[str], folder: Path) -> subprocess.CompletedProce
     if words[1] in _SERVERS:
         while "http://" not in said and (line := process.stdout.readline()):
             said += line
+        answered = "http://" in said
         process.terminate()
+        process.wait(_LIMIT_S)
+        return subprocess.CompletedProcess(words, 0 if answered else process.returncode, said)
     try:
         said += process.communicate(timeout=_LIMIT_S)[0]
     except subprocess.TimeoutExpired:

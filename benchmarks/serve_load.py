@@ -202,6 +202,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long")
     parser.add_argument("--at-most", type=float, default=math.inf, help="seconds, then it ends")
+    parser.add_argument("--seed", type=int, default=0, help="other clicks with another")
     parser.add_argument("--bundle", help="the embedded model without it")
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)
@@ -237,7 +238,7 @@ def main() -> int:
                 args=(address, images),
                 kwargs={"seed": seed, "span": span, "tally": tally},
             )
-            for seed in range(args.clients)
+            for seed in range(args.seed * args.clients, (args.seed + 1) * args.clients)
         ]
         for thread in threads:
             thread.start()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 import samedge
@@ -75,3 +77,14 @@ def test_the_checker_can_fail() -> None:
         ["no command 'segmnet'"],
         ["segment has no --pont"],
     ]
+
+
+def test_the_page_of_limits_is_made_of_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    record_type = importlib.import_module("limits_record").Record
+    paths = sorted((REPOSITORY / "benchmarks" / "results").glob("limits*.json"))
+    assert paths
+    records = [msgspec.json.decode(path.read_bytes(), type=record_type) for path in paths]
+    page = importlib.import_module("limits_page").page_text(records)
+    assert (REPOSITORY / "docs" / "limits.md").read_text() == page

@@ -170,7 +170,7 @@ def measure(arguments: argparse.Namespace, notes: Notes, kind: str, counts: dict
 
 
 def do_limits(arguments: argparse.Namespace, notes: Notes) -> None:
-    command = [sys.executable, str(Path(__file__).parent / "limits.py")]
+    command = [sys.executable, str(Path(__file__).parents[1] / "limits.py"), "peers"]
     done = subprocess.run(
         [*command, str(arguments.work), str(LIMITS_S)],
         stdout=subprocess.PIPE,

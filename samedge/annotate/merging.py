@@ -8,10 +8,10 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from samedge import formats
-from samedge.annotate.parts import Parts
-from samedge.annotate.tasks import PartError, Task
+from samedge.annotate.tasks import Part, PartError, Task
 from samedge.errors import OptionError
 from samedge.files.writing import remove
 from samedge.formats.base import Layout
@@ -54,6 +54,13 @@ def check_format(name: str) -> None:
         )
 
 
+class PartSource(Protocol):
+    """Where a merger finds the results of images."""
+
+    def part(self, name: str) -> Part | None:
+        """The result of an image; ``None`` where there is none yet."""
+
+
 class Merger:
     """Writes the parts of a run into annotation files, in the order of the tasks.
 
@@ -65,7 +72,7 @@ class Merger:
     """
 
     def __init__(
-        self, parts: Parts, destination: Path, *, file_format: str, shard_images: int
+        self, parts: PartSource, destination: Path, *, file_format: str, shard_images: int
     ) -> None:
         self._parts, self._destination, self._format = parts, destination, formats.get(file_format)
         self._shard_images = shard_images

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from samedge.annotate.tasks import PartError, Task
+from samedge.annotate.tasks import PartError, Task, decoded
 from samedge.annotate.worker import OF_ONE_IMAGE, part_error
+from samedge.errors import DatasetError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.pixels.boxes import point_grid
@@ -29,6 +31,7 @@ from samedge.types import IMAGE_EMBEDDINGS, Array, Progress, Prompt
 SCHEMA = "samedge.annotate-rank/1"
 FILE = "rank.json"
 _BATCH = 16
+POINTS_PER_SIDE, NOVELTY_WEIGHT = 8, 0.5
 
 
 class Ranked(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,12 +74,48 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[tuple[str, PartError]]
 
 
+class Measured(NamedTuple):
+    """An image's doubts, and what it looks like to the encoder."""
+
+    ranked: Ranked
+    pooled: Array
+
+
+def measure(
+    predictor: Predictor, image: Array, *, name: str, points_per_side: int = POINTS_PER_SIDE
+) -> Measured:
+    """The doubts of the model about one image; its novelty depends on others and is 1 here.
+
+    Args:
+        predictor: an open predictor.
+        image: (H, W, 3) uint8 RGB.
+        name: of the image.
+        points_per_side: clicks along each side of the grid.
+
+    Raises:
+        ImageError: not such an array.
+        InferenceError: the backend failed.
+    """
+    embedding = predictor.encode(image)
+    return Measured(_doubts(predictor, embedding, name, points_per_side), _pooled(embedding))
+
+
+def ordered(found: Sequence[Measured], *, novelty_weight: float = NOVELTY_WEIGHT) -> list[Ranked]:
+    """The images that teach most first, with their novelty.
+
+    Args:
+        found: images in any order; the result does depend on it where two are equal.
+        novelty_weight: as of :func:`rank_images`.
+    """
+    return _ordered([one.ranked for one in found], [one.pooled for one in found], novelty_weight)
+
+
 def rank_images(
     predictor: Predictor,
     tasks: Sequence[Task],
     *,
-    points_per_side: int = 8,
-    novelty_weight: float = 0.5,
+    points_per_side: int = POINTS_PER_SIDE,
+    novelty_weight: float = NOVELTY_WEIGHT,
     sample_range: SampleRange = "auto",
     progress: Progress | None = None,
 ) -> Ranking:
@@ -94,20 +133,17 @@ def rank_images(
     Raises:
         InferenceError: the backend failed.
     """
-    found: list[Ranked] = []
-    pooled: list[Array] = []
+    found: list[Measured] = []
     failures = []
     for count, task in enumerate(tasks, start=1):
         try:
             image = load_image(Path(task.path), range=sample_range)
-            embedding = predictor.encode(image)
-            found.append(_doubts(predictor, embedding, task.name, points_per_side))
-            pooled.append(_pooled(embedding))
+            found.append(measure(predictor, image, name=task.name, points_per_side=points_per_side))
         except OF_ONE_IMAGE as error:
             failures.append((task.name, part_error(error)))
         if progress is not None:
             progress(count, len(tasks))
-    images = _ordered(found, pooled, weight=novelty_weight)
+    images = ordered(found, novelty_weight=novelty_weight)
     return Ranking(schema=SCHEMA, bundle_id=predictor.manifest.id, images=images, failures=failures)
 
 
@@ -118,6 +154,22 @@ def write_ranking(folder: Path, ranking: Ranking) -> Path:
         WriteError: it cannot be written.
     """
     return write_text(folder / FILE, json_text(ranking, indent=2) + "\n")
+
+
+def read_ranking(folder: Path) -> Ranking | None:
+    """The ranking of a folder; ``None`` where there is none.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    file = folder / FILE
+    try:
+        found = decoded(file.read_bytes(), Ranking)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file} is no ranking ({error}): remove it, or rank again.") from error
+    return found
 
 
 def _doubts(predictor: Predictor, embedding: ImageEmbedding, name: str, side: int) -> Ranked:
@@ -160,7 +212,7 @@ def _pooled(embedding: ImageEmbedding) -> Array:
     return np.asarray(values / max(float(np.linalg.norm(values)), 1e-9))
 
 
-def _ordered(found: Sequence[Ranked], pooled: Sequence[Array], *, weight: float) -> list[Ranked]:
+def _ordered(found: Sequence[Ranked], pooled: Sequence[Array], weight: float) -> list[Ranked]:
     """The greedy order: at each step the largest uncertainty + weight x distance."""
     if not found:
         return []

@@ -38,7 +38,7 @@ if sys.platform != "win32":
     import fcntl
 
 RUN_FILE = "run.json"
-_PARTS, _LOCK, ANNOTATIONS = "parts", ".lock", "annotations"
+PARTS, _LOCK, ANNOTATIONS = "parts", ".lock", "annotations"
 SHARD_IMAGES = 20_000
 
 
@@ -98,7 +98,7 @@ def annotate_automatically(
     settings = settings or AutoSettings()
     check_format(file_format)
     chosen = engines.get(engine)
-    images, output = _absolute(images), _absolute(output)
+    images, output = absolute(images), absolute(output)
     tasks = tasks_in(images, results=output)
     manifest = Bundle.open(bundle_path(settings.bundle), verify=False).manifest
     record = RunRecord(
@@ -106,7 +106,7 @@ def annotate_automatically(
     )
     with locked(output):
         _begin(output, record, restart=restart)
-        parts = Parts(output / _PARTS)
+        parts = Parts(output / PARTS)
         left = [task for task in tasks if not parts.is_done(task)]
         counter = _Counter(len(tasks), len(tasks) - len(left), progress)
         if left:
@@ -120,7 +120,7 @@ def annotate_automatically(
     return AutoResult(merged, manifest.id, len(tasks) - len(left), len(left))
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """A path that means the same in a worker elsewhere; links stay."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
@@ -129,7 +129,7 @@ def _for_workers(settings: AutoSettings) -> AutoSettings:
     """The same settings, with the path of a bundle as it is from any folder."""
     if settings.bundle is None or not Path(settings.bundle).exists():
         return settings  # an embedded model's name
-    return msgspec.structs.replace(settings, bundle=str(_absolute(Path(settings.bundle))))
+    return msgspec.structs.replace(settings, bundle=str(absolute(Path(settings.bundle))))
 
 
 def _round(merged: Merged, manifest: Manifest) -> Round:
@@ -154,8 +154,8 @@ def tasks_in(images: Path, *, results: Path) -> list[Task]:
     Raises:
         DatasetError: the folder is missing or holds none.
     """
-    skipped = _absolute(results)
-    if skipped == _absolute(images):
+    skipped = absolute(results)
+    if skipped == absolute(images):
         skipped /= ANNOTATIONS
     found = [p for p in image_files(images) if not _is_below(p, skipped, root=images)]
     if not found:
@@ -166,7 +166,7 @@ def tasks_in(images: Path, *, results: Path) -> list[Task]:
 
 def _is_below(path: Path, folder: Path, *, root: Path) -> bool:
     """Whether a picture below ``root`` lies in a folder that lies below ``root`` itself."""
-    return _absolute(root) in folder.parents and folder in _absolute(path).parents
+    return absolute(root) in folder.parents and folder in absolute(path).parents
 
 
 class _Counter:
@@ -187,18 +187,23 @@ def _begin(output: Path, record: RunRecord, *, restart: bool) -> None:
     """Check that a folder belongs to this very run, or make it so."""
     file = output / RUN_FILE
     if restart:
-        remove(output / _PARTS)
+        remove(output / PARTS)
     elif file.exists():
-        _check_same(_read(file), record, output)
+        _check_same(read_record(file), record, output)
         return
-    elif (output / _PARTS).exists():
+    elif (output / PARTS).exists():
         raise OptionError(
             f"{output} holds parts without {RUN_FILE}: add --restart, or name another."
         )
     write_text(file, json_text(record, indent=2) + "\n")
 
 
-def _read(file: Path) -> RunRecord:
+def read_record(file: Path) -> RunRecord:
+    """What a run was asked for.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
     data = read_bytes(file, limit="document_bytes", expected="a run's record", error=DatasetError)
     try:
         return decoded(data, RunRecord)

@@ -19,7 +19,7 @@ from samedge.pixels.sample_range import SampleRange
 from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import open_predictor
-from samedge.types import Array
+from samedge.types import Array, Progress
 
 OF_ONE_IMAGE = (SamedgeError, OSError, MemoryError)
 """What ends one image, and not the run."""
@@ -73,6 +73,67 @@ def part_error(error: BaseException) -> PartError:
     return PartError(kind=type(error).__name__, message=message)
 
 
+class Annotator:
+    """Finds the masks of images with an open predictor.
+
+    Args:
+        predictor: an open one; it stays the caller's.
+        settings: which masks.
+
+    Raises:
+        OptionError: a setting is out of its range.
+    """
+
+    def __init__(self, predictor: Predictor, settings: AutoSettings) -> None:
+        self._predictor, self._settings = predictor, settings
+        self._config = EverythingConfig.for_bundle(
+            predictor.manifest,
+            points_per_side=settings.points_per_side,
+            crop_layers=settings.crop_layers,
+            pred_iou_threshold=settings.pred_iou_threshold,
+            stability_threshold=settings.stability_threshold,
+        )
+
+    def part(self, loaded: Loaded, *, progress: Progress | None = None) -> Part:
+        """An image's masks, or why there are none.
+
+        Args:
+            loaded: from :func:`load`.
+            progress: hears of every batch of clicks.
+        """
+        start, part = time.perf_counter(), _without_masks(loaded)
+        if loaded.pixels is not None:
+            part = self._with_masks(part, loaded.pixels, progress)
+        seconds = loaded.seconds + time.perf_counter() - start
+        return msgspec.structs.replace(part, seconds=round(seconds, 4))
+
+    def _with_masks(self, part: Part, pixels: Array, progress: Progress | None) -> Part:
+        try:
+            found = segment_everything(
+                self._predictor, pixels, config=self._config, progress=progress
+            )
+        except OF_ONE_IMAGE as error:
+            return msgspec.structs.replace(part, error=part_error(error))
+        height, width = pixels.shape[:2]
+        masks = tuple(mask.record() for mask in found if self._is_wanted(mask, height * width))
+        return msgspec.structs.replace(part, size=(height, width), masks=masks)
+
+    def _is_wanted(self, mask: AutomaticMask, pixels: int) -> bool:
+        most = self._settings.max_area_share * pixels
+        return self._settings.min_area <= mask.area <= most
+
+
+def _without_masks(loaded: Loaded) -> Part:
+    file_bytes, modified_ns = loaded.state
+    return Part(
+        name=loaded.task.name,
+        file_bytes=file_bytes,
+        modified_ns=modified_ns,
+        sha256=loaded.sha256,
+        error=loaded.error,
+    )
+
+
 class AutoWorker:
     """Annotates images with one opened bundle; a context manager.
 
@@ -88,21 +149,15 @@ class AutoWorker:
     """
 
     def __init__(self, job: Job) -> None:
-        self._settings, self._parts = job.settings, Parts(Path(job.parts))
         settings = job.settings
+        self._parts = Parts(Path(job.parts))
         self.predictor: Predictor = open_predictor(
             settings.bundle,
             backend=settings.backend,
             device=settings.device,
             threads=settings.threads,
         )[0]
-        self._config = EverythingConfig.for_bundle(
-            self.predictor.manifest,
-            points_per_side=settings.points_per_side,
-            crop_layers=settings.crop_layers,
-            pred_iou_threshold=settings.pred_iou_threshold,
-            stability_threshold=settings.stability_threshold,
-        )
+        self._annotator = Annotator(self.predictor, settings)
 
     def __enter__(self) -> AutoWorker:
         return self
@@ -124,31 +179,8 @@ class AutoWorker:
         Raises:
             WriteError: the part cannot be written; then no other can.
         """
-        start = time.perf_counter()
-        part = self._part(loaded)
-        seconds = loaded.seconds + time.perf_counter() - start
-        self._parts.write(msgspec.structs.replace(part, seconds=round(seconds, 4)))
-        return Outcome(name=part.name, masks=len(part.masks), seconds=seconds, error=part.error)
-
-    def _part(self, loaded: Loaded) -> Part:
-        task, (file_bytes, modified_ns) = loaded.task, loaded.state
-        part = Part(
-            name=task.name,
-            file_bytes=file_bytes,
-            modified_ns=modified_ns,
-            sha256=loaded.sha256,
-            error=loaded.error,
+        part = self._annotator.part(loaded)
+        self._parts.write(part)
+        return Outcome(
+            name=part.name, masks=len(part.masks), seconds=part.seconds, error=part.error
         )
-        if loaded.pixels is None:
-            return part
-        try:
-            found = segment_everything(self.predictor, loaded.pixels, config=self._config)
-        except OF_ONE_IMAGE as error:
-            return msgspec.structs.replace(part, error=part_error(error))
-        height, width = loaded.pixels.shape[:2]
-        masks = tuple(mask.record() for mask in found if self._is_wanted(mask, height * width))
-        return msgspec.structs.replace(part, size=(height, width), masks=masks)
-
-    def _is_wanted(self, mask: AutomaticMask, pixels: int) -> bool:
-        most = self._settings.max_area_share * pixels
-        return self._settings.min_area <= mask.area <= most

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.annotate_desk import accuracy, opened, sit_down
+from samedge.cli.annotate_models import bundle_of
 from samedge.cli.annotate_options import AnnotateRun, annotate_options
+from samedge.cli.desk_options import DeskRun, desk_options
 
 if TYPE_CHECKING:
     from samedge.annotate.merging import Merged
     from samedge.annotate.run import AutoResult
+    from samedge.annotate.tasks import AutoSettings
     from samedge.errors import SourceError
 
 EPILOG = """\b
 Examples:
+  samedge annotate photos -o masks --categories cup,plate --open
   samedge annotate photos --auto -o masks
   samedge annotate photos --auto --workers 8 --bundle out/intel -o masks
   samedge annotate photos --rank -o masks
+  samedge annotate photos --model runs/own/last -o masks
   samedge annotate videos --auto --every 30 -o masks
   samedge annotate photos --auto --engine ray --workers 64 --gpus-per-worker 0.25 -o masks
 """
@@ -38,26 +44,71 @@ _FEW = 3  # examples of what there may be thousands of
     help="Order the images: first those whose annotation teaches most.",
 )
 @annotate_options
+@desk_options
 @output.standard_options
 def annotate(
-    out: output.Output, *, folder: Path, automatic: bool, ranks: bool, run: AnnotateRun
+    out: output.Output,
+    *,
+    folder: Path,
+    automatic: bool,
+    ranks: bool,
+    run: AnnotateRun,
+    desk: DeskRun,
 ) -> None:
     """Find the masks of every image of a folder, and write them as annotations.
 
-    An image that cannot be read is listed at the end and ends nothing else. A run that was
-    interrupted, in whatever way, goes on when the same command is given again, and ends in the
-    same files.
+    Without --auto a page comes up, on which people accept, reject and mend what the model
+    proposes. With it the model works alone. An image that cannot be read is listed at the end and
+    ends nothing else. A run that was interrupted, in whatever way, goes on when the same command
+    is given again, and ends in the same files.
     """
-    if automatic == ranks:
-        raise click.UsageError("Say what to do, one of --auto and --rank.")
+    if automatic and ranks:
+        raise click.UsageError("--auto and --rank are two commands: give one of them.")
+    if run.bundle is not None and run.model is not None:
+        raise click.UsageError("--bundle and --model both name the model: give one of them.")
+    settings = _settings(out, run, is_auto=automatic)
     images, broken = _images(out, folder, run)
     if ranks:
-        _rank(out, images, run)
+        _rank(out, images, run, settings)
         return
-    result = _annotated(out, images, run)
+    if not automatic:
+        out.failed([(str(path), error) for path, error in broken])
+        sit_down(out, images, run=run, desk=desk, settings=settings)
+        return
+    result = _annotated(out, images, run, settings)
+    _measure(out, run, desk, settings)
     _report(out, result, images=images)
     out.failed([(str(path), error) for path, error in broken])
     _list_failures(out, result.merged)
+
+
+def _settings(out: output.Output, run: AnnotateRun, *, is_auto: bool) -> AutoSettings:
+    """Which masks, and by whom: as asked, or on the page as `--auto` was asked in the folder."""
+    import msgspec
+
+    from samedge.annotate.desk.folder import settings_of_run
+
+    if not is_auto and not run.asks_for_masks:
+        found = settings_of_run(run.output_path)
+        if found is not None:
+            return found
+    settings = run.settings()
+    if run.model is None:
+        return settings
+    bundle = bundle_of(out, run.model, output=run.output_path)
+    return msgspec.structs.replace(settings, bundle=bundle)
+
+
+def _measure(out: output.Output, run: AnnotateRun, desk: DeskRun, settings: AutoSettings) -> None:
+    """Put the model's accuracy on `--truth` to the round that was just recorded."""
+    from samedge.annotate.rounds import put_accuracy
+
+    if desk.truth is None:
+        return
+    with opened(settings, threads=run.threads) as predictor:
+        found = accuracy(out, predictor, run, desk)
+        assert found is not None
+        put_accuracy(run.output_path, predictor.manifest.id, found)
 
 
 def _images(
@@ -76,14 +127,16 @@ def _images(
     return frames, broken
 
 
-def _annotated(out: output.Output, images: Path, run: AnnotateRun) -> AutoResult:
+def _annotated(
+    out: output.Output, images: Path, run: AnnotateRun, settings: AutoSettings
+) -> AutoResult:
     from samedge.annotate.run import annotate_automatically
 
     with out.progress("Annotating") as bar:
         return annotate_automatically(
             images,
             run.output_path,
-            settings=run.settings(),
+            settings=settings,
             engine=run.engine,
             options=run.engine_options(),
             file_format=run.file_format,
@@ -93,17 +146,15 @@ def _annotated(out: output.Output, images: Path, run: AnnotateRun) -> AutoResult
         )
 
 
-def _rank(out: output.Output, images: Path, run: AnnotateRun) -> None:
+def _rank(out: output.Output, images: Path, run: AnnotateRun, settings: AutoSettings) -> None:
     from samedge.annotate.ranking import rank_images, write_ranking
     from samedge.annotate.run import tasks_in
     from samedge.errors import ImageError
-    from samedge.predict.subjects import open_predictor
 
-    settings = run.settings()
-    predictor, _ = open_predictor(
-        settings.bundle, backend=settings.backend, device=settings.device, threads=settings.threads
-    )
-    with predictor, out.progress("Ranking") as bar:
+    with (
+        opened(settings, threads=settings.threads) as predictor,
+        out.progress("Ranking") as bar,
+    ):
         ranking = rank_images(
             predictor,
             tasks_in(images, results=run.output_path),

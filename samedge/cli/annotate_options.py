@@ -29,6 +29,7 @@ class AnnotateRun:
     """
 
     bundle: str | None
+    model: str | None
     backend: str | None
     device: str | None
     sample_range: SampleRange
@@ -43,7 +44,7 @@ class AnnotateRun:
     engine: str
     workers: int | None
     image_seconds: float
-    threads: int
+    threads: int | None
     gpus_per_worker: float
     shard_images: int
     restart: bool
@@ -56,7 +57,7 @@ class AnnotateRun:
             bundle=self.bundle,
             backend=self.backend,
             device=self.device,
-            threads=self.threads,
+            threads=self.threads or 1,
             sample_range=self.sample_range,
             points_per_side=self.points_per_side,
             crop_layers=self.crop_layers,
@@ -64,6 +65,15 @@ class AnnotateRun:
             stability_threshold=self.stability,
             min_area=self.min_area,
         )
+
+    @property
+    def asks_for_masks(self) -> bool:
+        """Whether any option says which masks are wanted, or who makes them."""
+        wanted = (
+            *(self.bundle, self.model, self.backend, self.device, self.points_per_side),
+            *(self.predicted_iou, self.stability, self.crop_layers),
+        )
+        return any(value is not None for value in wanted) or self.min_area > 0
 
     def engine_options(self) -> EngineOptions:
         """How many workers: one a core, or one for a device that all would share."""
@@ -84,6 +94,12 @@ _OPTIONS = (
         "--bundle",
         metavar="DIR",
         help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
+    ),
+    click.option(
+        "--model",
+        metavar="M",
+        help="Instead of --bundle: a model's name, a checkpoint, or a folder of `samedge distill`, "
+        "exported for this machine first.",
     ),
     click.option(
         "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
@@ -167,7 +183,10 @@ _OPTIONS = (
         help="Stop a process that takes longer for one image, and list the image.",
     ),
     click.option(
-        "--threads", type=click.IntRange(1), default=1, metavar="N", help="Of each worker."
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Of each worker, or of the page's model.  [default: 1; on the page all cores]",
     ),
     click.option(
         "--gpus-per-worker",

@@ -11,13 +11,17 @@ Command = Callable[..., None]
 
 
 def gathered(
-    run: Callable[..., object], options: Sequence[Callable[[Command], Command]]
+    run: Callable[..., object],
+    options: Sequence[Callable[[Command], Command]],
+    *,
+    argument: str = "run",
 ) -> Callable[[Command], Command]:
-    """A decorator that gives a command some options, as its one argument ``run``.
+    """A decorator that gives a command some options, as one argument.
 
     Args:
         run: a dataclass with a field for each of the options, of the same name.
         options: click's decorators, in the order of the help.
+        argument: the command's name for it.
     """
     names = [field.name for field in dataclasses.fields(run)]  # type: ignore[arg-type]
 
@@ -25,7 +29,7 @@ def gathered(
         @functools.wraps(function)
         def command(*args: Any, **given: Any) -> None:
             fields = {name: given.pop(name) for name in names}
-            function(*args, run=run(**fields), **given)
+            function(*args, **{argument: run(**fields)}, **given)
 
         decorated: Command = command
         for option in reversed(options):

@@ -27,7 +27,7 @@ def ranked(name: str, uncertainty: float) -> Ranked:
 def order(found: dict[str, tuple[float, list[float]]], *, weight: float) -> list[str]:
     images = [ranked(name, uncertainty) for name, (uncertainty, _) in found.items()]
     points = [np.array(point, np.float32) for _, point in found.values()]
-    return [one.name for one in ranking._ordered(images, points, weight=weight)]
+    return [one.name for one in ranking._ordered(images, points, weight)]
 
 
 def test_without_novelty_the_least_sure_come_first() -> None:

@@ -143,8 +143,11 @@ def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
         recipe_text("nanno")
 
 
-def test_the_recipe_for_own_photos_goes_on_from_the_embedded_model(tmp_path: Path) -> None:
-    recipe = load_recipe("own")
+@pytest.mark.parametrize("name", ["own", "mine"])
+def test_the_recipe_for_own_photos_goes_on_from_the_embedded_model(
+    name: str, tmp_path: Path
+) -> None:
+    recipe = load_recipe(name)
     student = build_student(recipe, image_size=512)
     embedded = load_model(recipe.model.init)
     initialise(student, recipe.model, root=tmp_path, samples=cast("Mixture", None))

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from samedge.web.server import api, openapi, protocols
+from samedge.web.server.extension import Extension
 from samedge.web.server.failures import MethodError, NotFoundError, RequestError, handled
 from samedge.web.server.guard import HostGuard, TokenGuard
 from samedge.web.server.operations import JSON, Operation, route_of
@@ -23,12 +24,18 @@ from samedge.web.server.service import Service
 _CORS_SECONDS = 600
 
 
-def application(service: Service, *, names: Sequence[str] | None = None) -> ASGIApp:
+def application(
+    service: Service,
+    *,
+    names: Sequence[str] | None = None,
+    extension: Extension | None = None,
+) -> ASGIApp:
     """The application of one server.
 
     Args:
         service: what it answers with.
         names: protocols of other programs; ``None`` is all of them.
+        extension: further operations, and files of a page.
 
     Raises:
         UnknownNameError: there is no such protocol.
@@ -36,9 +43,13 @@ def application(service: Service, *, names: Sequence[str] | None = None) -> ASGI
     listed = [*api.operations(service)]
     for name in protocols.names() if names is None else names:
         listed += protocols.get(name).operations(service)
+    extension = extension or Extension()
+    listed += extension.operations
     routes: list[BaseRoute] = [route_of(operation, service.metrics) for operation in listed]
     routes.append(_description(listed))
-    routes += page_routes(service)  # last: it takes every address that is left
+    routes += page_routes(
+        service, files=extension.files
+    )  # last: it takes every address that is left
     inner = Starlette(
         routes=routes,
         exception_handlers={HTTPException: _routing, Exception: handled},

@@ -78,6 +78,12 @@ class TooSlowError(RequestError):
     closes = True
 
 
+class ConflictError(RequestError):
+    """Somebody else has what is asked for, or changed it meanwhile."""
+
+    status = 409
+
+
 class TooLargeError(RequestError):
     """A request that is larger than the server takes."""
 

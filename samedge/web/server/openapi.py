@@ -20,6 +20,7 @@ _REFUSALS = {
     403: "A host, an origin or a path that is not served",
     404: "Not here, or no longer",
     408: "The request did not arrive in time",
+    409: "Another has it, or changed it meanwhile",
     413: "Larger than the server takes",
     422: "An image or a prompt that cannot be used",
     429: "As much as the server takes is waiting; Retry-After says when to ask again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,9 @@ from samedge.web.static import HEADERS, content_type
 _SHOWN = ("schema", "id", "samedge_version", "created", "model", "target", "backend", "precision")
 _USED = ("input_size", "frame", "prompts", "thresholds")
 
+_KINDS = ("point", "box", "mask")
+"""Prompts that the page asks with; words are asked for over the interface."""
+
 
 class _Graph(msgspec.Struct, frozen=True, kw_only=True):
     """A graph as the page checks it: it opens none, the formats that it knows are a browser's."""
@@ -32,9 +36,14 @@ class _Graph(msgspec.Struct, frozen=True, kw_only=True):
     shapes: list[Shape] = []
 
 
-def page_routes(service: Service) -> list[Route]:
-    """The page, what it reads of the bundle, and where it computes; nothing else is served."""
-    files = page_files()
+def page_routes(service: Service, *, files: Mapping[str, Path]) -> list[Route]:
+    """The page, what it reads of the bundle, and where it computes; nothing else is served.
+
+    Args:
+        service: of the server.
+        files: further ones, or others in the place of the page's own.
+    """
+    files = page_files() | dict(files)
     made = {
         "config.json": b'{"engine": "server"}',
         "bundle.json": shown_manifest(service.predictor.manifest),
@@ -67,4 +76,5 @@ def shown_manifest(manifest: Manifest) -> bytes:
         for graph in manifest.own_graphs
         if graph.role in ("encoder", "decoder")
     ]
+    shown["prompts"] = [kind for kind in manifest.prompts if kind in _KINDS]
     return msgspec.json.encode({**shown, "graphs": graphs, "artifacts": []})

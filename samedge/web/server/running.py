@@ -15,6 +15,7 @@ import uvicorn
 from samedge.predict.predictor import Predictor
 from samedge.web.server.app import application
 from samedge.web.server.connection import connection_class
+from samedge.web.server.extension import Extend
 from samedge.web.server.service import Service
 from samedge.web.server.settings import ServeSettings
 
@@ -78,6 +79,7 @@ def serve(
     settings: ServeSettings,
     *,
     protocols: Sequence[str] | None = None,
+    extend: Extend | None = None,
     on_start: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT; what is in flight then is finished.
@@ -86,6 +88,7 @@ def serve(
         predictor: an open one, for this server alone.
         settings: of the server.
         protocols: of other programs; ``None`` is all.
+        extend: makes what goes beside the server's own operations and page.
         on_start: is called with the address when the server listens.
 
     Raises:
@@ -96,7 +99,7 @@ def serve(
         contextlib.closing(listening(settings)) as sock,
         contextlib.closing(Service(predictor, settings)) as service,
     ):
-        server = _server(service, protocols)
+        server = _server(service, protocols, extend)
         on_start(address(settings, sock))
         asyncio.run(server.serve(sockets=[sock]))
 
@@ -107,6 +110,7 @@ def running(
     settings: ServeSettings,
     *,
     protocols: Sequence[str] | None = None,
+    extend: Extend | None = None,
 ) -> Iterator[str]:
     """A server in a thread for as long as the context lasts; the arguments are those of `serve`.
 
@@ -117,7 +121,7 @@ def running(
         contextlib.closing(listening(settings)) as sock,
         contextlib.closing(Service(predictor, settings)) as service,
     ):
-        server = _server(service, protocols)
+        server = _server(service, protocols, extend)
         thread = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[sock])), name="samedge-serve"
         )
@@ -129,10 +133,11 @@ def running(
             thread.join()
 
 
-def _server(service: Service, protocols: Sequence[str] | None) -> _Server:
+def _server(service: Service, protocols: Sequence[str] | None, extend: Extend | None) -> _Server:
     settings = service.settings
+    extension = None if extend is None else extend(service)
     config = uvicorn.Config(
-        application(service, names=protocols),
+        application(service, names=protocols, extension=extension),
         http=connection_class(settings),
         ws="none",
         lifespan="off",

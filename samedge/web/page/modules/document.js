@@ -49,6 +49,11 @@ export class MaskDocument extends EventTarget {
     this.#step({ objects: [...this.objects, ...objects], active: null });
   }
 
+  /** Put these in the place of all: one step to undo. */
+  replaceAll(objects, active = null) {
+    this.#step({ objects, active });
+  }
+
   remove(id) {
     const { active } = this.#states[this.#at];
     this.#step({ objects: this.objects.filter((one) => one.id !== id), active: active === id ? null : active });
@@ -79,11 +84,11 @@ export class MaskDocument extends EventTarget {
     this.#changed();
   }
 
-  /** Begin anew, for another photo. */
-  reset() {
-    this.#states = [EMPTY];
+  /** Begin anew, for another photo; `objects` are there from the start. */
+  reset(objects = []) {
+    this.#states = [objects.length ? Object.freeze({ objects, active: null }) : EMPTY];
     this.#at = 0;
-    this.#made = 0;
+    this.#made = Math.max(0, ...objects.map(({ id }) => id));
     this.#changed();
   }
 

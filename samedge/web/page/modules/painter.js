@@ -101,14 +101,14 @@ export class Painter {
     return clientX >= left && clientX <= right && clientY >= top && clientY <= bottom;
   }
 
-  /** Draw the masks of objects; `preview` is a result that is only shown. */
+  /** Draw the masks of objects, some with a `fill` of their own; `preview` is a result that is only shown. */
   drawMasks(objects, { active = null, preview = null } = {}) {
     const context = this.layers.masks.getContext("2d");
     context.clearRect(0, 0, this.#size[1], this.#size[0]);
     for (const object of objects) {
       if (!object.result) continue;
       const isActive = !active || object.id === active.id;
-      this.#stamp(context, this.painted(object.result, object.colour), isActive ? FILL : FILL_OTHERS);
+      this.#stamp(context, this.painted(object.result, object.colour), object.fill ?? (isActive ? FILL : FILL_OTHERS));
     }
     if (preview) this.#stamp(context, this.painted(preview, "#ffffff", { isKept: false }), FILL_PREVIEW);
   }
@@ -121,16 +121,20 @@ export class Painter {
     context.globalAlpha = 1;
   }
 
-  /** A result's mask as a small canvas with its place, area as a share of the photo, and box. */
+  /**
+   * A result's mask as a small canvas with its place, area as a share of the photo, and box. One with
+   * `exact` is a mask of the photo's own size, whatever its logits are.
+   */
   painted(result, colour, { isKept = true } = {}) {
     const key = `${colour}/${result.token}`;
-    const own = this.#painted.get(result.logits) ?? new Map();
+    const source = result.exact ?? result.logits;
+    const own = this.#painted.get(source) ?? new Map();
     if (own.has(key)) return own.get(key);
-    const found = maskFromLogits(chosenLogits(result), this.#axes, this.threshold);
+    const found = result.exact?.found(this.#size) ?? maskFromLogits(chosenLogits(result), this.#axes, this.threshold);
     const made = { ...stamped(found, colour), share: found.area / (found.height * found.width), box: found.box };
     if (isKept) {
       own.set(key, made);
-      this.#painted.set(result.logits, own);
+      this.#painted.set(source, own);
       if (this.#painted.size > KEPT) this.#painted.delete(this.#painted.keys().next().value);
     }
     return made;

@@ -2,12 +2,15 @@
 
     python benchmarks/annotate_kills.py --photos 1000 --kills 5 --seed 0
 
-Photos are made here: small, different, with a few shapes each. Exit 1 when a byte differs.
+Photos are made here: small, different, with a few shapes each. Exit 1 when a byte differs. With
+--folder and --minutes it works in pieces: exit 75 asks for the same call again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import random
 import signal
 import subprocess
@@ -43,6 +46,74 @@ def command(photos: Path, output: Path, bundle: str | None) -> list[str]:
     ]
 
 
+class Sitting:
+    """As much of the work as fits into the time; what is left is for the next call.
+
+    Args:
+        folder: keeps photos, results and what was done.
+        seconds: of this call.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._state, self._end = folder / "state.json", time.monotonic() + seconds
+        self.state: dict[str, float] = (
+            json.loads(self._state.read_text()) if self._state.exists() else {}
+        )
+
+    def note(self, name: str, value: float) -> None:
+        """Keep a figure for the next call."""
+        self.state[name] = value
+        self._state.write_text(json.dumps(self.state))
+
+    def run(self, name: str, arguments: list[str]) -> None:
+        """Run a command to its end; where time is up, it is stopped, and the next call goes on.
+
+        Raises:
+            TimeoutError: the time is up.
+        """
+        start = time.monotonic()
+        try:
+            subprocess.run(arguments, check=True, timeout=max(self._end - start, 1))
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        finally:
+            self.note(name, self.state.get(name, 0) + time.monotonic() - start)
+
+    def check(self) -> None:
+        """Whether there is time left; raises TimeoutError where there is none."""
+        if time.monotonic() > self._end:
+            raise TimeoutError
+
+
+def compared(folder: Path, sitting: Sitting, options: argparse.Namespace) -> bool:
+    """Both runs and their comparison; whether the files are equal."""
+    photos, whole, killed = (folder / name for name in ("photos", "whole", "killed"))
+    for number in range(options.photos):
+        path = photos / f"{number % 7}" / f"{number:04d}.png"
+        if not path.exists():
+            make_photo(path, seed=number)
+    if "whole_done" not in sitting.state:
+        sitting.run("seconds", command(photos, whole, options.bundle))
+        sitting.note("whole_done", 1)
+    seconds = sitting.state["seconds"]
+    print(f"left alone: {seconds:.0f} s")
+    rng = random.Random(options.seed)
+    waits = [rng.uniform(0.1, seconds / (options.kills + 1)) for _ in range(options.kills)]
+    for number in range(int(sitting.state.get("kills", 0)), options.kills):
+        sitting.check()
+        process = subprocess.Popen(command(photos, killed, options.bundle))
+        time.sleep(waits[number])
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        sitting.note("kills", number + 1)
+        print(f"killed after {len(list((killed / 'parts').rglob('*.json')))} photos")
+    sitting.run("after_kills", command(photos, killed, options.bundle))
+    equal = (whole / "annotations.json").read_bytes() == (killed / "annotations.json").read_bytes()
+    leftovers = list(killed.rglob(".samedge-tmp-*"))
+    print(f"equal: {equal}; leftovers: {len(leftovers)}")
+    return equal and not leftovers
+
+
 def main() -> int:
     """Run both, and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,29 +121,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bundle")
+    parser.add_argument("--folder", type=Path, help="keep the work there, for calls that go on")
+    parser.add_argument("--minutes", type=float, default=600, help="of this call")
     options = parser.parse_args()
-    rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        photos, whole, killed = (Path(folder, name) for name in ("photos", "whole", "killed"))
-        for number in range(options.photos):
-            make_photo(photos / f"{number % 7}" / f"{number:04d}.png", seed=number)
-        start = time.monotonic()
-        subprocess.run(command(photos, whole, options.bundle), check=True)
-        seconds = time.monotonic() - start
-        print(f"left alone: {seconds:.0f} s")
-        for _ in range(options.kills):
-            process = subprocess.Popen(command(photos, killed, options.bundle))
-            time.sleep(rng.uniform(0.1, seconds / (options.kills + 1)))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            print(f"killed after {len(list((killed / 'parts').rglob('*.json')))} photos")
-        subprocess.run(command(photos, killed, options.bundle), check=True)
-        equal = (whole / "annotations.json").read_bytes() == (
-            killed / "annotations.json"
-        ).read_bytes()
-        leftovers = list(killed.rglob(".samedge-tmp-*"))
-        print(f"equal: {equal}; leftovers: {len(leftovers)}")
-    return 0 if equal and not leftovers else 1
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return 0 if compared(folder, Sitting(folder, options.minutes * 60), options) else 1
+        except TimeoutError:
+            print("time is up: the same command goes on")
+            return 75
 
 
 if __name__ == "__main__":

@@ -109,6 +109,8 @@ class Role(str, enum.Enum):
     TEXT_ENCODER = "text_encoder"
     META_ENCODER = "meta_encoder"  # with the tensors of Meta's own export, for other programs
     META_DECODER = "meta_decoder"
+    ANYLABELING_ENCODER = "anylabeling_encoder"  # of a model folder of AnyLabeling
+    ANYLABELING_DECODER = "anylabeling_decoder"
 
     def __str__(self) -> str:
         """The word, in messages and file names alike."""
@@ -117,7 +119,7 @@ class Role(str, enum.Enum):
     @property
     def is_own(self) -> bool:
         """Whether samedge runs it; another project's dialect only comes along."""
-        return self not in (Role.META_ENCODER, Role.META_DECODER)
+        return not self.value.startswith(("meta_", "anylabeling_"))
 
 
 IMAGE_ROLES = (Role.ENCODER, Role.DECODER)

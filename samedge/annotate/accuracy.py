@@ -20,8 +20,8 @@ PROMPTS = "box"
 def measured_accuracy(
     predictor: Predictor,
     truth: Path,
-    images: Path | None = None,
     *,
+    images: Path | None = None,
     limit: int | None = None,
     sample_range: SampleRange = "auto",
     progress: Progress | None = None,

@@ -133,7 +133,7 @@ def keep_round(folder: Path, made: Round) -> list[Round]:
         return _written(folder, [*rounds, made])
 
 
-def put_accuracy(folder: Path, bundle_id: str, accuracy: Accuracy) -> list[Round]:
+def put_accuracy(folder: Path, accuracy: Accuracy, *, bundle_id: str) -> list[Round]:
     """Note a model's accuracy at its newest round.
 
     Raises:

@@ -106,9 +106,9 @@ def _measure(out: output.Output, run: AnnotateRun, desk: DeskRun, settings: Auto
     if desk.truth is None:
         return
     with opened(settings, threads=run.threads) as predictor:
-        found = accuracy(out, predictor, run, desk)
+        found = accuracy(out, predictor, run=run, desk=desk)
         assert found is not None
-        put_accuracy(run.output_path, predictor.manifest.id, found)
+        put_accuracy(run.output_path, found, bundle_id=predictor.manifest.id)
 
 
 def _images(

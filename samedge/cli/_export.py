@@ -110,8 +110,9 @@ Examples:
     "dialects",
     multiple=True,
     metavar="NAME",
-    help="Also write an encoder and a decoder with the tensors of Meta's own export: meta. Most "
-    "tools that read those expect images of 1024 px, so models of that input size.",
+    help="Also write an encoder and a decoder for other programs: meta, with the tensors of Meta's "
+    "own export, for programs that expect 1024 px; anylabeling, a folder for AnyLabeling and "
+    "X-AnyLabeling, for models of any size. Repeats.",
 )
 @click.option(
     "--option",

@@ -46,7 +46,7 @@ def sit_down(
                 click.launch(address)
 
         server = ServeSettings(port=desk.port)
-        _report(out, serve_desk(sat, predictor, server, on_start=started))
+        _report(out, serve_desk(sat, server, predictor=predictor, on_start=started))
 
 
 def opened(settings: AutoSettings, *, threads: int | None) -> contextlib.closing[Predictor]:
@@ -64,7 +64,9 @@ def opened(settings: AutoSettings, *, threads: int | None) -> contextlib.closing
     return contextlib.closing(predictor)
 
 
-def accuracy(out: Output, predictor: Predictor, run: AnnotateRun, desk: DeskRun) -> Accuracy | None:
+def accuracy(
+    out: Output, predictor: Predictor, *, run: AnnotateRun, desk: DeskRun
+) -> Accuracy | None:
     """Measure the model on ``--truth``; ``None`` without one."""
     from samedge.annotate.accuracy import measured_accuracy
 
@@ -74,7 +76,7 @@ def accuracy(out: Output, predictor: Predictor, run: AnnotateRun, desk: DeskRun)
         found = measured_accuracy(
             predictor,
             desk.truth,
-            desk.truth_images,
+            images=desk.truth_images,
             limit=desk.truth_limit,
             sample_range=run.sample_range,
             progress=bar.progress,
@@ -93,7 +95,7 @@ def _options(out: Output, predictor: Predictor, run: AnnotateRun, desk: DeskRun)
         most_proposals=desk.most_proposals,
         order=desk.order,
         file_format=run.file_format,
-        accuracy=accuracy(out, predictor, run, desk),
+        accuracy=accuracy(out, predictor, run=run, desk=desk),
     )
 
 

@@ -17,6 +17,7 @@ from samedge.bundle.manifest import GraphRecord, ModelRecord, ParityRecord
 from samedge.bundle.words import WordTable
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
+from samedge.export.anylabeling_dialect import AnyLabelingDecoderGraph, AnyLabelingEncoderGraph
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, RegionGraph, TextGraph
 from samedge.export.meta_dialect import MetaDecoderGraph, MetaEncoderGraph
 from samedge.models.promptable import PromptableModel
@@ -29,8 +30,8 @@ from samedge.records import ExportedArtifact, ExportedBundle, ExportRecord
 from samedge.targets import Target
 from samedge.types import IMAGE_EMBEDDINGS, WEIGHTS_ONLY, Options, Precision, Steps
 
-META_DIALECT = "meta"
-DIALECTS = (META_DIALECT,)
+META_DIALECT, ANYLABELING_DIALECT = "meta", "anylabeling"
+DIALECTS = (META_DIALECT, ANYLABELING_DIALECT)
 """Tensors of other projects that an extra decoder can be written for."""
 
 
@@ -229,7 +230,7 @@ class Exporter(ABC):
                     f"The {graph.role} of {request.source.name} could not be written as "
                     f"{self.name}: {error}"
                 ) from error
-            written.append(exported)
+            written.append(_with_companions(exported, request, folder))
         return tuple(written)
 
     def prepared(self, request: ExportRequest) -> ExportRequest:
@@ -283,6 +284,9 @@ class Exporter(ABC):
         if META_DIALECT in request.dialects:
             yield MetaEncoderGraph(request.model)
             yield MetaDecoderGraph(request.model)
+        if ANYLABELING_DIALECT in request.dialects:
+            yield AnyLabelingEncoderGraph(request.model)
+            yield AnyLabelingDecoderGraph(request.model)
         yield from self.word_graphs(request)
 
     def word_graphs(self, request: ExportRequest) -> Iterator[Graph]:
@@ -336,6 +340,16 @@ class Exporter(ABC):
     @abstractmethod
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         """Write one graph."""
+
+
+def _with_companions(
+    exported: ExportedGraph, request: ExportRequest, folder: Path
+) -> ExportedGraph:
+    """Write the files of text that go with a graph."""
+    texts = exported.graph.companions(request.source.name)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return dataclasses.replace(exported, extra_files=(*exported.extra_files, *texts))
 
 
 def names() -> tuple[str, ...]:

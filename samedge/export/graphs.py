@@ -84,6 +84,15 @@ class Graph(nn.Module, ABC):
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the outputs for the example, in order."""
 
+    def companions(self, name: str) -> dict[str, str]:
+        """Files of text that go with the graph: their content by name; none unless overridden.
+
+        Args:
+            name: of the model.
+        """
+        del name
+        return {}
+
     def input_records(self) -> list[TensorRecord]:
         """Names, dtypes and shapes of the inputs, as the manifest holds them."""
         return [

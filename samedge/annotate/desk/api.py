@@ -24,12 +24,12 @@ from samedge.web.server.worker import Job
 
 _DESK = "/api/v1/desk"
 _PHOTO = "/api/v1/desk/photos/{photo_id}"
-_BESIDE_PHOTOS = (404, 409, 422)
+_REFUSALS = (404, 409, 422, 504)
 
 T = TypeVar("T")
 
 
-def operations(service: Service, desk: Desk, results: Results) -> tuple[Operation, ...]:
+def operations(service: Service, *, desk: Desk, results: Results) -> tuple[Operation, ...]:
     """The operations of one desk.
 
     Args:
@@ -38,30 +38,21 @@ def operations(service: Service, desk: Desk, results: Results) -> tuple[Operatio
         results: writes the annotation files.
     """
     api = _Api(service, desk, results)
-    page = messages.PageRequest
-    photo = messages.PhotoAnswer
+    page, photo, beat = messages.PageRequest, messages.PhotoAnswer, messages.BeatAnswer
+    saved, files = messages.SavedAnswer, messages.FilesAnswer
+    posts = (
+        (f"{_DESK}/next", "Take the next photo", photo, api.next_photo, messages.NextRequest),
+        (f"{_PHOTO}/open", "Take this photo", photo, api.open_photo, page),
+        (f"{_PHOTO}/proposals", "Ask the model for masks", photo, api.propose, page),
+        (f"{_PHOTO}/save", "Keep a change", saved, api.save, messages.SaveRequest),
+        (f"{_DESK}/beat", "Say that the page is there", beat, api.beat, page),
+        (f"{_DESK}/leave", "Give all photos back", None, api.leave, page),
+        (f"{_DESK}/categories", "Add more", beat, api.categories, messages.CategoriesRequest),
+        (f"{_DESK}/export", "Write the annotation files", files, api.export, page),
+    )
     return (
         Operation("GET", _DESK, "What a page begins with", messages.DeskAnswer, api.begin),
-        Operation(
-            "GET", f"{_DESK}/photos", "All photos in their order", messages.PhotosAnswer, api.rows
-        ),
-        Operation(
-            "POST",
-            f"{_DESK}/next",
-            "Take the next photo",
-            photo,
-            api.next_photo,
-            requests=(messages.NextRequest,),
-        ),
-        Operation(
-            "POST",
-            f"{_PHOTO}/open",
-            "Take this photo",
-            photo,
-            api.open_photo,
-            requests=(page,),
-            refusals=_BESIDE_PHOTOS,
-        ),
+        Operation("GET", f"{_DESK}/photos", "All photos", messages.PhotosAnswer, api.rows),
         Operation(
             "GET",
             f"{_PHOTO}/picture",
@@ -71,57 +62,18 @@ def operations(service: Service, desk: Desk, results: Results) -> tuple[Operatio
             media="image/*",
             refusals=(404, 422),
         ),
-        Operation(
-            "POST",
-            f"{_PHOTO}/proposals",
-            "Ask the model for masks",
-            photo,
-            api.propose,
-            requests=(page,),
-            refusals=(*_BESIDE_PHOTOS, 504),
-        ),
-        Operation(
-            "POST",
-            f"{_PHOTO}/save",
-            "Keep a change",
-            messages.SavedAnswer,
-            api.save,
-            requests=(messages.SaveRequest,),
-            refusals=_BESIDE_PHOTOS,
-        ),
-        Operation(
-            "POST",
-            f"{_DESK}/beat",
-            "Say that the page is there",
-            messages.BeatAnswer,
-            api.beat,
-            requests=(page,),
-        ),
-        Operation(
-            "POST",
-            f"{_DESK}/leave",
-            "Give all photos back",
-            None,
-            api.leave,
-            requests=(page,),
-            status=204,
-        ),
-        Operation(
-            "POST",
-            f"{_DESK}/categories",
-            "Add categories",
-            messages.BeatAnswer,
-            api.categories,
-            requests=(messages.CategoriesRequest,),
-            refusals=(422,),
-        ),
-        Operation(
-            "POST",
-            f"{_DESK}/export",
-            "Write the annotation files",
-            messages.FilesAnswer,
-            api.export,
-            requests=(page,),
+        *(
+            Operation(
+                "POST",
+                path,
+                summary,
+                answer,
+                run,
+                requests=(kind,),
+                status=204 if answer is None else 200,
+                refusals=_REFUSALS,
+            )
+            for path, summary, answer, run, kind in posts
         ),
     )
 
@@ -183,7 +135,7 @@ class _Api:
             seconds = self._service.settings.stream_s
             job = self._service.worker.submit(work, seconds=seconds, patient=True)
             part = await finished(request, job)
-        return encoded(await asyncio.to_thread(self._desk.propose, photo, asked.page, part))
+        return encoded(await asyncio.to_thread(self._desk.propose, photo, asked.page, part=part))
 
     async def save(self, request: Request) -> Response:
         asked = await self._document(request, messages.SaveRequest)

@@ -116,7 +116,7 @@ class Desk:
             self._claims.release_others(photo, page)
             return self._answer(opened)
 
-    def propose(self, photo: str, page: str, part: Part) -> PhotoAnswer:
+    def propose(self, photo: str, page: str, *, part: Part) -> PhotoAnswer:
         """Put the model's masks to those of a photo, as proposals.
 
         Raises:

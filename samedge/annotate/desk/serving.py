@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from samedge.annotate.desk import PAGE
@@ -109,7 +108,8 @@ class OpenDesk:
         """The desk as a part of a server."""
         self._asking = Asking(self._queue, service, self._settings)
         return Extension(
-            operations=operations(service, self._desk, self.results), files=desk_files()
+            operations=operations(service, desk=self._desk, results=self.results),
+            files=desk_files(),
         )
 
     def close(self) -> FilesAnswer:
@@ -133,17 +133,17 @@ def desk_files() -> dict[str, Path]:
 
 def serve_desk(
     desk: OpenDesk,
-    predictor: Predictor,
     settings: ServeSettings,
     *,
+    predictor: Predictor,
     on_start: Callable[[str], None],
 ) -> FilesAnswer:
     """Serve a desk until SIGTERM or SIGINT; what is in flight then is finished.
 
     Args:
         desk: an open one; it is closed at the end.
-        predictor: that it was opened with.
         settings: of the server.
+        predictor: that the desk was opened with.
         on_start: is called with the address when it listens.
 
     Returns:
@@ -158,13 +158,3 @@ def serve_desk(
     finally:
         made = desk.close()
     return made
-
-
-@contextlib.contextmanager
-def desk_running(desk: OpenDesk, predictor: Predictor, settings: ServeSettings) -> Iterator[str]:
-    """A desk's server in a thread for as long as the context lasts; yields its address."""
-    try:
-        with running.running(predictor, settings, protocols=(), extend=desk.extend) as address:
-            yield address
-    finally:
-        desk.close()

@@ -20,9 +20,6 @@ from samedge.web.static import HEADERS, content_type
 _SHOWN = ("schema", "id", "samedge_version", "created", "model", "target", "backend", "precision")
 _USED = ("input_size", "frame", "prompts", "thresholds")
 
-_KINDS = ("point", "box", "mask")
-"""Prompts that the page asks with; words are asked for over the interface."""
-
 
 class _Graph(msgspec.Struct, frozen=True, kw_only=True):
     """A graph as the page checks it: it opens none, the formats that it knows are a browser's."""
@@ -76,5 +73,4 @@ def shown_manifest(manifest: Manifest) -> bytes:
         for graph in manifest.own_graphs
         if graph.role in ("encoder", "decoder")
     ]
-    shown["prompts"] = [kind for kind in manifest.prompts if kind in _KINDS]
     return msgspec.json.encode({**shown, "graphs": graphs, "artifacts": []})

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge.annotate.tasks import AutoSettings
-from samedge.predict.predictor import Predictor
-from tests.web.server.conftest import call, picture, refused
-
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
+
+from samedge.annotate.desk.serving import DeskOptions, OpenDesk
+from samedge.annotate.tasks import AutoSettings
+from samedge.predict.predictor import Predictor
+from samedge.web.server.running import running
+from samedge.web.server.settings import ServeSettings
+from tests.web.server.conftest import call, picture, refused
 
 NAMES = ("a.png", "b.png", "north/a.png")
 __all__ = ["NAMES", "Page", "desk_over", "picture", "refused"]
@@ -52,6 +55,16 @@ def settings(toy_bundle: Path) -> AutoSettings:
 
 
 @contextlib.contextmanager
+def desk_running(desk: OpenDesk, predictor: Predictor, server: ServeSettings) -> Iterator[str]:
+    """A desk's server in a thread; yields its address."""
+    try:
+        with running(predictor, server, protocols=(), extend=desk.extend) as address:
+            yield address
+    finally:
+        desk.close()
+
+
+@contextlib.contextmanager
 def desk_over(
     photos: Path,
     output: Path,
@@ -59,9 +72,6 @@ def desk_over(
     settings: AutoSettings,
     **options: Any,
 ) -> Iterator[str]:
-    from samedge.annotate.desk.serving import DeskOptions, OpenDesk, desk_running
-    from samedge.web.server.settings import ServeSettings
-
     given = {"annotator": "ann", "order": "name", **options}
     desk = OpenDesk(
         photos, output, predictor=predictor, settings=settings, options=DeskOptions(**given)

@@ -370,7 +370,7 @@ def test_a_round_keeps_its_accuracy(tmp_path: Path) -> None:
     figures = Accuracy(
         truth="t", truth_sha256="s", prompts="box", images=2, n=9, miou=0.5, ci95=None
     )
-    put_accuracy(tmp_path, "b", figures)
+    put_accuracy(tmp_path, figures, bundle_id="b")
     (kept,) = keep_round(
         tmp_path, Round(**{f: getattr(made, f) for f in made.__struct_fields__} | {"masks": 5})
     )

@@ -50,12 +50,6 @@ def test_everything_mode_is_told_as_in_the_browser() -> None:
     )
 
 
-def test_a_model_that_understands_words_has_a_page() -> None:
-    manifest = Bundle.open(embedded_path()).manifest
-    assert "text" in manifest.prompts
-    assert json.loads(shown_manifest(manifest))["prompts"] == ["point", "box", "mask"]
-
-
 def floats(text: str) -> Any:
     return np.frombuffer(base64.b64decode(text), "<f4")
 

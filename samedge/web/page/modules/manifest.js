@@ -3,7 +3,7 @@
 const SCHEMA = "samedge.bundle/2";
 const RESIZES = ["longest_side_bilinear", "square_bilinear"];
 const ROLES = ["encoder", "prompts", "decoder", "memory_encoder", "memory_attention", "region_encoder",
-  "text_encoder", "meta_encoder", "meta_decoder"];
+  "text_encoder", "meta_encoder", "meta_decoder", "anylabeling_encoder", "anylabeling_decoder"];
 const PROMPTS = ["point", "box", "mask", "text"]; // words are for programs: this page has no field for them
 const FORMATS = ["onnx"];
 const DTYPES = ["float32", "uint8"];

@@ -440,8 +440,8 @@ class Desk {
     });
     addEventListener("pagehide", () => leave());
     new ResizeObserver(() => {
-      this.painter.layout();
-      this.#drawMarks();
+      if (this.painter.layout()) this.#draw();
+      else this.#drawMarks();
     }).observe(byId("stage"));
   }
 }

@@ -26,7 +26,7 @@ from samedge.pixels.images import load_image
 from samedge.pixels.sample_range import SampleRange
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
-from samedge.types import IMAGE_EMBEDDINGS, Array, Progress, Prompt
+from samedge.types import IMAGE_EMBEDDINGS, Array, Progress, Prompt, Steps
 
 SCHEMA = "samedge.annotate-rank/1"
 FILE = "rank.json"
@@ -82,7 +82,12 @@ class Measured(NamedTuple):
 
 
 def measure(
-    predictor: Predictor, image: Array, *, name: str, points_per_side: int = POINTS_PER_SIDE
+    predictor: Predictor,
+    image: Array,
+    *,
+    name: str,
+    points_per_side: int = POINTS_PER_SIDE,
+    progress: Progress | None = None,
 ) -> Measured:
     """The doubts of the model about one image; its novelty depends on others and is 1 here.
 
@@ -91,13 +96,16 @@ def measure(
         image: (H, W, 3) uint8 RGB.
         name: of the image.
         points_per_side: clicks along each side of the grid.
+        progress: hears of every batch of clicks.
 
     Raises:
         ImageError: not such an array.
         InferenceError: the backend failed.
     """
     embedding = predictor.encode(image)
-    return Measured(_doubts(predictor, embedding, name, points_per_side), _pooled(embedding))
+    steps = Steps(progress=progress)
+    ranked = _doubts(predictor, embedding, name=name, side=points_per_side, steps=steps)
+    return Measured(ranked, _pooled(embedding))
 
 
 def ordered(found: Sequence[Measured], *, novelty_weight: float = NOVELTY_WEIGHT) -> list[Ranked]:
@@ -172,7 +180,9 @@ def read_ranking(folder: Path) -> Ranking | None:
     return found
 
 
-def _doubts(predictor: Predictor, embedding: ImageEmbedding, name: str, side: int) -> Ranked:
+def _doubts(
+    predictor: Predictor, embedding: ImageEmbedding, *, name: str, side: int, steps: Steps
+) -> Ranked:
     height, width = embedding.original_size
     points = point_grid(side) * (width, height)
     rows = []
@@ -180,6 +190,7 @@ def _doubts(predictor: Predictor, embedding: ImageEmbedding, name: str, side: in
         prompts = [Prompt(points=[point]) for point in points[start : start + _BATCH]]
         logits, iou = predictor.decode_logits(embedding, prompts)
         rows.append(_figures(predictor, embedding, logits, iou))
+        steps.step()
     doubt, instability, disagreement = np.concatenate(rows, axis=1).mean(axis=1).tolist()
     return Ranked(
         name=name,

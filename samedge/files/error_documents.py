@@ -19,6 +19,7 @@ _EXTRAS = {
     "report": "report",
     "export": "export",
     "serve": "serve",
+    "annotate": "serve",
     "sign": "sign",
 }
 """What to install where a command's libraries are missing; ``all`` for the others."""

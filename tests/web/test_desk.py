@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from samedge.annotate.desk.serving import DeskOptions, OpenDesk
 from samedge.annotate.tasks import AutoSettings
 from samedge.bundle.bundle import embedded_path
+from samedge.pixels.rle import rle_from_mask
 from samedge.predict.predictor import Predictor
 from samedge.web.server.settings import ServeSettings
 from tests.annotate.desk.conftest import desk_running
@@ -163,6 +165,16 @@ def test_clicks_pick_draw_and_mend(context: BrowserContext, address: str, output
     assert sorted(reviewed(output)["coffee.jpg"]) == ["cup", "object"]
     assert tab.complaints == []
     assert tab.strangers == []
+
+
+def test_a_proposal_is_shown_to_the_pixel(context: BrowserContext, address: str) -> None:
+    rng = np.random.default_rng(0)
+    masks = [np.kron(rng.random((9, 7)) > 0.5, np.ones((3, 4))) > 0 for _ in range(3)]
+    masks += [np.zeros((5, 6), bool), np.ones((5, 6), bool)]
+    script = """async (rles) => { const { ExactMask } = await import("/desk/exact.js");
+        return rles.map((rle) => [...new ExactMask(rle).found(rle.size).mask]); }"""
+    shown = seated(context, address).page.evaluate(script, [rle_from_mask(m) for m in masks])
+    assert shown == [mask.astype(int).ravel().tolist() for mask in masks]
 
 
 def test_two_tabs_get_two_photos(context: BrowserContext, address: str) -> None:

@@ -14,7 +14,7 @@ from samedge.annotate.worker import OF_ONE_IMAGE, load, part_error
 from samedge.errors import SamedgeError
 from samedge.web.server.failures import StoppingError
 from samedge.web.server.service import Service
-from samedge.web.server.worker import Job
+from samedge.web.server.worker import CancelledWorkError, Job
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +61,16 @@ class Asking:
         pixels = loaded.pixels
 
         def work(job: Job[Measured]) -> Measured:
-            job.breathe()
-            return measure(self._service.predictor, pixels, name=task.name)
+            return measure(
+                self._service.predictor,
+                pixels,
+                name=task.name,
+                progress=lambda *_: job.breathe(),  # clicks go first
+            )
 
         try:
             return self._queued(work).future.result()
-        except StoppingError:
+        except (StoppingError, CancelledWorkError):
             raise CancelledError from None
         except OF_ONE_IMAGE as error:
             return part_error(error)

@@ -130,6 +130,10 @@ class Desk {
     if (shown.size[0] !== photo.height || shown.size[1] !== photo.width) {
       throw new Error(`${photo.name} is ${photo.width} by ${photo.height} pixels for the model and ${shown.size[1]} by ${shown.size[0]} for this browser: save it again as PNG.`);
     }
+    this.segmenter.leave();
+    this.stage.cancel();
+    this.#handle = null;
+    delete document.documentElement.dataset.encoded;
     this.picture?.shown.close();
     this.picture = shown;
     this.photo = photo;

@@ -50,8 +50,9 @@ def test_images_in_their_order(photos: Path, toy_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "one of --auto and --rank"),
-        (("--auto", "--rank"), "one of --auto and --rank"),
+        (("--auto", "--rank"), "give one of them"),
+        (("--bundle", "a", "--model", "b"), "both name the model"),
+        (("--model", "no/such"), "there is no such file"),
         (("--auto", "--format", "overlay"), "draws on pictures"),
         (("--auto", "--every", "0"), "Invalid value for '--every'"),
         (("--auto", "--engine", "rya"), "'rya'"),

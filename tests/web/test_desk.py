@@ -148,7 +148,7 @@ def test_clicks_pick_draw_and_mend(context: BrowserContext, address: str, output
     page.mouse.move(*tab.place(0.8, 0.8), steps=4)
     page.mouse.up()
     wait_for(tab, "accepted", 2)
-    page.click("input[value=pick] + span")
+    page.check("input[value=pick]")
     page.mouse.click(*tab.place(*CUP))
     page.wait_for_selector(".mask[data-active]")
     page.mouse.click(*tab.place(*CUP), button="right")  # takes that place away

@@ -79,7 +79,8 @@ def wait_for(tab: Tab, what: str, value: int | str) -> None:
 
 
 def photo_of(tab: Tab) -> str:
-    return tab.page.title().partition(" - ")[0]
+    title: str = tab.page.title()
+    return title.partition(" - ")[0]
 
 
 def reviewed(output: Path) -> dict[str, list[str]]:

@@ -231,6 +231,7 @@ def test_a_photo_of_another_size_keeps_its_old_review_aside(
     assert list((output / "reviews").rglob("*.other-size-1"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="kills")
 def test_a_server_that_is_killed_has_kept_everything_and_its_locks_go(
     photos: Path, tmp_path: Path, predictor: Predictor, settings: AutoSettings, toy_bundle: Path

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from samedge.formats.results import Masks
     from samedge.live.camera import Camera
     from samedge.pixels.images import image_from_bgr, image_from_tensor, load_image
+    from samedge.pixels.layouts import image_from_yuv
     from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
     from samedge.predict.pool import PredictorPool
@@ -57,6 +58,7 @@ __all__ = [
     "export_bundle",
     "image_from_bgr",
     "image_from_tensor",
+    "image_from_yuv",
     "load_default",
     "load_image",
     "segment_everything",
@@ -83,6 +85,7 @@ _HOMES = {
     "export_bundle": "samedge.export.named",
     "image_from_bgr": "samedge.pixels.images",
     "image_from_tensor": "samedge.pixels.images",
+    "image_from_yuv": "samedge.pixels.layouts",
     "load_default": "samedge.predict.words.predictor",
     "load_image": "samedge.pixels.images",
     "segment_everything": "samedge.predict.everything",

@@ -5,15 +5,16 @@ Listing reads file names only; nothing is imported until a plug-in is asked for.
 
 from __future__ import annotations
 
-import ast
 import importlib
-import pkgutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samedge.errors import BackendUnavailableError, UnknownNameError
+
+if TYPE_CHECKING:
+    import ast
 
 _HOME = Path(__file__).parent
 
@@ -44,8 +45,8 @@ def names(package: str) -> tuple[str, ...]:
         BackendUnavailableError: samedge lies in a zip.
     """
     check_unpacked()
-    found = pkgutil.iter_modules([str(_HOME.joinpath(*package.split(".")[1:]))])
-    modules = (module.name for module in found if not module.ispkg)
+    files = _HOME.joinpath(*package.split(".")[1:]).iterdir()
+    modules = (path.stem for path in files if path.suffix == ".py")
     return tuple(sorted(m[1:] for m in modules if m.startswith("_") and not m.startswith("__")))
 
 
@@ -73,6 +74,8 @@ def declared(attribute: str) -> tuple[str, ...]:
         attribute: a name that plug-ins assign a literal tuple of strings to, such as
             ``"packages"``.
     """
+    import ast
+
     found: set[str] = set()
     for path in _HOME.glob("*/**/_*.py"):
         if path.name != "__init__.py":
@@ -81,6 +84,8 @@ def declared(attribute: str) -> tuple[str, ...]:
 
 
 def _literals(tree: ast.AST, attribute: str) -> Iterator[tuple[str, ...]]:
+    import ast
+
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and node.value is not None:
             named = [target.id for target in node.targets if isinstance(target, ast.Name)]

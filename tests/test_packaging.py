@@ -114,7 +114,7 @@ def test_core_dependencies_are_few(metadata: Message) -> None:
 def test_entry_point(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("entry_points.txt")]
-        assert "samedge = samedge.cli:main" in archive.read(name).decode()
+        assert "samedge = samedge.__main__:main" in archive.read(name).decode()
 
 
 def test_the_installed_wheel_works(installed: Path) -> None:

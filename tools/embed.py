@@ -9,8 +9,8 @@ with --bundle it also exports the `cpu` bundle in `samedge/data`, with the embed
 a first run needs no torch. The package carries weights twice, for export and to run; to keep the
 wheel small the former are rounded to half precision, and the bundle is made of the rounded ones.
 With --words only the model of words is added to a bundle that is there. With --manifest it brings
-the `bundle.json` of an embedded bundle to today's schema, and to the thresholds that its decoder's
-plug-in has today. Every other file stays.
+the `bundle.json` of an embedded bundle to today's schema, to the fast preprocessing, and to the
+thresholds that its decoder's plug-in has today. Every other file stays.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from samedge.models.decoders import thresholds_of
 from samedge.models.promptable import PromptableModel
 from samedge.models.words.head import EMBEDDED
 from samedge.models.zoo import WEIGHTS, load_model
+from samedge.pixels.resizing import FAST
 
 LICENCE = "Apache-2.0"
 ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/model-card.md"
@@ -74,7 +75,8 @@ def rewritten(folder: Path) -> None:
     """Bring an embedded bundle's manifest to today's schema and thresholds."""
     manifest = Bundle.open(folder).manifest
     thresholds = thresholds_of(load_model(manifest.model.name))
-    manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds))
+    frame = manifest.frame.with_rule(FAST)
+    manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds, frame=frame))
     text = as_written(manifest)
     assert decode_manifest(text, folder) == manifest
     (folder / MANIFEST_NAME).write_bytes(text)

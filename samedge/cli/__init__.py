@@ -7,7 +7,6 @@ A command is a file ``_name.py`` here that exposes ``COMMAND``, a ``click.Comman
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import itertools
@@ -35,6 +34,8 @@ Examples:
 
 def _summary(name: str) -> str:
     """First sentence of a command file's docstring, without importing the file."""
+    import ast  # the list of commands alone needs it
+
     source = Path(__file__).with_name(f"_{name}.py").read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source)) or ""
     sentence = " ".join(docstring.split("\n\n")[0].split())

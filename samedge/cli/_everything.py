@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from samedge.cli import output
 from samedge.cli.image_options import (
@@ -167,6 +166,8 @@ def _word_table(outcome: Segmentation) -> Table:
 
 
 def _point(record: MaskRecord) -> str:
+    import msgspec
+
     if isinstance(record.point, msgspec.UnsetType):
         return "-"
     return ", ".join(f"{value:.0f}" for value in record.point)

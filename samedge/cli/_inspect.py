@@ -100,7 +100,7 @@ def _frame(frame: Frame) -> str:
         f"({red}, {green}, {blue})",
         "square_bilinear": "both sides resized",
     }
-    return f"{side} x {side} px {frame.color}, {words[frame.resize]}"
+    return f"{side} x {side} px {frame.color}, {words[frame.resize]}, {frame.rule} preprocessing"
 
 
 def _buckets(manifest: Manifest) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from samedge.cli import output
 from samedge.cli.image_options import (
@@ -234,6 +233,8 @@ def _word_table(outcome: Segmentation) -> Table:
 
 
 def _prompt_index(record: MaskRecord) -> str:
+    import msgspec
+
     return "-" if isinstance(record.prompt, msgspec.UnsetType) else str(record.prompt.index)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import traceback
 from collections.abc import Iterator
 
 from samedge._version import __version__
@@ -41,6 +40,8 @@ def debug_log(command_line: str) -> Iterator[None]:
         yield
         logger.debug("ended well at %s", created_now())
     except BaseException:
+        import traceback
+
         logger.debug("ended by\n%s", traceback.format_exc())
         raise
     finally:

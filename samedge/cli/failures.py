@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from samedge.files import error_documents as records
-from samedge.files.error_documents import (
-    ErrorDocument,
-    ErrorRecord,
-    created_now,
-    one_line,
-)
+from samedge.files.lines import created_now, one_line
+
+if TYPE_CHECKING:
+    from samedge.files.error_documents import ErrorDocument, ErrorRecord
 
 __all__ = [
     "BROKEN_PIPE",
@@ -68,10 +65,14 @@ def error_record(error: BaseException, *, command: str = "") -> ErrorRecord:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         remedy = "Run the command again."
         return _record("interrupted", "Interrupted.", remedy=remedy, exit_code=INTERRUPTED)
-    return records.error_record(error, command=command)
+    from samedge.files import error_documents
+
+    return error_documents.error_record(error, command=command)
 
 
 def _record(kind: str, message: str, *, remedy: str, exit_code: int) -> ErrorRecord:
+    from samedge.files.error_documents import ErrorRecord
+
     return ErrorRecord(kind=kind, message=message, remedy=remedy, exit_code=exit_code)
 
 
@@ -82,5 +83,7 @@ def _usage_remedy(error: click.UsageError) -> str:
 
 def error_document(error: BaseException, *, command: str) -> ErrorDocument:
     """The one document of a command that failed."""
+    from samedge.files import error_documents
+
     record = error_record(error, command=command)
-    return records.error_document(record, command=command, cause=type(error).__name__)
+    return error_documents.error_document(record, command=command, cause=type(error).__name__)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from samedge.cli import failures, output
 from samedge.cli.gathering import gathered
@@ -255,6 +254,8 @@ def report(out: output.Output, predictor: Predictor, *, record: FollowRecord) ->
         },
         "backend": {"name": active.name, "version": active.version, "device": active.device},
     }
+    import msgspec
+
     document = {**head, **msgspec.to_builtins(record)}
     where = f"{manifest.model.name} {manifest.precision} on {active.name}, device {active.device}"
     out.result(document, _table(record), *_lines(record, where))

@@ -89,13 +89,16 @@ class ImageRun:
         from samedge.predict.predictor import Predictor
 
         path = bundle_path(self.bundle)
-        return Predictor.from_bundle(
+        predictor = Predictor.from_bundle(
             path,
             backend=self.backend,
             device=self.device,
             any_backend=is_embedded(path),
             focus=focus,
         )
+        if len(self.images) == 1:  # it needs both graphs; several may go through other predictors
+            predictor.load()
+        return predictor
 
     def workers(self) -> int:
         """How many images are segmented at a time where that pays."""
@@ -289,6 +292,7 @@ def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str
             "target": manifest.target,
             "precision": manifest.precision,
             "input_size": manifest.input_size,
+            "preprocess": manifest.frame.rule,
         },
         "backend": dataclasses.asdict(outcome.backend),
         "masks": outcome.found.masks,

@@ -8,14 +8,11 @@ write there cannot land in the document.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import io
 import logging
 import os
-import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -88,6 +85,8 @@ class Output:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and self.verbosity > 1:
+            import traceback
+
             traceback.print_exception(kind, error, trace, file=sys.stderr)
         ends_well = error is None or isinstance(error, click.exceptions.Exit | GeneratorExit)
         if self.json and error is not None and not ends_well:
@@ -197,6 +196,8 @@ def _raise_again() -> NoReturn:
 
 def command_line() -> str:
     """The command as it was typed, for records: what to run to measure again."""
+    import shlex
+
     return shlex.join(["samedge", *sys.argv[1:]])
 
 
@@ -230,6 +231,8 @@ def _stdout_kept_clean() -> Iterator[TextIO]:
         try:
             yield stream
         finally:
+            import ctypes
+
             ctypes.CDLL(None).fflush(None)  # what C still buffers must go before 1 is stdout again
             os.dup2(kept, 1)
             with contextlib.suppress(OSError):  # what counts was flushed when it was written

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from samedge.evaluation import baselines
 from samedge.evaluation.evaluate import EvaluatedSubject
+from samedge.pixels.resizing import EXACT
 from samedge.predict.focus import FocusMode
 from samedge.predict.subjects import open_predictor, subject
 from samedge.records import Subject
@@ -27,6 +28,9 @@ def open_subject(
 ) -> EvaluatedSubject:
     """What ``samedge eval`` evaluates: a bundle or a baseline.
 
+    Images are made smaller as SAM does it, every pixel counted, whatever the bundle says: figures
+    stay comparable with other projects'.
+
     Args:
         bundle: a path, ``baseline:box``, ``baseline:grabcut``, or ``None`` for the embedded model.
         backend: ``None`` is the bundle's own; a baseline has only one.
@@ -43,7 +47,9 @@ def open_subject(
         segmenter = baselines.baseline(bundle)
         named = Subject(bundle=bundle, backend=library[segmenter.name], device="cpu")
         return EvaluatedSubject(named, segmenter, boxes_only=True)
-    predictor, _ = open_predictor(bundle, backend=backend, device=device, focus=focus)
+    predictor, _ = open_predictor(
+        bundle, backend=backend, device=device, focus=focus, preprocess=EXACT
+    )
     return EvaluatedSubject(
         subject(predictor, name=bundle), predictor, suffix=FOCUS_SUFFIXES[focus]
     )

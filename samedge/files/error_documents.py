@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import errno
 import re
 
@@ -10,6 +9,7 @@ import msgspec
 
 from samedge._version import __version__
 from samedge.errors import SamedgeError, UnknownNameError
+from samedge.files.lines import created_now, one_line
 
 ERROR_SCHEMA = "samedge.error/1"
 
@@ -85,16 +85,6 @@ class ErrorDocument(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str
     exit_code: int
     error: ErrorField
-
-
-def created_now() -> str:
-    """The time for the head of a document, UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks, as names of files may have them."""
-    return " ".join(text.split())
 
 
 def error_document(record: ErrorRecord, *, command: str, cause: str) -> ErrorDocument:

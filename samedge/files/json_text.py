@@ -11,8 +11,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 
 def json_text(document: object, *, indent: int = 0) -> str:
     """Encode a document of structs, dataclasses, mappings, lists, NumPy values and paths.
@@ -26,6 +24,8 @@ def json_text(document: object, *, indent: int = 0) -> str:
     Raises:
         TypeError: something in it has no JSON.
     """
+    import msgspec  # the help of a command needs none of it
+
     plain = builtins_from(document)
     try:
         text = json.dumps(plain, allow_nan=False)
@@ -42,6 +42,8 @@ def json_text(document: object, *, indent: int = 0) -> str:
 
 def builtins_from(document: object) -> Any:
     """Structs, dataclasses, NumPy values and paths as Python's own types."""
+    import msgspec
+
     return msgspec.to_builtins(document, enc_hook=_plain, str_keys=True)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samedge import _discovery
 from samedge.errors import UnknownNameError
-from samedge.formats.base import Format
+
+if TYPE_CHECKING:
+    from samedge.formats.base import Format
 
 
 def names() -> tuple[str, ...]:
@@ -20,6 +23,8 @@ def get(name: str) -> Format:
     Raises:
         UnknownNameError: there is none; lists the known ones.
     """
+    from samedge.formats.base import Format
+
     wanted = name.replace("-", "_")
     if wanted not in names():
         raise UnknownNameError("format", name, names())

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from samedge.errors import BackendUnavailableError, ImageError, PromptError
-from samedge.formats.destination import Destination
 from samedge.formats.masks import ImageMasks, MaskRecord, prompt_record, record_from_mask
 from samedge.pixels.images import check_image
 from samedge.pixels.outlines import Ring, outlines
@@ -245,6 +244,8 @@ class Masks:
                 f"The masks are of {self.masks.shape[1:]} pixels and the image of "
                 f"{image.shape[:2]} (height, width): give the image that they were made of."
             )
+        from samedge.formats.destination import Destination  # with all that writes files
+
         height, width = self.masks.shape[1:]
         found = ImageMasks(
             name,

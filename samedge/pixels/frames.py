@@ -20,10 +20,13 @@ import math
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from PIL import Image
 
 from samedge.errors import BundleError, ImageError, PromptError
 from samedge.pixels.images import check_image
+from samedge.pixels.layouts import YuvImage
+from samedge.pixels.resizing import EXACT, FAST, PREPROCESSES, exact_resized, fast_resized
 from samedge.pixels.upscaling import Axes, cut_mask, padded_axis, plain_axis, upscaled
 from samedge.types import Array, Region, Size
 
@@ -60,6 +63,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         pad_value: of each channel, 0 to 255, where the image does not reach.
         mean: that the graph itself subtracts; for those who read a manifest.
         std: that the graph itself divides by.
+        preprocess: one of ``PREPROCESSES``, how a picture is made smaller; left out of the file and
+            of the id where nothing else than ``exact`` was known.
 
     Raises:
         BundleError: a value that this samedge does not know.
@@ -72,6 +77,7 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     pad_value: tuple[int, int, int] = PAD_VALUE
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    preprocess: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         for name, known in (("resize", RESIZES), ("color", COLORS), ("layout", LAYOUTS)):
@@ -81,6 +87,12 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                     f"The frame's {name} is {value!r}, and this samedge knows {', '.join(known)}: "
                     "upgrade it with `pip install -U samedge`, or export the bundle again."
                 )
+        if self.rule not in PREPROCESSES:
+            raise BundleError(
+                f"The frame's preprocess is {self.rule!r}, and this samedge knows "
+                f"{', '.join(PREPROCESSES)}: upgrade it with `pip install -U samedge`, or export "
+                "the bundle again."
+            )
         length = self.target_length
         if not _GRID <= length <= LARGEST_INPUT or length % _GRID:
             raise BundleError(
@@ -97,6 +109,23 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                 f"The frame's mean is {list(self.mean)} and its std {list(self.std)}, expected "
                 "finite numbers, std above 0: export the bundle again."
             )
+
+    @property
+    def rule(self) -> str:
+        """How a picture is made smaller: ``exact`` or ``fast``."""
+        return EXACT if isinstance(self.preprocess, UnsetType) else self.preprocess
+
+    def with_rule(self, rule: str) -> Frame:
+        """The same frame with another rule.
+
+        Raises:
+            BundleError: there is no such rule.
+        """
+        return msgspec.structs.replace(self, preprocess=rule)
+
+    def places_like(self, other: Frame) -> bool:
+        """Whether images get to the same places by both frames, whatever their rules."""
+        return self.with_rule(EXACT) == other.with_rule(EXACT)
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -120,13 +149,13 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """
         return View(self, original_size, region)
 
-    def view_of(self, image: Array, *, region: Region | None = None) -> View:
-        """This frame for an (H, W, 3) uint8 RGB image.
+    def view_of(self, image: Array | YuvImage, *, region: Region | None = None) -> View:
+        """This frame for an (H, W, 3) uint8 RGB image, or a camera's frame.
 
         Raises:
             ImageError: not such an array, or a region that is not inside it.
         """
-        check_image(image)
+        _check_picture(image)
         return self.view((image.shape[0], image.shape[1]), region=region)
 
     def input_size(self, size: Size) -> Size:
@@ -143,11 +172,8 @@ class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def resized(self, image: Array) -> Array:
         """An (H, W, 3) uint8 image at its size in the input, before padding."""
-        height, width = self.input_size((image.shape[0], image.shape[1]))
-        if image.shape[:2] == (height, width):
-            return image
-        picture = Image.fromarray(np.ascontiguousarray(image))
-        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        size = self.input_size((image.shape[0], image.shape[1]))
+        return (fast_resized if self.rule == FAST else exact_resized)(image, size)
 
     def axes(self, side: int, size: Size) -> Axes:
         """Upscaling of ``side`` logits to an image of ``(height, width)``."""
@@ -210,11 +236,11 @@ class View:
         height, width = self.input_size
         return -(-height // LOW_RES_STRIDE), -(-width // LOW_RES_STRIDE)
 
-    def encoder_input(self, image: Array) -> Array:
+    def encoder_input(self, image: Array | YuvImage) -> Array:
         """Resize and pad the image to what the encoder graph takes.
 
         Args:
-            image: (H, W, 3) uint8 RGB, of the original size.
+            image: (H, W, 3) uint8 RGB, or a camera's frame, of the original size.
 
         Returns:
             (1, S, S, 3) uint8 RGB.
@@ -222,19 +248,24 @@ class View:
         Raises:
             ImageError: not such an array.
         """
-        check_image(image)
+        _check_picture(image)
         if image.shape[:2] != self.original_size:
             raise ImageError(
                 f"The image is {image.shape[0]}x{image.shape[1]}, and this view is of one of "
                 f"{self.original_size[0]}x{self.original_size[1]} (height x width)."
             )
-        resized = self.frame.resized(self._cut(image))
+        resized = self._resized(image)
         height, width = resized.shape[:2]
         square = np.empty(self.frame.input_shape, np.uint8)
         square[0, :height, :width] = resized
         square[0, height:] = self.frame.pad_value
         square[0, :height, width:] = self.frame.pad_value
         return square
+
+    def _resized(self, image: Array | YuvImage) -> Array:
+        if isinstance(image, YuvImage):
+            return image.resized(self.input_size, rule=self.frame.rule, region=self.region)
+        return self.frame.resized(self._cut(image))
 
     def input_coords(self, coords: Array) -> Array:
         """Map coordinates from the original image to the input.
@@ -337,3 +368,13 @@ class View:
             return pixels
         x0, y0, x1, y1 = self.region
         return pixels[y0:y1, x0:x1]
+
+
+def _check_picture(image: Array | YuvImage) -> None:
+    """Refuse what is no image.
+
+    Raises:
+        ImageError: it is none.
+    """
+    if not isinstance(image, YuvImage):
+        check_image(image)

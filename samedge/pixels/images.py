@@ -91,7 +91,7 @@ def image_from_tensor(tensor: Any) -> Array:
     Args:
         tensor: (3, H, W), (1, 3, H, W) or (H, W, 3), RGB: uint8, or floating-point from 0 to 1. A
             tensor of torch may be on any device and need gradients; JAX's, TensorFlow's, CuPy's and
-            MLX's arrays are taken as NumPy sees them.
+            MLX's arrays are taken as NumPy sees them, and others by DLPack.
 
     Returns:
         (H, W, 3) uint8 RGB, contiguous.
@@ -124,8 +124,10 @@ def _detached(tensor: Any) -> Array:
     if str(getattr(tensor, "dtype", "")) == "torch.bfloat16":  # which NumPy has not
         tensor = tensor.float()
     try:
+        if hasattr(tensor, "__dlpack__") and not hasattr(tensor, "__array__"):
+            return np.from_dlpack(tensor)
         array = np.asarray(tensor.get() if type(tensor).__module__ == "cupy" else tensor)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise ImageError(f"A {type(tensor).__name__} is no tensor of an image: {error}.") from error
     return array
 

@@ -8,7 +8,7 @@ differences to the run two before, five bits a character (the format of ``rleToS
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 
 _OFFSET, _CHARACTERS = 48, 64  # "0" is the first
 _MOST_CHARACTERS = 7  # of one number: 35 bits
+_PIXELS_AT_ONCE = 1 << 20  # of large masks, which would be copied whole else
 
 
 def rle_from_mask(mask: Array) -> Rle:
@@ -30,13 +31,24 @@ def rle_from_mask(mask: Array) -> Rle:
     Args:
         mask: (H, W) bool.
     """
-    flat = np.asarray(mask, bool).ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0], changes, [flat.size]])
+    edges = np.concatenate([[0], *_changes(np.asarray(mask, bool)), [mask.size]])
     runs = np.diff(edges).tolist()
-    if flat.size and flat[0]:
+    if mask.size and mask[0, 0]:
         runs.insert(0, 0)
     return {"size": list(mask.shape), "counts": _string_from_runs(runs)}
+
+
+def _changes(mask: Array) -> Iterator[Array]:
+    """Places, column by column, whose pixel differs from the one before; some columns at a time."""
+    height, width = mask.shape
+    step = max(_PIXELS_AT_ONCE // max(height, 1), 1)
+    before = mask.flat[0] if mask.size else False
+    for left in range(0, width if height else 0, step):
+        flat = mask[:, left : left + step].ravel(order="F")
+        if flat[0] != before:
+            yield np.array([left * height])
+        yield np.flatnonzero(flat[1:] != flat[:-1]) + (1 + left * height)
+        before = flat[-1]
 
 
 def rle_from_window(window: Array, *, corner: tuple[int, int], size: tuple[int, int]) -> Rle:

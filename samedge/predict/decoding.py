@@ -123,7 +123,7 @@ class MaskDecoder:
     ) -> list[Row | None]:
         """The prompts as the decoder takes them; ``None`` for one that is skipped."""
         is_own = embedding.bundle_id == self._bundle.id
-        if not is_own or embedding.view.frame != self._graphs.frame:  # a file may say anything
+        if not is_own or not embedding.view.frame.places_like(self._graphs.frame):  # in a file
             raise BundleError(
                 f"The embedding was made by bundle {embedding.bundle_id!r}, and this is bundle "
                 f"{self._bundle.id!r}: encode the image again with this predictor."

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -31,7 +31,6 @@ from samedge.predict.alive import Liveness
 from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
 from samedge.runtimes.chained import ChainedSession
 from samedge.runtimes.deadline import check_time
-from samedge.runtimes.isolated.backend import IsolatedBackend
 from samedge.runtimes.options import found_device, required_probe
 from samedge.runtimes.sharing import InUse, never_released, tell_of_forks
 from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
@@ -132,14 +131,34 @@ class Graphs:
             raise InferenceError("The predictor is closed: open the bundle again.")
 
     def load(self, roles: Iterable[str] = IMAGE_ROLES) -> None:
-        """Open graphs now instead of when they are first needed.
+        """Open graphs now instead of when they are first needed, at the same time where that pays.
 
         Raises:
             BundleError: the bundle has none of such a role.
             InferenceError: the backend cannot open one.
         """
-        for role in roles:
+        with self._lock:
+            missing = [role for role in roles if role not in self._sessions]
+            if len(missing) > 1 and self.backend.opens_together and not self._use.is_closed:
+                self._open_together(missing)
+                return
+        for role in missing:
             self.session(role)
+
+    def _open_together(self, roles: Sequence[str]) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        start = time.perf_counter()
+        with ThreadPoolExecutor(len(roles)) as pool:
+            opening = {role: pool.submit(self._opened, role) for role in roles}
+        errors = [error for call in opening.values() if (error := call.exception()) is not None]
+        done = {role: call.result() for role, call in opening.items() if call.exception() is None}
+        if errors:
+            for session in done.values():
+                session.close()
+            raise errors[0]
+        self._sessions.update(done)
+        self.load_ms += (time.perf_counter() - start) * 1e3
 
     def prepare(self) -> None:
         """Compile every graph ahead of time, where the device compiles.
@@ -260,6 +279,8 @@ class Graphs:
         never_released(self._sessions)
         devices = {session.device.lower() for session in self._sessions.values()} - {"cpu"}
         if devices or not self.backend.survives_fork:
+            from samedge.runtimes.isolated.backend import IsolatedBackend
+
             self.backend = IsolatedBackend(self.backend)
         was_closed = self._use.is_closed
         self._sessions, self._lock = {}, threading.RLock()

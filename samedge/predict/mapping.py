@@ -23,6 +23,7 @@ import numpy as np
 from samedge.bundle.bundle import Bundle
 from samedge.errors import OptionError, PromptError
 from samedge.formats.results import Masks
+from samedge.pixels.frames import Frame
 from samedge.pixels.images import load_image
 from samedge.predict import trust
 from samedge.predict.embedding import ImageEmbedding
@@ -47,6 +48,7 @@ class Segmenter(Protocol):
     """What is needed of a predictor."""
 
     graphs: Graphs
+    frame: Frame
     is_verified: bool
     others: Beside[Any]
 
@@ -155,6 +157,7 @@ class Beside(Generic[Opened]):
                     probe=g.probe,
                     focus=own.focus,
                 )
+                opened.frame = own.frame  # its rule may be the caller's
                 if own.is_verified:
                     trust.check_canary_once(opened.graphs)
                 self._opened[callers] = opened

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from samedge.bundle.bundle import Bundle
 from samedge.errors import OptionError
+from samedge.pixels.frames import Frame
+from samedge.pixels.resizing import PREPROCESSES
 from samedge.predict.graphs import check_backend
 from samedge.runtimes.base import Backend
+
+Preprocess = Literal["exact", "fast"]
+"""How images are made smaller."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,20 @@ def placement(
     is_own = backend.name == bundle.manifest.backend
     options = {**(bundle.manifest.options if is_own else {}), **_thread_option(threads)}
     return Placement(device or (bundle.manifest.device if is_own else None), options)
+
+
+def frame_with(frame: Frame, preprocess: Preprocess | None) -> Frame:
+    """A bundle's frame, with the caller's rule where there is one.
+
+    Raises:
+        OptionError: there is no such rule.
+    """
+    if preprocess is None:
+        return frame
+    if preprocess not in PREPROCESSES:
+        known = " or ".join(map(repr, PREPROCESSES))
+        raise OptionError(f"preprocess is {preprocess!r}, expected {known}.")
+    return frame.with_rule(preprocess)
 
 
 def _thread_option(threads: int | None) -> dict[str, int]:

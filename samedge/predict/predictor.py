@@ -19,6 +19,7 @@ from samedge import runtimes
 from samedge.bundle.bundle import Bundle
 from samedge.errors import OptionError
 from samedge.formats.results import Masks
+from samedge.pixels.layouts import YuvImage
 from samedge.predict import trust
 from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
@@ -26,9 +27,9 @@ from samedge.predict.focus import FocusMode, SecondLook, checked_mode
 from samedge.predict.graphs import Graphs, best_backend
 from samedge.predict.looks import Looks
 from samedge.predict.mapping import ManyFrames
-from samedge.predict.opening import placement
+from samedge.predict.opening import Preprocess, frame_with, placement
 from samedge.runtimes.base import Backend, Probe
-from samedge.runtimes.isolated.backend import OPEN_TIMEOUT_S, TIMEOUT_S, IsolatedBackend
+from samedge.runtimes.deadline import OPEN_TIMEOUT_S, TIMEOUT_S
 from samedge.types import IMAGE, ActiveBackend, Array, Prompt, Region, Role
 
 Opened = TypeVar("Opened", bound="Predictor")
@@ -82,6 +83,7 @@ class Predictor(ManyFrames):
         verify: bool = True,
         any_backend: bool = False,
         focus: FocusMode = "never",
+        preprocess: Preprocess | None = None,
     ) -> Opened:
         """Open a bundle, verify its hashes, and run its canary if it never ran here.
 
@@ -95,13 +97,15 @@ class Predictor(ManyFrames):
                 that opens its formats; the results say which.
             focus: ``auto``, ``never`` or ``always``: whether small things get a second look, at
                 the cost of one more encode each, 16 a call at most.
+            preprocess: how large images are made smaller, ``exact`` as SAM does or ``fast``;
+                ``None`` as the bundle says. See :mod:`samedge.pixels.resizing`.
 
         Raises:
             BundleError: the bundle is missing, altered, or computes wrong results here.
             IncompatibleArtifactError: the backend does not open the bundle's format.
             BackendUnavailableError: the backend or the device is not here.
             UnknownNameError: there is no backend of this name, or no such ``focus``.
-            OptionError: ``threads`` is not positive.
+            OptionError: ``threads`` is not positive, or there is no such ``preprocess``.
         """
         start = time.perf_counter()
         bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify=verify)
@@ -112,6 +116,7 @@ class Predictor(ManyFrames):
         opened = cls(
             bundle, chosen, device=how.device, options=how.options, probe=probe, focus=focus
         )
+        opened.frame = frame_with(bundle.manifest.frame, preprocess)
         return opened._checked(start, verify=verify)
 
     @classmethod
@@ -149,6 +154,8 @@ class Predictor(ManyFrames):
         bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify=verify)
         inner = runtimes.get(backend or bundle.manifest.backend)
         how = placement(bundle, inner, device=device, threads=threads)
+        from samedge.runtimes.isolated.backend import IsolatedBackend
+
         chosen = IsolatedBackend(inner, timeout_s=timeout_s, open_timeout_s=open_timeout_s)
         try:
             opened = cls(bundle, chosen, device=how.device, options=how.options, focus=focus)
@@ -162,7 +169,7 @@ class Predictor(ManyFrames):
         self.is_verified = verify
         if verify:
             trust.check_canary_once(self.graphs)
-        self._other_load_ms = _ms(start, time.perf_counter()) - self.graphs.load_ms
+        self._other_load_ms = (time.perf_counter() - start) * 1e3 - self.graphs.load_ms
         return self
 
     def __repr__(self) -> str:
@@ -197,11 +204,11 @@ class Predictor(ManyFrames):
         """
         return trust.check_canary(self.graphs)
 
-    def encode(self, image: Array, *, region: Region | None = None) -> ImageEmbedding:
+    def encode(self, image: Array | YuvImage, *, region: Region | None = None) -> ImageEmbedding:
         """Encode an image once for any number of prompts.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or what :func:`samedge.image_from_yuv` makes.
             region: ``(x0, y0, x1, y1)``, whole pixels: the part of the image that the encoder sees,
                 at its full input size. Prompts and masks stay those of the whole image.
 
@@ -213,9 +220,10 @@ class Predictor(ManyFrames):
         made = self._encoded(image, region)
         if self.focus == "never" or region is not None:
             return made
-        return dataclasses.replace(made, looks=Looks(image))
+        pixels = image.rgb() if isinstance(image, YuvImage) else image
+        return dataclasses.replace(made, looks=Looks(pixels))
 
-    def _encoded(self, image: Array, region: Region | None) -> ImageEmbedding:
+    def _encoded(self, image: Array | YuvImage, region: Region | None) -> ImageEmbedding:
         start = time.perf_counter()
         view = self.frame.view_of(image, region=region)
         pixels = view.encoder_input(image)
@@ -224,8 +232,8 @@ class Predictor(ManyFrames):
         opened = time.perf_counter()
         tensors = self.graphs.run(Role.ENCODER, {IMAGE: pixels})
         timing = {
-            "preprocess": _ms(start, preprocessed),
-            "encode": _ms(opened, time.perf_counter()),
+            "preprocess": (preprocessed - start) * 1e3,
+            "encode": (time.perf_counter() - opened) * 1e3,
         }
         self.graphs.check_finite(Role.ENCODER, tensors)
         self.graphs.check_alive(pixels, tensors)
@@ -362,8 +370,9 @@ class Predictor(ManyFrames):
         """
         return self._decoder.all_logits(embedding, prompts)
 
-    def predict(self, image: Array, prompt: Prompt, *, multimask: bool = False) -> Masks:
+    def predict(self, image: Array | YuvImage, prompt: Prompt, *, multimask: bool = False) -> Masks:
         """Encode an image and decode one prompt about it; see :meth:`encode`, :meth:`decode`."""
+        self.load()  # both graphs at the same time
         return self.decode(self.encode(image), prompt, multimask=multimask)
 
     def active_backend(self, role: str = Role.DECODER) -> ActiveBackend:
@@ -389,7 +398,3 @@ class Predictor(ManyFrames):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _ms(start: float, stop: float) -> float:
-    return (stop - start) * 1e3

@@ -10,6 +10,7 @@ from samedge import runtimes
 from samedge.bundle.bundle import Bundle, bundle_path, is_embedded
 from samedge.predict.focus import FocusMode
 from samedge.predict.graphs import opens
+from samedge.predict.opening import Preprocess
 from samedge.predict.predictor import Predictor
 from samedge.records import OpenedSubject, Subject
 
@@ -30,6 +31,7 @@ def open_predictor(
     device: str | None = None,
     threads: int | None = None,
     focus: FocusMode = "never",
+    preprocess: Preprocess | None = None,
 ) -> tuple[Predictor, OpenedSubject]:
     """Open a bundle with both graphs loaded.
 
@@ -39,6 +41,7 @@ def open_predictor(
         device: the backend's own device string; ``None`` is the bundle's.
         threads: processor threads; ``None`` leaves it to the backend.
         focus: when small things get a second look.
+        preprocess: how large images are made smaller; ``None`` as the bundle says.
 
     Returns:
         The predictor, and what it is.
@@ -54,6 +57,7 @@ def open_predictor(
         threads=threads,
         any_backend=is_embedded(path),
         focus=focus,
+        preprocess=preprocess,
     )
     predictor.load()
     opened = OpenedSubject(
@@ -100,6 +104,7 @@ def subject(predictor: Predictor, *, name: str | None = None) -> Subject:
         target=manifest.target,
         precision=manifest.precision,
         input_size=manifest.input_size,
+        preprocess=predictor.frame.rule,
         artifact_sha256=hashlib.sha256("".join(hashes).encode("ascii")).hexdigest(),
     )
 

@@ -15,6 +15,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         backend: the library that executed the graphs.
         device: that library's own device string.
         bundle_id: identity of the bundle; figures with equal ids belong to the same files.
+        preprocess: how large images were made smaller, ``exact`` or ``fast``; ``None`` in records
+            from before there was a choice, which was ``exact``.
         artifact_sha256: of the encoder's and the decoder's artifact hashes, in that order.
     """
 
@@ -27,6 +29,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None = None
     precision: str | None = None
     input_size: int | None = None
+    preprocess: str | None = None
     artifact_sha256: str | None = None
 
     @property

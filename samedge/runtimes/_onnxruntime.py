@@ -74,6 +74,7 @@ class OnnxRuntimeBackend(Backend):
     name = "onnxruntime"
     formats = ("onnx",)
     survives_fork = True
+    opens_together = True
     extras = ("onnxruntime",)
     packages = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
     selftest = "graph.onnx"

@@ -30,6 +30,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "callers": 1,  # runs at the same time, each with so many threads
     "inference_precision": "f32",
     "cache": True,  # keep the compiled graph in the user's cache
+    "release_memory": False,  # give what is between the layers back after each run: slower, smaller
 }
 _PRECISIONS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
@@ -50,15 +51,23 @@ class OpenVinoSession(Session):
         callers: so many run at the same time, each on a compiled graph of its own; others wait.
             Streams of one compiled graph would share its weights, but 2026.4.1 computes the region
             encoder wrongly with two of them, values off by up to 6.
+        releases: whether memory for what is between the layers goes back after each run.
 
     Attributes:
         inference_precision: what the device really computes in; a processor without bf16 answers
             the wish for it with ``f32``.
     """
 
-    def __init__(self, graph: CompiledGraph, usual: Sequence[Shapes], *, callers: int = 1) -> None:
+    def __init__(
+        self,
+        graph: CompiledGraph,
+        usual: Sequence[Shapes],
+        *,
+        callers: int = 1,
+        releases: bool = False,
+    ) -> None:
         self.device = graph.device
-        self._graph = graph
+        self._graph, self._releases = graph, releases
         self._free: dict[_Key, list[Any]] = {}  # a request is not safe to share between threads
         self._is_closed = False
         self._callers, self._lock = threading.Semaphore(callers), threading.Lock()
@@ -82,8 +91,10 @@ class OpenVinoSession(Session):
         # The inputs are read in place; the outputs are copied, because the next run
         # overwrites the request's buffers while an embedding must live on.
         with self._request(key if key in self._usual else ()) as request:
-            results = request.infer(dict(feeds), share_inputs=True, share_outputs=False)
-            return dict(zip((spec.name for spec in self.outputs), results.to_tuple(), strict=True))
+            results = request.infer(dict(feeds), share_inputs=True, share_outputs=False).to_tuple()
+            if self._releases:
+                request.get_compiled_model().release_memory()
+            return dict(zip((spec.name for spec in self.outputs), results, strict=True))
 
     @contextlib.contextmanager
     def _request(self, key: _Key) -> Iterator[Any]:
@@ -166,7 +177,7 @@ class OpenVinoBackend(Backend):
             device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``; ``None`` takes the first here.
             options: ``threads``; ``callers``, how many run at the same time, each with so many
                 threads; ``inference_precision`` (``f32`` computes exactly, ``bf16`` and
-                ``f16`` where the device has them); ``cache``.
+                ``f16`` where the device has them); ``cache``; ``release_memory``.
             shapes: of every dynamic input: each set gets a graph of its own, the first at once and
                 the others when they come; one graph serves all other shapes.
             keep: of no effect.
@@ -176,8 +187,13 @@ class OpenVinoBackend(Backend):
             InferenceError: the library cannot open the file.
         """
         del keep
-        graph = self._graph(model, device, options)
-        return OpenVinoSession(graph, shapes, callers=(options or {}).get("callers", 1))
+        graph, given = self._graph(model, device, options), options or {}
+        return OpenVinoSession(
+            graph,
+            shapes,
+            callers=given.get("callers", 1),
+            releases=given.get("release_memory", False),
+        )
 
     def shared_options(
         self, callers: int, *, device: str, options: Mapping[str, Any]

@@ -175,6 +175,7 @@ class Backend(ABC):
         computes: whether results are the graph's, and not of the right shape only.
         survives_fork: whether the library computes on the processor in a fork of a process that
             has used it; most do not, since their threads stay behind.
+        opens_together: whether two graphs open sooner in two threads than one after the other.
         takes_other_shapes: whether a graph that was opened with ``shapes`` runs with others too.
     """
 
@@ -190,6 +191,7 @@ class Backend(ABC):
     computes: bool = True
     takes_other_shapes = True
     survives_fork = False
+    opens_together = False
 
     @property
     def install(self) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from samedge.errors import InferenceError, OptionError
 
+TIMEOUT_S, OPEN_TIMEOUT_S = 60.0, 600.0
+"""Of one run and of one opening of a graph in a process of its own, where nobody says others."""
+
 _END: contextvars.ContextVar[float] = contextvars.ContextVar("samedge_deadline", default=math.inf)
 
 

@@ -280,3 +280,22 @@ def test_edited_id_of_schema_1() -> None:
     old["id"] = "0" * 12
     with pytest.raises(BundleError, match="its artifacts make"):
         read(json.dumps(old).encode())
+
+
+# ---- how pictures are made smaller
+
+
+def test_a_frame_without_a_rule_is_exact_and_keeps_its_id(manifest: Manifest) -> None:
+    document = msgspec.to_builtins(manifest)
+    document["frame"].pop("preprocess", None)
+    old = msgspec.convert(document, Manifest)
+    assert old.frame.rule == "exact"
+    assert "preprocess" not in msgspec.to_builtins(old)["frame"]
+    assert bundle_id(old) != bundle_id(
+        msgspec.structs.replace(old, frame=old.frame.with_rule("fast"))
+    )
+
+
+def test_an_unknown_rule_is_named(manifest: Manifest) -> None:
+    with pytest.raises(BundleError, match=r"preprocess is 'guess'.*knows exact, fast"):
+        read(edited(manifest, lambda m: m["frame"].update(preprocess="guess")))

@@ -33,6 +33,7 @@ def test_document_has_every_promised_field(toy_bundle: Path, photo: Path) -> Non
         "target": "cpu",
         "precision": "fp32",
         "input_size": manifest.input_size,
+        "preprocess": "exact",
     }
     assert set(found["backend"]) == {"name", "version", "device"}
     assert found["backend"]["name"] == "onnxruntime"

@@ -351,3 +351,16 @@ def test_torch_tensors_become_the_image(small: np.ndarray) -> None:
 def test_what_is_no_image_tensor_is_refused(tensor: object, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         image_from_tensor(tensor)
+
+
+def test_what_speaks_dlpack_alone_is_taken() -> None:
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+
+    class Tensor:
+        def __dlpack__(self, **given: Any) -> Any:
+            return pixels.__dlpack__(**given)
+
+        def __dlpack_device__(self) -> tuple[Any, ...]:
+            return pixels.__dlpack_device__()
+
+    assert np.array_equal(image_from_tensor(Tensor()), pixels)

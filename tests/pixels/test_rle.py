@@ -43,6 +43,15 @@ def test_round_trip(shape: tuple[int, int]) -> None:
         assert (mask_from_rle(rle_from_mask(mask)) == mask).all()
 
 
+@pytest.mark.parametrize("pixels", [1, 7, 100])
+def test_some_columns_at_a_time(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that end, begin and go on where one part of a large mask follows another."""
+    found = [mask for shape in SHAPES for mask in masks(shape)]
+    whole = [rle_from_mask(mask) for mask in found]
+    monkeypatch.setattr("samedge.pixels.rle._PIXELS_AT_ONCE", pixels)
+    assert [rle_from_mask(mask) for mask in found] == whole
+
+
 def test_uncompressed_and_bytes_are_read_too() -> None:
     mask = np.array([[0, 1], [1, 1]], bool)
     assert (mask_from_rle({"size": [2, 2], "counts": [1, 3]}) == mask).all()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samedge import runtimes
+from samedge import image_from_yuv, runtimes
 from samedge.bundle.bundle import embedded_models, embedded_path, is_embedded
 from samedge.errors import (
     BackendUnavailableError,
@@ -27,7 +27,7 @@ from samedge.errors import (
 from samedge.predict.graphs import best_backend
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.predictor import load_default
-from samedge.runtimes.base import Probe
+from samedge.runtimes.base import Probe, Session
 from samedge.types import Prompt
 
 pytest.importorskip("onnx")
@@ -516,3 +516,60 @@ def test_nan_is_an_error_not_a_mask(tmp_path: Path, image: np.ndarray) -> None:
         pytest.raises(InferenceError, match="NaN or infinity in image_embeddings"),
     ):
         predictor.encode(image)
+
+
+# ---- how images are made smaller
+
+
+def test_the_caller_may_choose_the_rule(toy_bundle: Path, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (5 * SIDE, 7 * SIDE, 3), dtype=np.uint8)
+    with (
+        Predictor.from_bundle(toy_bundle, preprocess="exact", threads=1) as exact,
+        Predictor.from_bundle(toy_bundle, preprocess="fast", threads=1) as fast,
+    ):
+        assert (exact.frame.rule, fast.frame.rule) == ("exact", "fast")
+        first, second = exact.encode(image), fast.encode(image)
+        assert not np.array_equal(first.data, second.data)
+        prompt = Prompt(points=[[SIDE, SIDE]])
+        crossed = exact.decode(second, prompt)  # they are at home in one another
+        assert np.array_equal(crossed.masks, fast.decode(second, prompt).masks)
+        with pytest.raises(OptionError, match="preprocess is 'guess', expected 'exact' or 'fast'"):
+            Predictor.from_bundle(toy_bundle, preprocess="guess")  # type: ignore[arg-type]
+
+
+def test_a_camera_s_frame_is_segmented_as_its_rgb_image(predictor: Predictor) -> None:
+    frame = np.full((90, 80), 128, np.uint8)
+    frame[10:40, 20:60] = 200
+    image = image_from_yuv(frame, "NV12")
+    prompt = Prompt(points=[[30, 20]])
+    found, expected = (predictor.predict(i, prompt) for i in (image, image.rgb()))
+    assert found.masks.shape == (1, 60, 80)
+    assert np.array_equal(found.masks, expected.masks)
+    with Predictor.from_bundle(predictor.bundle, focus="always", threads=1) as focused:
+        looked = [focused.predict(i, Prompt(box=[20, 10, 60, 40])) for i in (image, image.rgb())]
+        assert np.array_equal(looked[0].masks, looked[1].masks)
+
+
+def test_graphs_that_open_together_fail_together(
+    toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Predictor.from_bundle(toy_bundle, backend="onnxruntime", verify=False) as opened:
+        closed: list[str] = []
+        really = opened.graphs._opened
+
+        def one_fails(role: str) -> Session:
+            if role == "decoder":
+                raise InferenceError("no decoder today")
+            session = really(role)
+            monkeypatch.setattr(session, "close", lambda: closed.append(role))
+            return session
+
+        monkeypatch.setattr(opened.graphs, "_opened", one_fails)
+        with pytest.raises(InferenceError, match="no decoder today"):
+            opened.load()
+        assert closed == ["encoder"]
+        assert opened.graphs.opened == ()
+        monkeypatch.setattr(opened.graphs, "_opened", really)
+        opened.load()
+        assert set(opened.graphs.opened) == {"encoder", "decoder"}
+        assert opened.timing_ms["load"] > 0

@@ -195,3 +195,13 @@ def test_no_openvino_file(tmp_path: Path) -> None:
     for shapes in ((), TestUsualShapes.USUAL):
         with pytest.raises(InferenceError, match="cannot open"):
             BACKEND.open(tmp_path / "graph.xml", shapes=shapes)
+
+
+def test_memory_may_go_back_after_each_run(graph: Path) -> None:
+    x = np.random.default_rng(2).normal(size=(1, 64)).astype(np.float32)
+    with (
+        BACKEND.open(graph) as kept,
+        BACKEND.open(graph, options={"release_memory": True}) as released,
+    ):
+        for _ in range(3):
+            assert np.array_equal(released.run({"x": x})["y"], kept.run({"x": x})["y"])

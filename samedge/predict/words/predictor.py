@@ -6,16 +6,21 @@ It stands above everything mode, which proposes the regions; the plain predictor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samedge.bundle.bundle import DEFAULT_MODEL, embedded_path
 from samedge.errors import PromptError
 from samedge.formats.results import Masks
+from samedge.pixels.images import check_image
+from samedge.pixels.layouts import YuvImage
 from samedge.pixels.prompts import row_from_prompt
 from samedge.predict import predictor as plain
-from samedge.predict.words.finding import Found, FoundRegion, find
 from samedge.types import Array, Prompt, Role
+
+if TYPE_CHECKING:
+    from samedge.predict.words.finding import Found, FoundRegion
 
 
 class Predictor(plain.Predictor):
@@ -44,16 +49,18 @@ class Predictor(plain.Predictor):
             ImageError: not such an image.
             InferenceError: the backend failed.
         """
+        from samedge.predict.words.finding import find  # with everything mode: most need neither
+
         return find(self, words, image=image, threshold=threshold)
 
-    def predict(self, image: Array, prompt: Prompt, *, multimask: bool = False) -> Masks:
+    def predict(self, image: Array | YuvImage, prompt: Prompt, *, multimask: bool = False) -> Masks:
         """Encode an image and decode one prompt about it, words included.
 
         A prompt with words gives one mask a thing, the best first, with the regions' own predicted
         IoUs; ``low_res_logits`` are those masks drawn in the input's frame.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or without words a camera's frame.
             prompt: in pixels of the image.
             multimask: as of ``decode``; words have no candidates.
 
@@ -66,8 +73,8 @@ class Predictor(plain.Predictor):
             return super().predict(image, prompt, multimask=multimask)
         if multimask:
             raise PromptError(f"The words {prompt.text!r} have no candidates: leave out multimask.")
-        found = self.find(prompt.text, image)
-        return self._masks(image, found.regions, timing_ms=found.timing_ms)
+        found = self.find(prompt.text, check_image(image))
+        return self._masks(check_image(image), found.regions, timing_ms=found.timing_ms)
 
     def _masks(
         self, image: Array, regions: Sequence[FoundRegion], *, timing_ms: dict[str, float]

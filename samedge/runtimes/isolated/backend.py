@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from samedge.errors import InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
-from samedge.runtimes.deadline import check_time, remaining_s
+from samedge.runtimes.deadline import OPEN_TIMEOUT_S, TIMEOUT_S, check_time, remaining_s
 from samedge.runtimes.isolated.messages import (
     Answer,
     Build,
@@ -34,8 +34,6 @@ from samedge.runtimes.isolated.process import CrashedError, Process, TimedOutErr
 from samedge.runtimes.sharing import never_released, tell_of_forks
 
 logger = logging.getLogger(__name__)
-
-TIMEOUT_S, OPEN_TIMEOUT_S = 60.0, 600.0
 
 T = TypeVar("T")
 

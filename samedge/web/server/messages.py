@@ -15,7 +15,8 @@ from msgspec import UNSET, Meta, UnsetType
 from samedge._version import __version__
 from samedge.bundle.manifest import Manifest
 from samedge.errors import PromptError
-from samedge.files.error_documents import ErrorDocument, created_now
+from samedge.files.error_documents import ErrorDocument
+from samedge.files.lines import created_now
 from samedge.formats.masks import MaskRecord
 from samedge.pixels.rle import mask_from_rle
 from samedge.types import ActiveBackend, Array, Prompt, Size

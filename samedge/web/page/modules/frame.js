@@ -1,7 +1,7 @@
 // Geometry between a photo, the encoder's square input and the low-res logits, as the manifest's
 // frame says; the counterpart of samedge/pixels/frames.py.
 
-import { resizeStrips } from "./resample.js";
+import { resizeBy } from "./resample.js";
 
 const LOW_RES_STRIDE = 4;
 const SQUARE = "square_bilinear";
@@ -26,7 +26,7 @@ export class View {
    */
   encoderInput(strip) {
     const [high, wide] = this.inputSize;
-    const resized = resizeStrips(this.size, this.inputSize, strip);
+    const resized = resizeBy(this.frame.preprocess, this.size, this.inputSize, strip);
     const square = filled(this.side * this.side, this.frame.pad_value);
     if (wide === this.side) {
       square.set(resized);

@@ -2,6 +2,7 @@
 
 const SCHEMA = "samedge.bundle/2";
 const RESIZES = ["longest_side_bilinear", "square_bilinear"];
+const PREPROCESSES = ["exact", "fast"];
 const ROLES = ["encoder", "prompts", "decoder", "memory_encoder", "memory_attention", "region_encoder",
   "text_encoder", "meta_encoder", "meta_decoder", "anylabeling_encoder", "anylabeling_decoder"];
 const PROMPTS = ["point", "box", "mask", "text"]; // words are for programs: this page has no field for them
@@ -11,7 +12,7 @@ const FIELDS = {
   manifest: ["schema", "id", "samedge_version", "created", "model", "target", "backend", "precision",
     "input_size", "frame", "prompts", "thresholds", "graphs", "artifacts", "versions", "device",
     "options", "canary_sha256", "parity", "accuracy", "plan", "gate", "notes", "words"],
-  frame: ["target_length", "resize", "color", "layout", "pad_value", "mean", "std"],
+  frame: ["target_length", "resize", "color", "layout", "pad_value", "mean", "std", "preprocess"],
   thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
   everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",
     "crop_points_downscale", "coarse_to_fine"],
@@ -93,6 +94,7 @@ function checkFrame(frame, inputSize) {
   checkWords("a frame with resize", [frame.resize], RESIZES);
   checkWords("a frame with color", [frame.color], ["RGB"]);
   checkWords("a frame with layout", [frame.layout], ["NHWC"]);
+  checkWords("a frame with preprocess", [frame.preprocess ?? "exact"], PREPROCESSES);
   const side = frame.target_length;
   if (side !== inputSize || !(side >= 16 && side <= 8192) || side % 16) {
     throw new BundleError(`The bundle's input size is ${side}, expected a multiple of 16. ${AGAIN}`);

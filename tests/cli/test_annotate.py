@@ -51,8 +51,7 @@ def test_images_in_their_order(photos: Path, toy_bundle: Path) -> None:
     ("options", "said"),
     [
         (("--auto", "--rank"), "give one of them"),
-        (("--bundle", "a", "--model", "b"), "both name the model"),
-        (("--model", "no/such"), "there is no such file"),
+        (("--model", "samedge-pico"), "both name the model"),
         (("--auto", "--format", "overlay"), "draws on pictures"),
         (("--auto", "--every", "0"), "Invalid value for '--every'"),
         (("--auto", "--engine", "rya"), "'rya'"),
@@ -65,3 +64,9 @@ def test_mistakes_are_said_before_any_work(
     assert result.exit_code in (1, 2)
     assert said in " ".join(result.stderr.split())
     assert not Path("annotations").exists()
+
+
+def test_a_model_that_is_nowhere_is_named(photos: Path) -> None:
+    result = invoke("annotate", photos, "--model", "no/such")
+    assert result.exit_code == 2
+    assert "nor last.safetensors in such a folder" in " ".join(result.stderr.split())

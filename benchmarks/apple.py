@@ -66,7 +66,7 @@ def main() -> None:
             return
         measure_image(args.work, names, image)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record(args, names, of=images), indent=2) + "\n")
+    args.output.write_text(json.dumps(record(args, names, images), indent=2) + "\n")
 
 
 def write_bundle(args: argparse.Namespace, name: str) -> None:

@@ -26,6 +26,7 @@ from samedge.export import export
 from samedge.export.sources import photo_paths
 from samedge.machine.environment import environment
 from samedge.models.building import build_model
+from samedge.models.promptable import PromptableModel
 from samedge.models.spec import ModelSpec
 
 PHOTOS = 2
@@ -59,13 +60,14 @@ def main() -> None:
     args.output.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def random_model(encoder: str) -> nn.Module:
+def random_model(encoder: str) -> PromptableModel:
     torch.manual_seed(0)
     model = build_model(ModelSpec(encoder=encoder, image_size=1024)).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias") or "pos_embed" in name:
             nn.init.zeros_(parameter)
-    return model.requires_grad_(requires_grad=False)
+    model.requires_grad_(requires_grad=False)
+    return model
 
 
 if __name__ == "__main__":

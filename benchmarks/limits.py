@@ -169,7 +169,8 @@ class Subject:
     def operations(self, stage: str) -> int | None:
         """Multiplications and additions of a stage's graph; ``None`` where they are not counted."""
         role = {"encode": Role.ENCODER, "decode": Role.DECODER}.get(stage)
-        if role is None or self.counted.manifest.graph(role).format != "onnx":
+        record = None if role is None else self.counted.manifest.graph(role)
+        if role is None or record is None or record.format != "onnx":
             return None
         return sum(graph_cost(self.counted.artifact_path(role)).operations.values())
 
@@ -321,7 +322,7 @@ def _slope(xs: Array, ys: Array, *, is_power: bool) -> tuple[float, float]:
     return float(slope), float(offset)
 
 
-def interval(figure: Callable[..., object], samples: Array) -> tuple[float, float]:
+def interval(figure: Callable[..., Array], samples: Array) -> tuple[float, float]:
     """95% of what a figure is when the rounds are drawn anew."""
     random = np.random.default_rng(0)
     drawn = []

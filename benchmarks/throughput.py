@@ -42,6 +42,7 @@ from samedge.machine.environment import environment, usable_cores
 from samedge.pixels.frames import View
 from samedge.pixels.images import load_image
 from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.mapping import FrameMasks
 from samedge.predict.predictor import Predictor
 from samedge.records.machine import Environment
 from samedge.types import IMAGE, Array, Prompt, Role
@@ -179,6 +180,7 @@ class Subject:
     def mapped(self, predictor: Predictor) -> Iterator[Array]:
         """``Predictor.map``."""
         for outcome in predictor.map(self.files, self.prompt):
+            assert isinstance(outcome, FrameMasks)
             yield outcome.results[0].low_res_logits
 
     def row(self) -> Row:

@@ -94,7 +94,7 @@ def picture(example: Example, color: str) -> Image.Image:
     half = 0.6 * max(x1 - x0, y1 - y0, 48)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     square = tuple(round(v) for v in (x - half, y - half, x + half, y + half))
-    cell = Image.fromarray(drawn).crop(square).resize((CELL - 6, CELL - 6))  # type: ignore
+    cell = Image.fromarray(drawn).crop(square).resize((CELL - 6, CELL - 6))  # type: ignore[arg-type]
     framed = Image.new("RGB", (CELL, CELL), color)
     framed.paste(cell, (3, 3))
     pen = ImageDraw.Draw(framed)

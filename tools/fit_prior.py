@@ -12,7 +12,7 @@ kept. (Photos that were trained on many times would say that no prior is needed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -42,7 +42,7 @@ POINT = PromptConfig(box_share=0.0, central_share=1.0)
 GRID = 256
 """Side of the grid that masks are compared on."""
 
-Kept = list[tuple[Sample, torch.Tensor]]
+Kept = list[tuple[Sample, Mapping[str, torch.Tensor]]]
 
 
 def samples(recipe: Recipe, root: Path) -> Iterator[Sample]:
@@ -53,7 +53,7 @@ def samples(recipe: Recipe, root: Path) -> Iterator[Sample]:
         raise click.UsageError("The recipe holds no photos out: set data.validation.")
     for index in range(len(mixture)):
         sample = mixture[index]
-        yield Sample(**{key: value[None] for key, value in sample.items()})  # type: ignore
+        yield Sample(**{key: value[None] for key, value in sample.items()})  # type: ignore[index, typeddict-item]
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def main(weights: Path, data: Path, *, recipe: str, output: Path) -> None:
         raise click.UsageError(f"{weights} has no painted decoder.")
     with torch.no_grad():
         photos = samples(parse_recipe(recipe_text(recipe)), data)
-        kept = [(batch, model.encode(batch["image"])) for batch in photos]
+        kept = [(batch, model.embed(batch["image"])) for batch in photos]
     for name, prompts in (("edge_weight", BOX), ("small_weight", BOX), ("click_bias", POINT)):
         measure = functools.partial(score, model, kept, prompts)
         sweep(getattr(model.decoder, name), measure, name=name)

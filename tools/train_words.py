@@ -296,6 +296,7 @@ def head_of(
             weight, bias = (file[f"{key}.{part}"].float() for part in ("weight", "bias"))
             exact = off_grid(*on_grid(weight))
             module.weight.data.copy_(exact[chosen] if name == "last" else exact)
+            assert module.bias is not None
             module.bias.data.copy_(bias[chosen] if name == "last" else bias)
     return head.eval()
 
@@ -366,7 +367,9 @@ def _embedded(head: WordHead, image: Array, masks: Array) -> Array:
     """(N, C) of regions."""
     crops = torch.from_numpy(region_crops(image, masks, record=head.rules, side=head.side))
     with torch.inference_mode():
-        return torch.cat([head.embed_regions(part)[:, :-1] for part in crops.split(32)]).numpy()
+        return torch.cat(
+            [head.embed_regions(part)[:, :-1] for part in torch.split(crops, 32)]
+        ).numpy()
 
 
 def fitted(
@@ -409,7 +412,7 @@ def fit(samples: Samples, rows: Array, *, hold: float) -> Array:
         logits = features @ (start + change).T + biases
         errors = nn.functional.cross_entropy(logits, labels, reduction="none")
         total = (weights * errors).sum() + hold / 2 * change.square().sum()
-        total.backward()
+        torch.autograd.backward(total)
         return total
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
@@ -425,7 +428,7 @@ def sample_weights(labels: Array) -> Array:
     weights[person] *= PERSONS / (1 - PERSONS) * things.sum() / max(person.sum(), 1)
     if other.any():
         weights[other] *= ELSES / (1 - ELSES) * weights[~other].sum() / other.sum()
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def report(samples: Samples, logits: Array) -> dict[str, str]:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from samedge import runtimes
+from samedge.bundle import canary as canaries
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import MIN_COSINE
 from samedge.bundle.manifest import Manifest, with_id
@@ -31,7 +32,6 @@ from samedge.errors import (
 )
 from samedge.evaluation.subjects import open_subject
 from samedge.pixels.frames import SQUARE, Frame
-from samedge.predict import trust
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import artifact_bytes, open_predictor
@@ -97,7 +97,7 @@ def test_only_other_arithmetic_loosens_the_canary(
     pytest.importorskip("openvino")
     asked = []
     monkeypatch.setattr(
-        trust.canaries, "check_canary", lambda canary, *_, **__: asked.append(canary.min_cosine)
+        canaries, "check_canary", lambda canary, *_, **__: asked.append(canary.min_cosine)
     )
     canary = Bundle.open(toy_bundle).canary()
     assert canary is not None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from samedge.bundle.manifest import WordsRecord
 from samedge.pixels import metrics
 from samedge.pixels.boxes import Box
 from samedge.types import Array
@@ -16,7 +16,21 @@ _GREY = 128
 _GAP = 3.0  # a large crop is first reduced by whole steps to so many times its size
 
 
-def region_crops(image: Array, masks: Iterable[Array], *, record: WordsRecord, side: int) -> Array:
+class CropRules(Protocol):
+    """How far a crop reaches and what it shows, as a manifest or a model in training says."""
+
+    @property
+    def enlarge(self) -> float:
+        """Side of the crop over the longer side of the region's box."""
+        ...
+
+    @property
+    def outside(self) -> float:
+        """Share of its contrast that is left of what is outside of the region."""
+        ...
+
+
+def region_crops(image: Array, masks: Iterable[Array], *, record: CropRules, side: int) -> Array:
     """Cut regions out.
 
     A crop is the square around a region's box, enlarged; what is outside of the region keeps only
@@ -36,7 +50,7 @@ def region_crops(image: Array, masks: Iterable[Array], *, record: WordsRecord, s
     return np.stack(made) if made else np.zeros((0, side, side, 3), np.uint8)
 
 
-def _crop(picture: Image.Image, mask: Array, record: WordsRecord, side: int) -> Array:
+def _crop(picture: Image.Image, mask: Array, record: CropRules, side: int) -> Array:
     own = metrics.bounding_box(mask)
     if own is None:
         return np.full((side, side, 3), _GREY, np.uint8)

@@ -49,8 +49,8 @@ def to_mend(predictor: Predictor, truth: GroundTruth) -> dict[str, tuple[int, fl
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
     """Correlation of two orders, ties broken by place."""
-    ranks = [values.argsort(kind="stable").argsort() for values in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    one, two = (values.argsort(kind="stable").argsort() for values in (first, second))
+    return float(np.corrcoef(one, two)[0, 1])
 
 
 def gains(order: list[int], mended: np.ndarray, rng: np.random.Generator) -> dict[str, object]:

@@ -322,7 +322,7 @@ def _slope(xs: Array, ys: Array, *, is_power: bool) -> tuple[float, float]:
     return float(slope), float(offset)
 
 
-def interval(figure: Callable[..., Array], samples: Array) -> tuple[float, float]:
+def interval(figure: Callable[..., Array | float], samples: Array) -> tuple[float, float]:
     """95% of what a figure is when the rounds are drawn anew."""
     random = np.random.default_rng(0)
     drawn = []

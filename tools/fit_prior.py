@@ -12,7 +12,7 @@ kept. (Photos that were trained on many times would say that no prior is needed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -42,7 +42,7 @@ POINT = PromptConfig(box_share=0.0, central_share=1.0)
 GRID = 256
 """Side of the grid that masks are compared on."""
 
-Kept = list[tuple[Sample, Mapping[str, torch.Tensor]]]
+Kept = Sequence[tuple[Sample, Mapping[str, torch.Tensor]]]
 
 
 def samples(recipe: Recipe, root: Path) -> Iterator[Sample]:

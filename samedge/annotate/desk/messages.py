@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from samedge._version import __version__
 from samedge.annotate.desk.reviews import Decision, Origin, Status
-from samedge.files.error_documents import created_now
+from samedge.files.lines import created_now
 from samedge.types import Rle
 from samedge.web.server.messages import RleMessage
 

@@ -104,7 +104,7 @@ def main() -> None:
         return
     rows = times(args.side, args.repeats) if args.step == "time" else agreement(args)
     record = {
-        "command": " ".join(sys.argv),
+        "command": " ".join(word for word in sys.argv if not Path(word).is_absolute()),
         "environment": msgspec.to_builtins(environment()),
         "results": rows,
     }

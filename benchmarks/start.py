@@ -67,7 +67,7 @@ def main() -> None:
     checkouts = [HERE] if args.against is None else [HERE, args.against.resolve()]
     rows = measured(checkouts, args.rounds)
     record = {
-        "command": " ".join(sys.argv),
+        "command": " ".join(word for word in sys.argv if not Path(word).is_absolute()),
         "environment": msgspec.to_builtins(environment()),
         "results": rows,
     }

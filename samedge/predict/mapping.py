@@ -25,6 +25,7 @@ from samedge.errors import OptionError, PromptError
 from samedge.formats.results import Masks
 from samedge.pixels.frames import Frame
 from samedge.pixels.images import load_image
+from samedge.pixels.layouts import YuvImage
 from samedge.predict import trust
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.focus import FocusMode
@@ -33,8 +34,8 @@ from samedge.predict.ordered import OF_ONE_IMAGE, in_order, usual_workers
 from samedge.runtimes.base import Backend, Probe
 from samedge.types import Array, Prompt
 
-Given = str | os.PathLike[str] | Array
-"""A frame: its file, or (H, W, 3) uint8 RGB."""
+Given = str | os.PathLike[str] | Array | YuvImage
+"""A frame: its file, (H, W, 3) uint8 RGB, or a camera's as ``image_from_yuv`` makes it."""
 
 Asked = Prompt | Sequence[Prompt]
 """What is asked about one frame."""
@@ -70,7 +71,7 @@ class Segmenter(Protocol):
         """See ``Predictor.focus``."""
         ...
 
-    def encode(self, image: Array) -> ImageEmbedding:
+    def encode(self, image: Array | YuvImage) -> ImageEmbedding:
         """See ``Predictor.encode``."""
         ...
 
@@ -221,8 +222,9 @@ class ManyFrames:
         that run, and leave no thread behind.
 
         Args:
-            frames: files or (H, W, 3) uint8 RGB arrays. An iterator is read in the caller's own
-                thread; arrays from one are copied where they can be written to.
+            frames: files, (H, W, 3) uint8 RGB arrays or what ``image_from_yuv`` makes. An iterator
+                is read in the caller's own thread, and what it gives is copied where it can be
+                written to.
             prompts: one for all frames, or an iterable with one for each frame, or with a sequence
                 of prompts for each; ``None``: ``frames`` gives pairs of a frame and its prompts.
             multimask: return all three candidates of SAM for every prompt.
@@ -278,7 +280,7 @@ class _Task:
     @property
     def path(self) -> Path | None:
         """The frame's file."""
-        return None if isinstance(self.frame, np.ndarray) else Path(self.frame)
+        return Path(self.frame) if isinstance(self.frame, str | os.PathLike) else None
 
 
 def _tasks(predictor: Segmenter, pairs: Iterable[object], *, is_kept: bool) -> Iterator[_Task]:
@@ -301,9 +303,16 @@ def _tasks(predictor: Segmenter, pairs: Iterable[object], *, is_kept: bool) -> I
                 "pairs of a frame and its prompts."
             )
         frame, asked = pair
-        if isinstance(frame, np.ndarray) and frame.flags.writeable and not is_kept:
-            frame = frame.copy()  # a camera's buffer may be another frame by the time it is read
-        yield _Task(index, frame, (asked,) if isinstance(asked, Prompt) else tuple(asked))
+        own = frame if is_kept else _copied(frame)
+        yield _Task(index, own, (asked,) if isinstance(asked, Prompt) else tuple(asked))
+
+
+def _copied(frame: Given) -> Given:
+    """A frame of its own: a camera's buffer may hold another by the time that it is looked at."""
+    if isinstance(frame, YuvImage):
+        planes = {n: getattr(frame, n).copy() for n in ("brightness", "blue", "red")}
+        return dataclasses.replace(frame, **planes)
+    return frame.copy() if isinstance(frame, np.ndarray) and frame.flags.writeable else frame
 
 
 def _paired(
@@ -342,10 +351,11 @@ def _outcome(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMask
 
 def _masks(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks:
     start = time.perf_counter()
-    image = load_image(task.frame)
+    image = task.frame if isinstance(task.frame, YuvImage) else load_image(task.frame)
     timing = {} if task.path is None else {"read": (time.perf_counter() - start) * 1e3}
     if any(prompt.text is not None for prompt in task.prompts):
-        results = [predictor.predict(image, p, multimask=multimask) for p in task.prompts]
+        rgb = image.rgb() if isinstance(image, YuvImage) else image
+        results = [predictor.predict(rgb, p, multimask=multimask) for p in task.prompts]
     else:
         embedding = predictor.encode(image)
         results = predictor.decode_batch(embedding, task.prompts, multimask=multimask)

@@ -15,6 +15,7 @@ from samedge.bundle.bundle import embedded_path
 from samedge.errors import ImageError, InferenceError, OptionError, PromptError
 from samedge.formats.results import Masks
 from samedge.pixels.images import load_image
+from samedge.pixels.layouts import YuvImage, image_from_yuv
 from samedge.predict.mapping import Asked, FailedFrame, FrameMasks, Given
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
@@ -137,6 +138,24 @@ def test_a_buffer_that_is_written_again_is_another_frame(
     for outcome, embedding in zip(found, embeddings, strict=True):
         assert isinstance(outcome, FrameMasks)
         assert_same(outcome.results[0], predictor.decode(embedding, prompt))
+
+
+def test_frames_of_a_camera_go_as_they_are(
+    predictor: Predictor, rng: np.random.Generator, prompts: list[Prompt]
+) -> None:
+    kept = [rng.integers(0, 256, (60, 64), np.uint8) for _ in range(4)]  # NV12 of 64 x 40
+    buffer = np.empty_like(kept[0])
+
+    def camera() -> Iterator[YuvImage]:
+        for frame in kept:
+            buffer[:] = frame
+            yield image_from_yuv(buffer, "NV12")
+
+    found = list(predictor.map(camera(), prompts[0], workers=2))
+    for outcome, frame in zip(found, kept, strict=True):
+        assert isinstance(outcome, FrameMasks)
+        embedding = predictor.encode(image_from_yuv(frame, "NV12"))
+        assert_same(outcome.results[0], predictor.decode(embedding, prompts[0]))
 
 
 def test_one_bad_frame_is_returned_or_raised_in_its_turn(

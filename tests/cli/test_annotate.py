@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from samedge.bundle.bundle import Bundle
+from samedge.cli.annotate_models import bundle_of
+from samedge.cli.output import Output
 from tests.cli.conftest import invoke
 
 
@@ -70,3 +74,25 @@ def test_a_model_that_is_nowhere_is_named(photos: Path) -> None:
     result = invoke("annotate", photos, "--model", "no/such")
     assert result.exit_code == 2
     assert "nor last.safetensors in such a folder" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("named", ["last", "last.safetensors", ""])
+def test_weights_of_a_student_are_exported_once(
+    named: str, tmp_path: Path, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "last.safetensors").write_bytes(b"weights")
+    asked: list[Path] = []
+
+    def export(target: str, model: Path, *, output: Path, **_: object) -> None:
+        asked.append(model)
+        shutil.copytree(toy_bundle, output)
+
+    monkeypatch.setattr("samedge.export.named.export_bundle", export)
+    with Output("annotate", verbosity=-1) as out:
+        found = [bundle_of(out, str(run / named), output=tmp_path) for _ in range(2)]
+        assert bundle_of(out, str(toy_bundle), output=tmp_path) == str(toy_bundle)
+    assert asked == [run / "last.safetensors"]
+    assert found[0] == found[1]
+    assert Bundle.open(found[0])

@@ -180,6 +180,7 @@ def test_embedded_plans_speak_of_their_models(file: Path) -> None:
         plan=load_plan(file),
     )
     check_plan(request)
+    assert not load_plan(file).is_quantized("decoder")  # given with --plan it is the whole plan
 
 
 def test_past_the_budget_there_is_no_bundle(

@@ -10,7 +10,8 @@ a first run needs no torch. The package carries weights twice, for export and to
 wheel small the former are rounded to half precision, and the bundle is made of the rounded ones.
 With --words only the model of words is added to a bundle that is there. With --manifest it brings
 the `bundle.json` of an embedded bundle to today's schema, to the fast preprocessing, and to the
-thresholds that its decoder's plug-in has today. Every other file stays.
+thresholds that its decoder's plug-in and the embedded model of words have today. Every other file
+stays.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from samedge.export.words import words_request
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.decoders import thresholds_of
 from samedge.models.promptable import PromptableModel
-from samedge.models.words.head import EMBEDDED
+from samedge.models.words.head import EMBEDDED, load_head
 from samedge.models.zoo import WEIGHTS, load_model
 from samedge.pixels.resizing import FAST
 
@@ -75,6 +76,12 @@ def rewritten(folder: Path) -> None:
     """Bring an embedded bundle's manifest to today's schema and thresholds."""
     manifest = Bundle.open(folder).manifest
     thresholds = thresholds_of(load_model(manifest.model.name))
+    words = manifest.own_words
+    if words is not None and words.model.name == EMBEDDED:
+        cut = load_head().spec.threshold
+        manifest = msgspec.structs.replace(
+            manifest, words=msgspec.structs.replace(words, threshold=cut)
+        )
     frame = manifest.frame.with_rule(FAST)
     manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds, frame=frame))
     text = as_written(manifest)

@@ -33,7 +33,6 @@ from samedge.models.decoders import thresholds_of
 from samedge.models.promptable import PromptableModel
 from samedge.models.words.head import EMBEDDED, load_head
 from samedge.models.zoo import WEIGHTS, load_model
-from samedge.pixels.resizing import FAST
 
 LICENCE = "Apache-2.0"
 ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/model-card.md"
@@ -82,8 +81,7 @@ def rewritten(folder: Path) -> None:
         manifest = msgspec.structs.replace(
             manifest, words=msgspec.structs.replace(words, threshold=cut)
         )
-    frame = manifest.frame.with_rule(FAST)
-    manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds, frame=frame))
+    manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds))
     text = as_written(manifest)
     assert decode_manifest(text, folder) == manifest
     (folder / MANIFEST_NAME).write_bytes(text)

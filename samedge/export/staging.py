@@ -28,7 +28,6 @@ from samedge.export.quantization import plan_of
 from samedge.export.word_feeds import words_record
 from samedge.machine.environment import isa
 from samedge.models.decoders import thresholds_of
-from samedge.pixels.resizing import FAST
 from samedge.runtimes.base import Backend
 from samedge.targets import Target
 from samedge.types import TEXT, Options, Precision
@@ -132,7 +131,7 @@ def _manifest(
         device=request.target.device,
         precision=request.precision.value,
         input_size=frame.target_length,
-        frame=frame.with_rule(FAST),
+        frame=frame,
         prompts=[*request.model.prompt_kinds, *([] if words is None else [TEXT])],
         thresholds=thresholds_of(request.model),
         graphs=list(graphs),

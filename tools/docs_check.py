@@ -106,6 +106,19 @@ def _record(path: Path, photo: Path) -> None:
     video.release()
 
 
+def _checkpoints(*paths: Path) -> None:
+    """SAM's architecture, small, with random weights, under each name that a page gives one."""
+    import torch
+
+    sys.path.insert(0, os.fspath(REPOSITORY))
+    from tests.models.conftest import build_meta_sam
+
+    state = build_meta_sam(128).state_dict()
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        torch.save(state, path)
+
+
 def _moved(shift: int) -> object:
     import numpy as np
 
@@ -165,6 +178,7 @@ def checked(page: Path) -> tuple[int, list[str]]:
     with tempfile.TemporaryDirectory(prefix="samedge-docs-") as name:
         folder = Path(name)
         furnish(folder)
+        _checkpoints(folder / "runs" / "tuned.pth", folder / "sam_vit_b.pth")
         found = list(examples(page))
         python = [one for one in found if one.language == "python" and not one.not_run]
         if python:

@@ -95,8 +95,13 @@ def run(exported: Exported, photo: Path, dataset: Path) -> Run:
     return check
 
 
+def quick_or_slow(form: str) -> object:
+    """Formats whose exporters take long are among the slow tests; contract suites export them."""
+    return pytest.param(form, marks=pytest.mark.slow) if form in ("pt2", "coreml") else form
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [quick_or_slow(form) for form in FORMATS])
 def test_a_target_with_json(run: Run, form: str, command: str) -> None:
     run(form, COMMANDS[command])
 

@@ -113,7 +113,9 @@ def test_a_run_stopped_before_its_first_step_can_be_resumed(
     assert distill(recipe, data, output=tmp_path / "run", resume=True).steps == 6
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_finishes_the_step_and_keeps_it(
     tmp_path: Path, data: Path, number: signal.Signals
 ) -> None:

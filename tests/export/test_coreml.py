@@ -182,7 +182,9 @@ def test_fp32_package_is_exact(painted: PaintedSam, fp32_encoder: Path) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", ["sam", "painted", "click"])
+@pytest.mark.parametrize(
+    "kind", ["painted", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("sam", "click"))]
+)
 def test_padding_a_prompt_changes_nothing(
     sam: Sam, painted: PaintedSam, click: ClickSam, tmp_path: Path, kind: str
 ) -> None:

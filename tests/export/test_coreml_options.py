@@ -158,6 +158,7 @@ def test_int8_rounds_the_encoder_and_leaves_the_decoder(
     assert 15 < ratio < 60
 
 
+@pytest.mark.slow
 def test_plan_chooses_the_weights_of_each_module(request_for: Requests, tmp_path: Path) -> None:
     plan = PrecisionPlan(
         default="fp16",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import samedge
@@ -14,6 +15,7 @@ from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 
 
+@pytest.mark.slow
 def test_a_bundle_for_torch(sam: Sam, tmp_path: Path) -> None:
     result = export(sam, "torch", output=tmp_path / "bundle")
     assert result.parity is not None

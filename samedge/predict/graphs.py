@@ -85,10 +85,10 @@ class Graphs:
 
     @property
     def computes_as_exported(self) -> bool:
-        """Whether no option but the number of threads differs from those of the bundle."""
+        """Whether no option of the caller's asks for other arithmetic than the bundle's."""
+        asked = self.backend.arithmetic & self._options.keys()
         known = self.bundle.manifest.options
-        own = {name: value for name, value in self._options.items() if name != "threads"}
-        return all(known.get(name) == value for name, value in own.items())
+        return all(known.get(name) == self._options[name] for name in asked)
 
     @property
     def facts(self) -> Mapping[str, object]:

@@ -237,7 +237,7 @@ class ManyFrames:
             One entry a frame.
 
         Raises:
-            OptionError: another word for ``on_error``, or ``workers`` below 1.
+            OptionError: another word for ``on_error``, ``workers`` below 1, or one file as frames.
             PromptError: there are more prompts than frames, or fewer.
             InferenceError: the predictor was closed.
             SamedgeError: as of ``load_image``, ``encode`` and ``decode_batch``.
@@ -247,6 +247,8 @@ class ManyFrames:
         count = usual_workers() if workers is None else workers
         if count < 1:
             raise OptionError(f"workers is {workers}, expected 1 or more.")
+        if isinstance(frames, str | os.PathLike):
+            raise OptionError(f"frames is one file, {os.fspath(frames)}: give a list of files.")
         pairs = frames if prompts is None else _paired(frames, prompts)
         tasks = _tasks(self, pairs, is_kept=isinstance(frames, Sequence))
         return _mapped(self, tasks, multimask=multimask, on_error=on_error, workers=count)

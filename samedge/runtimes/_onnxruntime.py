@@ -75,6 +75,7 @@ class OnnxRuntimeBackend(Backend):
     formats = ("onnx",)
     survives_fork = True
     opens_together = True
+    arithmetic = frozenset({"graph_optimization"})
     extras = ("onnxruntime",)
     packages = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
     selftest = "graph.onnx"

@@ -137,6 +137,7 @@ class OpenVinoBackend(Backend):
     packages = ("openvino",)
     selftest = "graph.onnx"
     scratch_options = MappingProxyType({"cache": False})
+    arithmetic = frozenset({"inference_precision"})
 
     def probe(self) -> Probe:
         """Look for the library and its devices. Never raises."""

@@ -50,6 +50,7 @@ class TensorRtBackend(Backend):
     selftest = "graph.onnx"
     stand_in = "onnxruntime"
     takes_other_shapes = False
+    arithmetic = frozenset({"tf32"})
 
     def probe(self) -> Probe:
         """Look for the library, cuda-python and a GPU. Never raises."""

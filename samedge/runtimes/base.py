@@ -170,6 +170,7 @@ class Backend(ABC):
             empty for none.
         scratch_options: for ``open`` where the files live for minutes, so that nothing is kept.
         exact_options: for ``open`` where it is to compute what the file says, as a reference.
+        arithmetic: names of options that change what is computed, beyond the order of sums.
         is_for_checks: no device runs it: it checks files where their own platform is not, or
             stands in for one in tests. ``samedge doctor`` shows it with ``-v``.
         computes: whether results are the graph's, and not of the right shape only.
@@ -187,6 +188,7 @@ class Backend(ABC):
     stand_in: str = ""
     scratch_options: Mapping[str, Any] = MappingProxyType({})
     exact_options: Mapping[str, Any] = MappingProxyType({})
+    arithmetic: frozenset[str] = frozenset()
     is_for_checks: bool = False
     computes: bool = True
     takes_other_shapes = True

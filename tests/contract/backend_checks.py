@@ -207,6 +207,12 @@ def its_own_options_are_understood(backend: Backend, path: Path) -> None:
             assert_computed(backend, feeds(), session.run(feeds()))
 
 
+def options_of_its_arithmetic_are_its_own(backend: Backend, path: Path) -> None:
+    for name in backend.arithmetic:
+        with pytest.raises(OptionError, match=name):  # and no UnknownNameError
+            backend.open(path, options={name: object()})
+
+
 def wrong_options_are_errors(backend: Backend, path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"'thread'.*'threads'"):
         backend.open(path, options={"thread": 1})
@@ -307,6 +313,7 @@ OPENED: tuple[Callable[[Backend, Path], None], ...] = (
     shapes_and_kept_tensors_change_no_result,
     a_device_that_was_found_is_not_looked_for_again,
     its_own_options_are_understood,
+    options_of_its_arithmetic_are_its_own,
     wrong_options_are_errors,
     missing_file_is_an_error,
     file_that_is_no_graph_is_an_error,

@@ -207,6 +207,10 @@ class OptionsThatItLacks(SoundBackend):
     scratch_options = {"cache": False}  # noqa: RUF012 - as plug-ins write it
 
 
+class ArithmeticOfAnother(SoundBackend):
+    arithmetic = frozenset({"inference_precision"})
+
+
 class IgnoresOptions(_Lazy):
     """Takes any option and any value."""
 
@@ -273,6 +277,7 @@ BREAKS: Mapping[str, type[SoundBackend]] = {
     "no_other_device_steps_in": OnlyTheFirstDevice,
     "threads_are_understood": NoThreads,
     "its_own_options_are_understood": OptionsThatItLacks,
+    "options_of_its_arithmetic_are_its_own": ArithmeticOfAnother,
     "wrong_options_are_errors": IgnoresOptions,
     "missing_file_is_an_error": OpensAnything,
     "file_that_is_no_graph_is_an_error": OpensAnything,

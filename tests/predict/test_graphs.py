@@ -89,7 +89,11 @@ def rewritten(folder: Path, **changes: Any) -> Bundle:
 
 @pytest.mark.parametrize(
     ("options", "limit"),
-    [({}, 0.9999), ({"threads": 1}, 0.9999), ({"inference_precision": "bf16"}, MIN_COSINE)],
+    [
+        ({}, 0.9999),
+        ({"threads": 1, "callers": 2, "release_memory": True}, 0.9999),
+        ({"inference_precision": "bf16"}, MIN_COSINE),
+    ],
 )
 def test_only_other_arithmetic_loosens_the_canary(
     toy_bundle: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], limit: float

@@ -200,6 +200,8 @@ def test_wrong_words_and_numbers_are_refused_at_once(
 ) -> None:
     with pytest.raises(OptionError, match="'raise' or 'return'"):
         predictor.map(images, prompts, on_error="skip")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"one file, photo\.jpg: give a list"):
+        predictor.map("photo.jpg", prompts)
     with pytest.raises(OptionError, match="workers is 0"):
         predictor.map(images, prompts, workers=0)
     with pytest.raises(PromptError, match="pairs of a frame"):

@@ -61,7 +61,7 @@ class IsolatedBackend(Backend):
     ) -> None:
         self.name, self.formats, self.extras = inner.name, inner.formats, inner.extras
         self.packages, self.computes = inner.packages, inner.computes
-        self.takes_other_shapes = inner.takes_other_shapes
+        self.takes_other_shapes, self.arithmetic = inner.takes_other_shapes, inner.arithmetic
         self.restarts = 0
         self._inner, self._timeout_s, self._open_timeout_s = inner, timeout_s, open_timeout_s
         self._process: Process | None = None

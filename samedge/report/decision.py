@@ -231,6 +231,8 @@ def _nothing_faster(chosen: Row, rows: Sequence[Row]) -> str:
     others = len([row for row in rows if row.name != chosen.name])
     if not others:
         return f"it is the only one that was measured ({chosen.p50_ms:.1f} ms a frame)"
+    if others == 1:
+        return "the other one that keeps the limits is no faster on this machine"
     return f"none of the {others} others that keep the limits is faster on this machine"
 
 

@@ -62,6 +62,14 @@ def test_the_sentence_names_speed_and_loss_with_their_intervals() -> None:
     )
 
 
+def test_others_are_counted_in_words_that_fit() -> None:
+    slow = [row(f"intel int{bits}", 50, speedup=(0.8, 0.7, 0.9)) for bits in (8, 4)]
+    slower = {(other.name, "cpu fp32"): (0.8, 0.7, 0.9) for other in slow}
+    one = choose(row("cpu fp32", 42), slow[0], known=slower)
+    assert "the other one that keeps the limits is no faster" in one.sentence
+    assert "none of the 2 others" in choose(row("cpu fp32", 42), *slow, known=slower).sentence
+
+
 def test_a_loss_that_is_shown_is_given_with_its_interval() -> None:
     fast = row("intel int8", 20, speedup=(2.1, 1.9, 2.3), losses=[loss(0.004, 0.002, 0.006)])
     assert "lose 0.0040 box mIoU (0.0020 to 0.0060)" in choose(row("cpu fp32", 42), fast).sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import struct
 import sys
 import threading
 import types
@@ -48,6 +49,24 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def quarters(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A video of one picture whose four quarters have colours of their own."""
+    av = pytest.importorskip("av")
+    path = tmp_path_factory.mktemp("movies") / "quarters.mp4"
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[:48, :64], image[:48, 64:], image[48:, :64] = (220, 0, 0), (0, 220, 0), (0, 0, 220)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=FPS)
+        stream.height, stream.width = SIZE
+        stream.bit_rate = 8_000_000
+        stream.pix_fmt = "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
 def read(spec: str, **options: Any) -> list[Grab]:
     _, source = sources.find(spec)
     with contextlib.closing(source.grabs(spec, ReadOptions(**options))) as grabs:
@@ -68,6 +87,34 @@ def read(spec: str, **options: Any) -> list[Grab]:
 )
 def test_what_a_name_means(spec: str, name: str) -> None:
     assert sources.find(spec)[0] == name
+
+
+TURNS = {  # a, b, c, d of the track's matrix, and what it does to a picture
+    "as stored": ((1, 0, 0, 1), lambda image: image),
+    "clockwise, a phone held upright": ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    "upside down": ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+    "counterclockwise": ((0, -1, 1, 0), lambda image: np.rot90(image)),
+    "mirrored": ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+    "mirrored, upside down": ((1, 0, 0, -1), lambda image: image[::-1]),
+    "mirrored, a quarter": ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+    "mirrored, three quarters": ((0, -1, -1, 0), lambda i: np.rot90(i, 2).transpose(1, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_video_is_turned_as_players_turn_it(quarters: bytes, tmp_path: Path, turn: str) -> None:
+    (a, b, c, d), shown = TURNS[turn]
+    stored = quarters
+    at = stored.index(b"tkhd") + 4 + 40  # the matrix of the track's header, 16.16
+    matrix = struct.pack(">9i", *(v << 16 for v in (a, b)), 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    (tmp_path / "as_stored.mp4").write_bytes(stored)
+    (tmp_path / "turned.mp4").write_bytes(stored[:at] + matrix + stored[at + 36 :])
+    plain = read(str(tmp_path / "as_stored.mp4"))[0].image
+    assert plain is not None
+    for grab in read(str(tmp_path / "turned.mp4")):
+        assert grab.image is not None
+        assert np.array_equal(grab.image, shown(plain))
+        assert grab.image.flags.c_contiguous
 
 
 def test_every_kind_says_what_it_reads() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from samedge.errors import BackendUnavailableError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions
+from samedge.types import Array
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -123,4 +126,31 @@ def _grab(frame: Any) -> Grab:
     pts_s = None if frame.time is None else float(frame.time)
     if frame.is_corrupt:
         return Grab(None, pts_s)
-    return Grab(frame.to_ndarray(format="rgb24"), pts_s)
+    return Grab(upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame)), pts_s)
+
+
+def _display_matrix(frame: Any) -> Array | None:
+    found = frame.side_data.get("DISPLAYMATRIX")
+    return None if found is None else np.frombuffer(bytes(found), np.int32).reshape(3, 3)
+
+
+def upright(image: Array, matrix: Array | None) -> Array:
+    """A frame as players show it: phones record sideways, and write down how to turn it.
+
+    Turns are by quarters, the nearest one, and mirrors; other angles would need new pixels.
+
+    Args:
+        image: (H, W, 3) as it was stored.
+        matrix: (3, 3) int32, FFmpeg's display matrix (``libavutil/display.h``), which takes a
+            stored ``(x, y, 1)`` from the left to where it is shown; ``None`` leaves it as it is.
+
+    Returns:
+        (H, W, 3) or (W, H, 3), contiguous.
+    """
+    if matrix is None:
+        return image
+    (a, b), (c, d) = matrix[:2, :2].astype(np.int64).tolist()
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.ascontiguousarray(image)

@@ -10,7 +10,7 @@ their masks differ by the stability of fp32's own mask, and how often another ca
 
 `mutants`: every fault of `tests/proof/mutants.py`, at every precision, in so many runs with other
 layers and photos; how many passed, and how much each changes the masks by itself. A run asks parity
-first and, if that passes, accuracy.
+first and, if that passes, accuracy; the runtime's guard against dead encoders stands before both.
 
 `sound`: bundles that are known to be good, judged on random subsets of a calibration set: how often
 they are refused.
@@ -42,6 +42,7 @@ import torch
 
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.calibration.plan import PrecisionPlan, load_plan
+from samedge.errors import InferenceError
 from samedge.export.sources import photo_paths, read_photos
 from samedge.machine import environment
 from samedge.models import zoo
@@ -216,13 +217,17 @@ def mutant_row(
 ) -> dict[str, Any]:
     photos = photos_of(args)
     runs = args.runs if name in mutants.OF_ONE_LAYER else min(args.runs, len(photos))
-    by_parity = by_accuracy = passed = 0
+    by_guard = by_parity = by_accuracy = passed = 0
     survivors = []
     for seed in range(runs):
         random = np.random.default_rng(seed)
         pair = [photos[i] for i in random.choice(len(photos), 2, replace=False)]
         with opened(mutants.mutant(computed, name, seed=seed)) as subject:
-            measured = parity.measure(model, subject, photos=pair, limits=limits_for(precision))
+            try:
+                measured = parity.measure(model, subject, photos=pair, limits=limits_for(precision))
+            except InferenceError:  # the runtime's own guard: an encoder that is dead
+                by_guard += 1
+                continue
             if not measured.passed:
                 by_parity += 1
                 continue
@@ -248,6 +253,7 @@ def mutant_row(
         "mutant": name,
         "precision": precision,
         "runs": runs,
+        "guard": by_guard,
         "parity": by_parity,
         "accuracy": by_accuracy,
         "passed": passed,

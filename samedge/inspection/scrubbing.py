@@ -21,6 +21,7 @@ _GROUP = "[0-9a-f]{1,4}"  # of an IPv6 address
 _IS_SECRET = re.compile(_PRIVATE, re.IGNORECASE)
 _HIDDEN = "[hidden]"
 _SHORTEST = 4  # a user called `a` cannot be taken out of a text
+_NO_SECRETS = frozenset(("true", "false", "null", "none"))  # TOKENIZERS_PARALLELISM=false
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL), _HIDDEN),
@@ -79,7 +80,7 @@ def is_secret(name: str) -> bool:
 def scrub(text: str, *, environment: Mapping[str, str] | None = None) -> str:
     """Take out homes, the user's and the machine's name, addresses and secrets.
 
-    JSON stays JSON: what is put in holds no quotes and no backslashes.
+    JSON stays JSON: what is put in holds no quotes and no backslashes, and numbers stay numbers.
 
     Args:
         text: anything.
@@ -99,9 +100,9 @@ def scrub(text: str, *, environment: Mapping[str, str] | None = None) -> str:
 def _known(variables: Mapping[str, str]) -> list[tuple[str, str]]:
     """Values that are known to be private, the longest first, and what takes their place."""
     values = {
-        value: _HIDDEN
+        value: "0" if value.isdigit() else _HIDDEN
         for name, value in variables.items()
-        if is_secret(name) and len(value) >= _SHORTEST
+        if is_secret(name) and len(value) >= _SHORTEST and value.lower() not in _NO_SECRETS
     }
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     if home not in ("~", "/", ""):

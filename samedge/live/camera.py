@@ -17,7 +17,7 @@ from samedge.live.feed import Event, Feed, FeedSettings, IteratorFeed, ProcessFe
 from samedge.live.frame import VideoFrame
 from samedge.live.inbox import Inbox
 from samedge.live.mailbox import Counts, Intake
-from samedge.live.sources.base import ReadOptions
+from samedge.live.sources.base import ReadOptions, without_password
 from samedge.live.watch import BackOff, WatchSettings
 
 _KEPT_EVENTS = 100
@@ -83,7 +83,7 @@ class Camera:
         if isinstance(source, (str, int, os.PathLike)):
             spec = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
             kind, found = sources.find(spec)
-            self.name, self.is_live = _without_password(spec), found.is_live
+            self.name, self.is_live = without_password(spec), found.is_live
             dropping = self.drops = found.is_live if drop is None else drop
             settings = FeedSettings(
                 self.name,
@@ -249,10 +249,3 @@ def _intake(every: int, *, max_age_ms: float | None, target_fps: float | None) -
         max_age_s=None if max_age_ms is None else max_age_ms / 1e3,
         min_interval_s=0.0 if target_fps is None else 1 / target_fps,
     )
-
-
-def _without_password(spec: str) -> str:
-    """An address without what is before its ``@``: it goes into logs and records."""
-    scheme, separator, rest = spec.partition("://")
-    host, slash, path = rest.partition("/")
-    return spec if not separator else f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

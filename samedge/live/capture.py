@@ -22,7 +22,7 @@ from samedge.live import sources
 from samedge.live.frame import now_s
 from samedge.live.messages import Captured, Damaged, Ended, Failed, Message, Opened, Order
 from samedge.live.slots import SLOTS, FrameMemory
-from samedge.live.sources.base import Grab, ReadOptions
+from samedge.live.sources.base import Grab, ReadOptions, without_password
 from samedge.live.watch import look
 from samedge.types import Array, Size
 
@@ -99,10 +99,9 @@ class Capture:
                 for grab in grabs:
                     self._capture(grab)
         except SamedgeError as error:
-            self._say(Failed(self._number, type(error).__name__, str(error)))
+            self._fail(type(error).__name__, str(error))
         except Exception as error:  # noqa: BLE001 - a user's source; the parent says it
-            message = f"{self._order.spec} failed: {type(error).__name__}: {error}"
-            self._say(Failed(self._number, "SourceError", message))
+            self._fail("SourceError", f"{self._order.spec} failed: {type(error).__name__}: {error}")
         else:
             self._say(Ended(self._number))
 
@@ -149,6 +148,9 @@ class Capture:
         if needed > self._capacity:
             self._offsets, self._capacity = self._memory.grow(size), needed
         return self._offsets
+
+    def _fail(self, kind: str, message: str) -> None:
+        self._say(Failed(self._number, kind, without_password(message)))
 
     def _say(self, message: Message) -> None:
         self._out.write(self._encoder.encode(message) + b"\n")

@@ -228,6 +228,8 @@ class ProcessFeed(Feed):
 
     def _silence(self, silent_s: float) -> SamedgeError | None:
         limit = self._watch.open_s if self._healthy_since_s is None else self._watch.stalled_s
+        if not self.settings.is_live:
+            limit = self._watch.recording_s
         if silent_s < limit:
             return None
         message = f"{self.settings.name} has given no frame for {limit:g} s"

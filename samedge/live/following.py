@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from samedge.errors import SourceError
 from samedge.live.camera import Camera
 from samedge.live.frame import VideoFrame, now_s
 from samedge.pixels.metrics import percentile
@@ -160,6 +161,8 @@ class _Worker:
                     self._put(self._followed(frame))
                 elif self._camera.is_finished:
                     self._camera.take(0)  # raises what the source ended with
+                    if self._state is None:
+                        raise SourceError(_nothing(self._camera))
                     break
         except BaseException as error:  # noqa: BLE001 - raised again by whoever takes results
             self._put(error)
@@ -200,6 +203,16 @@ class _Worker:
             dataclasses.replace(found, mask=_resized_mask(found.mask, frame.size))
             for found in result.objects
         )
+
+
+def _nothing(camera: Camera) -> str:
+    counts = camera.counts
+    why = ", ".join(f"{count} {reason.value}" for reason, count in counts.dropped_by.items())
+    return (
+        f"{camera.name} gave no frame to follow: {counts.captured} captured"
+        + (f", {why}" if why else "")
+        + ". Look at it in a player, and at --every and --max-age."
+    )
 
 
 def _resized(image: Array, size: tuple[int, int]) -> Array:

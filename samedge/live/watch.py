@@ -34,7 +34,9 @@ class WatchSettings:
 
     Attributes:
         stalled_s: no frame for so long.
-        open_s: not open after so long.
+        open_s: not open after so long; a stream may send its first whole picture late.
+        recording_s: no frame of a recording for so long. It is not opened again, so that it is
+            given more time: a busy machine and a slow disk are no faults.
         frozen_s: the same picture for so long, to the bit: a real sensor is never that still.
         frozen_frames: ... and in so many frames at least.
         black_s: nothing but black for so long.
@@ -45,7 +47,8 @@ class WatchSettings:
     """
 
     stalled_s: float = 3.0
-    open_s: float = 10.0
+    open_s: float = 20.0
+    recording_s: float = 120.0
     frozen_s: float = 3.0
     frozen_frames: int = 5
     black_s: float = 5.0

@@ -97,6 +97,18 @@ def test_json_stays_json() -> None:
         assert (read.keys(), read["next"]) == (document.keys(), "stays")
 
 
+def test_a_variable_that_only_sounds_secret_leaves_values_of_json_alone() -> None:
+    document = {"opens": False, "of": None, "size": 512341234, "name": "null-false"}
+    variables = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "CI_TOKEN": "null",
+        "DOOR_PASSWORD": "1234",
+    }
+    found = scrub(json.dumps(document), environment=variables)
+    assert "1234" not in found
+    assert json.loads(found) == {**document, "size": 500}
+
+
 def test_a_package_without_a_name_is_no_reason_to_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

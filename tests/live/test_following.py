@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge.errors import OptionError, PromptError, SamedgeError
+from samedge.errors import OptionError, PromptError, SamedgeError, SourceError
 from samedge.live import sinks
 from samedge.live.camera import Camera
 from samedge.live.following import Figures, Followed, follow
@@ -57,6 +57,13 @@ def test_every_frame_of_a_recording_is_followed() -> None:
     assert adds_up(camera)
     assert camera.counts.processed == COUNT
     assert all(one.age_ms >= 0 for one in results)
+
+
+def test_a_recording_without_a_whole_frame_is_an_error() -> None:
+    with Camera(iter([None, None]), drop=False) as camera:
+        frames = follow(camera, tracker(), prompts=prompts())
+        with pytest.raises(SourceError, match=r"no frame to follow: 2 captured, 2 damaged"):
+            next(frames)
 
 
 def test_stopping_early_counts_what_was_tracked() -> None:

@@ -22,6 +22,7 @@ from samedge.live import sources
 from samedge.live.camera import Camera
 from samedge.live.sources._gstreamer import rgb_from_rows
 from samedge.live.sources.base import Grab, ReadOptions
+from samedge.live.watch import WatchSettings
 from tests.live.faulty import picture
 
 SIZE = (96, 128)
@@ -146,13 +147,46 @@ def test_a_file_with_a_hole_goes_on_after_it(movie: Path, tmp_path: Path) -> Non
     assert 0 < sum(grab.image is not None for grab in grabs) <= COUNT
 
 
-@pytest.mark.parametrize("content", [b"", b"no video at all", bytes(4000)])
-def test_what_is_no_video_is_said(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no video but empty: fetch or save it again"),
+        (
+            b"<!doctype html><html>log in</html>",
+            r"is no video but a web page \(HTML\): the address",
+        ),
+        (b"version https://git-lfs.github.com/spec/v1", "is no video but a Git LFS pointer"),
+        (b"no video at all", "is not read as video: Invalid data.*Give a video that FFmpeg plays"),
+        (bytes(4000), "is not read as video: Invalid data.*Give a video that FFmpeg plays"),
+    ],
+)
+def test_what_is_no_video_is_said(tmp_path: Path, content: bytes, said: str) -> None:
     pytest.importorskip("av")
     path = tmp_path / "strange.mp4"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"strange.mp4 cannot be opened as video"):
+    with pytest.raises(SourceError, match=r"strange.mp4 " + said) as caught:
         read(str(path))
+    assert "Errno" not in str(caught.value)
+
+
+def test_a_video_without_one_whole_frame_is_an_error(quarters: bytes, tmp_path: Path) -> None:
+    start = quarters.index(b"mdat") + 4
+    size = int.from_bytes(quarters[start - 8 : start - 4], "big") - 8
+    (tmp_path / "noise.mp4").write_bytes(
+        quarters[:start] + b"\xaa" * size + quarters[start + size :]
+    )
+    with pytest.raises(SourceError, match=r"noise\.mp4 is not read as video: it holds no frame"):
+        read(str(tmp_path / "noise.mp4"))
+
+
+def test_a_password_stays_out_of_errors() -> None:
+    pytest.importorskip("av")
+    with (
+        Camera("rtsp://robot:se@cret@127.0.0.1:1/x") as camera,
+        pytest.raises(SourceError, match=r"^rtsp://127\.0\.0\.1:1/x cannot be opened") as caught,
+    ):
+        camera.take()
+    assert "cret" not in str(caught.value)
 
 
 def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
@@ -195,6 +229,18 @@ def test_a_camera_reads_a_file_whole(movie: Path) -> None:
     assert numbers == list(range(COUNT))
     assert camera.counts.dropped == 0
     assert not camera.is_live
+
+
+def test_a_recording_may_come_slowly(movie: Path) -> None:
+    hasty = WatchSettings(open_s=1e-3, stalled_s=1e-3)
+    with Camera(movie, watch=hasty) as camera:
+        assert sum(1 for _ in camera) == COUNT
+    hung = WatchSettings(recording_s=1e-3)
+    with (
+        Camera(movie, watch=hung) as camera,
+        pytest.raises(SourceError, match=r"no frame for 0\.001"),
+    ):
+        camera.take()
 
 
 def test_a_file_can_be_played_at_its_pace(movie: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
@@ -11,6 +12,8 @@ import msgspec
 import numpy as np
 
 from samedge.types import Array
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s\"']*@")
 
 
 class Grab(NamedTuple):
@@ -90,3 +93,8 @@ def grab_from_item(item: object) -> Grab:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not image.size:
         return Grab(None, stamp)
     return Grab(image if image.ndim == 3 and image.shape[2] == 3 else None, stamp)
+
+
+def without_password(text: str) -> str:
+    """A text whose addresses have lost what is before their ``@``, for logs and records."""
+    return _CREDENTIALS.sub("", text)

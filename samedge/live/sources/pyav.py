@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from samedge.errors import BackendUnavailableError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions
+from samedge.pixels import image_kinds
 from samedge.types import Array
 
 if TYPE_CHECKING:
@@ -67,13 +69,29 @@ def grabs(
             hwaccel=acceleration,
         )
     except (av.error.FFmpegError, ValueError) as error:
-        raise SourceError(f"{where} cannot be opened as video: {error}.") from error
+        raise SourceError(_no_video(where, getattr(error, "strerror", "") or str(error))) from error
     with container:
         if not container.streams.video:
-            raise SourceError(
-                f"{where} holds no video stream: give a file or camera with pictures."
-            )
+            raise SourceError(_no_video(where, "it holds no video stream"))
         yield from _decoded(av, container, where, options, low_delay=low_delay)
+
+
+def _no_video(where: str, reason: str) -> str:
+    """Why something cannot be opened, with what to do: a file is named as what it is."""
+    if not os.path.isfile(where):  # noqa: PTH113 - any text is asked about
+        return (
+            f"{where} cannot be opened as video: {reason}. See that it is switched on, reachable "
+            "and not in use, and that address, user and password are right."
+        )
+    with open(where, "rb") as file:  # noqa: PTH123
+        head = file.read(image_kinds.HEAD_BYTES)
+    kind, remedy = image_kinds.description(head)
+    if not head or kind.startswith(("a web page", "a zip", "a gzip", "a Git LFS", "text that")):
+        return f"{where} is no video but {kind}: {remedy}."
+    return (
+        f"{where} is not read as video: {reason}. Give a video that FFmpeg plays, or a folder of "
+        "pictures; a file that was cut off may be mended by `ffmpeg -i IN -c copy OUT.mkv`."
+    )
 
 
 def _acceleration(av: Any, hardware: str | None) -> Any:
@@ -105,21 +123,23 @@ def _decoded(
         except av.error.FFmpegError as error:
             raise SourceError(f"{where} broke off: {error}.") from error
         if packet is None:
-            return
+            break
         try:
             frames = packet.decode()
         except av.error.EOFError:
-            return
+            break
         except av.error.FFmpegError as error:
             damaged += 1
             if not whole and damaged >= _MOST_DAMAGED_AT_START:
-                raise SourceError(f"{where} holds no frame that decodes: {error}.") from error
+                raise SourceError(_no_video(where, "it holds no frame that decodes")) from error
             yield Grab(None)
             continue
         for frame in frames:
             grab = _grab(frame)
             whole += grab.image is not None
             yield grab
+    if not whole:
+        raise SourceError(_no_video(where, "it holds no frame that decodes"))
 
 
 def _grab(frame: Any) -> Grab:

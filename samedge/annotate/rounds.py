@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
 import msgspec
 
+from samedge.annotate.one_writer import one_writer
 from samedge.annotate.tasks import decoded
-from samedge.errors import DatasetError, WriteError
+from samedge.errors import DatasetError
 from samedge.files.json_text import json_text
 from samedge.files.reading import read_bytes
 from samedge.files.writing import write_text
 
 SCHEMA = "samedge.annotate-rounds/1"
 FILE = "rounds.json"
+_LOCK = ".rounds.lock"
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +98,7 @@ def add_round(folder: Path, made: Round) -> list[Round]:
         DatasetError: the file is damaged.
         WriteError: it cannot be written.
     """
-    with _alone(folder):
+    with one_writer(folder, _LOCK):
         rounds = read_rounds(folder)
         if rounds and _same_but_for_time(rounds[-1], made):
             return rounds
@@ -121,7 +120,7 @@ def keep_round(folder: Path, made: Round) -> list[Round]:
         DatasetError: the file is damaged.
         WriteError: it cannot be written.
     """
-    with _alone(folder):
+    with one_writer(folder, _LOCK):
         rounds = read_rounds(folder)
         for index, one in enumerate(rounds):
             if (one.stage, one.bundle_id) == (made.stage, made.bundle_id):
@@ -140,7 +139,7 @@ def put_accuracy(folder: Path, accuracy: Accuracy, *, bundle_id: str) -> list[Ro
         DatasetError: the file is damaged.
         WriteError: it cannot be written.
     """
-    with _alone(folder):
+    with one_writer(folder, _LOCK):
         rounds = read_rounds(folder)
         own = [index for index, one in enumerate(rounds) if one.bundle_id == bundle_id]
         if own:
@@ -151,24 +150,6 @@ def put_accuracy(folder: Path, accuracy: Accuracy, *, bundle_id: str) -> list[Ro
 def _written(folder: Path, rounds: list[Round]) -> list[Round]:
     write_text(folder / FILE, json_text(_Rounds(rounds=rounds), indent=2) + "\n")
     return rounds
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time reads the rounds and writes them."""
-    lock = filelock.FileLock(folder / ".rounds.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise WriteError(
-            f"{folder} cannot be written ({error.strerror}): name another folder with -o.",
-            errno=error.errno,
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def now() -> str:

@@ -40,6 +40,9 @@ def sit_down(
             images, run.output_path, predictor=predictor, settings=settings, options=options
         )
 
+        for note in sat.results.answer().notes:
+            out.note(note)
+
         def started(address: str) -> None:
             out.result(_document(address, predictor, run), _line(address, desk))
             if desk.opens:
@@ -114,7 +117,10 @@ def _line(address: str, desk: DeskRun) -> str:
 
 
 def _report(out: Output, made: FilesAnswer) -> None:
+    from samedge.errors import ImageError
+
     for path in made.files:
         out.note(f"wrote {path}: {made.masks} masks of {made.images} finished photos")
     if not made.files:
         out.note("no photo is finished; what was decided is kept")
+    out.failed([(name, ImageError(why)) for name, why in made.left_out])

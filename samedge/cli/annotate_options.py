@@ -10,8 +10,15 @@ import click
 
 from samedge import _discovery
 from samedge.cli.gathering import gathered
-from samedge.cli.image_options import FORMATS, range_option
+from samedge.cli.image_options import (
+    FORMATS,
+    backend_option,
+    bundle_option,
+    device_option,
+    range_option,
+)
 from samedge.cli.name_types import OneOf
+from samedge.cli.number_options import count_option, seconds_option, share_option
 
 if TYPE_CHECKING:
     from samedge.annotate.engines import EngineOptions
@@ -90,25 +97,15 @@ class AnnotateRun:
 
 
 _OPTIONS = (
-    click.option(
-        "--bundle",
-        metavar="DIR",
-        help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
-    ),
+    bundle_option,
     click.option(
         "--model",
         metavar="M",
         help="Instead of --bundle: a model's name, a checkpoint, or a folder of `samedge distill`, "
         "exported for this machine first.",
     ),
-    click.option(
-        "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
-    ),
-    click.option(
-        "--device",
-        metavar="D",
-        help="Device of that library, such as cpu, GPU or NPU.",
-    ),
+    backend_option,
+    device_option,
     range_option,
     click.option(
         "-o",
@@ -129,21 +126,13 @@ _OPTIONS = (
         show_default=True,
         help="What to write; any format of annotations.",
     ),
-    click.option(
-        "--points-per-side", type=click.IntRange(1), metavar="N", help="Clicks of the grid."
+    count_option(
+        "--points-per-side",
+        most=256,
+        text="Clicks along each side of the grid.  [default: the bundle's]",
     ),
-    click.option(
-        "--predicted-iou",
-        type=click.FloatRange(0, 1),
-        metavar="IOU",
-        help="Leave out masks that the model rates lower.  [default: the bundle's]",
-    ),
-    click.option(
-        "--stability",
-        type=click.FloatRange(0, 1),
-        metavar="IOU",
-        help="Leave out masks that change more with the threshold.  [default: the bundle's]",
-    ),
+    share_option("--predicted-iou", text="Leave out masks that the model rates lower."),
+    share_option("--stability", text="Leave out masks that change more with the threshold."),
     click.option(
         "--crop-layers", type=click.IntRange(0, 4), metavar="N", help="Look at crops too."
     ),
@@ -154,11 +143,8 @@ _OPTIONS = (
         metavar="PX",
         help="Leave out smaller masks.",
     ),
-    click.option(
-        "--every",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Take every Nth frame of the videos in DIR instead of the photos.",
+    count_option(
+        "--every", text="Take every Nth frame of the videos in DIR instead of the photos."
     ),
     click.option(
         "--engine",
@@ -168,25 +154,15 @@ _OPTIONS = (
         show_default=True,
         help="Processes of this machine, or actors of a Ray cluster.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Processes or actors.  [default: one a core; one on a GPU]",
-    ),
-    click.option(
+    count_option("--workers", text="Processes or actors.  [default: one a core; one on a GPU]"),
+    seconds_option(
         "--image-seconds",
-        type=click.FloatRange(0, min_open=True),
         default=600,
-        show_default=True,
-        metavar="S",
-        help="Stop a process that takes longer for one image, and list the image.",
+        text="Stop a process that takes longer for one image, and list the image.",
     ),
-    click.option(
+    count_option(
         "--threads",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Of each worker, or of the page's model.  [default: 1; on the page all cores]",
+        text="Of each worker, or of the page's model.  [default: 1; on the page all cores]",
     ),
     click.option(
         "--gpus-per-worker",
@@ -195,14 +171,7 @@ _OPTIONS = (
         metavar="SHARE",
         help="That a cluster reserves for each actor.",
     ),
-    click.option(
-        "--shard-images",
-        type=click.IntRange(1),
-        default=20_000,
-        show_default=True,
-        metavar="N",
-        help="Most images of one annotation file.",
-    ),
+    count_option("--shard-images", default=20_000, text="Most images of one annotation file."),
     click.option(
         "--restart",
         is_flag=True,

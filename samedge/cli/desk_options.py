@@ -11,6 +11,7 @@ import click
 
 from samedge.cli.gathering import gathered
 from samedge.cli.name_types import OneOf
+from samedge.cli.number_options import count_option
 
 if TYPE_CHECKING:
     from samedge.annotate.desk.queue import Order
@@ -67,13 +68,10 @@ _OPTIONS = (
         default="",
         help="Categories of the page, for the keys 1 to 9; the page can add more.",
     ),
-    click.option(
+    count_option(
         "--most-proposals",
-        type=click.IntRange(1),
         default=40,
-        show_default=True,
-        metavar="N",
-        help="Masks that the page proposes in a photo, the best ranked ones.",
+        text="Masks that the page proposes in a photo, the best ranked ones.",
     ),
     click.option(
         "--order",
@@ -95,14 +93,7 @@ _OPTIONS = (
         metavar="DIR",
         help="Photos of --truth.  [default: its folder]",
     ),
-    click.option(
-        "--truth-limit",
-        type=click.IntRange(1),
-        default=50,
-        show_default=True,
-        metavar="N",
-        help="Take the first N photos of --truth.",
-    ),
+    count_option("--truth-limit", default=50, text="Take the first N photos of --truth."),
 )
 
 

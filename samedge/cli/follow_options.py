@@ -11,8 +11,10 @@ import click
 
 from samedge.cli import failures, output
 from samedge.cli.gathering import gathered
+from samedge.cli.image_options import backend_option, bundle_option, device_option
 from samedge.cli.measure_types import DURATION
 from samedge.cli.name_types import OneOf
+from samedge.cli.number_options import count_option
 from samedge.cli.prompt_types import BOX, POINT
 
 if TYPE_CHECKING:
@@ -153,16 +155,10 @@ _PROMPTS = (
     ),
 )
 _MODEL = (
-    click.option(
-        "--bundle",
-        metavar="DIR",
-        help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
-    ),
-    click.option(
-        "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
-    ),
-    click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU."),
-    click.option("--threads", type=click.IntRange(1), metavar="N", help="Processor threads."),
+    bundle_option,
+    backend_option,
+    device_option,
+    count_option("--threads", text="Processor threads."),
 )
 _RESULTS = (
     click.option(

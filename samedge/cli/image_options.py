@@ -113,6 +113,20 @@ class ImageRun:
         return dict(zip(self.images, common_names(self.images), strict=True))
 
 
+bundle_option = click.option(
+    "--bundle",
+    metavar="DIR",
+    help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
+)
+
+backend_option = click.option(
+    "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
+)
+
+device_option = click.option(
+    "--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU."
+)
+
 range_option = click.option(
     "--range",
     "sample_range",
@@ -146,15 +160,9 @@ _OPTIONS = (
     click.argument(
         "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path)
     ),
-    click.option(
-        "--bundle",
-        metavar="DIR",
-        help="An exported bundle, or an embedded model's name. [default: samedge-nano]",
-    ),
-    click.option(
-        "--backend", metavar="B", help="Library that runs it. [default: the best one here]"
-    ),
-    click.option("--device", metavar="D", help="Device of that library, such as cpu, GPU or NPU."),
+    bundle_option,
+    backend_option,
+    device_option,
     range_option,
     click.option(
         "-o",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli.gathering import gathered
+from samedge.cli.number_options import count_option, seconds_option
 
 if TYPE_CHECKING:
     from samedge.web.server.settings import ServeSettings
@@ -94,49 +95,21 @@ _OPTIONS = (
         metavar="URL",
         help="Let pages of this address call. Repeats.",
     ),
-    click.option(
+    count_option(
         "--queue",
-        type=click.IntRange(1),
         default=64,
-        show_default=True,
-        metavar="N",
-        help="Requests that may wait for the model; more are answered with 429.",
+        text="Requests that may wait for the model; more are answered with 429.",
     ),
-    click.option(
+    count_option(
         "--keep",
         "images",
-        type=click.IntRange(1),
         default=64,
-        show_default=True,
-        metavar="N",
-        help="Encoded images that are kept for further prompts.",
+        text="Encoded images that are kept for further prompts.",
     ),
-    click.option(
-        "--keep-mib", type=click.IntRange(1), default=1024, show_default=True, metavar="MIB"
-    ),
-    click.option(
-        "--keep-seconds",
-        type=click.FloatRange(0, min_open=True),
-        default=900,
-        show_default=True,
-        metavar="S",
-    ),
-    click.option(
-        "--max-body",
-        type=click.IntRange(1),
-        default=64,
-        show_default=True,
-        metavar="MIB",
-        help="Most of one request.",
-    ),
-    click.option(
-        "--request-seconds",
-        type=click.FloatRange(0, min_open=True),
-        default=120,
-        show_default=True,
-        metavar="S",
-        help="Until an answer has to be there.",
-    ),
+    count_option("--keep-mib", default=1024, unit="MIB"),
+    seconds_option("--keep-seconds", default=900),
+    count_option("--max-body", default=64, unit="MIB", text="Most of one request."),
+    seconds_option("--request-seconds", default=120, text="Until an answer has to be there."),
 )
 
 

@@ -7,18 +7,16 @@ without a batch, and speaks in pixels of that frame to the decoder, whatever the
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from samedge.export.graphs import DynamicAxes, Graph, prompt_example
+from samedge.export.graphs import Graph, prompt_example
 from samedge.export.meta_dialect import MetaDecoderGraph
 from samedge.models.promptable import PromptableModel
-from samedge.types import IMAGE_EMBEDDINGS, POINT_COORDS, POINT_LABELS, Role
+from samedge.types import IMAGE_EMBEDDINGS, POINT_COORDS, Role
 
 FRAME = (684, 1024)
 """Height and width of what their encoder gets; the longer side is that of their coordinates."""
@@ -81,57 +79,24 @@ class AnyLabelingEncoderGraph(Graph):
 class AnyLabelingDecoderGraph(MetaDecoderGraph):
     """The inputs and outputs of Meta's export at 1024 px, whatever the model's own size.
 
-    One mask comes out, the best: their programs draw the first and no other.
+    One mask comes out, the best: their programs draw the first and no other. ``point_coords`` are
+    pixels of a frame whose longest side is 1024, ``mask_input`` is (1, 1, 256, 256), and
+    ``orig_im_size`` is always (684, 1024).
 
     Args:
         model: whose decoder it is.
     """
 
     role = Role.ANYLABELING_DECODER
-    dynamic_axes: DynamicAxes = MappingProxyType(
-        {
-            POINT_COORDS: {1: "num_points"},
-            POINT_LABELS: {1: "num_points"},
-            "masks": {2: "height", 3: "width"},
-        }
-    )
 
-    def forward(
-        self,
-        image_embeddings: Tensor,
-        point_coords: Tensor,
-        point_labels: Tensor,
-        mask_input: Tensor,
-        has_mask_input: Tensor,
-        orig_im_size: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode one prompt.
-
-        Args:
-            image_embeddings: (1, C, S/16, S/16).
-            point_coords: (1, N, 2) xy pixels of a frame whose longest side is 1024.
-            point_labels: (1, N); -1 is their padding point.
-            mask_input: (1, 1, 256, 256).
-            has_mask_input: (1,).
-            orig_im_size: (2,) float, height and width of the frame: 684 and 1024.
-
-        Returns:
-            ``masks`` (1, 1, 684, 1024) logits, ``iou_predictions`` (1, 1), ``low_res_masks``
-            (1, 1, S/4, S/4).
-        """
+    def _in_own_frame(self, point_coords: Tensor, mask_input: Tensor) -> tuple[Tensor, Tensor]:
+        """From pixels of a frame whose longest side is 1024, and a mask of 256 x 256."""
         side = self.image_size // 4
         if side != _MASK_SIDE:
             mask_input = F.interpolate(
                 mask_input, size=(side, side), mode="bilinear", align_corners=False
             )
-        return super().forward(
-            image_embeddings,
-            point_coords * (self.image_size / _LONGEST),
-            point_labels,
-            mask_input,
-            has_mask_input,
-            orig_im_size,
-        )
+        return point_coords * (self.image_size / _LONGEST), mask_input
 
     def example(self) -> dict[str, Tensor]:
         """Points along the diagonal of their frame."""

@@ -117,10 +117,15 @@ class MetaDecoderGraph(Graph):
             ``masks`` (1, 1, H, W) logits, ``iou_predictions`` (1, 1), ``low_res_masks``
             (1, 1, S/4, S/4).
         """
+        point_coords, mask_input = self._in_own_frame(point_coords, mask_input)
         prompt = (point_coords, point_labels, mask_input, has_mask_input)
         low_res, quality = self.decoder(image_embeddings, *prompt)
         low_res, quality = _single_mask(low_res, quality, point_labels)
         return self._original_size(low_res, orig_im_size), quality, low_res
+
+    def _in_own_frame(self, point_coords: Tensor, mask_input: Tensor) -> tuple[Tensor, Tensor]:
+        """Points and mask as the model takes them: here the program's frame is the model's."""
+        return point_coords, mask_input
 
     def _original_size(self, low_res: Tensor, orig_im_size: Tensor) -> Tensor:
         side = self.image_size

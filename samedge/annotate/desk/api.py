@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from samedge.annotate.desk import messages
-from samedge.annotate.desk.claims import ClaimedError
 from samedge.annotate.desk.desk import Desk
 from samedge.annotate.desk.proposals import browser_picture, is_jpeg
 from samedge.annotate.desk.results import Results
@@ -121,8 +120,7 @@ class _Api:
         asked = await self._document(request, messages.PageRequest)
         photo = request.path_params["photo_id"]
         task = self._desk.task(photo)
-        if not self._desk.is_held(photo, asked.page):
-            raise ClaimedError(f"This page does not work on {task.name}: open it first.")
+        self._desk.check_held(photo, asked.page)
         part = self._desk.proposals.find(task)
         if part is None:
             loaded = await asyncio.to_thread(self._desk.proposals.load, task)

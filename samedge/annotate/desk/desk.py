@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from samedge.annotate.desk.changes import applied, mask_message
+from samedge.annotate.desk.changes import OutdatedError, applied, mask_message
 from samedge.annotate.desk.claims import ClaimedError, Claims
 from samedge.annotate.desk.folder import DeskFolder
 from samedge.annotate.desk.messages import (
@@ -23,7 +23,7 @@ from samedge.annotate.desk.messages import (
 )
 from samedge.annotate.desk.proposals import Proposals
 from samedge.annotate.desk.queue import PhotoQueue
-from samedge.annotate.desk.reviews import Review, ReviewedMask, photo_id
+from samedge.annotate.desk.reviews import DamagedReviewError, Review, ReviewedMask, photo_id
 from samedge.annotate.tasks import Part, Task, file_state
 from samedge.annotate.worker import Loaded
 from samedge.bundle.manifest import Manifest
@@ -62,6 +62,7 @@ class Desk:
         self._manifest, self._reviews = manifest, folder.reviews
         self._tasks = {photo_id(task): task for task in queue.tasks()}
         self._claims = Claims(folder.claims)
+        self._left: set[str] = set()  # pages that said goodbye; a change of theirs may come later
         self._unreadable: dict[str, tuple[tuple[int, int], str]] = {}
         self._lock = threading.Lock()
 
@@ -88,13 +89,14 @@ class Desk:
             WriteError: the results' folder cannot be written.
         """
         with self._lock:
+            self._left.discard(page)
             self._claims.release_others(None, page)
             for photo in self._open_photos():
                 if photo == after:
                     continue
                 try:
                     return self._answer(self._opened(photo, page))
-                except (ClaimedError, ImageError, NotFoundError):
+                except (ClaimedError, DatasetError, ImageError, NotFoundError):
                     self._claims.release(photo, page)
             return self._answer(None)
 
@@ -105,12 +107,14 @@ class Desk:
             NotFoundError: there is none, or it was removed.
             ClaimedError: another page has it.
             ImageError: it cannot be read.
-            WriteError: the results' folder cannot be written.
+            DatasetError: another version of samedge wrote its review.
+            WriteError: the results' folder cannot be written, or the review not be read.
         """
         with self._lock:
+            self._left.discard(page)
             try:
                 opened = self._opened(photo, page, even_done=True)
-            except (ImageError, NotFoundError):
+            except (DatasetError, ImageError, NotFoundError):
                 self._claims.release(photo, page)
                 raise
             self._claims.release_others(photo, page)
@@ -121,11 +125,10 @@ class Desk:
 
         Raises:
             NotFoundError: its review has gone.
-            ClaimedError: another page has it.
+            ClaimedError: the page has it no more; the masks are kept for who opens it next.
         """
         with self._lock:
-            self._claims.take(photo, page)
-            task = self.task(photo)
+            task = self._check_held(photo, page)
             review = self._read(task, [])
             if review is None:
                 raise NotFoundError(f"{task.name} has no review any more: open it again.")
@@ -146,27 +149,31 @@ class Desk:
 
         Raises:
             NotFoundError: there is no such photo.
-            ClaimedError: another page has it.
-            OutdatedError: another page had it meanwhile, and changed it.
+            ClaimedError: another page has it. What was sent is kept in a file of its own.
+            OutdatedError: another page had it meanwhile, and changed it. The same.
             PromptError, DatasetError: a mask is none.
             WriteError: it cannot be written; the page should try again.
         """
         with self._lock:
             task = self.task(photo)
-            self._claims.take(photo, request.page)
             review = self._read(task, [])
             if review is None:
                 raise NotFoundError(f"{task.name} has no review any more: open it again.")
-            if review.saved_as != request.save_id:  # else it is here already, and its answer lost
-                review = applied(review, request, annotator=self.annotator)
-                self._reviews.write(review)
+            try:
+                saved = self._saved(photo, review, request)
+            except (ClaimedError, OutdatedError) as error:
+                raise type(error)(f"{error} {self._kept(review, request)}") from error
+            finally:
+                if request.page in self._left:
+                    self._claims.release(photo, request.page)
             return SavedAnswer(
-                revision=review.revision, seconds=review.seconds, figures=self._figures()
+                revision=saved.revision, seconds=saved.seconds, figures=self._figures()
             )
 
     def leave(self, page: str) -> None:
         """A page has gone."""
         with self._lock:
+            self._left.add(page)
             self._claims.release_others(None, page)
 
     def beat(self, page: str) -> BeatAnswer:
@@ -185,12 +192,38 @@ class Desk:
         with self._lock:
             return [self._row(task) for task in self.queue.tasks()]
 
-    def is_held(self, photo: str, page: str) -> bool:
-        """Whether a page has a photo."""
+    def check_held(self, photo: str, page: str) -> None:
+        """Check that a page has a photo.
+
+        Raises:
+            NotFoundError: there is no such photo.
+            ClaimedError: it has not.
+        """
         with self._lock:
-            return self._claims.holder(photo) == page
+            self._check_held(photo, page)
 
     # ---- under the lock
+
+    def _check_held(self, photo: str, page: str) -> Task:
+        task = self.task(photo)
+        if self._claims.holder(photo) != page:
+            raise ClaimedError(f"This page does not work on {task.name}: open it first.")
+        return task
+
+    def _saved(self, photo: str, review: Review, request: SaveRequest) -> Review:
+        self._claims.take(photo, request.page)
+        if review.saved_as == request.save_id:  # it is here already, and its answer was lost
+            return review
+        made = applied(review, request, annotator=self.annotator)
+        self._reviews.write(made)
+        return made
+
+    def _kept(self, review: Review, request: SaveRequest) -> str:
+        """Put a refused change beside the newest one, and say where."""
+        wanted = msgspec.structs.replace(request, revision=review.revision)
+        made = applied(review, wanted, annotator=self.annotator)
+        aside = self._reviews.keep_beside(made, because="refused")
+        return f"What this page had is kept as {aside}."
 
     def _open_photos(self) -> Iterator[str]:
         for task in self.queue.tasks():
@@ -227,7 +260,7 @@ class Desk:
     def _read(self, task: Task, notes: list[str]) -> Review | None:
         try:
             return self._reviews.read(task.name)
-        except DatasetError:
+        except DamagedReviewError:
             aside = self._reviews.set_aside(task.name, because="damaged")
             notes.append(f"What was saved of this photo is damaged; it was set aside as {aside}.")
             return None

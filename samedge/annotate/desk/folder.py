@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import filelock
 import msgspec
 
 from samedge.annotate.desk.messages import MOST_CATEGORIES
 from samedge.annotate.desk.reviews import Reviews
+from samedge.annotate.one_writer import one_writer
 from samedge.annotate.parts import Parts
 from samedge.annotate.run import PARTS, RUN_FILE, absolute, read_record
 from samedge.annotate.tasks import RUN_SCHEMA, AutoSettings, RunRecord, decoded
-from samedge.errors import DatasetError, OptionError, WriteError
+from samedge.errors import DatasetError, OptionError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 
 DESK_FILE, REVIEWS, CLAIMS, PROPOSALS = "desk.json", "reviews", "claims", "proposals"
 _SCHEMA = "samedge.annotate-desk-folder/1"
+_LOCK = ".desk.lock"
 
 
 class _DeskRecord(msgspec.Struct, kw_only=True):
@@ -80,7 +80,7 @@ class DeskFolder:
         self.found = Parts(output / PARTS) if self._is_of_auto(wanted) else None
         digest = hashlib.sha256(json_text(wanted).encode("utf-8", "backslashreplace")).hexdigest()
         self.made = Parts(output / PROPOSALS / digest[:16])
-        with self._alone():
+        with one_writer(self.output, _LOCK):
             self._belongs(wanted.images)
 
     @property
@@ -104,7 +104,7 @@ class DeskFolder:
             DatasetError: the file is damaged.
             WriteError: it cannot be written.
         """
-        with self._alone():
+        with one_writer(self.output, _LOCK):
             record = self._read()
             wanted = [" ".join(name.split()) for name in names]
             all_names = list(dict.fromkeys((*record.categories, *filter(None, wanted))))
@@ -145,19 +145,3 @@ class DeskFolder:
 
     def _write(self, record: _DeskRecord) -> None:
         write_text(self.output / DESK_FILE, json_text(record, indent=2) + "\n")
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = filelock.FileLock(self.output / ".desk.lock")
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise WriteError(
-                f"{self.output} cannot be written ({error.strerror}): name another folder with -o.",
-                errno=error.errno,
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()

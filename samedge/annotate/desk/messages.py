@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from samedge._version import __version__
 from samedge.annotate.desk.reviews import Decision, Origin, Status
-from samedge.files.lines import created_now
 from samedge.types import Rle
-from samedge.web.server.messages import RleMessage
+from samedge.web.server.messages import Answer, RleMessage
 
 Page = Annotated[str, Meta(min_length=8, max_length=64, pattern="^[A-Za-z0-9-]+$")]
 """A page's own name, by chance: it tells the tabs of a browser apart."""
@@ -147,7 +145,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     order: Literal["rank", "name"]
 
 
-class DeskAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class DeskAnswer(Answer, frozen=True, kw_only=True):
     """What the page begins with.
 
     Attributes:
@@ -162,8 +160,6 @@ class DeskAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: str = "samedge.annotate-desk/1"
-    samedge_version: str = __version__
-    created: str = msgspec.field(default_factory=created_now)
     folder: str
     output: str
     annotator: str
@@ -217,8 +213,16 @@ class PhotosAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FilesAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The annotation files that were written."""
+    """The annotation files that were written.
+
+    Attributes:
+        files: their paths.
+        images: finished photos in them.
+        masks: in those.
+        left_out: finished photos that are not in them, ``[name, why]``.
+    """
 
     files: list[str]
     images: int
     masks: int
+    left_out: list[tuple[str, str]] = []

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samedge.annotate.desk.desk import Desk
+from samedge.annotate.desk.finished import FinishedPhotos
 from samedge.annotate.desk.messages import DeskAnswer, FilesAnswer
-from samedge.annotate.desk.reviews import ReviewedParts, ReviewHead
+from samedge.annotate.desk.reviews import ReviewHead
 from samedge.annotate.merging import Merged, Merger
+from samedge.annotate.one_writer import one_writer
 from samedge.annotate.rounds import Accuracy, Round, keep_round, now
 from samedge.annotate.run import SHARD_IMAGES
 from samedge.annotate.tasks import Task
@@ -23,6 +25,8 @@ STAGE = "assisted"
 IDLE_S = 20.0
 """The longest pause between two actions of a person that counts as work."""
 
+_LOCK = ".reviewed.lock"
+_FEW = 3  # names of what there may be thousands of
 _PAUSE_S = 10.0  # between two writings of the files while people work
 
 
@@ -52,6 +56,8 @@ class Results:
         self._desk, self._images, self._tasks = desk, images, tasks
         self._format, self._accuracy = file_format, accuracy
         self._bundle_id, self._model = bundle_id, model
+        self._finished = FinishedPhotos(desk.folder.reviews, tasks, desk.proposals)
+        self._notes = _notes_on_strangers(desk, tasks)
         self._writing = threading.Lock()
         self._wanted, self._ends = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="samedge-results", daemon=True)
@@ -68,7 +74,7 @@ class Results:
             categories=desk.folder.categories(),
             figures=desk.figures(),
             idle_s=IDLE_S,
-            notes=list(desk.queue.notes),
+            notes=[*desk.queue.notes, *self._notes],
         )
 
     def ask(self) -> None:
@@ -82,12 +88,16 @@ class Results:
             WriteError: one cannot be written.
             DatasetError: the list of rounds is damaged.
         """
-        with self._writing:
+        # One desk at a time: the last to write has seen what all the others saved.
+        with self._writing, one_writer(self._desk.folder.output, _LOCK):
             merged = self._merged()
             for made in self._rounds():
                 keep_round(self._desk.folder.output, made)
         return FilesAnswer(
-            files=[str(path) for path in merged.files], images=merged.images, masks=merged.masks
+            files=[str(path) for path in merged.files],
+            images=merged.images,
+            masks=merged.masks,
+            left_out=[(name, error.message) for name, error in merged.failures],
         )
 
     def close(self) -> FilesAnswer:
@@ -110,10 +120,9 @@ class Results:
             self._ends.wait(_PAUSE_S)
 
     def _merged(self) -> Merged:
-        folder = self._desk.folder
         merger = Merger(
-            ReviewedParts(folder.reviews),
-            folder.output / REVIEWED,
+            self._finished,
+            self._desk.folder.output / REVIEWED,
             file_format=self._format,
             shard_images=SHARD_IMAGES,
         )
@@ -133,6 +142,19 @@ class Results:
             if own or accuracy is not None:
                 made.append(_round(own, bundle_id=bundle_id, model=model, accuracy=accuracy))
         return made
+
+
+def _notes_on_strangers(desk: Desk, tasks: Sequence[Task]) -> list[str]:
+    """What to say of photos that were annotated, and are not in the folder any more."""
+    gone = desk.folder.reviews.strangers([task.name for task in tasks])
+    if not gone:
+        return []
+    shown = ", ".join(gone[:_FEW]) + (", ..." if len(gone) > _FEW else "")
+    return [
+        f"{len(gone)} annotated photos are not in the folder any more ({shown}): their masks stay "
+        f"in {desk.folder.reviews.folder}, but not in the result. Put the photos back under these "
+        "names to have them again."
+    ]
 
 
 def _round(

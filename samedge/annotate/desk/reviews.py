@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET
 
-from samedge.annotate.tasks import Part, Task, decoded, file_state, part_name
-from samedge.errors import DatasetError
+from samedge.annotate.tasks import Task, decoded, part_name
+from samedge.errors import DatasetError, WriteError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats.masks import MaskRecord
@@ -19,6 +19,8 @@ SCHEMA = "samedge.annotate-review/1"
 Decision = Literal["proposed", "accepted", "rejected"]
 Origin = Literal["proposal", "mended", "drawn"]
 Status = Literal["open", "done", "skipped"]
+
+_FileState = tuple[int, int, int] | None
 
 
 class ReviewedMask(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +121,10 @@ class Review(ReviewHead, frozen=True, kw_only=True):
 H = TypeVar("H", bound=ReviewHead)
 
 
+class DamagedReviewError(DatasetError):
+    """A file of decisions whose content is none: it is set aside, never overwritten."""
+
+
 class Reviews:
     """A folder of reviews. Who writes holds the photo's claim; reading needs nothing.
 
@@ -128,7 +134,7 @@ class Reviews:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._heads: dict[str, tuple[tuple[int, int], ReviewHead | None]] = {}
+        self._heads: dict[str, tuple[_FileState, ReviewHead | None]] = {}
 
     def path(self, name: str) -> Path:
         """The file of a photo's review."""
@@ -138,7 +144,9 @@ class Reviews:
         """The review of a photo; ``None`` where there is none.
 
         Raises:
-            DatasetError: the file is damaged.
+            DamagedReviewError: its content is none.
+            DatasetError: another version of samedge wrote it.
+            WriteError: it cannot be read now, so that nothing can be put in its place.
         """
         return self._read(name, Review)
 
@@ -147,14 +155,14 @@ class Reviews:
 
         A damaged file counts as none here: it is set aside when the photo is opened.
         """
-        state = file_state(self.path(name))
+        state = _state(self.path(name))
         known = self._heads.get(name)
         if known is not None and known[0] == state:
             return known[1]
         try:
             found = self._read(name, ReviewHead)
-        except DatasetError:
-            found = None
+        except (DatasetError, WriteError):
+            return None
         self._heads[name] = (state, found)
         return found
 
@@ -165,6 +173,7 @@ class Reviews:
             WriteError: it cannot be written; the one before is untouched.
         """
         write_text(self.path(review.name), json_text(review.counted()))
+        self._heads.pop(review.name, None)
 
     def set_aside(self, name: str, *, because: str) -> Path:
         """Move a photo's review out of the way; nothing that people did is deleted.
@@ -176,11 +185,37 @@ class Reviews:
         Raises:
             OSError: it cannot be moved.
         """
+        aside = self._aside(name, because)
+        self.path(name).replace(aside)
+        return aside
+
+    def keep_beside(self, review: Review, *, because: str) -> Path:
+        """Keep a review that is not to take the place of the one that is there.
+
+        Args:
+            review: what to keep.
+            because: a word for the file's ending.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        return write_text(self._aside(review.name, because), json_text(review.counted()))
+
+    def strangers(self, names: Collection[str]) -> list[str]:
+        """Photos that have a review and are not among those of some names."""
+        known = {self.path(name) for name in names}
+        heads = (
+            _decoded(path, ReviewHead)
+            for path in sorted(self.folder.glob("*/*.json"))
+            if path not in known
+        )
+        return sorted(head.name for head in heads if head is not None)
+
+    def _aside(self, name: str, because: str) -> Path:
         path = self.path(name)
         number = 1
         while (aside := path.with_name(f"{path.stem}.{because}-{number}")).exists():
             number += 1
-        path.replace(aside)
         return aside
 
     def _read(self, name: str, kind: type[H]) -> H | None:
@@ -189,8 +224,16 @@ class Reviews:
             found = decoded(path.read_bytes(), kind)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path}, the review of {name}, is damaged: {error}.") from error
+        except OSError as error:
+            raise WriteError(
+                f"{path}, the review of {name}, cannot be read ({error.strerror}): it stays as it "
+                "is. Check the disk, and try again.",
+                errno=error.errno,
+            ) from error
+        except ValueError as error:
+            raise DamagedReviewError(
+                f"{path}, the review of {name}, is damaged: {error}."
+            ) from error
         if found.name != name or found.schema != SCHEMA:
             raise DatasetError(
                 f"{path} is no review of {name} that this samedge reads: move it away, or upgrade."
@@ -198,36 +241,21 @@ class Reviews:
         return found
 
 
-class ReviewedParts:
-    """Finished reviews as parts of a run, for what merges parts into annotation files.
+def _decoded(path: Path, kind: type[H]) -> H | None:
+    """A review, or ``None`` where it cannot be read."""
+    try:
+        return decoded(path.read_bytes(), kind)
+    except (OSError, ValueError):
+        return None
 
-    Args:
-        reviews: the folder.
-    """
 
-    def __init__(self, reviews: Reviews) -> None:
-        self._reviews = reviews
-
-    def part(self, name: str) -> Part | None:
-        """The accepted masks of a finished photo; ``None`` for others, damaged ones too."""
-        head = self._reviews.head(name)
-        if head is None or head.status != "done":
-            return None
-        try:
-            review = self._reviews.read(name)
-        except DatasetError:
-            return None
-        if review is None:
-            return None
-        masks = tuple(msgspec.structs.replace(m.record, parent=UNSET) for m in review.accepted)
-        return Part(
-            name=name,
-            file_bytes=review.file_bytes,
-            modified_ns=review.modified_ns,
-            size=review.size,
-            seconds=review.seconds,
-            masks=masks,
-        )
+def _state(path: Path) -> _FileState:
+    """What changes when a file is replaced, whatever the clock says."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def photo_id(task: Task) -> str:

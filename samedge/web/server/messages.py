@@ -118,7 +118,19 @@ class ImageMessage(msgspec.Struct, frozen=True, kw_only=True):
     width: int
 
 
-class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer begins with.
+
+    Attributes:
+        schema: its kind and the number of that kind's version.
+    """
+
+    schema: str
+    samedge_version: str = __version__
+    created: str = msgspec.field(default_factory=created_now)
+
+
+class ModelAnswer(Answer, frozen=True, kw_only=True):
     """What this server computes with.
 
     Attributes:
@@ -131,8 +143,6 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: str = MODEL_SCHEMA
-    samedge_version: str = __version__
-    created: str = msgspec.field(default_factory=created_now)
     bundle: BundleMessage
     backend: BackendMessage
     prompts: list[str]
@@ -144,7 +154,7 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reads_paths: bool
 
 
-class ImageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class ImageAnswer(Answer, frozen=True, kw_only=True):
     """An image that is encoded and kept.
 
     Attributes:
@@ -155,8 +165,6 @@ class ImageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: str = IMAGE_SCHEMA
-    samedge_version: str = __version__
-    created: str = msgspec.field(default_factory=created_now)
     image: ImageMessage
     is_new: bool
     size_bytes: int
@@ -164,7 +172,7 @@ class ImageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     timing_ms: dict[str, float]
 
 
-class MasksAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class MasksAnswer(Answer, frozen=True, kw_only=True):
     """The masks of some prompts, as ``samedge segment --json`` has them.
 
     Attributes:
@@ -173,8 +181,6 @@ class MasksAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: str = MASKS_SCHEMA
-    samedge_version: str = __version__
-    created: str = msgspec.field(default_factory=created_now)
     image: ImageMessage
     bundle: BundleMessage
     backend: BackendMessage
@@ -182,7 +188,7 @@ class MasksAnswer(msgspec.Struct, frozen=True, kw_only=True):
     timing_ms: dict[str, float]
 
 
-class LogitsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class LogitsAnswer(Answer, frozen=True, kw_only=True):
     """The decoder's own outputs for one prompt, for who selects and upscales by himself.
 
     Attributes:
@@ -194,8 +200,6 @@ class LogitsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: str = LOGITS_SCHEMA
-    samedge_version: str = __version__
-    created: str = msgspec.field(default_factory=created_now)
     image: ImageMessage
     tokens: int
     side: int
@@ -204,7 +208,7 @@ class LogitsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     timing_ms: dict[str, float]
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
+class Health(Answer, frozen=True, kw_only=True):
     """Whether the server answers; nobody needs a token to ask.
 
     Attributes:
@@ -214,8 +218,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: str = HEALTH_SCHEMA
-    samedge_version: str = __version__
-    created: str = msgspec.field(default_factory=created_now)
     status: str = "UP"
     model_class: str = "samedge"
     models_loaded: int = 1

@@ -164,6 +164,9 @@ def test_a_mask_of_another_size_or_without_runs_is_refused(page: Page) -> None:
     damaged = {"size": [48, 64], "counts": "damaged"}
     refused(page.save([drawn(1, damaged)]), 422, "dataset")
     refused(page.save([drawn(1, square(1, 1)), drawn(1, square(2, 2))]), 422, "prompt")
+    assert page.photo is not None
+    kept = page.open(page.photo["id"]).document["photo"]
+    assert (kept["masks"], kept["revision"]) == ([], 0)  # none of them left a trace
 
 
 def test_a_photo_that_was_removed_or_is_broken_is_passed_over(

@@ -3,10 +3,14 @@
 const DESK = new URL("../api/v1/desk", import.meta.url);
 export const PAGE = crypto.randomUUID?.() ?? `page-${Math.random().toString(36).slice(2)}-${Date.now()}`;
 
+const MOST_KEPT_ALIVE = 60_000; // bytes; browsers take 64 KiB
+
 /** The answer of the desk; errors have `status`, 0 where it does not answer. */
 export async function ask(path, body = null) {
-  const options = body === null ? {} : {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ page: PAGE, ...body }),
+  const text = body === null ? null : JSON.stringify({ page: PAGE, ...body });
+  const options = text === null ? {} : {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: text,
+    keepalive: path.endsWith("/save") && text.length < MOST_KEPT_ALIVE, // a change arrives though the page goes away
   };
   const response = await reached(`${DESK}${path}`, options);
   return response.status === 204 ? null : response.json();

@@ -23,7 +23,8 @@ export class Review extends MaskDocument {
     const before = this.objects.find((one) => one.id === object.id);
     if (!before || before.result === object.result) return super.put(object);
     const origin = before.origin === "drawn" ? "drawn" : "mended";
-    return super.put({ ...object, origin, decision: "accepted", category: object.category ?? this.category });
+    // What was said of it while the model computed is in `before`, not in `object`.
+    return super.put({ ...object, origin, decision: "accepted", category: before.category ?? this.category });
   }
 
   /** Decide about an object, and go to the next that is undecided. */

@@ -14,9 +14,12 @@ export class Saver extends EventTarget {
   #running = null;
   #rles = new WeakMap();
   #isLost = false;
+  #session = 0; // counts photos: what comes late of another is not this one's
 
-  /** Begin with a photo; what is pending of another is sent before. */
+  /** Begin with a photo, or with what the desk made of it; `flush` before. */
   begin(photo, objects, { view, threshold, seconds }) {
+    this.#session += 1;
+    this.#running = null;
     this.photo = photo;
     this.revision = photo.revision;
     this.view = view;
@@ -41,7 +44,17 @@ export class Saver extends EventTarget {
   save(objects, status) {
     if (!this.photo || this.#isLost) return;
     this.#pending = { objects, status, save_id: crypto.randomUUID() };
-    this.#running ??= this.#run().finally(() => (this.#running = null));
+    if (!this.#running) this.#start();
+  }
+
+  #start() {
+    const session = this.#session;
+    const running = this.#run(session).finally(() => {
+      if (session !== this.#session) return;
+      this.#running = null;
+      if (this.#pending) this.#start();
+    });
+    this.#running = running;
   }
 
   /** Wait until all is on disk; false where it cannot be. */
@@ -50,31 +63,40 @@ export class Saver extends EventTarget {
     return !this.#isLost;
   }
 
-  async #run() {
+  async #run(session) {
     const unanswered = []; // they may have arrived all the same
     for (let failures = 0; this.#pending;) {
       const sent = this.#pending;
       this.#tell("saving");
       try {
         const answer = await ask(`/photos/${this.photo.id}/save`, { ...this.#request(sent), unanswered: unanswered.slice(-100) });
+        if (session !== this.#session) return;
         failures = unanswered.length = 0;
-        this.revision = answer.revision;
-        this.#known = new Map(sent.objects.map(({ id, result }) => [id, result]));
-        if (this.#pending === sent) this.#pending = null;
-        this.dispatchEvent(new CustomEvent("figures", { detail: { figures: answer.figures } }));
+        this.#took(sent, answer);
       } catch (error) {
-        if (FINAL.includes(error.status)) {
-          this.#pending = null;
-          this.#isLost = true;
-          this.#tell("lost", error.message);
-          return;
-        }
+        if (session !== this.#session) return;
+        if (FINAL.includes(error.status)) return this.#lose(error.message);
         unanswered.push(sent.save_id);
         this.#tell("failed", error.message);
         await new Promise((resolve) => setTimeout(resolve, PAUSES_MS[Math.min(failures++, PAUSES_MS.length - 1)]));
+        if (session !== this.#session) return;
       }
     }
     this.#tell("saved");
+  }
+
+  /** A state is on disk. */
+  #took(sent, answer) {
+    this.revision = answer.revision;
+    this.#known = new Map(sent.objects.map(({ id, result }) => [id, result]));
+    if (this.#pending === sent) this.#pending = null;
+    this.dispatchEvent(new CustomEvent("figures", { detail: { figures: answer.figures } }));
+  }
+
+  #lose(message) {
+    this.#pending = null;
+    this.#isLost = true;
+    this.#tell("lost", message);
   }
 
   #request({ objects, status, save_id }) {

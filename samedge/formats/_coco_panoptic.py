@@ -67,7 +67,7 @@ class _Panoptic(Format):
     summary = "COCO panoptic: JSON and pictures of segment ids"
     layout = Layout.FOLDER
     keeps = frozenset(
-        {"holes", "parts", "categories", "crowds", "empty_images", "folders", "frame"}
+        {"holes", "parts", "categories", "crowds", "empty_images", "folders", "endings", "frame"}
     )
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:

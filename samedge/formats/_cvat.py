@@ -32,7 +32,9 @@ class _Cvat(Format):
     layout = Layout.ONE_FILE
     endings = (".xml",)
     chosen_by = (".xml",)
-    keeps = frozenset({"holes", "parts", "overlaps", "categories", "empty_images", "folders"})
+    keeps = frozenset(
+        {"holes", "parts", "overlaps", "categories", "empty_images", "folders", "endings"}
+    )
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _CvatWriter(path / "annotations.xml" if is_folder else path)

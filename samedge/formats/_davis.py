@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import DatasetError
-from samedge.formats.base import Format, Layout, Writer
+from samedge.formats import reading
+from samedge.formats.base import Format, Layout, Stems, Writer
 from samedge.formats.label_maps import VOID, numbered, read_indexed, save_indexed
 from samedge.formats.masks import ImageMasks, record_from_mask
 
@@ -36,7 +37,8 @@ class _Davis(Format):
             numbers = [n for n in np.unique(indices) if n not in (0, VOID)]
             masks = tuple(record_from_mask(indices == number) for number in numbers)
             height, width = indices.shape
-            yield ImageMasks(file.relative_to(root).as_posix(), (height, width), masks)
+            name = reading.named_as_in(images, file.relative_to(root).as_posix())
+            yield ImageMasks(name, (height, width), masks)
 
     def recognises(self, path: Path) -> bool:
         return (path / _FOLDER).is_dir() and next((path / _FOLDER).rglob("*.png"), None) is not None
@@ -46,12 +48,13 @@ class _DavisWriter(Writer):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
+        self._stems = Stems("DAVIS")
 
     def _add(self, image: ImageMasks) -> list[Path]:
         room = image.masks[: VOID - 1]
         self.left_out[f"masks beyond the {VOID - 1} of an image"] += len(image.masks) - len(room)
         numbers = numbered(room, image.size, writer=self)
-        name = image.place.with_suffix(".png")
+        name = f"{self._stems.take(image)}.png"
         return [save_indexed(self._folder / _FOLDER / name, numbers)]
 
 

@@ -53,7 +53,7 @@ class _GeoJson(ImageFormat):
     chosen_by = (".geojson",)
     keeps = frozenset(
         {"holes", "parts", "overlaps", "categories", "predicted_iou", "stability"}
-        | {"empty_images", "folders"}
+        | {"empty_images", "folders", "endings"}
     )
 
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:

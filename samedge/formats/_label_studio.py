@@ -49,7 +49,16 @@ class _LabelStudio(Format):
     layout = Layout.ONE_FILE
     endings = (".json",)
     keeps = frozenset(
-        {"holes", "parts", "overlaps", "categories", "predicted_iou", "empty_images", "folders"}
+        {
+            "holes",
+            "parts",
+            "overlaps",
+            "categories",
+            "predicted_iou",
+            "empty_images",
+            "folders",
+            "endings",
+        }
     )
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:

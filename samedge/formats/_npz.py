@@ -27,7 +27,7 @@ class _Npz(ImageFormat):
     chosen_by = (".npz",)
     keeps = frozenset(
         {"holes", "parts", "overlaps", "categories", "predicted_iou", "stability"}
-        | {"empty_images", "folders"}
+        | {"empty_images", "folders", "endings"}
     )
 
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:

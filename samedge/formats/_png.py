@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import DatasetError
+from samedge.formats import reading
 from samedge.formats.base import ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, record_from_mask
 from samedge.formats.pictures import save_picture
@@ -52,7 +53,7 @@ class _Png(ImageFormat):
         if not by_image:
             raise DatasetError(f"{path} holds no .png file: name a folder of masks.")
         for name, masks in by_image.items():
-            yield _image(name, masks, left_out)
+            yield _image(reading.named_as_in(images, f"{name}.png"), masks, left_out)
 
     def recognises(self, path: Path) -> bool:
         return path.suffix.lower() == ".png" and path.is_file()
@@ -69,7 +70,7 @@ def _image(name: str, files: list[Path], left_out: Counter[str]) -> ImageMasks:
     drawn = [record_from_mask(mask) for mask in masks if mask.any()]
     left_out["empty masks"] += len(masks) - len(drawn)
     height, width = masks[0].shape
-    return ImageMasks(f"{name}.png", (height, width), tuple(drawn), frame=None)
+    return ImageMasks(name, (height, width), tuple(drawn), frame=None)
 
 
 FORMAT = _Png()

@@ -50,7 +50,7 @@ class _Sam(ImageFormat):
     tail = "_sam"
     keeps = frozenset(
         {"holes", "parts", "overlaps", "predicted_iou", "stability", "empty_images"}
-        | {"folders", "frame"}
+        | {"folders", "endings", "frame"}
     )
 
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:

@@ -32,7 +32,16 @@ class _Svg(ImageFormat):
     endings = (".svg",)
     chosen_by = (".svg",)
     keeps = frozenset(
-        {"holes", "parts", "overlaps", "categories", "predicted_iou", "empty_images", "folders"}
+        {
+            "holes",
+            "parts",
+            "overlaps",
+            "categories",
+            "predicted_iou",
+            "empty_images",
+            "folders",
+            "endings",
+        }
     )
 
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:

@@ -11,7 +11,8 @@ import numpy as np
 from samedge.errors import DatasetError
 from samedge.files import reading as files
 from samedge.files.writing import write_text
-from samedge.formats.base import Format, Layout, Writer
+from samedge.formats import reading
+from samedge.formats.base import Format, Layout, Stems, Writer
 from samedge.formats.label_maps import VOID, numbered, read_indexed, save_indexed, voc_palette
 from samedge.formats.masks import ImageMasks, record_from_mask
 
@@ -42,7 +43,8 @@ class _Voc(Format):
             raise DatasetError(f"{path} has no pictures in {_OBJECTS} or {_CLASSES}.")
         for file in pictures:
             name = file.relative_to(root)
-            yield _image(file, path / _CLASSES / name, name.as_posix(), names)
+            shown = reading.named_as_in(images, name.as_posix())
+            yield _image(file, path / _CLASSES / name, shown, names)
 
     def recognises(self, path: Path) -> bool:
         return (path / _CLASSES).is_dir()
@@ -54,6 +56,7 @@ class _VocWriter(Writer):
         self._folder = folder
         self._classes = {"background": 0}
         self._names: list[str] = []
+        self._stems = Stems("Pascal VOC")
 
     def _add(self, image: ImageMasks) -> list[Path]:
         room = image.masks[: VOID - 1]
@@ -66,7 +69,7 @@ class _VocWriter(Writer):
                 f"{image.name} brings the {len(known)}th class, and Pascal VOC has room for {VOID}."
             )
         self._classes = known
-        name = str(image.place.with_suffix(""))
+        name = self._stems.take(image)
         self._names.append(name)
         return [
             save_indexed(self._folder / _OBJECTS / f"{name}.png", objects),

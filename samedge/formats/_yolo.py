@@ -23,7 +23,7 @@ from samedge.files import reading as files
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.base import Format, Layout, Stems, Writer
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.metrics import mask_iou
 from samedge.pixels.outlines import joined, outlines
@@ -38,7 +38,9 @@ _LEAST_IOU = 0.99
 class _Yolo(Format):
     summary = "YOLO segmentation: a folder of text files"
     layout = Layout.FOLDER
-    keeps = frozenset({"holes", "parts", "overlaps", "categories", "empty_images", "folders"})
+    keeps = frozenset(
+        {"holes", "parts", "overlaps", "categories", "empty_images", "folders", "endings"}
+    )
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _YoloWriter(path)
@@ -72,15 +74,10 @@ class _YoloWriter(Writer):
         super().__init__()
         self._folder = folder
         self._classes: dict[str, int] = {}
-        self._taken: dict[str, str] = {}
+        self._stems = Stems("YOLO")
 
     def _add(self, image: ImageMasks) -> list[Path]:
-        stem = str(image.place.with_suffix(""))
-        if self._taken.setdefault(stem.casefold(), image.name) != image.name:
-            raise DatasetError(
-                f"{image.name} and {self._taken[stem.casefold()]} differ in their endings only, "
-                "and YOLO finds labels by the name without it: rename one."
-            )
+        stem = self._stems.take(image)
         rows = [row for record in image.masks for row in self._rows(record, image.size)]
         path = self._folder / "labels" / f"{stem}.txt"
         return [write_text(path, "".join(rows))]

@@ -31,6 +31,7 @@ PROPERTIES: Mapping[str, str] = {
     "crowds": "marks of crowds",
     "empty_images": "images without masks",
     "folders": "folders of image names",
+    "endings": "endings of image names, which become .png",
     "frame": "which way up the masks are",
 }
 """What a format may keep or lose, in words for people."""
@@ -167,6 +168,33 @@ class Format(ABC):
     def recognises(self, path: Path) -> bool:
         """Whether a file or folder looks like this format; never raises, reads little."""
         return False
+
+
+class Stems:
+    """Names of images without their endings, for formats that find files by them.
+
+    Args:
+        who: whose files they are, for people.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._taken: dict[str, str] = {}
+
+    def take(self, image: ImageMasks) -> str:
+        """The place of an image's file, without an ending.
+
+        Raises:
+            DatasetError: another image has the same.
+        """
+        stem = str(image.place.with_suffix(""))
+        other = self._taken.setdefault(stem.casefold(), image.name)
+        if other != image.name:
+            raise DatasetError(
+                f"{image.name} and {other} differ in their endings only, and {self._who} finds "
+                "files by the name without it: rename one."
+            )
+        return stem
 
 
 class ImageFormat(Format):

@@ -162,6 +162,8 @@ def _losses(image: ImageMasks, target: Format) -> Iterator[str]:
         yield "empty_images"
     if "folders" in lost and "/" in image.name:
         yield "folders"
+    if "endings" in lost and image.place.suffix.lower() != ".png":
+        yield "endings"
     if "frame" in lost and image.frame == STORED:
         yield "frame"
     for record in image.masks:

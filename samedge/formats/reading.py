@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
@@ -180,6 +180,18 @@ def find_image(name: str, folders: Sequence[Path]) -> Path | None:
                 if path.is_file():
                     return path
     return None
+
+
+def named_as_in(images: Path | None, name: str) -> str:
+    """A name with the ending that the image has in a folder; as it is where that has none.
+
+    Args:
+        images: the folder, if one was given.
+        name: with the ending of the masks' file.
+    """
+    stem = str(PurePosixPath(name).with_suffix(""))
+    found = None if images is None else find_image(stem, [images])
+    return name if found is None else f"{stem}{found.suffix}"
 
 
 def image_size(path: Path) -> Size:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from samedge import formats
+from samedge.errors import DatasetError
 from samedge.formats.base import Layout
 from samedge.formats.convert import convert
 from samedge.formats.destination import Destination
@@ -88,6 +89,28 @@ def test_document_says_what_is_lost(photos: Path) -> None:
     text = invoke("convert", path, "davis", "--to", "davis").stdout
     assert "3 masks of 1 images, coco to davis: wrote davis" in text
     assert "lost, as davis has no place for it: 3 categories" in text
+
+
+@pytest.mark.parametrize("name", ["png", "davis", "voc"])
+def test_an_ending_that_a_format_has_no_place_for_is_said_and_found_again(
+    name: str, photos: Path
+) -> None:
+    (photos / "cam1" / "0001.png").rename(photos / "cam1" / "0001.jpg")
+    path = write("coco", Path("in.json"), image("disc", name="cam1/0001.jpg"))
+    made = convert(path, Path("out"), target_format=name)
+    assert made.lost["endings of image names, which become .png"] == 1
+    for images, ending in ((None, ".png"), (photos, ".jpg")):
+        convert(Path("out"), Path("back.json"), source_format=name, images=images)
+        (entry,) = json.loads(Path("back.json").read_text())["images"]
+        assert entry["file_name"] == f"cam1/0001{ending}"
+
+
+@pytest.mark.parametrize("name", ["yolo", "davis", "voc"])
+def test_two_images_that_would_be_one_file_are_refused(name: str) -> None:
+    images = (image("disc", name="a.jpg"), image("line", name="A.png"))
+    path = write("coco", Path("in.json"), *images)
+    with pytest.raises(DatasetError, match="differ in their endings only"):
+        convert(path, Path("out"), target_format=name)
 
 
 def test_nothing_lost_is_said_by_nothing(photos: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 import types
@@ -175,10 +176,12 @@ def test_a_painted_model_speaks_it_too(painted: PaintedSam, tmp_path: Path) -> N
 def their_code(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Their ``sam_onnx``, without the packages around it, which open windows."""
     pytest.importorskip("cv2")
-    package = pytest.importorskip("anylabeling", reason="pip install --no-deps anylabeling")
-    place = Path(package.__file__ or "").parent
-    for name in ("services", "services.auto_labeling"):
-        module = types.ModuleType(f"anylabeling.{name}")
+    package = importlib.util.find_spec("anylabeling")  # X-AnyLabeling's has the same name
+    if package is None or package.origin is None:
+        pytest.skip("pip install --no-deps anylabeling, or x-anylabeling-cvhub")
+    place = Path(package.origin).parent
+    for name in ("", ".services", ".services.auto_labeling"):
+        module = types.ModuleType(f"anylabeling{name}")
         module.__path__ = [str(place.joinpath(*name.split(".")))]
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return importlib.import_module("anylabeling.services.auto_labeling.sam_onnx")

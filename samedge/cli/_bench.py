@@ -12,6 +12,7 @@ from samedge.cli import output
 from samedge.cli.follow_options import ASK_EVERY
 from samedge.cli.measure_types import COUNTS, DURATION
 from samedge.cli.prompt_types import BOX
+from samedge.cli.refusing import refuse_given
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -132,11 +133,11 @@ def bench(
     """
     from samedge.benchmark import named
     from samedge.cli.bench_page import page_record, refuse_for_pages
+    from samedge.cli.bench_stream import bench_stream
     from samedge.web.benching import PagePlan, chosen_pages
 
+    _refuse_lost(stream)
     if stream is not None:
-        from samedge.cli.bench_stream import bench_stream
-
         bench_stream(
             out,
             stream,
@@ -171,6 +172,15 @@ def bench(
                 stage=bar.stage,
             )
     _tell(out, record, output_path)
+
+
+def _refuse_lost(stream: Path | None) -> None:
+    """Say which options mean nothing with a recording, or without one."""
+    if stream is None:
+        refuse_given("A benchmark without --stream", "box", "ask_every")
+        return
+    times = ("effort", "min_time", "min_count", "deadline")
+    refuse_given("--stream", "images", "prompt_rate", "sustained", *times)
 
 
 def _tell(out: output.Output, record: BenchRecord, output_path: Path | None) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from samedge.cli import output
-from samedge.cli.image_options import focus_option, range_option
+from samedge.cli.image_options import focus_option, range_option, refine_option
+from samedge.cli.refusing import refuse_given
 
 if TYPE_CHECKING:
     from samedge.pixels.sample_range import SampleRange
@@ -80,6 +80,7 @@ Examples:
     "Give small things a second look; the figures are then those of box+focus and so on, never of "
     "box.",
 )
+@refine_option("0 with --focus never, else 1")
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Only the first N images or videos."
 )
@@ -106,6 +107,7 @@ def eval_(
     prompts: str | None,
     ask_every: int | None,
     focus: FocusMode,
+    refine: int | None,
     sample_range: SampleRange,
     limit: int | None,
     instances: bool,
@@ -117,12 +119,10 @@ def eval_(
     backends are compared on the very same prompts. An image that cannot be read is listed at the
     end, and does not count.
     """
+    _refuse_lost(video, prompts or "box,center")
     if video is not None:
         from samedge.cli.eval_video import eval_video
 
-        of_photos = {"--dataset": dataset, "--images": images, "--instances": instances}
-        changed = {"--focus": focus != "never", "--range": sample_range != "auto"}
-        _refuse({**of_photos, **changed}, "--video")
         eval_video(
             out,
             video,
@@ -131,14 +131,13 @@ def eval_(
             device=device,
             prompts=prompts,
             ask_every=ask_every or 1,
+            refine=refine or 0,
             limit=limit,
             output_path=output_path,
         )
         return
     if dataset is None or images is None:
         raise click.UsageError("Give --dataset and --images, or --video.")
-    if ask_every is not None:
-        raise click.UsageError("--ask-every is of videos: give --video, or leave that out.")
     from samedge.cli.eval_photos import EvalRequest, eval_photos
     from samedge.cli.eval_words import eval_words
 
@@ -150,23 +149,29 @@ def eval_(
         device=device,
         prompts=prompts or "box,center",
         focus=focus,
+        refine=refine,
         sample_range=sample_range,
         limit=limit,
         instances=instances,
         output_path=output_path,
     )
     if prompts == "text":
-        _refuse({"--instances": instances}, "--prompts text")
         eval_words(out, request)
     else:
         eval_photos(out, request)
 
 
-def _refuse(given: Mapping[str, object], by: str) -> None:
-    """Say which options mean nothing beside another, instead of losing them."""
-    extra = [option for option, is_given in given.items() if is_given]
-    if extra:
-        raise click.UsageError(f"{by} takes no {', '.join(extra)}: leave that out.")
+def _refuse_lost(video: Path | None, prompts: str) -> None:
+    """Say which options mean nothing with what is measured, instead of losing them."""
+    if video is not None:
+        refuse_given("--video", *("dataset", "images", "instances", "focus", "sample_range"))
+        return
+    refuse_given("A dataset of photos", "ask_every")
+    kinds = {name.strip() for name in prompts.split(",")}
+    if kinds <= {"text", "everything"}:
+        refuse_given(f"--prompts {prompts}", "instances")
+    if "box" not in kinds or "everything" in kinds:
+        refuse_given(f"--prompts {prompts}", "refine")
 
 
 COMMAND = eval_

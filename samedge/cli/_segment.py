@@ -15,6 +15,7 @@ from samedge.cli.image_options import (
     focus_option,
     image_options,
     mask_rows,
+    refine_option,
     report,
     segmented,
     word_cell,
@@ -99,6 +100,7 @@ Examples:
     "Look again, closer, at what is small, for one more encode each and 16 at most; or at "
     "everything; or never.",
 )
+@refine_option("0 with --focus never, else 1")
 @output.standard_options
 def segment(
     out: output.Output,
@@ -113,6 +115,7 @@ def segment(
     multimask: bool,
     min_area: int,
     focus: FocusMode,
+    refine: int | None,
 ) -> None:
     """Segment what points, boxes or an earlier mask show, in pixels of the upright image.
 
@@ -121,6 +124,8 @@ def segment(
     cannot be read is listed at the end; the others' masks are written.
     """
     _refuse_lost(texts, score=score, multimask=multimask, mask_value=mask_value)
+    if refine is not None:
+        _refuse_unasked(boxes, mask_paths, multimask=multimask)
     drawn = bool(points or boxes or mask_paths)
     one = (
         _finder(texts, score, drawn=drawn, min_area=min_area)
@@ -134,7 +139,7 @@ def segment(
     run = run.with_pictures()
     destination, names, workers = run.destination(), run.names(), run.workers()
     with (
-        run.open(focus=focus) as predictor,
+        run.open(focus=focus, refine=refine) as predictor,
         destination.open() as writer,
         out.progress("Segmenting", total=len(run.images)) as bar,
     ):
@@ -170,6 +175,18 @@ def _refuse_lost(
     given = [option for option, is_given in extra.items() if is_given]
     if texts and given:
         raise click.UsageError(f"--text takes no {' and '.join(given)}: leave that out.")
+
+
+def _refuse_unasked(
+    boxes: Sequence[Numbers], mask_paths: Sequence[Path], *, multimask: bool
+) -> None:
+    """Refuse ``--refine`` where nothing is asked again."""
+    if not boxes or mask_paths:
+        raise click.UsageError(
+            "--refine asks again about boxes: give --box and no --mask, or leave it out."
+        )
+    if multimask:
+        raise click.UsageError("--refine takes no --multimask: candidates are not asked again.")
 
 
 def _finder(

@@ -31,6 +31,7 @@ class EvalRequest:
     device: str | None
     prompts: str
     focus: FocusMode
+    refine: int | None
     sample_range: SampleRange
     limit: int | None
     instances: bool
@@ -65,6 +66,7 @@ def eval_photos(out: output.Output, request: EvalRequest) -> None:
             backends=request.backends,
             device=request.device,
             focus=request.focus,
+            refine=request.refine,
         )
         found = [_by_prompts(out, opened, truth, prompts)] if wants_prompts else []
         if _EVERYTHING in named:

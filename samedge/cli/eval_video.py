@@ -25,6 +25,7 @@ def eval_video(
     device: str | None,
     prompts: str | None,
     ask_every: int,
+    refine: int,
     limit: int | None,
     output_path: Path | None,
 ) -> None:
@@ -36,7 +37,9 @@ def eval_video(
     kinds = library.parse_prompts(prompts or ",".join(library.PROMPTS))
     videos = library.load_sequences(folder, limit=limit)
     with contextlib.ExitStack() as stack:
-        subjects = list(_subjects(stack, bundles, backends, device=device, ask_every=ask_every))
+        subjects = list(
+            _subjects(stack, bundles, backends, device=device, ask_every=ask_every, refine=refine)
+        )
         total = len(subjects) * len(kinds) * len(videos)
         bar = stack.enter_context(out.progress("Following", total=total))
         rows, dataset = library.evaluate_video(
@@ -63,6 +66,7 @@ def _subjects(
     *,
     device: str | None,
     ask_every: int,
+    refine: int,
 ) -> Iterator[VideoSubject]:
     """Every bundle on every backend; a baseline once, its first mask by the first bundle."""
     from samedge.evaluation.baselines import PREFIX
@@ -76,11 +80,11 @@ def _subjects(
     for bundle in chosen:
         if bundle is not None and bundle.startswith(PREFIX):
             first = models[0] if models else None
-            predictor, _ = open_predictor(first, backend=wished[0], device=device)
+            predictor, _ = open_predictor(first, backend=wished[0], device=device, refine=refine)
             yield baseline_subject(bundle, stack.enter_context(predictor))
             continue
         for backend in wished:
-            predictor, _ = open_predictor(bundle, backend=backend, device=device)
+            predictor, _ = open_predictor(bundle, backend=backend, device=device, refine=refine)
             stack.enter_context(predictor)
             yield tracker_subject(predictor, name=bundle, ask_every=ask_every)
 

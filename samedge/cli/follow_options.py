@@ -11,7 +11,12 @@ import click
 
 from samedge.cli import failures, output
 from samedge.cli.gathering import gathered
-from samedge.cli.image_options import backend_option, bundle_option, device_option
+from samedge.cli.image_options import (
+    backend_option,
+    bundle_option,
+    device_option,
+    refine_option,
+)
 from samedge.cli.measure_types import DURATION
 from samedge.cli.name_types import OneOf
 from samedge.cli.number_options import count_option
@@ -46,6 +51,7 @@ class FollowRun:
         backend: ``None`` takes the best one here for an embedded model, else the bundle's own.
         device: the backend's own string.
         threads: processor threads.
+        refine: how many times boxes are asked about again.
         output_paths: files and folders.
         file_format: of the first of them; the others go by their endings.
         every: one frame in so many.
@@ -62,6 +68,7 @@ class FollowRun:
     backend: str | None
     device: str | None
     threads: int | None
+    refine: int | None
     output_paths: tuple[Path, ...]
     file_format: str | None
     every: int
@@ -94,11 +101,18 @@ class FollowRun:
         """What to write, checked before there is any work.
 
         Raises:
-            OptionError: an ending that nothing is written to.
+            OptionError: an ending that nothing is written to, or one path twice.
         """
+        from samedge.errors import OptionError
         from samedge.live import sinks
         from samedge.live.recording import Output
 
+        if self.file_format is not None and not self.output_paths:
+            raise click.UsageError("--format is of the first output: give -o, or leave it out.")
+        if len({path.absolute() for path in self.output_paths}) < len(self.output_paths):
+            raise OptionError(
+                f"-o {', '.join(map(str, self.output_paths))} names one path twice: give each once."
+            )
         kinds = [self.file_format, *[None] * len(self.output_paths)]
         return [
             Output(kind or sinks.from_path(path), path)
@@ -121,6 +135,7 @@ class FollowRun:
             device=self.device,
             threads=self.threads,
             any_backend=is_embedded(path),
+            refine=self.refine,
         )
 
 
@@ -159,6 +174,7 @@ _MODEL = (
     backend_option,
     device_option,
     count_option("--threads", text="Processor threads."),
+    refine_option("0"),
 )
 _RESULTS = (
     click.option(

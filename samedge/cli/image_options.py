@@ -76,11 +76,12 @@ class ImageRun:
 
         return Destination(self.output_path, self.file_format, images=len(self.images))
 
-    def open(self, *, focus: FocusMode = "never") -> Predictor:
+    def open(self, *, focus: FocusMode = "never", refine: int | None = None) -> Predictor:
         """Open the bundle.
 
         Args:
             focus: when small things get a second look.
+            refine: how many times boxes are asked about again; ``None``: once with ``focus``.
 
         Raises:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
@@ -95,6 +96,7 @@ class ImageRun:
             device=self.device,
             any_backend=is_embedded(path),
             focus=focus,
+            refine=refine,
         )
         if len(self.images) == 1:  # it needs both graphs; several may go through other predictors
             predictor.load()
@@ -153,6 +155,17 @@ def focus_option(default: str, text: str) -> Callable[[_Command], _Command]:
         show_default=True,
         metavar="auto|never|always",
         help=text,
+    )
+
+
+def refine_option(default: str) -> Callable[[_Command], _Command]:
+    """``--refine``, with the command's own default in words."""
+    return click.option(
+        "--refine",
+        type=click.IntRange(0, 8),
+        metavar="N",
+        help="Ask about each box N more times, with the logits of its answer, for one more decode "
+        f"each. [default: {default}]",
     )
 
 

@@ -62,12 +62,18 @@ class EvaluatedSubject:
         boxes_only: leave out protocols that click.
         suffix: what a protocol's name ends in where the segmenter does more than the protocol says,
             such as ``+focus``: its figures are never those of the plain name.
+        box_suffix: what the name of prompts by box ends in beside that.
     """
 
     subject: Subject
     segmenter: Segmenter
     boxes_only: bool = False
     suffix: str = ""
+    box_suffix: str = ""
+
+    def row_name(self, protocol: str) -> str:
+        """What a protocol's figures are filed under."""
+        return protocol + self.suffix + (self.box_suffix if protocol == "box" else "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,7 +147,7 @@ def evaluate(
     started = time.perf_counter()
     readings = Readings(truth)
     scores: dict[tuple[int, str], list[InstanceScore]] = {
-        (index, protocol.name + subject.suffix): []
+        (index, subject.row_name(protocol.name)): []
         for index, subject in enumerate(subjects)
         for protocol in _asked(subject, protocols)
     }
@@ -190,7 +196,7 @@ def _score_image(
             wanted = [p for p in protocols if not (p.clicks and subject.boxes_only)]
             decode = functools.partial(subject.segmenter.decode_batch, embeddings[index])
             for name, answer in answers(decode, instances, protocols=wanted):
-                yield (index, name + subject.suffix), answer.score(image.name)
+                yield (index, subject.row_name(name)), answer.score(image.name)
 
 
 def _chunks(image: TruthImage) -> Iterator[list[Instance]]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from samedge.errors import BackendUnavailableError, UnknownNameError
 from samedge.evaluation.baselines import PREFIX
+from samedge.evaluation.subjects import box_suffix
 from samedge.evaluation.video import VideoSubject
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import subject
@@ -102,7 +103,8 @@ def baseline_subject(name: str, predictor: Predictor) -> VideoSubject:
         raise UnknownNameError("baseline", name, [PREFIX + STILL, PREFIX + FLOW])
     library = "numpy" if bare == STILL else "opencv"
     follower = FirstMaskFollower(predictor, moves=bare == FLOW)
-    return VideoSubject(Subject(bundle=name, backend=library, device="cpu"), follower, bare)
+    named = Subject(bundle=name, backend=library, device="cpu")
+    return VideoSubject(named, follower, bare + _suffix(predictor))
 
 
 def tracker_subject(
@@ -122,4 +124,8 @@ def tracker_subject(
     settings = TrackerSettings(ask_every=ask_every)
     follower = TrackerFollower(Tracker(predictor, strategy=strategy, settings=settings))
     label = strategy if ask_every == 1 else f"{strategy}/{ask_every}"
-    return VideoSubject(subject(predictor, name=name), follower, label)
+    return VideoSubject(subject(predictor, name=name), follower, label + _suffix(predictor))
+
+
+def _suffix(predictor: Predictor) -> str:
+    return box_suffix(predictor.focus, predictor.refine)

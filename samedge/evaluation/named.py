@@ -33,6 +33,7 @@ def evaluate(
     device: str | None = None,
     prompts: str = DEFAULT_PROMPTS,
     focus: FocusMode = "never",
+    refine: int | None = None,
     limit: int | None = None,
     sample_range: SampleRange = "auto",
     instances: bool = False,
@@ -50,6 +51,7 @@ def evaluate(
         device: of the backends.
         prompts: any of ``box``, ``center`` and ``clicks:N``, separated by commas.
         focus: when small things get a second look.
+        refine: how many times boxes are asked about again; ``None``: once with ``focus``.
         limit: only the first images.
         sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
         instances: put every instance's scores into the record.
@@ -68,7 +70,12 @@ def evaluate(
     truth = load_ground_truth(Path(dataset), Path(images), limit=limit, sample_range=sample_range)
     with contextlib.ExitStack() as stack:
         subjects = opened_subjects(
-            stack, bundle_names(bundles), backends=backends, device=device, focus=focus
+            stack,
+            bundle_names(bundles),
+            backends=backends,
+            device=device,
+            focus=focus,
+            refine=refine,
         )
         found = evaluate_subjects(
             subjects, truth, protocols=protocols, progress=progress, stage=stage
@@ -83,6 +90,7 @@ def opened_subjects(
     backends: Sequence[str] = (),
     device: str | None = None,
     focus: FocusMode = "never",
+    refine: int | None = None,
 ) -> list[EvaluatedSubject]:
     """Every bundle on every backend; a baseline once.
 
@@ -92,6 +100,7 @@ def opened_subjects(
         backends: none is each bundle's own.
         device: of the backends.
         focus: when small things get a second look.
+        refine: how many times boxes are asked about again; ``None``: once with ``focus``.
 
     Raises:
         UnknownNameError: an unknown backend or baseline.
@@ -101,7 +110,9 @@ def opened_subjects(
     for bundle in bundles or (None,):
         is_baseline = bundle is not None and bundle.startswith(PREFIX)
         for backend in (None,) if is_baseline else (tuple(dict.fromkeys(backends)) or (None,)):
-            subject = open_subject(bundle, backend=backend, device=device, focus=focus)
+            subject = open_subject(
+                bundle, backend=backend, device=device, focus=focus, refine=refine
+            )
             if isinstance(subject.segmenter, contextlib.AbstractContextManager):
                 stack.enter_context(subject.segmenter)
             subjects.append(subject)

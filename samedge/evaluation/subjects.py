@@ -19,12 +19,25 @@ FOCUS_SUFFIXES: Mapping[FocusMode, str] = {
 """What the name of a prompt ends in where its answers had a second look."""
 
 
+def box_suffix(focus: FocusMode, refine: int) -> str:
+    """What the name of prompts by box ends in besides, so that rules are never mixed.
+
+    Args:
+        focus: when small things get a second look.
+        refine: how many times boxes are asked about again; what ``focus`` does anyway is not said.
+    """
+    if refine == int(focus != "never"):
+        return ""
+    return "+refined" if refine == 1 else f"+refined:{refine}"
+
+
 def open_subject(
     bundle: str | None,
     *,
     backend: str | None = None,
     device: str | None = None,
     focus: FocusMode = "never",
+    refine: int | None = None,
 ) -> EvaluatedSubject:
     """What ``samedge eval`` evaluates: a bundle or a baseline.
 
@@ -37,6 +50,8 @@ def open_subject(
         device: the backend's own device string.
         focus: when small things get a second look; a baseline takes none. Unless it is ``never``,
             the names of the prompts say it.
+        refine: how many times boxes are asked about again; ``None``: once with ``focus``. The name
+            of boxes says it where it is not what ``focus`` does anyway.
 
     Raises:
         UnknownNameError: no such baseline.
@@ -48,8 +63,16 @@ def open_subject(
         named = Subject(bundle=bundle, backend=library[segmenter.name], device="cpu")
         return EvaluatedSubject(named, segmenter, boxes_only=True)
     predictor, _ = open_predictor(
-        bundle, backend=backend, device=device, focus=focus, preprocess=EXACT
+        bundle,
+        backend=backend,
+        device=device,
+        focus=focus,
+        refine=refine,
+        preprocess=EXACT,
     )
     return EvaluatedSubject(
-        subject(predictor, name=bundle), predictor, suffix=FOCUS_SUFFIXES[focus]
+        subject(predictor, name=bundle),
+        predictor,
+        suffix=FOCUS_SUFFIXES[focus],
+        box_suffix=box_suffix(focus, predictor.refine),
     )

@@ -75,21 +75,19 @@ class MaskDecoder:
             return np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    def settled(
+    def refined(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, answers: Sequence[Masks]
     ) -> list[Masks]:
         """Ask again, each prompt with the logits of its answer, and take the mean of both.
 
         Args:
             embedding: that the answers were decoded on.
-            prompts: that were asked.
+            prompts: that were asked, without masks of their own.
             answers: of one mask each.
 
         Returns:
-            One entry an answer; as they are, where the model takes no masks.
+            One entry an answer.
         """
-        if "mask" not in self._manifest.prompts:
-            return list(answers)
         where = embedding.view.bounds
         again = [
             Prompt(p.points, p.labels, box=p.box, mask=_FIRMER * a.low_res_logits[0], region=where)

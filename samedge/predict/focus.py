@@ -45,6 +45,9 @@ from samedge.types import FOREGROUND, Array, Focus, Prompt, Region, Size
 FocusMode = Literal["auto", "never", "always"]
 FOCUS_MODES: tuple[FocusMode, ...] = ("auto", "never", "always")
 
+MOST_ROUNDS = 8
+"""A prompt is asked again so many times at most."""
+
 _PIXELS_AT_ONCE = 1 << 25
 """Of masks that closer looks hold together where their answers are taken one by one."""
 
@@ -79,6 +82,30 @@ class FocusSettings:
             )
 
 
+def checked_rounds(refine: int | None, *, mode: FocusMode, kinds: Sequence[str]) -> int:
+    """How many times boxes are asked about again.
+
+    Args:
+        refine: as it was asked for; ``None``: once where small things get a second look and the
+            model takes masks, else never.
+        mode: when they do.
+        kinds: of prompts that the model understands.
+
+    Raises:
+        OptionError: not a number from 0 to ``MOST_ROUNDS``, or the model takes no masks.
+    """
+    if refine is None:
+        return int(mode != "never" and "mask" in kinds)
+    if refine and "mask" not in kinds:
+        raise OptionError(
+            f"refine is {refine}, and the model understands {', '.join(kinds)}: it takes no mask "
+            "to go on from. Leave refine out, or use another bundle."
+        )
+    if not 0 <= refine <= MOST_ROUNDS:
+        raise OptionError(f"refine is {refine}, expected a number from 0 to {MOST_ROUNDS}.")
+    return refine
+
+
 def checked_mode(mode: str) -> FocusMode:
     """The word for when to look again.
 
@@ -98,7 +125,8 @@ class SecondLook:
         mode: ``auto`` looks again at what is small, ``always`` at everything, ``never`` at nothing.
         decoder: of the bundle.
         encode: makes the embedding of a part of an image.
-        settings: when and how.
+        refine: how many times boxes are asked about again.
+        settings: when and how to look.
     """
 
     def __init__(
@@ -107,10 +135,11 @@ class SecondLook:
         decoder: MaskDecoder,
         *,
         encode: Callable[[Array, Region], ImageEmbedding],
+        refine: int = 0,
         settings: FocusSettings | None = None,
     ) -> None:
         self.mode, self.settings = mode, settings or FocusSettings()
-        self._decoder, self._encode = decoder, encode
+        self._decoder, self._encode, self._refine = decoder, encode, refine
 
     def results(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask: bool, skip: bool
@@ -118,10 +147,26 @@ class SecondLook:
         """As of ``Predictor.decode_batch``; ``None`` in the place of a prompt that was skipped."""
         looks = embedding.looks
         if self.mode == "never" or looks is None:
-            return self._decoder.results(embedding, prompts, multimask=multimask, skip=skip)
-        view, size = embedding.view, embedding.original_size
+            decoded = self._decoder.results(embedding, prompts, multimask=multimask, skip=skip)
+            first = {i: answer for i, answer in enumerate(decoded) if answer is not None}
+            found = self._refined(embedding, dict(enumerate(prompts)), first, multimask=multimask)
+            return [found.get(index) for index in range(len(prompts))]
         fits = enumerate(self._decoder.fitting(embedding, prompts, skip=skip))
+        view = embedding.view
         usable = {i: within(prompts[i], view, seen=view) for i, fit in fits if fit}
+        found = self._looked(embedding, looks, usable, multimask=multimask)
+        return [found.get(index) for index in range(len(prompts))]
+
+    def _looked(
+        self,
+        embedding: ImageEmbedding,
+        looks: Looks[ImageEmbedding],
+        usable: Mapping[int, Prompt],
+        *,
+        multimask: bool,
+    ) -> dict[int, Masks]:
+        """Answers to prompts by their keys, of what is small by a closer look."""
+        view, size = embedding.view, embedding.original_size
         cut = self._decoder.mask_threshold
         known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in usable.items()}
         unclear = {i: usable[i] for i, extent in known.items() if extent is None}
@@ -135,7 +180,7 @@ class SecondLook:
                 found[i] = _surer(found[i], answer) if i in unclear else answer
         left = {i: usable[i] for i in known if i not in found}
         found.update(self._answers(embedding, left, multimask=multimask))
-        return [found.get(index) for index in range(len(prompts))]
+        return found
 
     def closer(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
@@ -165,17 +210,28 @@ class SecondLook:
     def _answers(
         self, embedding: ImageEmbedding, prompts: Mapping[int, Prompt], *, multimask: bool
     ) -> dict[int, Masks]:
-        """Answers to prompts by their keys; boxes are asked about twice."""
+        """Answers to prompts by their keys, on one view of the image."""
         decoded = self._decoder.results(
             embedding, list(prompts.values()), multimask=multimask, skip=False
         )
         found = {i: a for i, a in zip(prompts, decoded, strict=True) if a is not None}
-        boxes = [i for i, p in prompts.items() if _settles(p) and not multimask]
-        settled = self._decoder.settled(
-            embedding, [prompts[i] for i in boxes], answers=[found[i] for i in boxes]
-        )
-        found.update(zip(boxes, settled, strict=True))
-        return found
+        return self._refined(embedding, prompts, found, multimask=multimask)
+
+    def _refined(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Mapping[int, Prompt],
+        found: Mapping[int, Masks],
+        *,
+        multimask: bool,
+    ) -> dict[int, Masks]:
+        """The same answers, those to boxes after they were asked about again."""
+        asked = {} if multimask or not self._refine else prompts
+        boxes = [i for i, p in asked.items() if i in found and p.box is not None and p.mask is None]
+        answers = [found[i] for i in boxes]
+        for _ in range(self._refine if boxes else 0):
+            answers = self._decoder.refined(embedding, [prompts[i] for i in boxes], answers=answers)
+        return {**found, **dict(zip(boxes, answers, strict=True))}
 
     def _closer(
         self,
@@ -244,10 +300,6 @@ def _quality(answer: Masks) -> float:
     best = int(np.argmax(answer.iou_predictions))
     stability = max(float(answer.stability_scores[best]), 0.0)
     return float(answer.iou_predictions[best]) * math.sqrt(stability)
-
-
-def _settles(prompt: Prompt) -> bool:
-    return prompt.box is not None and prompt.mask is None
 
 
 def extent_of(prompt: Prompt, view: View, *, threshold: float) -> Extent | None:

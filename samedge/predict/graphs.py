@@ -7,36 +7,25 @@ own runs as one with it.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
 
-from samedge import _cache, runtimes
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import GraphRecord
-from samedge.errors import (
-    BackendUnavailableError,
-    IncompatibleArtifactError,
-    InferenceError,
-    NotPicklableError,
-)
-from samedge.pixels.prompts import usual_shapes
+from samedge.errors import InferenceError, NotPicklableError
 from samedge.predict.alive import Liveness
-from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
-from samedge.runtimes.chained import ChainedSession
+from samedge.predict.graph_opening import GraphOpening
+from samedge.runtimes.base import Backend, Probe, Session
 from samedge.runtimes.deadline import check_time
 from samedge.runtimes.options import found_device, required_probe
 from samedge.runtimes.sharing import InUse, never_released, tell_of_forks
 from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
-
-_BEFORE: Mapping[str, Role] = {Role.DECODER: Role.PROMPTS}
-"""Graphs that make some of another's inputs; the two run as one."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +41,7 @@ class Graphs:
         probe: what the backend found here, where that is known already.
 
     Attributes:
-        bundle, backend, probe: as given, or found.
+        bundle, probe: as given, or found.
         frame: the bundle's: how images get into the encoder.
         load_ms: what opening has cost so far.
 
@@ -69,14 +58,18 @@ class Graphs:
         options: Mapping[str, Any] | None = None,
         probe: Probe | None = None,
     ) -> None:
-        self.bundle, self.backend, self.frame = bundle, backend, bundle.manifest.frame
+        self.bundle, self.frame, self.load_ms = bundle, bundle.manifest.frame, 0.0
         self.probe = required_probe(backend) if probe is None else probe
-        self.load_ms = 0.0
-        self._device, self._options = device, dict(options or {})
+        self._opening = GraphOpening(bundle, backend, self.probe, device, dict(options or {}))
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
         self._use, self._liveness = InUse(), Liveness()
         tell_of_forks(self)
+
+    @property
+    def backend(self) -> Backend:
+        """What opens the graphs; in a fork it may be another than was given."""
+        return self._opening.backend
 
     @property
     def opened(self) -> tuple[str, ...]:
@@ -86,40 +79,32 @@ class Graphs:
     @property
     def computes_as_exported(self) -> bool:
         """Whether no option of the caller's asks for other arithmetic than the bundle's."""
-        asked = self.backend.arithmetic & self._options.keys()
-        known = self.bundle.manifest.options
-        return all(known.get(name) == self._options[name] for name in asked)
+        options, known = self._opening.options, self.bundle.manifest.options
+        asked = self.backend.arithmetic & options.keys()
+        return all(known.get(name) == options[name] for name in asked)
 
     @property
     def facts(self) -> Mapping[str, object]:
         """What may change the answers here: the library's build, device, options, what it kept."""
-        device = self._device or self.probe.devices[0]
+        device = self.device or self.probe.devices[0]
         return {
             "backend": [self.backend.name, self.probe.version, *self.backend.build(device)],
             "device": device,
-            "options": self._options,
-            "compiled": [self._seals(graph) for graph in self.bundle.manifest.own_graphs],
+            "options": self._opening.options,
+            "compiled": self._opening.seals(),
         }
-
-    def _seals(self, graph: GraphRecord) -> list[str]:
-        """Hashes of what the backend has compiled and kept of a graph."""
-        files = self.backend.compiled_files(
-            self.bundle.artifact_path(graph.role),
-            device=self._found(graph),
-            options={**self._options, **graph.options},
-        )
-        return [_cache.seal(file) for file in files]
 
     @property
     def device(self) -> str | None:
         """The device that was asked for; ``None``: the backend's first."""
-        return self._device
+        return self._opening.device
 
     def options_for(self, callers: int) -> Mapping[str, Any] | None:
         """Options to open the graphs with for so many callers at a time; ``None``: as they are."""
-        device = found_device(self.backend, self.probe, device=self._device)
-        shared = self.backend.shared_options(callers, device=device, options=self._options)
-        return {**self._options, **shared} if shared else None
+        options = self._opening.options
+        device = found_device(self.backend, self.probe, device=self.device)
+        shared = self.backend.shared_options(callers, device=device, options=options)
+        return {**options, **shared} if shared else None
 
     def check_open(self) -> None:
         """Refuse to go on when everything was closed.
@@ -150,7 +135,7 @@ class Graphs:
 
         start = time.perf_counter()
         with ThreadPoolExecutor(len(roles)) as pool:
-            opening = {role: pool.submit(self._opened, role) for role in roles}
+            opening = {role: pool.submit(self._opening.opened, role) for role in roles}
         errors = [error for call in opening.values() if (error := call.exception()) is not None]
         done = {role: call.result() for role, call in opening.items() if call.exception() is None}
         if errors:
@@ -166,13 +151,7 @@ class Graphs:
         Raises:
             InferenceError: the backend cannot.
         """
-        for graph in self.bundle.manifest.own_graphs:
-            self.backend.prepare(
-                self._path(graph),
-                device=self._found(graph),
-                options={**self._options, **graph.options},
-                shapes=self._shapes(graph),
-            )
+        self._opening.prepare()
 
     def session(self, role: str) -> Session:
         """The graph with a role; opens it if need be.
@@ -186,7 +165,7 @@ class Graphs:
             self.check_open()
             if role not in self._sessions:
                 start = time.perf_counter()
-                self._sessions[role] = self._opened(role)
+                self._sessions[role] = self._opening.opened(role)
                 self.load_ms += (time.perf_counter() - start) * 1e3
             return self._sessions[role]
 
@@ -281,7 +260,8 @@ class Graphs:
         if devices or not self.backend.survives_fork:
             from samedge.runtimes.isolated.backend import IsolatedBackend
 
-            self.backend = IsolatedBackend(self.backend)
+            isolated = IsolatedBackend(self.backend)
+            self._opening = dataclasses.replace(self._opening, backend=isolated)
         was_closed = self._use.is_closed
         self._sessions, self._lock = {}, threading.RLock()
         self._use, self._liveness = InUse(), Liveness()
@@ -306,91 +286,3 @@ class Graphs:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _opened(self, role: str) -> Session:
-        session = self._open(self.bundle.graph(role))
-        before = self.bundle.manifest.graph(_BEFORE[role]) if role in _BEFORE else None
-        if before is None:
-            return session
-        try:
-            return ChainedSession(self._open(before), session)
-        except BaseException:
-            session.close()
-            raise
-
-    def _open(self, graph: GraphRecord) -> Session:
-        return self.backend.open(
-            self._path(graph),
-            device=self._found(graph),
-            options={**self._options, **graph.options},
-            shapes=self._shapes(graph),
-            keep=self._handed_on(graph),
-        )
-
-    def _path(self, graph: GraphRecord) -> Path:
-        """Where a graph lies; the manifest names every file that opening it reads."""
-        path = self.bundle.artifact_path(graph.role)
-        self.bundle.check_named(graph.role, self.backend.reads(path))
-        return path
-
-    def _found(self, graph: GraphRecord) -> FoundDevice:
-        return found_device(self.backend, self.probe, device=graph.device or self._device)
-
-    def _shapes(self, graph: GraphRecord) -> tuple[Shapes, ...]:
-        """The fixed shapes of a graph, or those that a decoder will mostly be run with."""
-        if graph.shapes:
-            return tuple({name: tuple(s) for name, s in one.items()} for one in graph.shapes)
-        if graph.role == Role.DECODER and self.backend.takes_other_shapes:
-            return usual_shapes(self.frame)
-        return ()
-
-    def _handed_on(self, graph: GraphRecord) -> tuple[str, ...]:
-        """Outputs of a graph that another one takes."""
-        others = (other for other in self.bundle.manifest.own_graphs if other.role != graph.role)
-        taken = {tensor.name for other in others for tensor in other.inputs}
-        return tuple(tensor.name for tensor in graph.outputs if tensor.name in taken)
-
-
-def best_backend(bundle: Bundle) -> tuple[Backend, Probe]:
-    """The backend to open a bundle with here, and what it found: the bundle's own, or one that
-    opens the same formats.
-
-    Raises:
-        BackendUnavailableError: none is here; ends in the command that installs the bundle's own.
-    """
-    own = runtimes.get(bundle.manifest.backend)
-    probe = own.probe()
-    if probe.available:  # then the other libraries are not even imported
-        return own, probe
-    for name in runtimes.names():
-        other = runtimes.get(name)
-        if name != own.name and not _foreign(bundle, other):
-            found = other.probe()
-            if found.available:
-                return other, found
-    raise BackendUnavailableError(
-        f"No backend here opens {bundle.path}: {probe.detail} Fix: {probe.fix}"
-    )
-
-
-def opens(backend: Backend, bundle: Bundle) -> bool:
-    """Whether a backend opens the formats of all of a bundle's graphs."""
-    return not _foreign(bundle, backend)
-
-
-def check_backend(bundle: Bundle, backend: Backend) -> None:
-    """Refuse a backend that does not open the format of one of a bundle's graphs.
-
-    Raises:
-        IncompatibleArtifactError: it does not.
-    """
-    for graph in _foreign(bundle, backend)[:1]:
-        raise IncompatibleArtifactError(
-            f"Backend {backend.name!r} opens {', '.join(backend.formats)}, and {graph.artifact} "
-            f"of {bundle.path} is {graph.format}: use backend {bundle.manifest.backend!r}, or "
-            "export for another target."
-        )
-
-
-def _foreign(bundle: Bundle, backend: Backend) -> list[GraphRecord]:
-    return [g for g in bundle.manifest.own_graphs if g.format not in backend.formats]

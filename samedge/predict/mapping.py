@@ -62,6 +62,7 @@ class Segmenter(Protocol):
         options: Mapping[str, Any],
         probe: Probe,
         focus: FocusMode,
+        refine: int | None,
     ) -> None:
         """See ``Predictor``."""
         ...
@@ -69,6 +70,11 @@ class Segmenter(Protocol):
     @property
     def focus(self) -> FocusMode:
         """See ``Predictor.focus``."""
+        ...
+
+    @property
+    def refine(self) -> int:
+        """See ``Predictor.refine``."""
         ...
 
     def encode(self, image: Array | YuvImage) -> ImageEmbedding:
@@ -157,6 +163,7 @@ class Beside(Generic[Opened]):
                     options=options,
                     probe=g.probe,
                     focus=own.focus,
+                    refine=own.refine,
                 )
                 opened.frame = own.frame  # its rule may be the caller's
                 if own.is_verified:

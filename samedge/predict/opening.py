@@ -1,4 +1,4 @@
-"""Where and how a bundle's graphs are opened: device and options of a backend."""
+"""What opens a bundle's graphs, and where and how: backend, device and options."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from samedge import runtimes
 from samedge.bundle.bundle import Bundle
-from samedge.errors import OptionError
+from samedge.bundle.manifest import GraphRecord
+from samedge.errors import BackendUnavailableError, IncompatibleArtifactError, OptionError
 from samedge.pixels.frames import Frame
 from samedge.pixels.resizing import PREPROCESSES
-from samedge.predict.graphs import check_backend
-from samedge.runtimes.base import Backend
+from samedge.runtimes.base import Backend, Probe
 
 Preprocess = Literal["exact", "fast"]
 """How images are made smaller."""
@@ -60,3 +61,48 @@ def _thread_option(threads: int | None) -> dict[str, int]:
     if threads < 1:
         raise OptionError(f"threads is {threads}, expected 1 or more.")
     return {"threads": threads}
+
+
+def best_backend(bundle: Bundle) -> tuple[Backend, Probe]:
+    """The backend to open a bundle with here, and what it found: the bundle's own, or one that
+    opens the same formats.
+
+    Raises:
+        BackendUnavailableError: none is here; ends in the command that installs the bundle's own.
+    """
+    own = runtimes.get(bundle.manifest.backend)
+    probe = own.probe()
+    if probe.available:  # then the other libraries are not even imported
+        return own, probe
+    for name in runtimes.names():
+        other = runtimes.get(name)
+        if name != own.name and not _foreign(bundle, other):
+            found = other.probe()
+            if found.available:
+                return other, found
+    raise BackendUnavailableError(
+        f"No backend here opens {bundle.path}: {probe.detail} Fix: {probe.fix}"
+    )
+
+
+def opens(backend: Backend, bundle: Bundle) -> bool:
+    """Whether a backend opens the formats of all of a bundle's graphs."""
+    return not _foreign(bundle, backend)
+
+
+def check_backend(bundle: Bundle, backend: Backend) -> None:
+    """Refuse a backend that does not open the format of one of a bundle's graphs.
+
+    Raises:
+        IncompatibleArtifactError: it does not.
+    """
+    for graph in _foreign(bundle, backend)[:1]:
+        raise IncompatibleArtifactError(
+            f"Backend {backend.name!r} opens {', '.join(backend.formats)}, and {graph.artifact} "
+            f"of {bundle.path} is {graph.format}: use backend {bundle.manifest.backend!r}, or "
+            "export for another target."
+        )
+
+
+def _foreign(bundle: Bundle, backend: Backend) -> list[GraphRecord]:
+    return [g for g in bundle.manifest.own_graphs if g.format not in backend.formats]

@@ -9,8 +9,7 @@ from pathlib import Path
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle, bundle_path, is_embedded
 from samedge.predict.focus import FocusMode
-from samedge.predict.graphs import opens
-from samedge.predict.opening import Preprocess
+from samedge.predict.opening import Preprocess, opens
 from samedge.predict.predictor import Predictor
 from samedge.records import OpenedSubject, Subject
 
@@ -31,6 +30,7 @@ def open_predictor(
     device: str | None = None,
     threads: int | None = None,
     focus: FocusMode = "never",
+    refine: int | None = None,
     preprocess: Preprocess | None = None,
 ) -> tuple[Predictor, OpenedSubject]:
     """Open a bundle with both graphs loaded.
@@ -41,6 +41,7 @@ def open_predictor(
         device: the backend's own device string; ``None`` is the bundle's.
         threads: processor threads; ``None`` leaves it to the backend.
         focus: when small things get a second look.
+        refine: how many times boxes are asked about again; ``None``: once with ``focus``.
         preprocess: how large images are made smaller; ``None`` as the bundle says.
 
     Returns:
@@ -57,6 +58,7 @@ def open_predictor(
         threads=threads,
         any_backend=is_embedded(path),
         focus=focus,
+        refine=refine,
         preprocess=preprocess,
     )
     predictor.load()

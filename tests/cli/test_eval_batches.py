@@ -88,6 +88,24 @@ def test_figures_of_a_second_look_have_a_name_of_their_own(toy_bundle: Path, pho
     assert [row["prompt"] for row in plain["results"]] == ["box"]
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--refine", "1"], ["box+refined", "center"]),
+        (["--refine", "2"], ["box+refined:2", "center"]),
+        (["--refine", "0"], ["box", "center"]),
+        (["--refine", "1", "--focus", "auto"], ["box+focus", "center+focus"]),
+        (["--refine", "0", "--focus", "auto"], ["box+focus+refined:0", "center+focus"]),
+    ],
+)
+def test_figures_of_boxes_that_are_asked_again_have_a_name_of_their_own(
+    toy_bundle: Path, photos: Path, options: list[str], names: list[str]
+) -> None:
+    common = ("eval", "--dataset", "x.json", "--images", "photos", "--bundle", toy_bundle, "--json")
+    document = json.loads(invoke(*common, "--prompts", "box,center", *options).stdout)
+    assert [row["prompt"] for row in document["results"]] == names
+
+
 def test_everything_is_measured_beside_prompts(toy_bundle: Path, photos: Path) -> None:
     common = ("eval", "--dataset", "x.json", "--images", "photos", "--bundle", toy_bundle)
     result = invoke(*common, "--prompts", "everything,box", "-o", "e.json", "--json")
@@ -117,6 +135,10 @@ def test_everything_is_measured_beside_prompts(toy_bundle: Path, photos: Path) -
         ["--video", "DAVIS", "--dataset", "x.json"],
         ["--dataset", "x.json", "--images", "photos", "--ask-every", "2"],
         ["--prompts", "text", "--instances", "--dataset", "x.json", "--images", "photos"],
+        ["--prompts", "text", "--refine", "1", "--dataset", "x.json", "--images", "photos"],
+        ["--prompts", "center", "--refine", "1", "--dataset", "x.json", "--images", "photos"],
+        ["--prompts", "box,everything", "--refine", "0", "--dataset", "x.json", "--images", "p"],
+        ["--prompts", "everything", "--instances", "--dataset", "x.json", "--images", "photos"],
     ],
 )
 def test_options_that_would_be_lost_are_refused(arguments: list[str]) -> None:

@@ -24,7 +24,8 @@ from samedge.errors import (
     PromptError,
     UnknownNameError,
 )
-from samedge.predict.graphs import best_backend
+from samedge.predict.graph_opening import GraphOpening
+from samedge.predict.opening import best_backend
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.predictor import load_default
 from samedge.runtimes.base import Probe, Session
@@ -555,21 +556,21 @@ def test_graphs_that_open_together_fail_together(
 ) -> None:
     with Predictor.from_bundle(toy_bundle, backend="onnxruntime", verify=False) as opened:
         closed: list[str] = []
-        really = opened.graphs._opened
+        really = GraphOpening.opened
 
-        def one_fails(role: str) -> Session:
+        def one_fails(opening: GraphOpening, role: str) -> Session:
             if role == "decoder":
                 raise InferenceError("no decoder today")
-            session = really(role)
+            session = really(opening, role)
             monkeypatch.setattr(session, "close", lambda: closed.append(role))
             return session
 
-        monkeypatch.setattr(opened.graphs, "_opened", one_fails)
+        monkeypatch.setattr(GraphOpening, "opened", one_fails)
         with pytest.raises(InferenceError, match="no decoder today"):
             opened.load()
         assert closed == ["encoder"]
         assert opened.graphs.opened == ()
-        monkeypatch.setattr(opened.graphs, "_opened", really)
+        monkeypatch.setattr(GraphOpening, "opened", really)
         opened.load()
         assert set(opened.graphs.opened) == {"encoder", "decoder"}
         assert opened.timing_ms["load"] > 0

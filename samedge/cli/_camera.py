@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +19,6 @@ from samedge.cli.follow_options import (
 
 if TYPE_CHECKING:
     from samedge.live.recording import Watcher
-    from samedge.live.sinks.base import Drawn
 
 EPILOG = """\b
 Examples:
@@ -73,9 +71,7 @@ def camera(
     with contextlib.ExitStack() as stack:
         predictor = stack.enter_context(run.open())
         predictor.load()  # before the first frame, which would wait for it
-        watchers = list(_watchers(stack, out, run, page=page, window=window))
-        if seconds is not None:
-            watchers.append(_until(time.monotonic() + seconds))
+        watchers = _watchers(stack, out, run, page=page, window=window)
         source = stack.enter_context(
             Camera(
                 run.source,
@@ -93,6 +89,7 @@ def camera(
             prompts=prompts,
             outputs=outputs,
             watchers=watchers,
+            seconds=seconds,
             on_frame=lambda followed: advance(note=progress_remark(source, followed)),
         )
         report(out, predictor, record=result)
@@ -119,14 +116,6 @@ def _watchers(
     if window or (window is None and lone and has_display()):
         watchers.append(stack.enter_context(showing(f"samedge: {run.source}")).show)
     return watchers
-
-
-def _until(deadline: float) -> Watcher:
-    def watch(drawn: Drawn) -> bool:
-        del drawn
-        return time.monotonic() < deadline
-
-    return watch
 
 
 COMMAND = camera

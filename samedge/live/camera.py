@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import dataclasses
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from pathlib import Path
@@ -62,35 +63,36 @@ class Camera:
                 and from iterators, and reads recordings whole. A recording that is read with
                 ``drop=True`` plays at its own pace.
             every: take one frame in so many.
-            max_age_ms: never take a frame that is older.
-            target_fps: take at most so many frames a second.
-            options: wishes for the source: size, frame rate, decoder.
+            max_age_ms: never take a frame that is older; only where frames may be dropped.
+            target_fps: take at most so many frames a second; where the source waits, a second of
+                its own clock.
+            options: wishes for the source: size, frame rate, decoder. An iterable takes none.
             watch: when the source counts as faulty.
-            back_off: how long to wait before a failed source is opened again.
+            back_off: how long to wait before a failed source is opened again; an iterable cannot.
             on_event: called from another thread when something happens to the source.
 
         Raises:
             SourceError: no kind of source reads it.
-            OptionError: a number out of range.
+            OptionError: a number out of range, or an option that means nothing for this source.
         """
-        intake = _intake(every, max_age_ms=max_age_ms, target_fps=target_fps)
-        self._inbox = Inbox(intake)
+        pace = _Pace(every, max_age_ms, target_fps)
         self._events: collections.deque[Event] = collections.deque(maxlen=_KEPT_EVENTS)
         self._listener = on_event
         self._is_started = False
-        watch, back_off = watch or WatchSettings(), back_off or BackOff()
+        watch = watch or WatchSettings()
         self._feed: Feed
         if isinstance(source, (str, int, os.PathLike)):
             spec = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
             kind, found = sources.find(spec)
             self.name, self.is_live = without_password(spec), found.is_live
             dropping = self.drops = found.is_live if drop is None else drop
+            self._inbox = pace.inbox(drops=dropping)
             settings = FeedSettings(
                 self.name,
                 waits=not dropping,
                 is_live=found.is_live,
                 watch=watch,
-                back_off=back_off,
+                back_off=back_off or BackOff(),
             )
             self._feed = ProcessFeed(
                 self._inbox,
@@ -103,7 +105,9 @@ class Camera:
             )
         else:
             self.name, self.is_live = type(source).__name__, True
+            _refuse_for_iterable(options, back_off)
             self.drops = drop is not False
+            self._inbox = pace.inbox(drops=self.drops)
             settings = FeedSettings(self.name, waits=not self.drops, watch=watch)
             self._feed = IteratorFeed(
                 self._inbox, settings, on_event=self._heard, items=iter(source)
@@ -238,14 +242,58 @@ class Camera:
             self.done()
 
 
-def _intake(every: int, *, max_age_ms: float | None, target_fps: float | None) -> Intake:
-    if every < 1:
-        raise OptionError(f"every is {every}, expected 1 or more.")
-    for name, value in (("max_age_ms", max_age_ms), ("target_fps", target_fps)):
-        if value is not None and not 0 < value < float("inf"):
-            raise OptionError(f"{name} is {value}, expected a number above 0.")
-    return Intake(
-        every=every,
-        max_age_s=None if max_age_ms is None else max_age_ms / 1e3,
-        min_interval_s=0.0 if target_fps is None else 1 / target_fps,
-    )
+@dataclasses.dataclass(frozen=True)
+class _Pace:
+    """How many frames are wanted, as a ``Camera`` is told.
+
+    Raises:
+        OptionError: a number out of range.
+    """
+
+    every: int
+    max_age_ms: float | None
+    target_fps: float | None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise OptionError(f"every is {self.every}, expected 1 or more.")
+        for name in ("max_age_ms", "target_fps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise OptionError(f"{name} is {value}, expected a number above 0.")
+
+    def inbox(self, *, drops: bool) -> Inbox:
+        """Where such frames are taken from.
+
+        Args:
+            drops: whether frames may be dropped; a source that waits is thinned by its own clock.
+
+        Raises:
+            OptionError: a limit of age for a source that waits.
+        """
+        step_s = 0.0 if self.target_fps is None else 1 / self.target_fps
+        if drops:
+            oldest_s = None if self.max_age_ms is None else self.max_age_ms / 1e3
+            return Inbox(Intake(self.every, oldest_s, step_s))
+        if self.max_age_ms is not None:
+            raise OptionError(
+                f"max_age_ms is {self.max_age_ms:g}, and no frame of this source is dropped: leave "
+                "it out, or let frames be dropped (drop=True; `samedge camera` plays a recording "
+                "at its own pace)."
+            )
+        return Inbox(Intake(self.every), spacing_s=step_s)
+
+
+def _refuse_for_iterable(options: ReadOptions | None, back_off: BackOff | None) -> None:
+    """Refuse what an iterable cannot be told.
+
+    Raises:
+        OptionError: it was told that.
+    """
+    given = {"options": options, "back_off": back_off}
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(
+                f"{name} is for a source that samedge opens, and this one is an iterable: leave "
+                f"{name} out."
+            )

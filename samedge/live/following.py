@@ -6,6 +6,7 @@ with a result, such as drawing it, happens while the next frame is tracked.
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import queue
 import threading
@@ -82,7 +83,11 @@ class Figures:
 
 
 def follow(
-    camera: Camera, tracker: Tracker, *, prompts: Sequence[Prompt]
+    camera: Camera,
+    tracker: Tracker,
+    *,
+    prompts: Sequence[Prompt],
+    until_s: float | None = None,
 ) -> Generator[Followed, None, None]:
     """Follow the objects of a camera's first frame.
 
@@ -93,6 +98,8 @@ def follow(
         camera: an open one; it is not closed.
         tracker: of an open bundle.
         prompts: about the first frame that is taken.
+        until_s: when to end, on the clock of :func:`~samedge.live.frame.now_s`, also while no
+            frame comes; ``None`` goes on to the source's end.
 
     Raises:
         PromptError: a prompt does not fit the first frame, or shows nothing.
@@ -102,7 +109,7 @@ def follow(
     worker = _Worker(camera, tracker, prompts)
     worker.start()
     try:
-        while (followed := worker.next()) is not None:
+        while (followed := worker.next(until_s)) is not None:
             try:
                 yield followed
             finally:
@@ -118,7 +125,10 @@ class _Worker:
         self._camera, self._tracker, self._prompts = camera, tracker, prompts
         self._results: queue.Queue[Followed | BaseException | None] = queue.Queue(maxsize=1)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="samedge-tracking", daemon=True)
+        within = contextvars.copy_context()  # a time limit of the caller's holds there, too
+        self._thread = threading.Thread(
+            target=within.run, args=(self._run,), name="samedge-tracking", daemon=True
+        )
         self._state: Any = None
         self._size: tuple[int, int] | None = None
 
@@ -126,13 +136,13 @@ class _Worker:
         """Begin to track."""
         self._thread.start()
 
-    def next(self) -> Followed | None:
-        """The next result; ``None`` at the end.
+    def next(self, until_s: float | None = None) -> Followed | None:
+        """The next result; ``None`` at the end, and after ``until_s``.
 
         Raises:
             SamedgeError: what ended the tracking.
         """
-        while True:  # in steps, so that Ctrl-C is heard
+        while until_s is None or now_s() < until_s:  # in steps, so that Ctrl-C is heard
             try:
                 result = self._results.get(timeout=_STEP_S)
             except queue.Empty:
@@ -140,6 +150,7 @@ class _Worker:
             if isinstance(result, BaseException):
                 raise result
             return result
+        return None
 
     def stop(self) -> None:
         """End the thread; a result that nobody took counts as processed: it was tracked."""

@@ -27,11 +27,47 @@ class Parcel:
     release: Callable[[], None]
 
 
-class Inbox:
-    """A :class:`~samedge.live.mailbox.Mailbox` with a lock around it."""
+_TOLERANCE_S = 1e-3
+"""Timestamps are rounded: a frame may be due so much earlier."""
 
-    def __init__(self, intake: Intake) -> None:
+
+class Spacing:
+    """Chooses frames by their own times, at most one in each step.
+
+    Choices keep to a grid, so that a late frame does not shift all others; a clock that jumps
+    starts a new one.
+
+    Args:
+        step_s: between two frames; 0 takes all.
+    """
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._due_s: float | None = None
+
+    def takes(self, at_s: float) -> bool:
+        """Whether a frame of this time is taken."""
+        step, due = self._step_s, self._due_s
+        if due is None or not -step <= at_s - due < step:
+            due = at_s
+        if at_s < due - _TOLERANCE_S:
+            return False
+        self._due_s = due + step
+        return True
+
+
+class Inbox:
+    """A :class:`~samedge.live.mailbox.Mailbox` with a lock around it.
+
+    Args:
+        intake: which frames may be taken, and when.
+        spacing_s: least time between two frames that may be taken, by the source's own clock where
+            it has one; 0 takes all.
+    """
+
+    def __init__(self, intake: Intake, *, spacing_s: float = 0.0) -> None:
         self._box: Mailbox[Parcel] = Mailbox(intake)
+        self._every, self._spacing = intake.every, Spacing(spacing_s)
         self._changed = threading.Condition()
         self._ended = False
         self._error: Exception | None = None
@@ -56,11 +92,20 @@ class Inbox:
             waits: until the one before it was taken, instead of replacing it.
         """
         with self._changed:
-            if waits:
-                self._changed.wait_for(lambda: self._box.waiting is None or self._box.is_closed)
-            self._box, unwanted = self._box.put(parcel)
-            self._changed.notify_all()
+            unwanted: Parcel | None = parcel
+            if not self._is_wanted(parcel):
+                self._box = self._box.miss(1, Drop.SKIPPED)
+            else:
+                if waits:
+                    self._changed.wait_for(lambda: self._box.waiting is None or self._box.is_closed)
+                self._box, unwanted = self._box.put(parcel)
+                self._changed.notify_all()
         _release(unwanted)
+
+    def _is_wanted(self, parcel: Parcel) -> bool:
+        if parcel.number % self._every:
+            return False
+        return self._spacing.takes(parcel.captured_s if parcel.pts_s is None else parcel.pts_s)
 
     def miss(self, count: int, why: Drop) -> None:
         """Frames were captured that can never be taken."""

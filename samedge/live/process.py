@@ -6,6 +6,7 @@ import contextlib
 import os
 import selectors
 import subprocess
+import threading
 import time
 import weakref
 
@@ -34,7 +35,7 @@ class CaptureProcess:
     ) -> None:
         descriptor = new_memory()
         weakref.finalize(self, os.close, descriptor)
-        self._memory = FrameMemory(descriptor)
+        self._memory, self._reading = FrameMemory(descriptor), threading.Lock()
         order = Order(
             source=source,
             spec=spec,
@@ -82,7 +83,8 @@ class CaptureProcess:
 
     def pixels(self, message: Captured) -> Array:
         """A copy of a frame, (H, W, 3) uint8; its slot is not given back by this."""
-        return self._memory.read(message.offset, (message.height, message.width))
+        with self._reading:  # frames of another size move the memory
+            return self._memory.read(message.offset, (message.height, message.width))
 
     def give_back(self, slot: int) -> None:
         """Let the process write into a slot again."""

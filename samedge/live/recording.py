@@ -14,6 +14,7 @@ import numpy as np
 from samedge.live import sinks
 from samedge.live.camera import Camera
 from samedge.live.following import Figures, Followed, follow
+from samedge.live.frame import now_s
 from samedge.live.mailbox import Counts
 from samedge.live.sinks.base import Drawn
 from samedge.pixels.overlay import draw_masks
@@ -100,6 +101,7 @@ def record(
     outputs: Sequence[Output] = (),
     watchers: Sequence[Watcher] = (),
     fps: float | None = None,
+    seconds: float | None = None,
     on_frame: Callable[[Followed], None] | None = None,
 ) -> FollowRecord:
     """Follow a camera's objects to its end, and write what was asked for.
@@ -113,6 +115,7 @@ def record(
         outputs: files and folders.
         watchers: see each frame with its masks drawn on it.
         fps: frames a second of a video whose frames have no timestamps.
+        seconds: end after so long, also while no frame comes; ``None`` goes on to the source's end.
         on_frame: called with each frame, for a progress line.
 
     Raises:
@@ -123,12 +126,14 @@ def record(
     interrupted = False
     kinds = [sinks.get(output.kind) for output in outputs]
     draws = bool(watchers) or any(kind.draws for kind in kinds)
+    until_s = None if seconds is None else now_s() + seconds
+    following = follow(camera, tracker, prompts=prompts, until_s=until_s)
     with contextlib.ExitStack() as stack:
         recordings = [
             stack.enter_context(kind.open(output.path, fps=fps))
             for kind, output in zip(kinds, outputs, strict=True)
         ]
-        frames = stack.enter_context(contextlib.closing(follow(camera, tracker, prompts=prompts)))
+        frames = stack.enter_context(contextlib.closing(following))
         try:
             for followed in frames:
                 figures.add(followed)

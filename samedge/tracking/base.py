@@ -100,6 +100,7 @@ class Strategy(ABC, Generic[S]):
 
         Raises:
             PromptError: a prompt does not fit the image, or shows nothing.
+            ImageError: the image has another size than those that ``state`` is of.
         """
 
     @abstractmethod

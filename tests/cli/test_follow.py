@@ -80,6 +80,9 @@ def test_camera_plays_a_recording_at_its_pace(folder: Path) -> None:
         (["--every", "1"], 2, "Say what to follow"),
         (["--text", "the largest cat"], 1, "says more than what a thing is"),
         (["--box", "1,1,9,9", "-o", "a.gif"], 1, "a.gif has an ending that nothing is written to"),
+        (["--box", "1,1,9,9", "--format", "coco"], 2, "--format is of the first output"),
+        (["--box", "1,1,9,9", "-o", "a.json", "-o", "./a.json"], 1, "names one path twice"),
+        (["--box", "1,1,9,9", "--max-age", "50ms"], 1, "no frame of this source is dropped"),
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -87,6 +90,32 @@ def test_what_cannot_be_done_is_said(
 ) -> None:
     found, _, err = run("track", str(folder), *arguments)
     assert found == code
+    assert message in " ".join(err.split())
+
+
+def test_track_follows_so_many_frames_a_second_of_the_recording(folder: Path) -> None:
+    code, out, err = run(
+        *("track", str(folder), "--box", box(folder), "--backend", "onnxruntime"),
+        *("--threads", "1", "--target-fps", "10", "--refine", "1", "--json"),
+    )
+    assert code == 0, err
+    frames = json.loads(out)["frames"]  # a folder plays at 30 frames a second
+    assert (frames["captured"], frames["processed"]) == (6, 2)
+    assert frames["dropped_by"] == {"skipped": 4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stream", "a.mp4", "--effort", "quick"], "--stream takes no --effort"),
+        (["--stream", "a.mp4", "--deadline", "33ms"], "--stream takes no --deadline"),
+        (["--box", "1,1,9,9"], "without --stream takes no --box"),
+        (["--ask-every", "2"], "without --stream takes no --ask-every"),
+    ],
+)
+def test_bench_loses_no_option(arguments: list[str], message: str) -> None:
+    code, _, err = run("bench", *arguments)
+    assert code == 2
     assert message in " ".join(err.split())
 
 

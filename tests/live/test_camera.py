@@ -17,6 +17,7 @@ from samedge.errors import OptionError, SourceError
 from samedge.live.camera import Camera
 from samedge.live.frame import VideoFrame, now_s
 from samedge.live.mailbox import Counts, Drop
+from samedge.live.sources.base import ReadOptions
 from samedge.live.watch import BackOff, WatchSettings
 from tests.live import faulty
 
@@ -348,11 +349,36 @@ def test_an_iterator_that_raises() -> None:
         ({"every": 0}, "every is 0"),
         ({"max_age_ms": -1}, "max_age_ms is -1"),
         ({"target_fps": float("nan")}, "target_fps is nan"),
+        ({"max_age_ms": 50, "drop": False}, "max_age_ms is 50, and no frame of this source"),
+        ({"options": ReadOptions(fps=5)}, "options is for a source that samedge opens"),
+        ({"back_off": BackOff()}, "back_off is for a source that samedge opens"),
     ],
 )
-def test_numbers_out_of_range(options: dict, message: str) -> None:
+def test_options_that_cannot_be_met(options: dict, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Camera([], **options)
+
+
+@pytest.mark.parametrize(
+    ("fps", "every", "stamps", "taken"),
+    [
+        (10, 1, [n / 30 for n in range(7)], [0, 3, 6]),
+        (20, 1, [n / 30 for n in range(7)], [0, 2, 3, 5, 6]),
+        (10, 2, [n / 30 for n in range(9)], [0, 4, 6]),
+        (100, 1, [0, 0.04, 0.08], [0, 1, 2]),
+        (10, 1, [5.0, 5.05, 0.0, 0.05, 0.1], [0, 2, 4]),  # the clock jumps back
+    ],
+)
+def test_a_recording_is_thinned_by_its_own_clock(
+    fps: float, every: int, stamps: list[float], taken: list[int]
+) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    frames = [(picture, stamp) for stamp in stamps]
+    with Camera(frames, drop=False, target_fps=fps, every=every) as source:
+        assert [frame.number for frame in source] == taken
+    counts = source.counts
+    assert counts.captured == len(stamps)
+    assert counts.dropped == counts.dropped_by.get(Drop.SKIPPED, 0) == len(stamps) - len(taken)
 
 
 def test_no_such_source() -> None:

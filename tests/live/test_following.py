@@ -26,6 +26,8 @@ from samedge.live.page import Page
 from samedge.live.recording import Output, record
 from samedge.live.sinks.base import Drawn
 from samedge.pixels.rle import mask_from_rle
+from samedge.runtimes.deadline import remaining_s, time_limit
+from samedge.tracking.settings import TrackerSettings
 from samedge.tracking.tracker import Tracker
 from samedge.types import Prompt
 from tests.tracking.toys import BLUE, RED, ColourSegmenter, box_of, scene, truth
@@ -113,6 +115,56 @@ def test_a_frame_of_another_size_is_followed() -> None:
     wanted = truth(frames[-1], RED)
     mask = results[-1].objects[0].mask
     assert (mask & wanted).sum() / (mask | wanted).sum() > 0.6
+
+
+def test_every_and_ask_every_count_one_after_the_other() -> None:
+    model = ColourSegmenter()
+    settings = TrackerSettings(ask_every=2)
+    with Camera(images(), drop=False, every=2) as camera:
+        results = list(follow(camera, Tracker(model, settings=settings), prompts=prompts()))
+    assert [one.frame.number for one in results] == [0, 2, 4, 6, 8, 10]
+    asked = [one.objects[0].predicted_iou is not None for one in results]
+    assert asked == [False, False, True, False, True, False]
+    assert adds_up(camera)
+
+
+def silent(first: np.ndarray, released: threading.Event) -> Iterator[np.ndarray]:
+    yield first
+    released.wait(600)
+
+
+def test_the_time_is_up_while_no_frame_comes() -> None:
+    released = threading.Event()
+    with Camera(silent(images(1)[0], released), drop=False) as camera:
+        result = record(camera, tracker(), prompts=prompts(), seconds=0.3)
+        assert result.frames.processed == 1
+        assert not result.interrupted
+        released.set()
+
+
+def test_closing_the_camera_ends_it_while_it_waits() -> None:
+    released = threading.Event()
+    with Camera(silent(images(1)[0], released), drop=False) as camera:
+        results = follow(camera, tracker(), prompts=prompts())
+        assert next(results).frame.number == 0
+        threading.Timer(0.1, released.set).start()
+        camera.close()
+        assert list(results) == []
+    assert adds_up(camera)
+
+
+def test_a_time_limit_holds_in_the_thread_too() -> None:
+    seen: list[float] = []
+
+    class Asked(ColourSegmenter):
+        def encode(self, image: np.ndarray, *, region: Any = None) -> np.ndarray:
+            seen.append(remaining_s())
+            return super().encode(image, region=region)
+
+    with Camera(images(2), drop=False) as camera, time_limit(300):
+        list(follow(camera, Tracker(Asked()), prompts=prompts()))
+    assert len(seen) == 2
+    assert all(0 < left <= 300 for left in seen)
 
 
 def test_figures_give_percentiles_only_where_they_hold() -> None:

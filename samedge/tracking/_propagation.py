@@ -12,24 +12,30 @@ thread at the same time. Where that shows the object to be elsewhere the image i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from samedge.errors import ImageError, PromptError, UnknownNameError
 from samedge.formats.results import Masks
-from samedge.pixels.metrics import center_point
 from samedge.tracking import appearance
-from samedge.tracking.base import Region, Segmenter, Status, Stepped, Strategy, TrackedObject
+from samedge.tracking.asking import (
+    LEAST_BOX,
+    Sight,
+    answered,
+    look,
+    question_about,
+    region_around,
+)
+from samedge.tracking.base import Segmenter, Status, Stepped, Strategy, TrackedObject
 from samedge.tracking.carrying import carried
 from samedge.tracking.geometry import Box, Grid
 from samedge.tracking.settings import TrackerSettings
-from samedge.tracking.settling import Answer, ObjectState, settled
+from samedge.tracking.settling import ObjectState, settled
 from samedge.types import Array, Prompt, Size
-
-_LEAST_BOX = 2.0  # pixels along a side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,49 +43,16 @@ class PropagationState:
     """The state of all objects after one frame.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, the frame; not copied.
+        picture: the frame, RGB; a copy.
         objects: by their ids.
         frames: how many there have been.
         next_id: of the next object.
     """
 
-    image: Array
+    picture: Image.Image
     objects: tuple[ObjectState, ...]
     frames: int
     next_id: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Question:
-    """What the model is asked about one object."""
-
-    state: ObjectState
-    box: Box
-    prompts: tuple[Prompt, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Sight:
-    """A part of the image, encoded.
-
-    Attributes:
-        region: the part; ``None`` is all of the image.
-        embedding: of it.
-    """
-
-    region: Region | None
-    embedding: Any
-
-    def shows(self, boxes: Sequence[Box], *, size: Size, settings: TrackerSettings) -> bool:
-        """Whether boxes are in it, with at least half the room around them that was wanted."""
-        if self.region is None:
-            return True
-        left, top, right, bottom = self.region
-        wanted = [box.grown(settings.focus_margin / 2).inside(size) for box in boxes]
-        return all(
-            left <= box.left and top <= box.top and box.right <= right and box.bottom <= bottom
-            for box in wanted
-        )
 
 
 class Propagation(Strategy[PropagationState]):
@@ -95,11 +68,15 @@ class Propagation(Strategy[PropagationState]):
         settings: TrackerSettings,
     ) -> Stepped[PropagationState]:
         """See :meth:`Strategy.begin`."""
+        if state is not None:
+            _check_size(image, state)
         size: Size = (image.shape[0], image.shape[1])
         first_id = 0 if state is None else state.next_id
         masks = _first_masks(segmenter, image, prompts, settings)
+        picture = Image.fromarray(image)
         new = [
-            _new_object(first_id + index, image, mask, settings) for index, mask in enumerate(masks)
+            _new_object(first_id + index, picture, mask, settings)
+            for index, mask in enumerate(masks)
         ]
         known = () if state is None else state.objects
         grid = Grid(size, settings.grid_side)
@@ -109,7 +86,7 @@ class Propagation(Strategy[PropagationState]):
             for found, mask in zip(new, masks, strict=True)
         ]
         frames = 1 if state is None else state.frames
-        after = PropagationState(image, (*known, *new), frames, first_id + len(new))
+        after = PropagationState(picture, (*known, *new), frames, first_id + len(new))
         return Stepped(after, tuple(shown))
 
     def step(
@@ -121,36 +98,41 @@ class Propagation(Strategy[PropagationState]):
         settings: TrackerSettings,
     ) -> Stepped[PropagationState]:
         """See :meth:`Strategy.step`."""
-        if image.shape != state.image.shape:
-            raise ImageError(
-                f"The frame has shape {image.shape}, and the ones before had {state.image.shape}: "
-                "begin again with a prompt when a camera changes its size."
-            )
-        grid = Grid((image.shape[0], image.shape[1]), settings.grid_side)
+        _check_size(image, state)
+        grid, picture = (
+            Grid((image.shape[0], image.shape[1]), settings.grid_side),
+            Image.fromarray(image),
+        )
         due = {found.id for found in state.objects if _is_due(found, state.frames, settings)}
         expected = {
             found.id: box
             for found in state.objects
-            if found.id in due and (box := _expected(found, image, grid, settings))
+            if found.id in due and (box := _expected(found, picture, grid, settings))
         }
-        with ThreadPoolExecutor(max_workers=1) as beside:  # the model stays in this thread
-            carrying = beside.submit(_all_moved, state, image, grid, settings)
-            sight = _look(segmenter, image, list(expected.values()), settings)
-            moved = carrying.result()
+        move = functools.partial(_all_moved, state, picture, grid, settings)
+        boxes = list(expected.values())
+        see = functools.partial(look, segmenter, image, boxes=boxes, settings=settings)
+        moved, sight = _both(move, see) if expected else (move(), None)
         questions = [
             question
             for found in moved
             if found.id in due
-            and (question := _question(found, expected.get(found.id), grid, settings))
+            and (
+                question := question_about(
+                    found, expected.get(found.id), grid=grid, settings=settings
+                )
+            )
         ]
-        answers = _ask(segmenter, image, questions, sight, settings)
+        answers = answered(
+            segmenter, (image, picture), questions=questions, sight=sight, settings=settings
+        )
         ended = [
-            settled(found, answers.get(found.id), image=image, grid=grid, settings=settings)
+            settled(found, answers.get(found.id), image=picture, grid=grid, settings=settings)
             for found in moved
         ]
         after = dataclasses.replace(
             state,
-            image=image,
+            picture=picture,
             objects=tuple(now for now, _ in ended),
             frames=state.frames + 1,
         )
@@ -163,6 +145,21 @@ class Propagation(Strategy[PropagationState]):
             known = [str(found.id) for found in state.objects]
             raise UnknownNameError("object", str(object_id), known)
         return dataclasses.replace(state, objects=left)
+
+
+def _check_size(image: Array, state: PropagationState) -> None:
+    """Refuse a frame of another size than the ones before.
+
+    Raises:
+        ImageError: it is one.
+    """
+    height, width = image.shape[:2]
+    before = state.picture
+    if (width, height) != before.size:
+        raise ImageError(
+            f"The frame is {width}x{height} pixels, and the ones before had {before.width}x"
+            f"{before.height}: begin again with a prompt when a camera changes its size."
+        )
 
 
 def _first_masks(
@@ -202,31 +199,19 @@ def _segmented(
     boxes = [Box(*map(float, prompt.box)) for prompt in prompts if prompt.box is not None]
     size = (image.shape[0], image.shape[1])
     lone_boxes = len(boxes) == len(prompts) and not any(len(prompt.points) for prompt in prompts)
-    region = _focus([box.inside(size) for box in boxes], size, settings) if lone_boxes else None
+    inside = [box.inside(size) for box in boxes] if lone_boxes else []
+    region = region_around(inside, size, settings=settings)
     return segmenter.decode_batch(segmenter.encode(image, region=region), prompts)
 
 
-def _focus(boxes: Sequence[Box], size: Size, settings: TrackerSettings) -> Region | None:
-    """The part of the image to encode: around all boxes; ``None`` for all of it."""
-    if not boxes or any(box.is_empty() for box in boxes):
-        return None
-    around = boxes[0].grown(settings.focus_margin)
-    for box in boxes[1:]:
-        around = around.joined(box.grown(settings.focus_margin))
-    left, top, right, bottom = around.inside(size)
-    region = (int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom)))
-    area = (region[2] - region[0]) * (region[3] - region[1])
-    return region if area < settings.focus_most * size[0] * size[1] else None
-
-
 def _new_object(
-    object_id: int, image: Array, mask: Array, settings: TrackerSettings
+    object_id: int, picture: Image.Image, mask: Array, settings: TrackerSettings
 ) -> ObjectState:
-    grid = Grid((image.shape[0], image.shape[1]), settings.grid_side)
+    grid = Grid((picture.height, picture.width), settings.grid_side)
     logits = grid.logits_from_mask(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    known = appearance.template(image, mask, box=box, bins=settings.histogram_bins)
+    known = appearance.template(picture, mask, box=box, bins=settings.histogram_bins)
     return ObjectState(object_id, logits, (0.0, 0.0), known, Status.FOLLOWED, 0, box)
 
 
@@ -242,13 +227,27 @@ def _mask(found: ObjectState, grid: Grid) -> Array:
 
 
 def _all_moved(
-    state: PropagationState, image: Array, grid: Grid, settings: TrackerSettings
+    state: PropagationState, picture: Image.Image, grid: Grid, settings: TrackerSettings
 ) -> list[ObjectState]:
-    return [_moved(found, state.image, image, grid, settings) for found in state.objects]
+    return [_moved(found, state.picture, picture, grid, settings) for found in state.objects]
+
+
+def _both(
+    move: Callable[[], list[ObjectState]], see: Callable[[], Sight | None]
+) -> tuple[list[ObjectState], Sight | None]:
+    """Both at the same time; the model stays in this thread."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        moving = beside.submit(move)
+        sight = see()
+        return moving.result(), sight
 
 
 def _moved(
-    found: ObjectState, before: Array, after: Array, grid: Grid, settings: TrackerSettings
+    found: ObjectState,
+    before: Image.Image,
+    after: Image.Image,
+    grid: Grid,
+    settings: TrackerSettings,
 ) -> ObjectState:
     """An object with its mask carried along; a lost one stays where it was."""
     if found.status is Status.LOST:
@@ -270,99 +269,16 @@ def _is_due(found: ObjectState, frames: int, settings: TrackerSettings) -> bool:
 
 
 def _expected(
-    found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings
+    found: ObjectState, picture: Image.Image, grid: Grid, settings: TrackerSettings
 ) -> Box | None:
     """Where an object should be: by its last move, or by its colours where it is lost."""
     if found.status is Status.FOLLOWED:
         box: Box | None = found.box.moved(*found.velocity).inside(grid.image_size)
     else:
         box = appearance.likely_box(
-            image, found.template, near=found.box, bins=settings.histogram_bins
+            picture, found.template, near=found.box, bins=settings.histogram_bins
         )
-    return None if box is None or box.is_empty(_LEAST_BOX) else box
-
-
-def _question(
-    found: ObjectState, expected: Box | None, grid: Grid, settings: TrackerSettings
-) -> _Question | None:
-    """What to ask about an object, if anything."""
-    if found.status is Status.LOST:
-        return None if expected is None else _Question(found, expected, (Prompt(box=expected),))
-    box = grid.box(found.logits)
-    wide = None if box is None else box.grown(settings.box_margin).inside(grid.image_size)
-    if wide is None or wide.is_empty(_LEAST_BOX):
-        return None
-    return _Question(found, wide, _prompts(found, wide, grid, settings))
-
-
-def _prompts(
-    found: ObjectState, box: Box, grid: Grid, settings: TrackerSettings
-) -> tuple[Prompt, ...]:
-    mask = grid.mask_from_logits(found.logits) if settings.use_mask or settings.use_click else None
-    prompts = []
-    if settings.use_box:
-        prompts.append(Prompt(box=box))
-    if settings.use_mask and mask is not None and mask.any():
-        prompts.append(Prompt(box=box, mask=mask))
-    if settings.use_click and mask is not None:
-        point = center_point(mask)
-        prompts += [] if point is None else [Prompt(box=box, points=[point])]
-    return tuple(prompts) or (Prompt(box=box),)
-
-
-def _look(
-    segmenter: Segmenter, image: Array, boxes: Sequence[Box], settings: TrackerSettings
-) -> _Sight | None:
-    """The part of the image around some boxes, encoded; ``None`` without any."""
-    if not boxes:
-        return None
-    region = _focus(boxes, (image.shape[0], image.shape[1]), settings)
-    return _Sight(region, segmenter.encode(image, region=region))
-
-
-def _ask(
-    segmenter: Segmenter,
-    image: Array,
-    questions: Sequence[_Question],
-    sight: _Sight | None,
-    settings: TrackerSettings,
-) -> Mapping[int, Answer]:
-    """The best answer to each question, by the object's id; one look at the image for all."""
-    size = image.shape[0], image.shape[1]
-    boxes = [question.box for question in questions]
-    if sight is None or not sight.shows(boxes, size=size, settings=settings):
-        sight = _look(segmenter, image, boxes, settings)
-    if sight is None or not questions:
-        return {}
-    grid, embedding = Grid(size, settings.grid_side), sight.embedding
-    prompts = [prompt for question in questions for prompt in question.prompts]
-    results = iter(segmenter.decode_batch(embedding, prompts))
-    found = {}
-    for question in questions:
-        best = _best(question, [next(results) for _ in question.prompts], image, settings)
-        found[question.state.id] = Answer(
-            grid.logits_from_mask(best.masks[0]),
-            float(best.iou_predictions[0]),
-            float(best.stability_scores[0]),
-        )
-    return found
-
-
-def _best(
-    question: _Question, masks: Sequence[Masks], image: Array, settings: TrackerSettings
-) -> Masks:
-    """The mask that the model finds good, and that has the object's colours."""
-    if len(masks) == 1:
-        return masks[0]
-    window = question.box.grown(0.15).inside((image.shape[0], image.shape[1]))
-
-    def score(one: Masks) -> float:
-        quality = float(one.iou_predictions[0] * one.stability_scores[0])
-        known, bins = question.state.template, settings.histogram_bins
-        fits = appearance.fit(image, one.masks[0], known=known, window=window, bins=bins)
-        return quality + settings.appearance_weight * fits
-
-    return max(masks, key=score)
+    return None if box is None or box.is_empty(LEAST_BOX) else box
 
 
 STRATEGY = Propagation()

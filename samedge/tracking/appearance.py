@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from PIL import Image
 
 from samedge.tracking.geometry import Box, patch, patch_size
 from samedge.types import Array, Size
@@ -30,27 +31,33 @@ class Template:
     size: tuple[float, float]
 
 
-def colours(picture: Array, weights: Array, *, bins: int) -> Array:
-    """Share of each colour among weighted pixels, smoothed over neighbouring colours.
+def _shares(index: Array, bins: int) -> Array:
+    """Share of each colour, smoothed over neighbouring colours.
 
     Args:
-        picture: (H, W, 3) float32, 0 to 255.
-        weights: (H, W) of each pixel.
+        index: (N,) numbers of pixels' colours.
         bins: steps a channel.
 
     Returns:
-        (bins ** 3,) float64, sums to 1; all 0 when the weights are.
+        (bins ** 3,) float64, sums to 1; all 0 without pixels.
     """
-    index = _colour_index(picture, bins)
-    counted = np.bincount(index.ravel(), weights.ravel(), minlength=bins**3)
-    cube: Array = counted.reshape(bins, bins, bins)
+    cube: Array = np.bincount(index, minlength=bins**3).reshape(bins, bins, bins).astype(np.float64)
     for axis in range(3):
-        wide = np.pad(cube, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        low, high = (np.take(wide, range(start, start + bins), axis) for start in (0, 2))
-        cube = (low + 2 * cube + high) / 4
+        cube = _smoothed(cube, axis)
     total = cube.sum()
     flat: Array = cube.ravel() / total if total else cube.ravel()
     return flat
+
+
+def _smoothed(cube: Array, axis: int) -> Array:
+    """Each place with half of its neighbours along an axis; the border is continued."""
+    values = np.moveaxis(cube, axis, 0)
+    smooth = 2 * values
+    smooth[1:] += values[:-1]
+    smooth[:-1] += values[1:]
+    smooth[0] += values[0]
+    smooth[-1] += values[-1]
+    return np.moveaxis(smooth / 4, 0, axis)
 
 
 def _colour_index(picture: Array, bins: int) -> Array:
@@ -60,11 +67,11 @@ def _colour_index(picture: Array, bins: int) -> Array:
     return index
 
 
-def sample(image: Array, mask: Array, *, box: Box, bins: int) -> tuple[Array, Array]:
+def sample(image: Image.Image, mask: Array, *, box: Box, bins: int) -> tuple[Array, Array]:
     """Colours inside a mask and around it.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: RGB.
         mask: (H, W) bool.
         box: of the mask.
         bins: steps a channel.
@@ -76,15 +83,15 @@ def sample(image: Array, mask: Array, *, box: Box, bins: int) -> tuple[Array, Ar
     columns = (window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]).astype(np.int64)
     inside = mask[np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))]
     picture = patch(image, window, size=size)
-    own = colours(picture, inside.astype(np.float64), bins=bins)
-    return own, colours(picture, (~inside).astype(np.float64), bins=bins)
+    index = _colour_index(picture, bins)
+    return _shares(index[inside], bins), _shares(index[~inside], bins)
 
 
-def evidence(image: Array, known: Template, *, window: Box, size: Size, bins: int) -> Array:
+def evidence(image: Image.Image, known: Template, *, window: Box, size: Size, bins: int) -> Array:
     """How far each place's colour speaks for the object, -1 to 1.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: RGB.
         known: the object's template.
         window: where, inside the image.
         size: ``(height, width)`` of the result.
@@ -97,11 +104,11 @@ def evidence(image: Array, known: Template, *, window: Box, size: Size, bins: in
     return balance[_colour_index(picture, bins)].astype(np.float32)
 
 
-def fit(image: Array, mask: Array, *, known: Template, window: Box, bins: int) -> float:
+def fit(image: Image.Image, mask: Array, *, known: Template, window: Box, bins: int) -> float:
     """Mean chance that a pixel near an object is on the right side of its mask, by its colour.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: RGB.
         mask: (H, W) bool.
         known: the object's template.
         window: where to look, inside the image.
@@ -118,7 +125,7 @@ def fit(image: Array, mask: Array, *, known: Template, window: Box, bins: int) -
     return float(np.where(inside, chance, 1 - chance).mean())
 
 
-def template(image: Array, mask: Array, *, box: Box, bins: int) -> Template:
+def template(image: Image.Image, mask: Array, *, box: Box, bins: int) -> Template:
     """What an object looks like in its first frame."""
     own, around = sample(image, mask, box=box, bins=bins)
     return Template(own, own, around, (box.height, box.width))
@@ -140,16 +147,16 @@ def renewed(known: Template, seen: Array, *, around: Array, box: Box, rate: floa
     )
 
 
-def likely_box(image: Array, known: Template, *, near: Box | None, bins: int) -> Box | None:
+def likely_box(image: Image.Image, known: Template, *, near: Box | None, bins: int) -> Box | None:
     """Where in the image the object's colours are densest, as a box of its last size.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: RGB.
         known: its template.
         near: where it was last; of places that are nearly as good the nearer one is taken.
         bins: steps a channel of the template.
     """
-    size: Size = (image.shape[0], image.shape[1])
+    size: Size = (image.height, image.width)
     whole = Box(0.0, 0.0, float(size[1]), float(size[0]))
     coarse = patch_size(whole, _SEARCH_SIDE)
     picture = patch(image, whole, size=coarse)

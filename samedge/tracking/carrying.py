@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from PIL import Image
 
 from samedge.tracking.geometry import INSIDE_LOGIT, Box, Grid, grey, patch, patch_size
 from samedge.tracking.motion import dense_motion, sampled
@@ -31,9 +32,9 @@ class Carried:
 
 def carried(
     logits: Array,
-    before: Array,
+    before: Image.Image,
     *,
-    after: Array,
+    after: Image.Image,
     grid: Grid,
     velocity: tuple[float, float],
     settings: TrackerSettings,
@@ -44,7 +45,7 @@ def carried(
 
     Args:
         logits: (h, w) float32 on the grid, in the frame before.
-        before: (H, W, 3) uint8 RGB, the frame before.
+        before: RGB, the frame before.
         after: the same, this frame.
         grid: of the logits.
         velocity: ``(right, down)`` pixels of the last step.
@@ -68,8 +69,8 @@ def carried(
 
 
 def displacement(
-    before: Array,
-    after: Array,
+    before: Image.Image,
+    after: Image.Image,
     *,
     box: Box,
     logits: Array,
@@ -152,8 +153,8 @@ def _windows(
 
 def _warped(
     logits: Array,
-    before: Array,
-    after: Array,
+    before: Image.Image,
+    after: Image.Image,
     windows: tuple[Box, Box],
     *,
     grid: Grid,

@@ -48,8 +48,7 @@ def window_mean(values: Array, radius: int) -> Array:
 def _window_sum(values: Array, radius: int, *, axis: int) -> Array:
     """Sums along one axis: windows of 1, 2, 4, ... places, joined to the one that is wanted."""
     length, left = values.shape[axis], 2 * radius + 1
-    places = np.arange(-radius, length + radius).clip(0, length - 1)
-    window = np.moveaxis(values.take(places, axis), axis, -1)
+    window = np.moveaxis(_continued(values, radius, axis=axis), axis, -1)
     total, start, size = np.float32(0), 0, 1
     while True:
         if left & size:
@@ -59,6 +58,18 @@ def _window_sum(values: Array, radius: int, *, axis: int) -> Array:
             return np.moveaxis(total, -1, axis)
         window = window[..., :-size] + window[..., size:]
         size *= 2
+
+
+def _continued(values: Array, radius: int, *, axis: int) -> Array:
+    """Values with so many more of the border's at both ends of an axis."""
+    shape = list(values.shape)
+    shape[axis] += 2 * radius
+    wide: Array = np.empty(shape, values.dtype)
+    inner, outer = np.moveaxis(values, axis, -1), np.moveaxis(wide, axis, -1)
+    outer[..., radius : radius + inner.shape[-1]] = inner
+    outer[..., :radius] = inner[..., :1]
+    outer[..., radius + inner.shape[-1] :] = inner[..., -1:]
+    return wide
 
 
 def sampled(values: Array, rows: Array, *, columns: Array) -> Array:

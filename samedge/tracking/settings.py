@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from samedge.errors import OptionError
 from samedge.tracking.motion import MotionSettings
 
 
@@ -44,6 +45,9 @@ class TrackerSettings:
         search_every: a lost object is searched for in every such frame.
         ask_every: the model is asked about an object in every such frame, and whenever it does not
             look like itself; in between its mask is carried by the motion alone.
+
+    Raises:
+        OptionError: a count below 1, or another number that is negative or not finite.
     """
 
     grid_side: int = 256
@@ -73,3 +77,13 @@ class TrackerSettings:
     found_quality: float = 0.5
     search_every: int = 3
     ask_every: int = 1
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                least = 1 if field.type == "int" else 0
+                if not least <= value < float("inf"):
+                    raise OptionError(
+                        f"{field.name} is {value}, expected a number of at least {least}."
+                    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from PIL import Image
 
 from samedge.pixels.metrics import mask_iou
 from samedge.tracking import appearance
@@ -56,7 +57,7 @@ def settled(
     found: ObjectState,
     answer: Answer | None,
     *,
-    image: Array,
+    image: Image.Image,
     grid: Grid,
     settings: TrackerSettings,
 ) -> tuple[ObjectState, TrackedObject]:
@@ -81,7 +82,7 @@ def settled(
 
 
 def _coloured(
-    logits: Array, found: ObjectState, image: Array, grid: Grid, settings: TrackerSettings
+    logits: Array, found: ObjectState, image: Image.Image, grid: Grid, settings: TrackerSettings
 ) -> Array:
     """Logits with what the colours around the object say, against slow drift."""
     if not settings.colour_weight:
@@ -122,7 +123,7 @@ def _shown(
 
 
 def _recognised(
-    found: ObjectState, mask: Array, image: Array, grid: Grid, settings: TrackerSettings
+    found: ObjectState, mask: Array, image: Image.Image, grid: Grid, settings: TrackerSettings
 ) -> tuple[ObjectState, float | None]:
     """Whether an object still looks like itself; its template follows slow changes."""
     box = grid.box(found.logits)
@@ -147,7 +148,7 @@ def _missed(found: ObjectState, settings: TrackerSettings) -> ObjectState:
 def _found_again(
     found: ObjectState,
     answer: Answer | None,
-    image: Array,
+    image: Image.Image,
     grid: Grid,
     settings: TrackerSettings,
 ) -> tuple[ObjectState, TrackedObject]:

@@ -71,12 +71,13 @@ def test_a_larger_picture_is_found_growing(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("move", [(0, 0), (12, -7), (-20, 15)])
 def test_an_object_is_found_where_it_went(move: tuple[int, int]) -> None:
     before, after = scene((70, 60, RED)), scene((70 + move[0], 60 + move[1], RED), seed=1)
+    pictures = Image.fromarray(before), Image.fromarray(after)
     grid = Grid((120, 160), SETTINGS.grid_side)
     logits = grid.logits_from_mask(truth(before, RED))
     box = grid.box(logits)
     assert box is not None
     found = displacement(
-        before, after, box=box, logits=logits, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS
+        *pictures, box=box, logits=logits, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS
     )
     assert found == pytest.approx(move, abs=2.5)
 
@@ -86,7 +87,10 @@ def test_a_mask_is_carried_along(move: tuple[int, int]) -> None:
     before, after = scene((70, 60, RED)), scene((70 + move[0], 60 + move[1], RED))
     grid = Grid((120, 160), SETTINGS.grid_side)
     logits = grid.logits_from_mask(truth(before, RED))
-    now = carried(logits, before, after=after, grid=grid, velocity=(0.0, 0.0), settings=SETTINGS)
+    pictures = Image.fromarray(before), Image.fromarray(after)
+    now = carried(
+        logits, pictures[0], after=pictures[1], grid=grid, velocity=(0.0, 0.0), settings=SETTINGS
+    )
     mask, wanted = grid.mask_from_logits(now.logits), truth(after, RED)
     overlap = (mask & wanted).sum() / (mask | wanted).sum()
     print(f"IoU {overlap:.3f} after a move of {move}")
@@ -99,8 +103,14 @@ def test_an_object_at_the_border_does_not_end_it() -> None:
     for x in (150, 158, 162):
         before, after = scene((x, 60, RED)), scene((x + 6, 60, RED))
         logits = grid.logits_from_mask(truth(before, RED))
+        pictures = Image.fromarray(before), Image.fromarray(after)
         now = carried(
-            logits, before, after=after, grid=grid, velocity=(6.0, 0.0), settings=SETTINGS
+            logits,
+            pictures[0],
+            after=pictures[1],
+            grid=grid,
+            velocity=(6.0, 0.0),
+            settings=SETTINGS,
         )
         assert np.isfinite(now.logits).all()
 
@@ -118,7 +128,7 @@ def test_the_grid_and_back() -> None:
 
 def test_patches_of_a_box() -> None:
     image = scene((70, 60, RED))
-    part = patch(image, Box(55, 45, 85, 75), size=(15, 15))
+    part = patch(Image.fromarray(image), Box(55, 45, 85, 75), size=(15, 15))
     assert part.shape == (15, 15, 3)
     assert part[..., 0].mean() > 190
 

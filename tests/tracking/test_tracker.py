@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import pytest
 
-from samedge.errors import ImageError, PromptError, UnknownNameError
+from samedge.errors import (
+    ImageError,
+    InferenceError,
+    OptionError,
+    PromptError,
+    UnknownNameError,
+)
 from samedge.pixels.metrics import mask_iou
+from samedge.tracking import _propagation
 from samedge.tracking import tracker as trackers
 from samedge.tracking.base import Status
 from samedge.tracking.settings import TrackerSettings
@@ -185,6 +194,84 @@ def test_strategies_are_found_by_their_files(model: ColourSegmenter) -> None:
     assert trackers.names() == ("propagation",)
     with pytest.raises(UnknownNameError, match="Did you mean 'propagation'"):
         Tracker(model, strategy="propagatoin")
+
+
+@pytest.mark.parametrize("change", [{"ask_every": 0}, {"box_margin": -0.1}, {"grid_side": 0}])
+def test_silly_thresholds_are_refused(change: dict) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(change))} is .*expected a number"):
+        TrackerSettings(**change)
+
+
+class AtOnce:
+    """Stands in for a pool: runs what it is given before anything else."""
+
+    def __init__(self, max_workers: int) -> None:
+        del max_workers
+
+    def __enter__(self) -> AtOnce:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def submit(self, call: Any, *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(call(*arguments))
+        return done
+
+
+def test_the_thread_beside_the_encoder_changes_nothing(
+    model: ColourSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [scene((40 + 3 * t, 40, RED), (120 - 2 * t, 90, BLUE), seed=t) for t in range(6)]
+    prompts = [Prompt(box=box_of(images[0], colour)) for colour in (RED, BLUE)]
+    beside = list(Tracker(model).follow(images, prompts))
+    monkeypatch.setattr(_propagation, "ThreadPoolExecutor", AtOnce)
+    alone = list(Tracker(model).follow(images, prompts))
+    for one, other in zip(beside, alone, strict=True):
+        for found, same in zip(one, other, strict=True):
+            assert np.array_equal(found.mask, same.mask)
+            assert found.similarity == same.similarity
+
+
+@pytest.mark.parametrize("where", ["_all_moved", "look"])
+def test_an_error_on_either_side_of_the_thread_reaches_the_caller(
+    model: ColourSegmenter, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    images = moving(3)
+    tracker = Tracker(model)
+    state = tracker.begin(images[0], [Prompt(box=box_of(images[0], RED))]).state
+
+    def broken(*_: object) -> None:
+        raise InferenceError("it broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_propagation, where, broken)
+        with pytest.raises(InferenceError, match="it broke"):
+            tracker.step(state, images[1])
+    (found,) = tracker.step(state, images[1]).objects  # the state is as it was
+    assert mask_iou(found.mask, truth(images[1], RED)) > 0.8
+
+
+def test_an_object_joins_those_that_are_asked_about_in_every_second_frame(
+    model: ColourSegmenter,
+) -> None:
+    images = [scene((40, 40, RED), (120, 90, BLUE), seed=t) for t in range(5)]
+    tracker = Tracker(model, settings=TrackerSettings(ask_every=2))
+    state = tracker.begin(images[0], [Prompt(box=box_of(images[0], RED))]).state
+    state = tracker.step(state, images[1]).state
+    joined = tracker.begin(images[1], [Prompt(box=box_of(images[1], BLUE))], state=state)
+    assert [found.id for found in joined.objects] == [0, 1]
+    state, asked = joined.state, []
+    for image in images[2:]:
+        stepped = tracker.step(state, image)
+        state = stepped.state
+        asked.append([found.predicted_iou is not None for found in stepped.objects])
+        for found, colour in zip(stepped.objects, (RED, BLUE), strict=True):
+            assert mask_iou(found.mask, truth(image, colour)) > 0.8
+    assert asked == [[True, True], [False, False], [True, True]]
+    with pytest.raises(ImageError, match="the ones before had"):
+        tracker.begin(images[0][:100], [Prompt(points=[[40, 40]])], state=state)
 
 
 def test_every_threshold_is_documented() -> None:

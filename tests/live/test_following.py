@@ -136,7 +136,7 @@ def silent(first: np.ndarray, released: threading.Event) -> Iterator[np.ndarray]
 def test_the_time_is_up_while_no_frame_comes() -> None:
     released = threading.Event()
     with Camera(silent(images(1)[0], released), drop=False) as camera:
-        result = record(camera, tracker(), prompts=prompts(), seconds=0.3)
+        result = record(camera, tracker(), prompts=prompts(), seconds=0.6)
         assert result.frames.processed == 1
         assert not result.interrupted
         released.set()

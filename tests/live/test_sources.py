@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ def test_what_a_name_means(spec: str, name: str) -> None:
     assert sources.find(spec)[0] == name
 
 
-TURNS = {  # a, b, c, d of the track's matrix, and what it does to a picture
+Turn = tuple[tuple[int, int, int, int], Callable[[np.ndarray], np.ndarray]]
+TURNS: dict[str, Turn] = {  # a, b, c, d of the track's matrix, and what it does to a picture
     "as stored": ((1, 0, 0, 1), lambda image: image),
     "clockwise, a phone held upright": ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
     "upside down": ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),

@@ -242,7 +242,7 @@ def test_an_error_on_either_side_of_the_thread_reaches_the_caller(
     tracker = Tracker(model)
     state = tracker.begin(images[0], [Prompt(box=box_of(images[0], RED))]).state
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise InferenceError("it broke")
 
     with monkeypatch.context() as patch:

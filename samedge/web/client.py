@@ -22,33 +22,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from samedge.errors import ImageError, InferenceError, OptionError, PromptError, SamedgeError
+from samedge.errors import ImageError, OptionError
 from samedge.files.reading import read_bytes
 from samedge.formats.masks import MaskRecord
+from samedge.predict.words.answers import WordAnswer
 from samedge.types import Progress, Prompt
-from samedge.web.wire import Encoded, Found, Line, Problem, prompt_body
+from samedge.web.refusals import ServerError, error_of, problem_of, retry_after
+from samedge.web.wire import Encoded, Found, Line, prompt_body
+
+__all__ = ["Client", "FoundWords", "RemoteImage", "ServerError"]
 
 T = TypeVar("T")
 
-_RETRY_S = 1.0
-_MOST_RETRY_S = 10.0
 _JSON = "application/json"
-
-
-class ServerError(SamedgeError):
-    """A server that refused, or that cannot be reached.
-
-    Attributes:
-        status: of HTTP; ``None`` where there was no answer.
-        kind: of ``samedge.error/1``, such as ``prompt`` or ``busy``.
-        remedy: what to do.
-    """
-
-    def __init__(
-        self, message: str, *, status: int | None = None, kind: str = "system", remedy: str = ""
-    ) -> None:
-        super().__init__(message)
-        self.status, self.kind, self.remedy = status, kind, remedy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +100,10 @@ class Client:
     def model(self) -> Mapping[str, Any]:
         """The bundle, the backend and the limits of the server."""
         return self.call("GET", "/api/v1/model", kind=dict)
+
+    def words(self) -> Mapping[str, Any]:
+        """The words that the server's model knows: ``words``, each with ``name``, ``synonyms``."""
+        return self.call("GET", "/api/v1/words", kind=dict)
 
     def image(self, source: str | os.PathLike[str] | bytes) -> RemoteImage:
         """Send an image and have it encoded.
@@ -192,10 +182,10 @@ class Client:
             response = self._sent(connection, request)
             if response.status < 400:
                 return response
-            problem = _problem(response)
-            wait_s = _retry_after(response)
+            problem = problem_of(response)
+            wait_s = retry_after(response)
             if response.status != 429 or time.monotonic() + wait_s > deadline:
-                raise _error_of(problem, response.status)
+                raise error_of(problem, response.status)
             time.sleep(wait_s)
 
     def _sent(
@@ -235,6 +225,19 @@ class Client:
         return f"The server at {self._connection.host}:{self._connection.port}"
 
 
+@dataclasses.dataclass(frozen=True)
+class FoundWords:
+    """What words name in an image.
+
+    Attributes:
+        masks: the best first; their ``category`` is the word, ``word_score`` how sure the model is.
+        words: what became of each word, with the best candidate's score where nothing was found.
+    """
+
+    masks: tuple[MaskRecord, ...]
+    words: tuple[WordAnswer, ...]
+
+
 class RemoteImage:
     """An image that a server keeps; it is sent again where the server dropped it.
 
@@ -260,11 +263,11 @@ class RemoteImage:
         """Masks of a prompt, or of several; a record's ``mask`` is the (H, W) bool array.
 
         Args:
-            prompt: in pixels of the image.
-            multimask: all three candidates of each.
+            prompt: in pixels of the image, or words: those give a mask for each thing.
+            multimask: all three candidates of each; words have none.
 
         Raises:
-            PromptError: one does not fit the image.
+            PromptError: one does not fit the image, or a word is not understood.
             ServerError: the server refused, or cannot be reached.
         """
         prompts = [prompt] if isinstance(prompt, Prompt) else prompt
@@ -295,27 +298,51 @@ class RemoteImage:
             ServerError: the server refused, broke off, or cannot be reached.
         """
         body = msgspec.json.encode({"points_per_side": points_per_side})
-        is_whole = False
-        for line in self._lines(body):
-            if line.type == "progress" and progress is not None:
-                progress(line.done, line.total)
-            elif line.mask is not None:
+        for line in self._lines("everything", body, progress):
+            if line.mask is not None:
                 yield line.mask
-            elif line.error is not None:
-                raise _error_of(line.error, 200)
-            is_whole = line.type == "completed"
-        if not is_whole:
+
+    def find(
+        self, words: str, *, score: float | None = None, progress: Progress | None = None
+    ) -> FoundWords:
+        """The things that words name, such as ``image.find("dog, cat")``.
+
+        Args:
+            words: one or more names, with commas between them.
+            score: the lowest score, 0 to 1; ``None`` leaves it to the server's model.
+            progress: is called with the batches of proposals that are done and their number.
+
+        Raises:
+            PromptError: a word is not understood, or the server's model understands none.
+            ServerError: the server refused, broke off, or cannot be reached.
+        """
+        body = msgspec.json.encode({"text": words, "score": score})
+        lines = list(self._lines("find", body, progress))
+        masks = tuple(line.mask for line in lines if line.mask is not None)
+        return FoundWords(masks, tuple(lines[-1].words))
+
+    def _lines(self, what: str, body: bytes, progress: Progress | None) -> Iterator[Line]:
+        """The lines of a whole stream but for those of its progress."""
+        line = Line("")
+        for line in self._sent_lines(what, body):
+            if line.error is not None:
+                raise error_of(line.error, 200)
+            if line.type != "progress":
+                yield line
+            elif progress is not None:
+                progress(line.done, line.total)
+        if line.type != "completed":
             raise ServerError("The server's stream ended too early: ask again.")
 
-    def _lines(self, body: bytes) -> Iterator[Line]:
+    def _sent_lines(self, what: str, body: bytes) -> Iterator[Line]:
         try:
-            yield from self._client.lines(f"/api/v1/images/{self.id}/everything", body)
+            yield from self._client.lines(f"/api/v1/images/{self.id}/{what}", body)
             return
         except ServerError as error:
             if error.status != 404:
                 raise
         self._send()
-        yield from self._client.lines(f"/api/v1/images/{self.id}/everything", body)
+        yield from self._client.lines(f"/api/v1/images/{self.id}/{what}", body)
 
     def forget(self) -> None:
         """Let the server drop it."""
@@ -332,30 +359,3 @@ def _decoded(text: bytes, kind: type[T], *, path: str) -> T:
         return msgspec.json.decode(text, type=kind)
     except msgspec.DecodeError as error:
         raise ServerError(f"{path} answered what is no samedge document: {error}.") from error
-
-
-def _problem(response: http.client.HTTPResponse) -> Problem:
-    text = response.read()
-    try:
-        return msgspec.json.decode(text, type=Problem)
-    except (msgspec.DecodeError, ValueError):
-        return Problem(message=f"The server answered {response.status} {response.reason}.")
-
-
-def _retry_after(response: http.client.HTTPResponse) -> float:
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), _MOST_RETRY_S) if text.isdecimal() else _RETRY_S
-
-
-_OWN: Mapping[str, type[SamedgeError]] = {
-    "image": ImageError,
-    "prompt": PromptError,
-    "inference": InferenceError,
-}
-
-
-def _error_of(problem: Problem, status: int) -> SamedgeError:
-    own = _OWN.get(problem.kind)
-    if own is not None:
-        return own(problem.message)
-    return ServerError(problem.message, status=status, kind=problem.kind, remedy=problem.remedy)

@@ -7,6 +7,7 @@ import msgspec
 from samedge.errors import PromptError
 from samedge.formats.masks import MaskRecord
 from samedge.pixels.rle import rle_from_mask
+from samedge.predict.words.answers import WordAnswer
 from samedge.types import Prompt
 
 
@@ -39,22 +40,24 @@ class Found(msgspec.Struct):
 
 
 class Line(msgspec.Struct):
-    """A line of everything mode's stream."""
+    """A line of a stream."""
 
     type: str
     done: int = 0
     total: int = 0
     mask: MaskRecord | None = None
     error: Problem | None = None
+    words: list[WordAnswer] = []
 
 
 class PromptBody(msgspec.Struct, omit_defaults=True):
-    """A prompt in px of the image; the mask as COCO run lengths."""
+    """A prompt in px of the image, its mask as COCO run lengths; or words."""
 
     points: list[list[float]] = []
     labels: list[int] = []
     box: list[float] | None = None
     mask: dict[str, object] | None = None
+    text: str | None = None
 
 
 def prompt_body(prompt: Prompt) -> PromptBody:
@@ -63,6 +66,8 @@ def prompt_body(prompt: Prompt) -> PromptBody:
     Raises:
         PromptError: its mask is not one of the image.
     """
+    if prompt.text is not None:
+        return PromptBody(text=prompt.text)
     body = PromptBody(points=prompt.points.tolist(), labels=prompt.labels.tolist())
     if prompt.box is not None:
         body.box = prompt.box.tolist()

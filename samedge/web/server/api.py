@@ -22,6 +22,8 @@ from samedge.web.server.operations import (
 )
 from samedge.web.server.roots import read_below
 from samedge.web.server.service import Service
+from samedge.web.server.streaming import Streaming
+from samedge.web.server.word_messages import FindRequest, WordsAnswer
 
 _IMAGES = "/api/v1/images"
 _IMAGE = "/api/v1/images/{image_id}"
@@ -30,12 +32,22 @@ _IMAGE = "/api/v1/images/{image_id}"
 def operations(service: Service) -> tuple[Operation, ...]:
     """The operations of one server."""
     api = _Api(service)
+    return (*_of_the_server(api), *_of_images(api), *_of_prompts(api))
+
+
+def _of_the_server(api: _Api) -> tuple[Operation, ...]:
     return (
         Operation("GET", "/health", "Whether the server answers", messages.Health, api.health),
         Operation("GET", "/metrics", "Figures for Prometheus", None, api.metrics, media=MEDIA_TYPE),
         Operation(
             "GET", "/api/v1/model", "What this computes with", messages.ModelAnswer, api.model
         ),
+        Operation("GET", "/api/v1/words", "The words that this knows", WordsAnswer, api.words),
+    )
+
+
+def _of_images(api: _Api) -> tuple[Operation, ...]:
+    return (
         Operation(
             "POST",
             _IMAGES,
@@ -56,6 +68,11 @@ def operations(service: Service) -> tuple[Operation, ...]:
         Operation(
             "DELETE", _IMAGE, "Forget an image", None, api.drop_image, status=204, refusals=(404,)
         ),
+    )
+
+
+def _of_prompts(api: _Api) -> tuple[Operation, ...]:
+    return (
         Operation(
             "POST",
             f"{_IMAGE}/masks",
@@ -84,12 +101,23 @@ def operations(service: Service) -> tuple[Operation, ...]:
             media=NDJSON,
             refusals=(404, 422, 504),
         ),
+        Operation(
+            "POST",
+            f"{_IMAGE}/find",
+            "The masks that words name, line by line",
+            messages.StreamLine,
+            api.find,
+            requests=(FindRequest,),
+            media=NDJSON,
+            refusals=(404, 422, 504),
+        ),
     )
 
 
 class _Api:
     def __init__(self, service: Service) -> None:
         self._service, self._settings = service, service.settings
+        self._streaming = Streaming(service)
 
     async def health(self, request: Request) -> Response:
         del request
@@ -103,6 +131,10 @@ class _Api:
     async def model(self, request: Request) -> Response:
         del request
         return encoded(self._service.model())
+
+    async def words(self, request: Request) -> Response:
+        del request
+        return encoded(self._service.known_words())
 
     async def post_image(self, request: Request) -> Response:
         self._service.worker.check_room()  # before a large body is read for nothing
@@ -145,9 +177,23 @@ class _Api:
         self._service.worker.check_room()
         asked = await self._document(request, messages.EverythingRequest)
         kept = self._service.kept(request.path_params["image_id"])
+        return await self._stream(
+            request, lambda emit: self._streaming.ask_everything(kept, asked, emit=emit)
+        )
+
+    async def find(self, request: Request) -> Response:
+        self._service.worker.check_room()
+        asked = await self._document(request, FindRequest)
+        kept = self._service.kept(request.path_params["image_id"])
+        return await self._stream(
+            request, lambda emit: self._streaming.ask_find(kept, asked, emit=emit)
+        )
+
+    async def _stream(
+        self, request: Request, start: streams.Start[messages.StreamLine]
+    ) -> Response:
         made: AsyncIterator[messages.StreamLine] = streams.lines(
-            lambda emit: self._service.ask_everything(kept, asked, emit=emit),
-            seconds=self._settings.stream_s,
+            start, seconds=self._settings.stream_s
         )
         return await streams.ndjson(request, made)
 

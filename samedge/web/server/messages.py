@@ -19,6 +19,7 @@ from samedge.files.error_documents import ErrorDocument
 from samedge.files.lines import created_now
 from samedge.formats.masks import MaskRecord
 from samedge.pixels.rle import mask_from_rle
+from samedge.predict.words.answers import WordAnswer
 from samedge.types import ActiveBackend, Array, Prompt, Size
 
 MODEL_SCHEMA = "samedge.serve.model/1"
@@ -47,6 +48,7 @@ class PromptMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         box: ``[x0, y0, x1, y1]``.
         mask: an earlier mask to start from, of the image's size.
         low_res_logits: the same as low-res logits, (side, side) float32, little-endian, base64.
+        text: names of things instead, with commas between them.
     """
 
     points: list[tuple[float, float]] = []
@@ -54,6 +56,7 @@ class PromptMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     box: tuple[float, float, float, float] | None = None
     mask: RleMessage | None = None
     low_res_logits: bytes | None = None
+    text: Annotated[str, Meta(max_length=4096)] | None = None
 
 
 class MasksRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +64,7 @@ class MasksRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         prompts: they do not influence one another.
-        multimask: whether to answer all three candidates of each.
+        multimask: whether to answer all three candidates of each; words have none.
     """
 
     prompts: Annotated[list[PromptMessage], Meta(min_length=1, max_length=1000)]
@@ -134,7 +137,7 @@ class ModelAnswer(Answer, frozen=True, kw_only=True):
     """What this server computes with.
 
     Attributes:
-        prompts: the kinds that the model understands, of point, box and mask.
+        prompts: the kinds that the model understands, of point, box, mask and text.
         predicted_iou, stability: thresholds of everything mode.
         licence: of the weights.
         body_bytes: most of one request.
@@ -158,6 +161,7 @@ class ImageAnswer(Answer, frozen=True, kw_only=True):
     """An image that is encoded and kept.
 
     Attributes:
+        bundle: that encoded it.
         is_new: whether it had to be encoded for this request.
         size_bytes: what keeping it takes.
         keep_s: how long it is kept after it was last asked for, if there is room.
@@ -166,6 +170,7 @@ class ImageAnswer(Answer, frozen=True, kw_only=True):
 
     schema: str = IMAGE_SCHEMA
     image: ImageMessage
+    bundle: BundleMessage
     is_new: bool
     size_bytes: int
     keep_s: float
@@ -176,8 +181,10 @@ class MasksAnswer(Answer, frozen=True, kw_only=True):
     """The masks of some prompts, as ``samedge segment --json`` has them.
 
     Attributes:
-        masks: in the order of the prompts; three for each with ``multimask``.
-        timing_ms: ``decode`` and ``postprocess``.
+        masks: in the order of the prompts; three for each with ``multimask``, and of words as
+            many as they find, with ``category`` and ``word_score``.
+        timing_ms: ``decode`` and ``postprocess``; with words ``find``.
+        words: what became of each word, where words were asked for.
     """
 
     schema: str = MASKS_SCHEMA
@@ -186,6 +193,7 @@ class MasksAnswer(Answer, frozen=True, kw_only=True):
     backend: BackendMessage
     masks: list[MaskRecord]
     timing_ms: dict[str, float]
+    words: list[WordAnswer] | UnsetType = UNSET
 
 
 class LogitsAnswer(Answer, frozen=True, kw_only=True):
@@ -260,11 +268,13 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
 
     Attributes:
         masks: how many lines of them there were.
-        timing_ms: ``everything``.
+        timing_ms: ``everything``; of words ``propose`` and ``score``.
+        words: what became of each word, where words were asked for.
     """
 
     masks: int
     timing_ms: dict[str, float]
+    words: list[WordAnswer] | UnsetType = UNSET
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
@@ -294,7 +304,8 @@ def prompt_from_message(message: PromptMessage, size: Size) -> Prompt:
         mask = _mask(message.mask, size)
     elif message.low_res_logits is not None:
         mask = _logits(message.low_res_logits)
-    return Prompt(message.points, message.labels, box=message.box, mask=mask)
+    given = message.points, message.labels
+    return Prompt(*given, box=message.box, mask=mask, text=message.text)
 
 
 def _mask(message: RleMessage, size: Size) -> Array:

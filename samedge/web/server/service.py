@@ -8,38 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
 
-from samedge.formats.results import Masks, mask_records
+from samedge.formats.masks import MaskRecord, PromptRecord
+from samedge.formats.results import Masks
 from samedge.pixels.images import load_image
-from samedge.predict.everything import (
-    AutomaticMask,
-    EverythingConfig,
-    batch_count,
-    segment_everything,
-)
 from samedge.predict.predictor import Predictor
 from samedge.types import Array, Prompt
-from samedge.web.server import messages
+from samedge.web.server import messages, words
 from samedge.web.server.cache import Cache, KeptImage
 from samedge.web.server.failures import NotFoundError
 from samedge.web.server.metrics import Metrics
 from samedge.web.server.settings import ServeSettings
+from samedge.web.server.word_messages import WordsAnswer
 from samedge.web.server.worker import Job, Worker
 
 _ID_CHARACTERS = 32
-
-Emit = Callable[[messages.StreamLine], None]
-
-
-class _Found(NamedTuple):
-    masks: list[AutomaticMask]
-    elapsed_ms: float
 
 
 class Service:
@@ -86,6 +73,14 @@ class Service:
             body_bytes=self.settings.body_bytes,
             keep_s=self.settings.keep_s,
             reads_paths=bool(self.settings.roots),
+        )
+
+    def known_words(self) -> WordsAnswer:
+        """The words that the model knows."""
+        return WordsAnswer(
+            bundle=self.bundle,
+            words=words.known_words(self.predictor),
+            reads_phrases=words.reads_phrases(self.predictor),
         )
 
     def image_id(self, picture: bytes) -> str:
@@ -149,16 +144,47 @@ class Service:
         return self.worker.submit(work, seconds=self.settings.request_s)
 
     def ask_masks(self, kept: KeptImage, request: messages.MasksRequest) -> Job[bytes]:
-        """Segment what a request asks for; the answer as JSON."""
+        """Segment what a request asks for; the answer as JSON. Words make it patient."""
 
         def work(job: Job[bytes]) -> bytes:
-            del job
             size = kept.embedding.original_size
             prompts = [messages.prompt_from_message(one, size) for one in request.prompts]
-            results = self.decoded(kept, prompts, multimask=request.multimask)
-            return msgspec.json.encode(self._masks_answer(kept, prompts, results))
+            words.check_candidates(prompts, multimask=request.multimask)
+            drawn = [prompt for prompt in prompts if prompt.text is None]
+            results = self.decoded(kept, drawn, multimask=request.multimask) if drawn else []
+            answer = self._masks_answer(kept, prompts, results)
+            if len(drawn) < len(prompts):
+                answer = self._with_words(kept, prompts, answer=answer, job=job)
+            return msgspec.json.encode(answer)
 
-        return self.worker.submit(work, seconds=self.settings.request_s)
+        patient = any(one.text is not None for one in request.prompts)
+        return self.worker.submit(work, seconds=self.settings.request_s, patient=patient)
+
+    def _with_words(
+        self,
+        kept: KeptImage,
+        prompts: Sequence[Prompt],
+        *,
+        answer: messages.MasksAnswer,
+        job: Job[bytes],
+    ) -> messages.MasksAnswer:
+        """An answer about the drawn prompts with what the others' words name, in their order."""
+        start = time.perf_counter()
+        found, answers = words.found_records(
+            self.predictor,
+            load_image(kept.picture),
+            prompts=prompts,
+            progress=lambda *_: job.breathe(),
+        )
+        self.metrics.encodes.inc()
+        elapsed = (time.perf_counter() - start) * 1e3
+        records = [*answer.masks, *(one for place in found.values() for one in place)]
+        return msgspec.structs.replace(
+            answer,
+            masks=sorted(records, key=_place),
+            words=answers,
+            timing_ms={**answer.timing_ms, "find": elapsed},
+        )
 
     def ask_logits(self, kept: KeptImage, message: messages.PromptMessage) -> Job[bytes]:
         """The decoder's own outputs for one prompt; the answer as JSON."""
@@ -183,80 +209,11 @@ class Service:
 
         return self.worker.submit(work, seconds=self.settings.request_s)
 
-    def ask_everything(
-        self, kept: KeptImage, request: messages.EverythingRequest, *, emit: Emit
-    ) -> Job[None]:
-        """Find everything in an image, line by line.
-
-        Args:
-            kept: the image.
-            request: settings.
-            emit: is called in the model's thread with each line but the error's.
-        """
-
-        def work(job: Job[None]) -> None:
-            config = EverythingConfig.for_bundle(
-                self.predictor.manifest,
-                points_per_side=request.points_per_side,
-                pred_iou_threshold=request.pred_iou_threshold,
-                stability_threshold=request.stability_threshold,
-                crop_layers=request.crop_layers,
-            )
-            found = self._everything(kept, config, job=job, emit=emit)
-            self._emit_masks(kept, found, emit=emit, with_logits=request.low_res_logits)
-
-        return self.worker.submit(work, seconds=self.settings.stream_s, patient=True)
-
-    def _everything(
-        self, kept: KeptImage, config: EverythingConfig, *, job: Job[None], emit: Emit
-    ) -> _Found:
-        start = time.perf_counter()
-        emit(
-            messages.Started(
-                image=image_message(kept),
-                bundle=self.bundle,
-                backend=self.backend,
-                batches=batch_count(kept.embedding.original_size, config),
-            )
-        )
-
-        def progress(done: int, total: int) -> None:
-            emit(messages.Progressed(done=done, total=total))
-            job.breathe()
-
-        picture = load_image(kept.picture)
-        masks = segment_everything(self.predictor, picture, config=config, progress=progress)
-        self.metrics.encodes.inc()
-        return _Found(masks, (time.perf_counter() - start) * 1e3)
-
-    def _emit_masks(self, kept: KeptImage, found: _Found, *, emit: Emit, with_logits: bool) -> None:
-        for mask in found.masks:
-            logits: bytes | UnsetType = UNSET
-            if with_logits:
-                logits = float_bytes(self._logits_of(kept, mask))
-            emit(messages.FoundMask(mask=mask.record(), low_res_logits=logits))
-        timing = {"everything": found.elapsed_ms}
-        emit(messages.Completed(masks=len(found.masks), timing_ms=timing))
-
-    def _logits_of(self, kept: KeptImage, mask: AutomaticMask) -> Array:
-        """(S/4, S/4) low-res logits of the candidate that a mask was cut from: its click again.
-
-        A mask of a crop or of a second look has none of the whole image: it is drawn as a prompt.
-        """
-        view = kept.embedding.view
-        height, width = view.original_size
-        if mask.crop_box != (0, 0, width, height) or mask.focus is not None:
-            drawn: Array = view.mask_prompt(mask.mask)
-            return drawn
-        logits, iou = self.predictor.decode_logits(kept.embedding, [Prompt([mask.point])])
-        candidates = np.abs(iou[0, 1:] - mask.predicted_iou)
-        found: Array = logits[0, 1 + int(candidates.argmin())]
-        return found
-
     def image_answer(self, kept: KeptImage, *, is_new: bool) -> messages.ImageAnswer:
         """The answer about an image that is kept."""
         return messages.ImageAnswer(
             image=image_message(kept),
+            bundle=self.bundle,
             is_new=is_new,
             size_bytes=kept.size_bytes,
             keep_s=self.settings.keep_s,
@@ -266,17 +223,26 @@ class Service:
     def _masks_answer(
         self, kept: KeptImage, prompts: Sequence[Prompt], results: Sequence[Masks]
     ) -> messages.MasksAnswer:
+        """The answer about the drawn ones of some prompts; ``results`` are theirs."""
         timing = {
             stage: sum(result.timing_ms[stage] for result in results)
             for stage in ("decode", "postprocess")
         }
+        places = [place for place, prompt in enumerate(prompts) if prompt.text is None]
+        drawn = zip(places, results, strict=True)
+        records = [one for place, r in drawn for one in r.records(prompts[place], index=place)]
         return messages.MasksAnswer(
             image=image_message(kept),
             bundle=self.bundle,
             backend=self.backend,
-            masks=list(mask_records(prompts, results)),
+            masks=records,
             timing_ms=timing,
         )
+
+
+def _place(record: MaskRecord) -> int:
+    """Of the prompt that asked for a mask."""
+    return record.prompt.index if isinstance(record.prompt, PromptRecord) else 0
 
 
 def image_message(kept: KeptImage) -> messages.ImageMessage:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,9 +19,13 @@ from PIL import Image
 
 from samedge.bundle.bundle import embedded_path
 from samedge.bundle.manifest import file_hash
+from samedge.web import PAGE
 from samedge.web.site import write_site
 from samedge.web.static import StaticServer, serving
 from tests.web.conftest import Tab, altered_site, new_tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 CUP = (0.45, 0.25)
 Make = Callable[..., Tab]
@@ -113,6 +118,74 @@ def test_a_lost_worker_is_started_again(make: Make, server: StaticServer, cup: P
     assert tab.complaints == []
 
 
+def failing_at(site: Path, tmp_path: Path, *turns: int) -> dict[str, Path]:
+    """A site whose library runs out of memory at some runs of a worker, counted over all graphs."""
+    graphs = tmp_path / "graphs.js"
+    own = "for (const [name, tensor] of Object.entries(await session.run(feeds)))"
+    code = (PAGE / "modules" / "graphs.js").read_text()
+    assert own in code
+    fail = f"""runs += 1;
+      if ({list(turns)}.includes(runs)) throw new WebAssembly.RuntimeError("out of memory");
+      {own}"""
+    graphs.write_text("let runs = 0;\n" + code.replace(own, fail))
+    return altered_site(site, {"modules/graphs.js": graphs})
+
+
+RUNS_TO_PHOTO = 5  # two of the canary's pictures, encoded and decoded, and the photo
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_starts_it_again(
+    make: Make, site: Path, tmp_path: Path, cup: Path
+) -> None:
+    with serving(failing_at(site, tmp_path, RUNS_TO_PHOTO + 2)) as server:
+        tab = make(server.address)
+        tab.go()
+        tab.open(cup)
+        tab.click(*CUP)
+        tab.page.click("#new-object")
+        tab.click(0.75, 0.85)  # fails, and is asked again of a new worker
+        assert len(tab.shares()) == 2
+        assert "out of memory" in tab.page.inner_text("#note")
+        assert tab.page.is_hidden("#alert")
+
+
+@pytest.mark.slow
+def test_memory_that_always_runs_out_is_said_and_the_page_goes_on(
+    make: Make, site: Path, tmp_path: Path, cup: Path
+) -> None:
+    with serving(failing_at(site, tmp_path, RUNS_TO_PHOTO + 1)) as server:
+        tab = make(server.address)
+        tab.go()
+        tab.open(cup)
+        tab.page.mouse.click(*tab.place(*CUP))
+        tab.page.wait_for_selector("#alert:not([hidden])")
+        assert "too little memory" in tab.page.inner_text("#alert-text")
+        assert tab.shares() == []
+        tab.open(cup)  # another photo is encoded by a new worker
+        assert tab.page.get_attribute("#engine", "data-state") == "ready"
+
+
+@pytest.mark.slow
+def test_no_mask_before_the_canary_was_heard(
+    make: Make, server: StaticServer, site: Path, cup: Path
+) -> None:
+    held: list[Route] = []
+    tab = make(server.address, service_workers="block")
+    tab.page.context.route("**/canary.npz", lambda route: held.append(route))
+    tab.go()
+    tab.page.set_input_files("#file", cup)
+    tab.page.wait_for_selector("#stage[aria-label^='coffee']")
+    tab.page.mouse.click(*tab.place(*CUP))
+    tab.page.wait_for_timeout(1000)
+    assert tab.page.get_attribute("html", "data-encoded") is None
+    assert tab.shares() == []
+    held[0].fulfill(body=(site / "canary.npz").read_bytes()[:-1] + b"x")  # damaged on its way
+    tab.page.wait_for_selector("#engine[data-state=failed]")
+    assert "canary.npz is damaged" in tab.page.inner_text("#alert-text")
+    assert tab.page.get_attribute("html", "data-encoded") is None
+
+
 @pytest.mark.slow
 def test_offline_after_the_first_visit(make: Make, site: Path, cup: Path) -> None:
     with serving(altered_site(site, {})) as server:
@@ -168,9 +241,26 @@ def test_another_model_at_the_same_address_is_told(
         tab.open(cup)  # the files of a new worker are still those that the page began with
         tab.click(*CUP)
         assert tab.covers(*CUP)
+        second = new_tab(tab.page.context, address)
+        second.go()
+        assert second.page.inner_text("#model") == "samedge-nano"
+        assert second.page.is_hidden("#note")
+        tab.page.evaluate("samedge.engine.worker.terminate()")
+        tab.open(cup)  # nor are they another's that turned to the new version meanwhile
+        tab.click(*CUP)
+        assert tab.covers(*CUP)
+        assert tab.page.is_hidden("#alert")
+    manifest = tmp_path / "bundle.json"  # the lists are new, and a file is not: it is being written
+    text = (other / "bundle.json").read_text()
+    manifest.write_text(text.replace(file_hash(other / "encoder.onnx"), "0" * 64))
+    torn = altered_site(other, {"bundle.json": manifest})
+    with serving(torn, port=urlsplit(address).port or 0):
         tab.go()
-        assert tab.page.inner_text("#model") == "samedge-nano"
+        assert tab.page.inner_text("#model") == "samedge-nano"  # whole, as it is kept
+        tab.page.wait_for_timeout(2000)
         assert tab.page.is_hidden("#note")
+        kept = "caches.keys().then((names) => names.filter((name) => name.includes('site')).length)"
+        assert tab.page.evaluate(kept) <= 2
 
 
 @pytest.mark.slow

@@ -167,6 +167,78 @@ def test_a_mask_of_the_photo_before_is_not_shown(held: Tab, cat: Path) -> None:
     assert held.shares() == []
 
 
+@pytest.mark.parametrize("end", ["undo", "clear"])
+def test_a_click_that_is_taken_back_gives_no_mask(held: Tab, end: str) -> None:
+    page = held.page
+    held.click(*CUP)
+    page.evaluate(HOLD, "decode")
+    page.evaluate("void (window.clicked = samedge.segmenter.click([300, 300], 1))")
+    page.click(f"#{end}")
+    page.evaluate("letGo(), clicked")
+    assert len(held.shares()) == (1 if end == "undo" else 0)
+    if end == "undo":  # it took back the click that was on its way, and no other
+        assert page.evaluate("samedge.masks.objects[0].points.length") == 1
+
+
+def test_a_click_belongs_to_the_object_of_its_time(held: Tab) -> None:
+    page = held.page
+    page.evaluate(HOLD, "decode")
+    page.evaluate(
+        """() => { const { segmenter, masks } = samedge;
+            segmenter.click([270, 100], 1); segmenter.click([280, 110], 1);
+            samedge.newObject(); segmenter.click([450, 340], 1);
+            segmenter.box([100, 100, 300, 300]); samedge.masks.select(null);
+            window.clicked = segmenter.box([50, 50, 200, 200]); }"""
+    )
+    page.evaluate("letGo(), clicked")
+    counts = "samedge.masks.objects.map((one) => [one.points.length, one.box !== null])"
+    assert page.evaluate(counts) == [[2, False], [1, True], [0, True]]
+
+
+def test_a_deleted_object_does_not_come_back_and_a_name_stays(held: Tab) -> None:
+    page = held.page
+    held.click(*CUP)
+    page.evaluate(HOLD, "decode")
+    page.evaluate("void (window.clicked = samedge.segmenter.click([300, 200], 1))")
+    page.evaluate("samedge.masks.rename(samedge.masks.objects[0].id, 'mug')")
+    page.evaluate("letGo(), clicked")
+    assert page.locator(".object input").input_value() == "mug"
+    assert page.evaluate("samedge.masks.objects[0].points.length") == 2
+    page.evaluate("delete samedge.engine.decode")
+    page.evaluate(HOLD, "decode")
+    page.evaluate("void (window.clicked = samedge.segmenter.click([310, 210], 1))")
+    page.get_by_role("button", name="Delete").first.click()
+    page.evaluate("letGo(), clicked")
+    assert held.shares() == []
+
+
+def test_a_file_that_is_no_photo_leaves_the_one_that_is_on_its_way(held: Tab, cat: Path) -> None:
+    page = held.page
+    page.evaluate(HOLD, "encode")
+    show(held, cat)
+    file: Any = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no photo"}
+    page.set_input_files("#file", file)
+    page.wait_for_selector("#alert:not([hidden])")
+    page.evaluate("delete document.documentElement.dataset.encoded")
+    page.evaluate("letGo()")
+    held.encoded()
+    held.click(0.5, 0.5)
+    assert len(held.shares()) == 1
+
+
+def test_a_slow_sample_does_not_replace_a_photo_that_was_opened_after_it(
+    held: Tab, cup: Path
+) -> None:
+    page = held.page
+    page.evaluate(
+        "void samedge.open(new Promise((resolve) => (window.letBlob = resolve)), 'slow.jpg')"
+    )
+    held.open(cup)
+    page.evaluate("letBlob(samedge.photo.blob)")
+    page.wait_for_selector("#work[aria-busy=false]")
+    assert (page.get_attribute("#stage", "aria-label") or "").startswith("coffee")
+
+
 def test_a_box_over_the_photo_before_is_forgotten(tab: Tab, cat: Path) -> None:
     tab.page.mouse.move(*tab.place(0.2, 0.2))
     tab.page.mouse.down()

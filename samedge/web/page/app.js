@@ -7,9 +7,11 @@ import { View } from "./modules/frame.js";
 import { everythingRules, promptBuckets, readManifest } from "./modules/manifest.js";
 import { Painter } from "./modules/painter.js";
 import { Candidates, ObjectList, percentText } from "./modules/panel.js";
-import { Camera, listen, readPhoto } from "./modules/photos.js";
+import { Camera, closePhoto, listen, readPhoto } from "./modules/photos.js";
+import { Search } from "./modules/search.js";
 import { Segmenter } from "./modules/segmenter.js";
 import { Stage } from "./modules/stage.js";
+import { Status } from "./modules/status.js";
 
 const HOVER_MS = 120; // a decoder slower than that gives no preview under the pointer
 const KEEP_AFTER_MS = 3000; // the first photo goes before keeping the site for offline use
@@ -22,10 +24,11 @@ class App {
   painter = new Painter(byId("stage"));
   photo = null;
   preview = null;
-  #opening = 0;
+  #asked = 0; // photos
+  #opening = 0; // the newest of them that could be read
+  #leaving = null; // aborted when another one comes
   hoverLimitMs = HOVER_MS;
   #hoverMs = 0;
-  #stopping = null;
 
   constructor() {
     const tool = () => document.querySelector("input[name=tool]:checked").value;
@@ -36,6 +39,8 @@ class App {
       rename: (id, name) => this.masks.rename(id, name),
       remove: (id) => this.masks.remove(id),
     });
+    this.status = new Status(byId);
+    this.search = new Search(byId, this.status, () => this.segmenter);
     this.ready = this.#start().catch((error) => this.#failed(error));
     this.#listen();
     this.#draw();
@@ -48,7 +53,7 @@ class App {
     bundle.catch(() => {}); // it is awaited below
     const config = await json("config.json");
     const threads = Number(query.get("threads")) || null;
-    this.engine = await createEngine(config, { onLost: (reason) => this.#lost(reason), device: query.get("device"), threads });
+    this.engine = await createEngine(config, { onLost: (reason) => this.#lost(reason), onReopened: (info) => this.#reopened(info), device: query.get("device"), threads });
     this.manifest = readManifest(await bundle);
     byId("model").textContent = this.manifest.model.name;
     byId("model").hidden = false;
@@ -61,64 +66,85 @@ class App {
     });
     this.segmenter = new Segmenter(this.engine, this.manifest, this.masks, promptBuckets(this.manifest));
     this.segmenter.addEventListener("answered", ({ detail }) => this.#answered(detail));
-    this.segmenter.addEventListener("failed", ({ detail }) => this.#complain(detail.error));
+    this.segmenter.addEventListener("failed", ({ detail }) => this.#refused(detail.error));
     this.#showEngine(performance.now() - start);
+    if (this.manifest.prompts.includes("text")) this.engine.words().then((known) => this.search.offer(known)).catch((error) => console.info(error));
     Promise.resolve(this.info.checked).catch((error) => this.#failed(error));
     if (config.engine !== "server") setTimeout(registerWorker, KEEP_AFTER_MS);
   }
 
   #showEngine(openMs) {
-    const { label, notes } = this.info;
-    byId("engine").textContent = label;
-    byId("engine").dataset.state = "ready";
-    byId("loading").hidden = true;
-    for (const text of notes) this.#note(text);
+    this.status.engine(this.info);
     const { model, precision, id } = this.manifest;
     byId("help-facts").textContent = `${model.name}, ${precision}, bundle ${id}, ${model.licence}. Ready in ${Math.round(openMs)} ms.`;
   }
 
+  /** A model that cannot be opened or trusted: photos that are opened later say so, too. */
   #failed(error) {
-    byId("engine").textContent = "The model could not be opened";
-    byId("engine").dataset.state = "failed";
-    byId("loading").hidden = true;
-    this.#complain(error);
+    this.reason = error;
+    this.status.failed(error);
   }
 
-  async open(blob, name) {
-    const turn = ++this.#opening;
-    this.#busy("Reading the photo");
+  /**
+   * Open a photo, unless one that was asked for later is read before it.
+   *
+   * @param {Blob | Promise<Blob>} source
+   * @param {string} name
+   */
+  async open(source, name) {
+    const turn = ++this.#asked;
+    this.status.busy(turn, "Reading the photo");
     try {
+      const blob = await source;
       const given = performance.now();
       const photo = await readPhoto(blob, name);
-      const readMs = performance.now() - given;
-      if (turn !== this.#opening) return;
-      byId("work").removeAttribute("data-empty");
-      byId("drop").hidden = true;
-      byId("stage").hidden = false;
-      byId("stage").tabIndex = 0;
-      await this.ready;
-      if (!this.segmenter) return; // the reason is shown already
-      this.#show(photo);
-      this.#busy("Looking at the photo");
-      const start = performance.now();
-      const handle = await this.engine.encode({ blob, bitmap: photo.bitmap });
-      if (turn !== this.#opening) {
-        this.engine.release(handle);
-        return;
-      }
-      this.segmenter.use(handle);
-      this.#encoded(handle, readMs + performance.now() - start);
+      if (this.#take(turn, photo)) await this.#encode(photo, performance.now() - given);
     } catch (error) {
-      this.#complain(error);
+      if (turn >= this.#opening) this.#refused(error);
     } finally {
-      if (turn === this.#opening) this.#busy(null);
+      this.status.busy(turn, null);
     }
+  }
+
+  /** Let a photo that was read take the place of others that are on their way. */
+  #take(turn, photo) {
+    if (turn < this.#opening) {
+      closePhoto(photo);
+      return false;
+    }
+    this.#opening = turn;
+    this.#leaving?.abort();
+    this.#leaving = new AbortController();
+    return true;
+  }
+
+  async #encode(photo, readMs) {
+    const { signal } = this.#leaving;
+    const turn = this.#opening;
+    unfold(true);
+    await this.ready;
+    if (!this.segmenter || turn !== this.#opening) {
+      closePhoto(photo);
+      if (this.segmenter) return;
+      unfold(false);
+      throw this.reason;
+    }
+    this.#show(photo);
+    this.status.busy(turn, "Looking at the photo");
+    const start = performance.now();
+    const handle = await this.engine.encode({ blob: photo.blob, bitmap: photo.bitmap, signal });
+    if (turn !== this.#opening) {
+      this.engine.release(handle);
+      return;
+    }
+    this.segmenter.use(handle);
+    this.#encoded(handle, readMs + performance.now() - start);
   }
 
   #show(photo) {
     this.photo?.shown.close();
     this.photo = photo;
-    this.#stopping?.abort();
+    this.search.leave();
     this.segmenter.leave();
     this.stage.cancel();
     this.masks.reset();
@@ -137,51 +163,49 @@ class App {
     byId("encode-time").textContent = `Photo read in ${milliseconds(totalMs)} ms`;
     byId("encode-time").title = `Preparing ${milliseconds(timing.preprocess)} ms, encoder ${milliseconds(timing.encode)} ms`;
     document.documentElement.dataset.encoded = String(Math.round(totalMs));
-    this.#announce("The photo is ready. Click on a thing, or use the keys.");
+    this.status.announce("The photo is ready. Click on a thing, or use the keys.");
     this.#draw();
     byId("stage").focus({ preventScroll: true, focusVisible: false });
   }
 
   // ---- what comes back
 
+  /** A mask was painted: what it took is known at its frame, and all else follows after that. */
   #answered({ start, object }) {
     requestAnimationFrame(() => {
       const ms = performance.now() - start;
-      byId("click-time").hidden = false;
-      byId("click-time").textContent = `Last click ${milliseconds(ms)} ms`;
-      document.documentElement.dataset.clicked = ms.toFixed(2);
-      document.documentElement.dataset.answers = String(1 + Number(document.documentElement.dataset.answers ?? 0));
+      setTimeout(() => this.#tell(object, ms));
     });
-    const percent = Math.round(Math.min(object.result.iou[object.result.token], 1) * 100);
-    this.#announce(`${object.name} covers ${percentText(this.#shareOf(object))} of the photo, ${percent} percent sure.`);
+  }
+
+  #tell(object, ms) {
+    this.#drawPanel();
+    byId("click-time").hidden = false;
+    byId("click-time").textContent = `Last click ${milliseconds(ms)} ms`;
+    if (this.masks.objects.includes(object)) { // another photo, or a way back, may have come between
+      const percent = Math.round(Math.min(object.result.iou[object.result.token], 1) * 100);
+      this.status.announce(`${object.name} covers ${percentText(this.#shareOf(object))} of the photo, ${percent} percent sure.`);
+    }
+    const { dataset } = document.documentElement;
+    dataset.clicked = ms.toFixed(2);
+    dataset.answers = String(1 + Number(dataset.answers ?? 0));
+  }
+
+  /** Say why there is no mask; an engine that cannot be trusted any more is at an end. */
+  #refused(error) {
+    if (error.name === "BundleError") this.#failed(error);
+    else this.status.complain(error);
   }
 
   #lost(reason) {
-    this.#announce("The browser ended what computes; it is started again.");
-    this.#note(`Started again: ${reason}.`);
+    this.status.announce("What computes was lost; it is started again.");
+    this.status.note(`Started again: ${reason}.`);
   }
 
-  /** Add to what is to be known about the engine and the page. */
-  #note(text) {
-    const note = byId("note");
-    if (!note.textContent.includes(text)) note.textContent = `${note.textContent} ${text}`.trim();
-    note.hidden = false;
-  }
-
-  #complain(error) {
-    console.info(error);
-    byId("alert-text").textContent = String(error?.message ?? error);
-    byId("alert").hidden = false;
-  }
-
-  #announce(text) {
-    byId("announce").textContent = text;
-  }
-
-  #busy(text) {
-    byId("busy").hidden = text === null;
-    if (text !== null) byId("busy-text").textContent = text;
-    byId("work").setAttribute("aria-busy", String(text !== null));
+  /** What computes may be another engine than before. */
+  #reopened(info) {
+    this.info = { ...this.info, ...info };
+    this.status.engine(this.info);
   }
 
   // ---- drawing
@@ -190,16 +214,23 @@ class App {
     return object.result ? this.painter.painted(object.result, object.colour).share : 0;
   }
 
+  /** Show the document; where a click was answered, what stands beside the photo comes after the mask's frame. */
   #draw() {
+    if (this.photo && this.view) {
+      this.painter.drawMasks(this.masks.objects, { active: this.masks.active, preview: this.preview });
+      this.#drawMarks();
+    }
+    if (!this.segmenter?.isAnswering) this.#drawPanel();
+  }
+
+  #drawPanel() {
     const { objects, active } = this.masks;
     byId("undo").disabled = !this.masks.canUndo;
     byId("redo").disabled = !this.masks.canRedo;
     byId("clear").disabled = !objects.length;
-    byId("everything").disabled = !this.isEncoded || Boolean(this.#stopping);
+    this.search.show({ isReady: Boolean(this.isEncoded) });
     for (const button of document.querySelectorAll("[data-download]")) button.disabled = !objects.length;
     if (!this.photo || !this.view) return;
-    this.painter.drawMasks(objects, { active, preview: this.preview });
-    this.#drawMarks();
     this.objects.show(objects, active, (object) => this.#shareOf(object));
     this.candidates.show(active, this.photo.shown, this.view, this.manifest.thresholds.mask);
   }
@@ -220,39 +251,12 @@ class App {
     const found = await this.segmenter.hover(point).catch(() => null);
     if (!found) return;
     this.#hoverMs = this.#hoverMs ? 0.7 * this.#hoverMs + 0.3 * found.ms : found.ms;
-    this.#drawPreview(this.segmenter.hovered ? found.result : null);
+    const isWanted = this.segmenter.hovered && byId("hover").checked && !this.stage.pendingBox;
+    this.#drawPreview(isWanted ? found.result : null);
     if (this.segmenter.hovered && this.segmenter.hovered !== point) this.#hover(this.segmenter.hovered);
   }
 
   // ---- what people do
-
-  async everything() {
-    this.#stopping = new AbortController();
-    const { signal } = this.#stopping;
-    byId("everything-progress").hidden = false;
-    byId("everything-bar").value = 0;
-    this.#draw();
-    try {
-      const count = await this.segmenter.everything({
-        pointsPerSide: Number(byId("detail").value),
-        signal,
-        progress: (done, total) => {
-          byId("everything-bar").value = done / total;
-          byId("everything-count").textContent = `${Math.round((done / total) * 100)} %`;
-        },
-      });
-      if (count === null) return; // another photo is shown
-      this.#announce(count === 1 ? "One thing was found." : `${count} things were found.`);
-      if (!count && !signal.aborted) this.#complain(new Error("Nothing was found that the model is sure of: try a finer detail, or click."));
-    } catch (error) {
-      this.#complain(error);
-    } finally {
-      this.#stopping = null;
-      byId("everything-progress").hidden = true;
-      document.documentElement.dataset.everything = "done";
-      this.#draw();
-    }
-  }
 
   async download(kind) {
     try {
@@ -260,13 +264,24 @@ class App {
       const threshold = this.manifest.thresholds.mask;
       save(await makeFile(kind, { photo: this.photo, objects, view: this.view, threshold }));
     } catch (error) {
-      this.#complain(error);
+      this.status.complain(error);
     }
+  }
+
+  /** Take back the last step; a click that is not answered yet is one. */
+  undo() {
+    if (this.segmenter?.cancel()) this.status.announce("The click was taken back.");
+    else this.masks.undo();
+  }
+
+  clear() {
+    this.segmenter?.cancel();
+    this.masks.clear();
   }
 
   newObject() {
     this.masks.select(null);
-    this.#announce("The next click begins a new object.");
+    this.status.announce("The next click begins a new object.");
   }
 
   #click({ detail: { point, label } }) {
@@ -297,25 +312,23 @@ class App {
       dialog: byId("camera-dialog"), video: byId("camera-video"), take: byId("camera-take"),
       cancel: byId("camera-cancel"), fallback: byId("file-camera"),
     }, open);
-    on("camera", () => camera.show().catch((error) => this.#complain(error)));
-    on("undo", () => this.masks.undo());
+    on("camera", () => camera.show().catch((error) => this.status.complain(error)));
+    on("undo", () => this.undo());
     on("redo", () => this.masks.redo());
-    on("clear", () => this.masks.clear());
+    on("clear", () => this.clear());
     on("new-object", () => this.newObject());
-    on("everything", () => this.everything());
-    on("everything-stop", () => this.#stopping?.abort());
     on("help-open", () => byId("help").showModal());
     on("help-close", () => byId("help").close());
-    on("alert-close", () => (byId("alert").hidden = true));
     for (const button of document.querySelectorAll("[data-download]")) {
       button.addEventListener("click", () => this.download(button.dataset.download));
     }
+    this.search.addEventListener("change", () => this.#draw());
     this.masks.addEventListener("change", () => {
       this.preview = null; // the document has something newer to show
       this.#draw();
     });
     navigator.serviceWorker?.addEventListener("message", ({ data }) => {
-      if (data === "renewed") this.#note("Another version of this page is here: reload to use it.");
+      if (data === "renewed") this.status.note("Another version of this page is here: reload to use it.");
     });
     this.stage.addEventListener("click", (event) => this.#click(event));
     this.stage.addEventListener("box", (event) => this.#box(event));
@@ -328,10 +341,12 @@ class App {
     }).observe(byId("stage"));
   }
 
-  async #sample(address) {
-    const response = await fetch(address).catch(() => null);
-    if (response?.ok) this.open(await response.blob(), address.split("/").pop());
-    else this.#complain(new Error("The sample could not be loaded: check the connection, or open a photo of your own."));
+  #sample(address) {
+    const blob = fetch(address).catch(() => null).then((response) => {
+      if (!response?.ok) throw new Error("The sample could not be loaded: check the connection, or open a photo of your own.");
+      return response.blob();
+    });
+    this.open(blob, address.split("/").pop());
   }
 
   #key(event) {
@@ -339,13 +354,14 @@ class App {
     if (isTyping || event.altKey || event.defaultPrevented) return;
     const key = event.key.toLowerCase();
     if (event.ctrlKey || event.metaKey) {
-      if (key === "z") event.shiftKey ? this.masks.redo() : this.masks.undo();
+      if (key === "z") event.shiftKey ? this.masks.redo() : this.undo();
       else if (key === "y") this.masks.redo();
       else return;
     } else if (["1", "2", "3"].includes(key)) this.candidates.chooseAt(Number(key) - 1);
     else if (key === "n") this.newObject();
     else if (key === "o") byId("file").click();
-    else if (key === "e" && !byId("everything").disabled) this.everything();
+    else if (key === "e" && !byId("everything").disabled) this.search.everything();
+    else if (key === "f" && !byId("words-card").hidden) byId("words").focus();
     else return;
     event.preventDefault();
   }
@@ -355,6 +371,14 @@ async function json(path) {
   const response = await fetch(path).catch(() => null);
   if (!response?.ok) throw new Error(`${path} cannot be loaded: check the connection and reload the page.`);
   return response.json();
+}
+
+/** Show the place of the photo, or of the invitation to open one. */
+function unfold(isOpen) {
+  byId("work").toggleAttribute("data-empty", !isOpen);
+  byId("drop").hidden = isOpen;
+  byId("stage").hidden = !isOpen;
+  byId("stage").tabIndex = isOpen ? 0 : -1;
 }
 
 /** Keep the site for use without a network; a page that cannot is none the worse. */

@@ -20,7 +20,8 @@ SCRIPT = """
 import { readFileSync } from "node:fs";
 import { create } from "./engine.mjs";
 const engine = create();
-const info = await engine.open();
+const manifest = await (await fetch(new URL("../../bundle.json", API))).json();
+const info = await engine.open(manifest);
 const blob = new Blob([readFileSync("photo.png")]);
 const handle = await engine.encode({ blob });
 const prompt = { points: [[20, 30]], labels: [1], box: null, mask: null };

@@ -11,6 +11,7 @@ export class MaskDocument extends EventTarget {
   #states = [EMPTY];
   #at = 0;
   #made = 0;
+  #choices = 0;
 
   get objects() {
     return this.#states[this.#at].objects;
@@ -19,6 +20,11 @@ export class MaskDocument extends EventTarget {
   /** The object that prompts go to; null: the next prompt begins one. */
   get active() {
     return this.objects.find((one) => one.id === this.#states[this.#at].active) ?? null;
+  }
+
+  /** How often it was chosen anew where prompts go: by a selection, a way back, or what is gone. */
+  get choices() {
+    return this.#choices;
   }
 
   get canUndo() {
@@ -36,12 +42,12 @@ export class MaskDocument extends EventTarget {
     return { id: this.#made, name: `Object ${this.#made}`, colour, points: [], labels: [], box: null, result: null };
   }
 
-  /** Put an object in, or in the place of the one with its id, and make it the active one. */
-  put(object) {
+  /** Put an object in, or in the place of the one with its id, and make it the active one if asked to. */
+  put(object, { isActive = true } = {}) {
     const isNew = this.objects.every((one) => one.id !== object.id);
     const objects = isNew ? [...this.objects, object]
       : this.objects.map((one) => (one.id === object.id ? object : one));
-    this.#step({ objects, active: object.id });
+    this.#step({ objects, active: isActive ? object.id : this.#states[this.#at].active });
   }
 
   /** Put many objects in at once: one step to undo. */
@@ -51,36 +57,42 @@ export class MaskDocument extends EventTarget {
 
   /** Put these in the place of all: one step to undo. */
   replaceAll(objects, active = null) {
+    this.#choices += 1;
     this.#step({ objects, active });
   }
 
   remove(id) {
     const { active } = this.#states[this.#at];
+    this.#choices += 1;
     this.#step({ objects: this.objects.filter((one) => one.id !== id), active: active === id ? null : active });
   }
 
   clear() {
+    this.#choices += 1;
     if (this.objects.length) this.#step(EMPTY);
   }
 
   /** Choose where prompts go; no step to undo. */
   select(id) {
     this.#states[this.#at] = { objects: this.objects, active: id };
+    this.#choices += 1;
     this.#changed();
   }
 
   rename(id, name) {
     const object = this.objects.find((one) => one.id === id);
-    if (object && object.name !== name) this.put({ ...object, name });
+    if (object && object.name !== name) this.put({ ...object, name }, { isActive: false });
   }
 
   undo() {
     if (this.canUndo) this.#at -= 1;
+    this.#choices += 1;
     this.#changed();
   }
 
   redo() {
     if (this.canRedo) this.#at += 1;
+    this.#choices += 1;
     this.#changed();
   }
 
@@ -88,6 +100,7 @@ export class MaskDocument extends EventTarget {
   reset(objects = []) {
     this.#states = [objects.length ? Object.freeze({ objects, active: null }) : EMPTY];
     this.#at = 0;
+    this.#choices += 1;
     this.#made = Math.max(0, ...objects.map(({ id }) => id));
     this.#changed();
   }

@@ -2,6 +2,7 @@
 
 const CALLS_AGAIN = 1;
 const CHECK_AFTER_MS = 150; // the page shows first that it is ready
+const FATAL = "GraphError"; // of the library itself: what it computes in is not to be used any more
 
 /** See engine.js. */
 export function create(config, options) {
@@ -18,9 +19,11 @@ class LocalEngine {
   #next = 1;
   #start = null;
   #recovery = null; // a promise while a lost worker is replaced
+  #device = null; // that computes
 
-  constructor({ onLost = () => {}, device = null, threads = null } = {}) {
+  constructor({ onLost = () => {}, onReopened = () => {}, device = null, threads = null } = {}) {
     this.onLost = onLost;
+    this.onReopened = onReopened;
     this.wish = { device, threads };
     this.#begin();
   }
@@ -33,13 +36,21 @@ class LocalEngine {
     return { ...info, checked };
   }
 
-  async encode({ blob, bitmap = null }) {
+  async encode({ blob, bitmap = null, signal = null }) {
     const id = this.#next++;
-    await this.#recovery;
-    const result = await this.#call("encode", { id, blob: bitmap ? null : blob, bitmap }, { transfer: bitmap ? [bitmap] : [] })
-      .catch((error) => this.#again(error, "encode", { id, blob, bitmap: null }));
-    this.#photos.set(id, blob);
-    return { id, ...result };
+    const leave = () => this.release({ id });
+    signal?.addEventListener("abort", leave, { once: true });
+    try {
+      await this.#recovery;
+      signal?.throwIfAborted();
+      const result = await this.#call("encode", { id, blob: bitmap ? null : blob, bitmap }, { transfer: bitmap ? [bitmap] : [] })
+        .catch((error) => this.#again(error, "encode", { id, blob, bitmap: null }));
+      signal?.throwIfAborted();
+      this.#photos.set(id, blob);
+      return { id, ...result };
+    } finally {
+      signal?.removeEventListener("abort", leave);
+    }
   }
 
   async decode(handle, prompt) {
@@ -50,10 +61,15 @@ class LocalEngine {
     const stop = () => this.#worker?.postMessage({ method: "stop" });
     signal?.addEventListener("abort", stop, { once: true });
     try {
-      return await this.#retried("everything", { id: handle.id, pointsPerSide }, progress);
+      return await this.#retried("everything", { id: handle.id, pointsPerSide }, { progress, signal });
     } finally {
       signal?.removeEventListener("abort", stop);
     }
+  }
+
+  /** Words are understood by samedge in Python alone. */
+  async words() {
+    return null;
   }
 
   release(handle) {
@@ -86,7 +102,9 @@ class LocalEngine {
   async #opened() {
     if (!this.#worker) this.#begin();
     const { manifest, onProgress } = this.#start;
-    return this.#call("open", { manifest, lock: this.#lock }, { progress: onProgress });
+    const info = await this.#call("open", { manifest, lock: this.#lock }, { progress: onProgress });
+    this.#device = info.name;
+    return info;
   }
 
   #heard(message, worker, lock) {
@@ -95,6 +113,10 @@ class LocalEngine {
     if (!call) return;
     if (message.progress) {
       call.progress(...message.progress);
+      return;
+    }
+    if (message.error?.name === FATAL) {
+      this.#lost(worker, message.error.message);
       return;
     }
     this.#waiting.delete(message.call);
@@ -111,6 +133,7 @@ class LocalEngine {
     if (worker !== this.#worker) return;
     worker.terminate();
     this.#worker = null;
+    if (this.#device === "webgpu") this.wish.device = "wasm"; // a GPU that failed once is not tried again
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const call of waiting) call.reject(new LostError(`The worker that computes was lost: ${reason}.`));
@@ -129,24 +152,22 @@ class LocalEngine {
     });
   }
 
-  async #retried(method, args, progress) {
+  async #retried(method, args, { progress, signal = null } = {}) {
     await this.#recovery;
-    return this.#call(method, args, { progress }).catch((error) => this.#again(error, method, args, progress));
+    return this.#call(method, args, { progress }).catch((error) => this.#again(error, method, args, { progress, signal }));
   }
 
   /** Start again what was lost with the worker, and ask once more. */
-  async #again(error, method, args, progress) {
+  async #again(error, method, args, { progress, signal = null } = {}) {
     if (!(error instanceof LostError) || !this.#start) throw error;
     for (let left = CALLS_AGAIN; ; left--) {
       try {
         if (!this.#worker || this.#recovery) await this.#recovered();
+        if (signal?.aborted) throw new Error("It was stopped.");
         return await this.#call(method, args, { progress });
       } catch (again) {
-        if (!(again instanceof LostError) || left <= 0) {
-          throw again instanceof LostError
-            ? new Error("The browser ended what computes twice: there may be too little memory. Close other pages and reload this one.")
-            : again;
-        }
+        if (!(again instanceof LostError)) throw again;
+        if (left <= 0) throw new Error(`${again.message} It was started again, and lost again: there may be too little memory. Close other pages, or try a smaller photo.`);
       }
     }
   }
@@ -160,7 +181,7 @@ class LocalEngine {
   }
 
   async #restarted() {
-    await this.#opened();
+    this.onReopened(await this.#opened());
     for (const [id, blob] of this.#photos) await this.#call("encode", { id, blob, bitmap: null });
   }
 }

@@ -11,16 +11,18 @@ export function create() {
 
 class ServerEngine {
   #photos = new Map(); // by the server's id: what to send again where it dropped it
+  #bundle = null; // the id of the one whose manifest the page reads
 
-  async open() {
+  async open(manifest) {
+    this.#bundle = manifest.id;
     const model = await this.#json("model");
     const { name, version, device } = model.backend;
     return { name, threads: null, notes: [], label: `${name} ${version ?? ""} on the server, ${device}` };
   }
 
-  async encode({ blob, bitmap = null }) {
+  async encode({ blob, bitmap = null, signal = null }) {
     bitmap?.close();
-    const { image, timing_ms } = await this.#sent(blob);
+    const { image, timing_ms } = await this.#sent(blob, signal);
     this.#photos.set(image.id, blob);
     return { id: image.id, size: [image.height, image.width], timing: timing_ms };
   }
@@ -38,18 +40,43 @@ class ServerEngine {
 
   async everything(handle, { pointsPerSide, progress = () => {}, signal = null }) {
     const settings = { points_per_side: pointsPerSide, low_res_logits: true };
-    const found = [];
+    return (await this.#streamed(handle, "everything", settings, { progress, signal })).found;
+  }
+
+  async words() {
+    const { words, reads_phrases: readsPhrases } = await this.#json("words");
+    const names = words.filter(({ off }) => off === null).map(({ name }) => name);
+    return names.length || readsPhrases ? { names, readsPhrases } : null;
+  }
+
+  async find(handle, { text, progress = () => {}, signal = null }) {
+    return this.#streamed(handle, "find", { text, low_res_logits: true }, { progress, signal });
+  }
+
+  /** The masks of a stream; what came until it was stopped. */
+  async #streamed(handle, what, settings, listen) {
+    const all = { found: [], words: [] };
     try {
-      const response = await this.#about(handle, "everything", settings, signal);
-      for await (const line of linesOf(response)) {
-        if (line.type === "progress") progress(line.done, line.total);
-        else if (line.type === "mask") found.push(entryOf(line));
-        else if (line.type === "error") throw new Error(line.error.message);
+      for await (const line of this.#lines(handle, what, settings, listen)) {
+        if (line.type === "mask") all.found.push(entryOf(line));
+        else all.words = line.words ?? [];
       }
     } catch (error) {
-      if (!signal?.aborted) throw error;
+      if (!listen.signal?.aborted) throw error;
     }
-    return found;
+    return all;
+  }
+
+  /** The masks of a stream as they come, and its end. */
+  async* #lines(handle, what, settings, { progress, signal }) {
+    let isWhole = false;
+    for await (const line of linesOf(await this.#about(handle, what, settings, signal))) {
+      if (line.type === "progress") progress(line.done, line.total);
+      else if (line.type === "error") throw new Error(line.error.message);
+      else if (line.type === "mask" || line.type === "completed") yield line;
+      isWhole ||= line.type === "completed";
+    }
+    if (!isWhole) throw new Error("The server broke off its answer: is it still running?");
   }
 
   release(handle) {
@@ -61,9 +88,11 @@ class ServerEngine {
     this.#photos.clear();
   }
 
-  async #sent(blob) {
+  async #sent(blob, signal = null) {
     const headers = { "Content-Type": "application/octet-stream" };
-    return (await this.#asked("images", { method: "POST", headers, body: blob })).json();
+    const answer = await (await this.#asked("images", { method: "POST", headers, body: blob, signal })).json();
+    if (answer.bundle.id !== this.#bundle) throw new Error("The server computes with another model now: reload the page.");
+    return answer;
   }
 
   /** Ask about a photo; where the server has dropped it, it is sent again once. */
@@ -76,7 +105,7 @@ class ServerEngine {
     } catch (error) {
       const blob = this.#photos.get(handle.id);
       if (error.status !== 404 || !blob) throw error;
-      await this.#sent(blob);
+      await this.#sent(blob, signal);
       return this.#asked(path, options);
     }
   }
@@ -126,8 +155,8 @@ async function* linesOf(response) {
 }
 
 function entryOf({ mask, low_res_logits }) {
-  const { predicted_iou, stability_score, point } = mask;
-  return { logits: floatsOf(low_res_logits), iou: predicted_iou, stability: stability_score, point };
+  const { predicted_iou, stability_score, point, category, word_score } = mask;
+  return { logits: floatsOf(low_res_logits), iou: predicted_iou, stability: stability_score, point, word: category, score: word_score };
 }
 
 /** float32 numbers of base64; browsers run on little-endian machines alone. */

@@ -19,6 +19,7 @@ let trusted = null; // a promise, rejected where the canary has other answers th
 let canary = null; // its content, on its way
 let isStopped = false;
 const photos = new Map(); // by the handle's id: {view, embedding}
+const wanted = new Set(); // ids of photos that somebody waits for, or asks about
 
 const methods = {
   /** Begin with what needs no bundle. */
@@ -54,6 +55,7 @@ const methods = {
   },
 
   async encode({ id, blob, bitmap }) {
+    wanted.add(id);
     const picture = bitmap ?? (await createImageBitmap(blob, { colorSpaceConversion: "none" }));
     const start = performance.now();
     let view;
@@ -67,7 +69,8 @@ const methods = {
     const prepared = performance.now();
     await trust();
     const encoding = performance.now();
-    const embedding = await graphs.encode(pixels);
+    const embedding = await graphs.encode(pixels, () => checkWanted(id));
+    checkWanted(id);
     photos.set(id, { view, embedding });
     return { size: view.size, timing: { preprocess: prepared - start, encode: performance.now() - encoding } };
   },
@@ -92,6 +95,7 @@ const methods = {
   },
 
   release({ id }) {
+    wanted.delete(id);
     photos.delete(id);
   },
 
@@ -157,7 +161,7 @@ async function checked(found) {
   try {
     if (canary) await checkCanary(await canary, found);
   } catch (error) {
-    await found.release();
+    await found.release().catch(() => {}); // its memory goes with the worker
     if (!(error instanceof CanaryError)) throw error;
     if (found.device === "webgpu") throw new Error(`it computes something else than the export did (${short(error)})`);
     throw new BundleError(`This browser computes something else than the export did (${short(error)}), so its masks cannot be trusted.`);
@@ -244,6 +248,11 @@ function rowsOf(picture) {
   };
 }
 
+/** A photo that is gone before its turn is not computed, nor kept. */
+function checkWanted(id) {
+  if (!wanted.has(id)) throw new Error("Another photo was opened.");
+}
+
 function photoOf(id) {
   const photo = photos.get(id);
   if (!photo) throw new Error("This photo is not encoded: open it again.");
@@ -254,7 +263,8 @@ async function decoded({ view, embedding }, prompt) {
   const feeds = decoderFeeds(prompt, view, graphs.promptRules);
   const { low_res_masks: masks, iou_predictions: iou } = await graphs.decode(embedding, feeds);
   const perPrompt = 4 * view.lowResSide ** 2;
-  return { logits: masks.data.slice(0, perPrompt), iou: iou.data.slice(0, 4) };
+  const logits = masks.data.length === perPrompt ? masks.data : masks.data.slice(0, perPrompt); // ours either way
+  return { logits, iou: iou.data.slice(0, 4) };
 }
 
 function nextTurn() {

@@ -2,6 +2,7 @@
 
 import { graphOf, promptBuckets } from "./manifest.js";
 
+const ROLES = ["encoder", "decoder"];
 const RUNTIME = new URL("../runtime/", import.meta.url);
 const MOST_THREADS = 8;
 const BUILDS = {
@@ -12,6 +13,14 @@ const BUILDS = {
 
 // y = x as ONNX: a graph that is opened only to have the library begin.
 const SMALLEST = "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=";
+
+/** The library failed: memory ran out, the GPU was lost. It is not to be asked again. */
+export class GraphError extends Error {
+  constructor(role, error) {
+    super(`the ${role} failed (${String(error?.message ?? error).split("\n")[0].replace(/\.$/, "").slice(0, 200)})`);
+    this.name = "GraphError";
+  }
+}
 
 /** Threads that pay: all of few cores, half of many. */
 export function usefulThreads(cores) {
@@ -66,18 +75,26 @@ export class Graphs {
    */
   static async open(manifest, files, { device, threads }) {
     const ort = await loadRuntime(device, threads);
-    const options = { executionProviders: [device], graphOptimizationLevel: "all", logSeverityLevel: 3 };
+    const options = {
+      executionProviders: [device], graphOptimizationLevel: "all", logSeverityLevel: 3,
+      extra: { session: { intra_op: { allow_spinning: "0" } } }, // the cores are the page's, too, that has to paint
+    };
     const sessions = {};
-    for (const role of ["encoder", "decoder"]) {
-      sessions[role] = await ort.InferenceSession.create(new Uint8Array(await files[role]), options);
+    try {
+      for (const role of ROLES) {
+        sessions[role] = await ort.InferenceSession.create(new Uint8Array(await files[role]), options);
+      }
+    } catch (error) {
+      for (const session of Object.values(sessions)) await session.release();
+      throw error;
     }
     return new Graphs(ort, manifest, { device, threads, sessions });
   }
 
-  /** The embedding of an (S, S, 3) input: {name: {data, dims}}. */
-  async encode(pixels) {
+  /** The embedding of an (S, S, 3) input: {name: {data, dims}}; `check` throws where its turn comes too late. */
+  async encode(pixels, check = () => {}) {
     const side = this.frame.target_length;
-    return this.#run("encoder", { image: new this.ort.Tensor("uint8", pixels, [1, side, side, 3]) });
+    return this.#run("encoder", { image: new this.ort.Tensor("uint8", pixels, [1, side, side, 3]) }, check);
   }
 
   /** The decoder's outputs: {low_res_masks, iou_predictions}. */
@@ -88,13 +105,12 @@ export class Graphs {
     return this.#run("decoder", Object.fromEntries(tensors));
   }
 
-  #run(role, feeds) {
+  #run(role, feeds, check = () => {}) {
     const call = this.#queue.then(async () => {
-      const outputs = await this.sessions[role].run(feeds);
-      const found = {};
-      for (const [name, tensor] of Object.entries(outputs)) {
-        found[name] = { data: tensor.location === "cpu" ? tensor.data : await tensor.getData(), dims: [...tensor.dims] };
-      }
+      check();
+      const found = await outputs(this.sessions[role], feeds).catch((error) => {
+        throw new GraphError(role, error);
+      });
       checkFinite(role, found);
       return found;
     });
@@ -105,6 +121,14 @@ export class Graphs {
   async release() {
     for (const session of Object.values(this.sessions)) await session.release();
   }
+}
+
+async function outputs(session, feeds) {
+  const found = {};
+  for (const [name, tensor] of Object.entries(await session.run(feeds))) {
+    found[name] = { data: tensor.location === "cpu" ? tensor.data : await tensor.getData(), dims: [...tensor.dims] };
+  }
+  return found;
 }
 
 function checkFinite(role, tensors) {

@@ -150,6 +150,7 @@ export class ObjectList {
       const field = row.querySelector("input");
       if (document.activeElement !== field) field.value = object.name;
       row.querySelector(".share").textContent = percentText(shareOf(object));
+      row.querySelector(".sure").textContent = typeof object.score === "number" ? `${percentText(object.score)} sure` : "";
     });
     const id = active?.id ?? null;
     if (id !== this.#active) this.#rows.get(id)?.scrollIntoView({ block: "nearest" }); // it lays the page out
@@ -165,7 +166,8 @@ export class ObjectList {
       onfocus: () => select(id), onchange: ({ target }) => rename(id, target.value.trim() || name),
     });
     const away = element("button", { type: "button", class: "button icon", "aria-label": `Delete ${name}`, title: "Delete", onclick: () => remove(id) }, icon("close"));
-    return element("li", { class: "object" }, swatch, field, element("span", { class: "share" }), away);
+    return element("li", { class: "object" }, swatch, field, 
+      element("span", { class: "figures" }, element("span", { class: "share", title: "Share of the photo" }), element("span", { class: "sure" })), away);
   }
 }
 

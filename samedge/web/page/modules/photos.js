@@ -20,12 +20,23 @@ export async function readPhoto(blob, name) {
   }
   const size = [bitmap.height, bitmap.width];
   const shrink = Math.min(1, MOST_SHOWN / Math.max(...size));
-  const shown = await createImageBitmap(bitmap, {
-    resizeWidth: Math.max(1, Math.round(size[1] * shrink)),
-    resizeHeight: Math.max(1, Math.round(size[0] * shrink)),
-    resizeQuality: "medium",
-  });
-  return { blob, name, size, bitmap, shown };
+  try {
+    const shown = await createImageBitmap(bitmap, {
+      resizeWidth: Math.max(1, Math.round(size[1] * shrink)),
+      resizeHeight: Math.max(1, Math.round(size[0] * shrink)),
+      resizeQuality: "medium",
+    });
+    return { blob, name, size, bitmap, shown };
+  } catch {
+    bitmap.close();
+    throw new Error(`There is too little memory for ${name}: close other pages, or make it smaller.`);
+  }
+}
+
+/** Give the memory of a photo back that is not shown. */
+export function closePhoto({ bitmap, shown }) {
+  bitmap.close(); // does nothing where an engine has it
+  shown.close();
 }
 
 /** Call `open(blob, name)` for every photo that is dropped on the window or pasted into it. */
@@ -52,15 +63,16 @@ export function listen(open) {
 /** A camera in a dialog; phones open their own by a file input instead. */
 export class Camera {
   #stream = null;
+  #isAsked = false;
 
   constructor({ dialog, video, take, cancel, fallback }, open) {
     this.dialog = dialog;
     this.video = video;
     this.fallback = fallback;
-    take.addEventListener("click", async () => {
-      const blob = await this.#photo();
+    take.addEventListener("click", () => {
+      const photo = this.#photo();
       dialog.close();
-      if (blob) open(blob, "camera.jpg");
+      if (photo) open(photo, "camera.jpg");
     });
     cancel.addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => this.#stop());
@@ -72,19 +84,24 @@ export class Camera {
       this.fallback.click();
       return;
     }
+    if (this.#isAsked || this.dialog.open) return;
+    this.#isAsked = true;
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
     } catch (error) {
       throw new Error(error?.name === "NotAllowedError"
         ? "The camera was not allowed: allow it in the browser's settings for this page, or open a photo."
         : "There is no camera that can be used: open a photo instead.");
+    } finally {
+      this.#isAsked = false;
     }
     this.video.srcObject = this.#stream;
     this.dialog.showModal();
     await this.video.play();
   }
 
-  async #photo() {
+  /** A promise of what the camera shows now; nothing where it shows nothing yet. */
+  #photo() {
     const { videoWidth: width, videoHeight: height } = this.video;
     if (!width) return null;
     const canvas = new OffscreenCanvas(width, height);

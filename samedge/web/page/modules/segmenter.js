@@ -6,11 +6,16 @@ import { isAmbiguous, mostPoints, PromptError } from "./prompts.js";
 /**
  * Emits "answered" {start, object} when a mask is in the document, and "failed" {error}.
  *
- * Prompts are answered one after the other, since each builds on the mask of the one before.
+ * Prompts are answered one after the other, since each builds on the mask of the one before. Where
+ * one goes is settled when it is given; an answer is dropped where its photo is gone, its object was
+ * deleted or taken back, or its prompt was.
  */
 export class Segmenter extends EventTarget {
   #turn = Promise.resolve();
   #photo = 0;
+  #generation = 0; // prompts of another one are not answered any more
+  #live = 0; // prompts that wait for their answers
+  #aimed = null; // at what the last of them goes: {id, draft, isPut, hasBox, choices}
   #hovered = null;
   #isHovering = false;
 
@@ -26,6 +31,7 @@ export class Segmenter extends EventTarget {
     this.masks = masks;
     this.buckets = buckets;
     this.handle = null;
+    this.isAnswering = false; // while an answer is put into the document
   }
 
   /** Let go of the photo: what is still asked about it is not answered any more. */
@@ -34,6 +40,7 @@ export class Segmenter extends EventTarget {
     this.handle = null;
     this.#photo += 1;
     this.#hovered = null;
+    this.cancel();
   }
 
   /** Take over an encoded photo. */
@@ -42,12 +49,20 @@ export class Segmenter extends EventTarget {
     this.handle = handle;
   }
 
+  /** Take back the prompts that still wait for their answers; whether there were some. */
+  cancel() {
+    const had = this.#live > 0;
+    this.#generation += 1;
+    this.#live = 0;
+    return had;
+  }
+
   click(point, label) {
     return this.#ask((object) => ({ ...object, points: [...object.points, point], labels: [...object.labels, label] }));
   }
 
   box(box) {
-    return this.#ask((object) => ({ ...object, box }), { beginsAnew: true });
+    return this.#ask((object) => ({ ...object, box }), { isBox: true });
   }
 
   /** Count another of the masks that a decoder gave. */
@@ -66,24 +81,54 @@ export class Segmenter extends EventTarget {
     }
   }
 
-  #ask(change, { beginsAnew = false } = {}) {
-    const photo = this.#photo;
-    const answered = this.#turn.then(async () => {
-      if (photo !== this.#photo || !this.handle) return;
-      const start = performance.now();
-      const active = this.masks.active;
-      const before = beginsAnew && active?.box ? this.masks.draft() : active ?? this.masks.draft();
-      const object = change(before);
-      this.#check(object);
-      const result = await this.#decoded(object, before.result);
-      if (photo !== this.#photo) return;
-      this.masks.put({ ...object, result });
-      this.dispatchEvent(new CustomEvent("answered", { detail: { start, object: { ...object, result } } }));
-    });
-    this.#turn = answered.catch((error) => {
-      this.dispatchEvent(new CustomEvent("failed", { detail: { error } }));
+  /** Where a prompt goes that is given now: a second box begins another object. */
+  #aim(isBox) {
+    const { choices, active } = this.masks;
+    const goesOn = this.#live > 0 && this.#aimed.choices === choices ? this.#aimed : null;
+    const hasBox = goesOn ? goesOn.hasBox : Boolean(active?.box);
+    if ((isBox && hasBox) || (!goesOn && !active)) {
+      const draft = this.masks.draft();
+      return { id: draft.id, draft, isPut: false, hasBox: isBox, choices };
+    }
+    if (!goesOn) return { id: active.id, draft: null, isPut: true, hasBox: isBox || hasBox, choices };
+    goesOn.hasBox ||= isBox;
+    return goesOn;
+  }
+
+  /** The object that a prompt goes to, as it is now; nothing where it is gone. */
+  #aimedAt({ id, draft, isPut }) {
+    return this.masks.objects.find((one) => one.id === id) ?? (isPut ? null : draft);
+  }
+
+  #ask(change, { isBox = false } = {}) {
+    const aim = this.#aim(isBox);
+    this.#aimed = aim;
+    this.#live += 1;
+    const generation = this.#generation;
+    const isOff = () => generation !== this.#generation;
+    this.#turn = this.#turn.then(() => (isOff() ? null : this.#answer(aim, change, isOff))).catch((error) => {
+      if (!isOff()) this.dispatchEvent(new CustomEvent("failed", { detail: { error } }));
+    }).finally(() => {
+      if (!isOff()) this.#live -= 1;
     });
     return this.#turn;
+  }
+
+  async #answer(aim, change, isOff) {
+    const start = performance.now();
+    const before = this.#aimedAt(aim);
+    if (!before || !this.handle) return;
+    const { points, labels, box } = change(before);
+    this.#check({ points, box });
+    const result = await this.#decoded({ points, labels, box }, before.result);
+    const now = this.#aimedAt(aim);
+    if (isOff() || now?.points !== before.points || now.box !== before.box) return;
+    const object = { ...now, points, labels, box, result };
+    aim.isPut = true;
+    this.isAnswering = true;
+    this.masks.put(object, { isActive: aim.choices === this.masks.choices });
+    this.isAnswering = false;
+    this.dispatchEvent(new CustomEvent("answered", { detail: { start, object } }));
   }
 
   async #decoded(object, before) {
@@ -127,13 +172,40 @@ export class Segmenter extends EventTarget {
    * @returns {Promise<number | null>} how many; null where another photo came between.
    */
   async everything({ pointsPerSide, progress, signal }) {
+    const found = await this.#ofThisPhoto((handle) => this.engine.everything(handle, { pointsPerSide, progress, signal }));
+    if (found) this.#putFound(found);
+    return found && found.length;
+  }
+
+  /**
+   * Find the things that a text names; each is an object with its word as its name.
+   *
+   * @returns {Promise<object[] | null>} what became of each word; null where another photo came between.
+   */
+  async find({ text, progress, signal }) {
+    const answer = await this.#ofThisPhoto((handle) => this.engine.find(handle, { text, progress, signal }));
+    if (answer) this.#putFound(answer.found);
+    return answer && answer.words;
+  }
+
+  /** What a search gives, or null where another photo came between: what fails about that is no news. */
+  async #ofThisPhoto(search) {
     const photo = this.#photo;
-    const found = await this.engine.everything(this.handle, { pointsPerSide, progress, signal });
-    if (photo !== this.#photo) return null;
-    this.masks.putAll(found.map(({ logits, iou, point }) => ({
-      ...this.masks.draft(), points: [point], labels: [1],
-      result: { logits, iou: Float32Array.of(iou), tokens: [], token: 0 },
-    })));
-    return found.length;
+    try {
+      const found = await search(this.handle);
+      return photo === this.#photo ? found : null;
+    } catch (error) {
+      if (photo === this.#photo) throw error;
+      return null;
+    }
+  }
+
+  #putFound(found) {
+    if (!found.length) return;
+    this.masks.putAll(found.map(({ logits, iou, point, word, score }) => {
+      const draft = this.masks.draft();
+      const result = { logits, iou: Float32Array.of(iou), tokens: [], token: 0 };
+      return { ...draft, name: word ?? draft.name, score: score ?? null, points: [point], labels: [1], result };
+    }));
   }
 }

@@ -19,12 +19,12 @@ export class Review extends MaskDocument {
   }
 
   /** As of a MaskDocument; an object whose mask is another one was mended, so it counts. */
-  put(object) {
+  put(object, options) {
     const before = this.objects.find((one) => one.id === object.id);
-    if (!before || before.result === object.result) return super.put(object);
+    if (!before || before.result === object.result) return super.put(object, options);
     const origin = before.origin === "drawn" ? "drawn" : "mended";
     // What was said of it while the model computed is in `before`, not in `object`.
-    return super.put({ ...object, origin, decision: "accepted", category: before.category ?? this.category });
+    return super.put({ ...object, origin, decision: "accepted", category: before.category ?? this.category }, options);
   }
 
   /** Decide about an object, and go to the next that is undecided. */

@@ -21,7 +21,7 @@ from tests.annotate.desk.conftest import desk_running
 from tests.web.conftest import Tab, new_tab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Browser, BrowserContext, Route
 
 pytestmark = pytest.mark.slow
 
@@ -176,6 +176,62 @@ def test_a_proposal_is_shown_to_the_pixel(context: BrowserContext, address: str)
         return rles.map((rle) => [...new ExactMask(rle).found(rle.size).mask]); }"""
     shown = seated(context, address).page.evaluate(script, [rle_from_mask(m) for m in masks])
     assert shown == [mask.astype(int).ravel().tolist() for mask in masks]
+
+
+def test_back_and_forward_and_a_reload_come_to_the_same_photo(
+    context: BrowserContext, address: str
+) -> None:
+    tab = seated(context, address)
+    tab.page.keyboard.press("l")
+    tab.page.click('#photos button:has-text("coffee.jpg")')  # not the first in the order
+    tab.page.wait_for_selector('#stage[aria-label^="coffee"]')
+    settled(tab)
+    before = count(tab, "undecided")
+    tab.page.keyboard.press("a")
+    wait_for(tab, "saved", "saved")
+    tab.page.go_back()
+    tab.page.go_forward()
+    settled(tab)
+    assert (photo_of(tab), count(tab, "undecided")) == ("coffee.jpg", before - 1)
+    tab.page.reload()
+    settled(tab)
+    assert (photo_of(tab), count(tab, "accepted")) == ("coffee.jpg", 1)
+    assert tab.complaints == []
+
+
+def test_what_is_decided_while_the_next_photo_loads_goes_nowhere_else(
+    context: BrowserContext, address: str
+) -> None:
+    tab = seated(context, address)
+    saves = []
+
+    def late(route: Route) -> None:
+        saves.append(route.request.post_data_json)
+        tab.page.wait_for_timeout(2000 if len(saves) > 1 else 0)
+        route.continue_()
+
+    def slow(route: Route) -> None:
+        tab.page.wait_for_timeout(700)
+        route.continue_()
+
+    tab.page.route("**/save", late)
+    tab.page.route("**/desk/next", slow)
+    tab.page.evaluate("""() => {
+        const press = (key) => dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+        press("d");
+        setTimeout(() => press("a"), 400);
+    }""")
+    tab.page.wait_for_selector('#stage[aria-label^="coffee"]')
+    settled(tab)
+    tab.page.keyboard.press("a")
+    wait_for(tab, "accepted", 1)
+    tab.page.wait_for_timeout(100)
+    tab.page.wait_for_selector(
+        'html[data-saved="saved"], html[data-saved="lost"]', state="attached"
+    )
+    assert tab.page.inner_text("#saved") == "Saved"
+    assert len(saves) == 2  # the finished photo, and the decision about the next one
+    assert tab.complaints == []
 
 
 def test_two_tabs_get_two_photos(context: BrowserContext, address: str) -> None:

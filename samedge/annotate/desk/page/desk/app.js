@@ -62,7 +62,7 @@ class Desk {
     this.sitting.addEventListener("change", () => this.#draw());
     this.#named(desk.categories);
     setInterval(() => this.#beat(), BEAT_MS);
-    await this.sitting.next();
+    await this.sitting.begin();
   }
 
   async #beat() {

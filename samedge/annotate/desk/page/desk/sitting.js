@@ -5,6 +5,8 @@ import { readPhoto } from "../modules/photos.js";
 import { ask, picture } from "./api.js";
 import { plural } from "./board.js";
 
+const LAST = "samedge-desk-photo"; // of this tab, which outlives a reload
+
 const byId = (id) => document.getElementById(id);
 
 /** Emits "change" where what may be done is another thing. */
@@ -44,6 +46,13 @@ export class Sitting extends EventTarget {
 
   get canGoBack() {
     return this.#history.length > 0;
+  }
+
+  /** Open the photo that this tab had before it was loaded again, or the first free one. */
+  async begin() {
+    const last = remembered();
+    const first = () => ask("/next", {});
+    await this.#leaving(() => (last ? ask(`/photos/${last}/open`, {}).catch(first) : first()));
   }
 
   /** Go to the first photo that is open and free. */
@@ -109,6 +118,7 @@ export class Sitting extends EventTarget {
 
   #end() {
     this.saver.photo = this.photo = null;
+    remember("");
     this.board.ended();
   }
 
@@ -159,6 +169,7 @@ export class Sitting extends EventTarget {
     this.review.select(this.review.undecided[0]?.id ?? null);
     byId("stage").focus({ preventScroll: true, focusVisible: false });
     document.documentElement.dataset.photo = photo.id;
+    remember(photo.id);
     this.board.announce(`${photo.name}. ${plural(this.review.undecided.length, "mask")} to decide about.`);
   }
 
@@ -201,5 +212,21 @@ export class Sitting extends EventTarget {
 
   #changed() {
     this.dispatchEvent(new Event("change"));
+  }
+}
+
+function remembered() {
+  try {
+    return sessionStorage.getItem(LAST);
+  } catch {
+    return null; // the browser keeps nothing
+  }
+}
+
+function remember(id) {
+  try {
+    sessionStorage.setItem(LAST, id);
+  } catch {
+    // only a reload shows it
   }
 }

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from samedge.tracking.geometry import INSIDE_LOGIT, Box, Grid, grey, patch, patch_size
-from samedge.tracking.motion import dense_motion, sampled
+from samedge.tracking.motion import dense_motion, sampled, sampled_on_grid
 from samedge.tracking.settings import TrackerSettings
 from samedge.types import Array, Size
 
@@ -112,8 +112,8 @@ def _certainty(logits: Array, window: Box, size: Size, grid: Grid) -> Array:
     down, across = grid.scale
     rows = window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]
     columns = window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]
-    row, column = np.meshgrid(rows * down - 0.5, columns * across - 0.5, indexing="ij")
-    certainty: Array = 1 / (1 + np.exp(-sampled(logits, row, columns=column)))
+    there = sampled_on_grid(logits, rows * down - 0.5, columns=columns * across - 0.5)
+    certainty: Array = 1 / (1 + np.exp(-there))
     return certainty
 
 
@@ -171,9 +171,10 @@ def _warped(
     cells = grid.window(target)
     rows, columns = grid.image_places(cells)
     high, wide = target.height / size[0], target.width / size[1]
-    there = sampled(
+    there = sampled_on_grid(
         motion, (rows - target.top) / high - 0.5, columns=(columns - target.left) / wide - 0.5
     )
+    rows = rows[:, None]
     down, across = grid.scale
     from_rows = rows + there[..., 0] * high + (source.top - target.top)
     from_columns = columns + there[..., 1] * wide + (source.left - target.left)

@@ -142,11 +142,11 @@ class Grid:
         )
 
     def image_places(self, window: tuple[slice, slice]) -> tuple[Array, Array]:
-        """Centres of a window's cells, rows and columns in pixels of the image."""
+        """Centres of a window's cells, (R,) rows and (Q,) columns in pixels of the image."""
         down, across = self.scale
         rows = (np.arange(window[0].start, window[0].stop, dtype=np.float32) + 0.5) / down
         columns = (np.arange(window[1].start, window[1].stop, dtype=np.float32) + 0.5) / across
-        return tuple(np.meshgrid(rows, columns, indexing="ij"))  # type: ignore[return-value]
+        return rows, columns
 
 
 def patch_size(box: Box, side: int) -> Size:

@@ -8,6 +8,7 @@ smoothed after each iteration.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,30 +46,35 @@ def window_mean(values: Array, radius: int) -> Array:
     return mean
 
 
-def _window_sum(values: Array, radius: int, *, axis: int) -> Array:
+def _window_sum(values: Array, radius: int, *, axis: Literal[-1, -2]) -> Array:
     """Sums along one axis: windows of 1, 2, 4, ... places, joined to the one that is wanted."""
     length, left = values.shape[axis], 2 * radius + 1
-    window = np.moveaxis(_continued(values, radius, axis=axis), axis, -1)
+    window = _continued(values, radius, axis=axis)
     total, start, size = np.float32(0), 0, 1
     while True:
         if left & size:
-            total = total + window[..., start : start + length]
+            total = total + window[_part(axis, start, start + length)]
             start, left = start + size, left - size
         if not left:
-            return np.moveaxis(total, -1, axis)
-        window = window[..., :-size] + window[..., size:]
+            return np.asarray(total)
+        window = window[_part(axis, 0, -size)] + window[_part(axis, size, None)]
         size *= 2
 
 
-def _continued(values: Array, radius: int, *, axis: int) -> Array:
+def _part(axis: Literal[-1, -2], start: int, stop: int | None) -> Any:
+    """Index of some places along one axis; moving the axis costs more than adding does."""
+    along = slice(start, stop)
+    return (..., along) if axis == -1 else (..., along, slice(None))
+
+
+def _continued(values: Array, radius: int, *, axis: Literal[-1, -2]) -> Array:
     """Values with so many more of the border's at both ends of an axis."""
-    shape = list(values.shape)
+    shape, length = list(values.shape), values.shape[axis]
     shape[axis] += 2 * radius
     wide: Array = np.empty(shape, values.dtype)
-    inner, outer = np.moveaxis(values, axis, -1), np.moveaxis(wide, axis, -1)
-    outer[..., radius : radius + inner.shape[-1]] = inner
-    outer[..., :radius] = inner[..., :1]
-    outer[..., radius + inner.shape[-1] :] = inner[..., -1:]
+    wide[_part(axis, radius, radius + length)] = values
+    wide[_part(axis, 0, radius)] = values[_part(axis, 0, 1)]
+    wide[_part(axis, radius + length, None)] = values[_part(axis, length - 1, length)]
     return wide
 
 
@@ -103,6 +109,30 @@ def sampled(values: Array, rows: Array, *, columns: Array) -> Array:
     return result
 
 
+def sampled_on_grid(values: Array, rows: Array, *, columns: Array) -> Array:
+    """:func:`sampled` at every crossing of some rows and columns, to the bit.
+
+    Args:
+        values: (H, W) or (H, W, C) float, H and W at least 2.
+        rows: (R,) places, pixel centres at whole numbers.
+        columns: (Q,) the same.
+
+    Returns:
+        (R, Q) or (R, Q, C).
+    """
+    height, width = values.shape[:2]
+    rows = np.clip(rows, 0, height - 1.001)
+    columns = np.clip(columns, 0, width - 1.001)
+    top, left = rows.astype(np.int32), columns.astype(np.int32)
+    ones = (1,) * (values.ndim - 2)
+    down, right = (rows - top).reshape(-1, 1, *ones), (columns - left).reshape(-1, *ones)
+    first = values[:, left]
+    across = first + (values[:, left + 1] - first) * right
+    above = across[top]
+    result: Array = (above + (across[top + 1] - above) * down).astype(np.float32, copy=False)
+    return result
+
+
 def places(height: int, width: int) -> tuple[Array, Array]:
     """Row and column of every pixel, (H, W) float32 each."""
     rows, columns = np.indices((height, width), np.float32)
@@ -127,15 +157,16 @@ def dense_motion(target: Array, source: Array, *, settings: MotionSettings) -> A
     motion = np.zeros((*pairs[-1][0].shape, 2), np.float32)
     for level_target, level_source in reversed(pairs):
         if motion.shape[:2] != level_target.shape:
-            rows, columns = places(*level_target.shape)
-            motion = 2 * sampled(motion, (rows - 0.5) / 2, columns=(columns - 0.5) / 2)
+            rows, columns = (np.arange(side, dtype=np.float32) for side in level_target.shape)
+            motion = 2 * sampled_on_grid(motion, (rows - 0.5) / 2, columns=(columns - 0.5) / 2)
         motion = _refined(motion, level_target, level_source, settings)
     return motion
 
 
 def _halved(picture: Array) -> Array:
     height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
-    half: Array = picture[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+    even, odd = picture[:height:2, :width], picture[1:height:2, :width]
+    half: Array = ((even[:, ::2] + even[:, 1::2]) + (odd[:, ::2] + odd[:, 1::2])) / 4
     return half
 
 

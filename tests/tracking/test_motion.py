@@ -8,7 +8,13 @@ from PIL import Image
 
 from samedge.tracking.carrying import carried, displacement
 from samedge.tracking.geometry import Box, Grid, patch
-from samedge.tracking.motion import MotionSettings, dense_motion, sampled, window_mean
+from samedge.tracking.motion import (
+    MotionSettings,
+    dense_motion,
+    sampled,
+    sampled_on_grid,
+    window_mean,
+)
 from samedge.tracking.settings import TrackerSettings
 from samedge.types import Size
 from tests.tracking.toys import RED, scene, truth
@@ -41,6 +47,18 @@ def test_sampling_between_pixels(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(sampled(colours, rows, columns=columns)[..., 1], -values, atol=2e-3)
     outside = sampled(values, np.array([-9.0]), columns=np.array([-9.0]))
     assert outside == pytest.approx(values[0, 0])
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (9, 12, 2)])
+def test_a_grid_is_sampled_as_its_places_are(
+    rng: np.random.Generator, shape: tuple[int, ...]
+) -> None:
+    values = rng.random(shape).astype(np.float32)
+    rows = np.linspace(-2, 11, 31, dtype=np.float32)
+    columns = np.linspace(-1, 14, 17, dtype=np.float32)
+    everywhere = np.meshgrid(rows, columns, indexing="ij")
+    expected = sampled(values, everywhere[0], columns=everywhere[1])
+    assert np.array_equal(sampled_on_grid(values, rows, columns=columns), expected)
 
 
 @pytest.mark.parametrize("move", [(0.0, 0.0), (1.5, -2.25), (-5.0, 4.0)])

@@ -6,6 +6,7 @@ and each image says so (``"frame": "upright"``).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from samedge._version import __version__
 from samedge.files.json_text import json_text
 from samedge.formats import reading
 from samedge.formats.annotation_file import Annotation, read_annotations
-from samedge.formats.base import Writer
+from samedge.formats.base import PROPERTIES, Format, Layout, Writer
 from samedge.formats.documents import GrowingFile, GrowingList
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.orientation import FRAMES
@@ -131,3 +132,25 @@ def _record(
         category=names.get(annotation.category_id or 0, UNSET),
     )
     return msgspec.structs.replace(record, is_crowd=True) if annotation.iscrowd else record
+
+
+class CocoFormat(Format):
+    """COCO instances; a subclass says how a mask is written."""
+
+    layout = Layout.ONE_FILE
+    endings = (".json",)
+    keeps = frozenset(PROPERTIES) - {"prompts"}
+
+    @abstractmethod
+    def shape(self, record: MaskRecord) -> Shape:
+        """What ``segmentation`` holds of a mask."""
+
+    def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
+        """A writer of one file."""
+        return CocoWriter(path / "masks.json" if is_folder else path, self.shape)
+
+    def read(
+        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
+    ) -> Iterator[ImageMasks]:
+        """Read run lengths and polygons, whichever an entry has."""
+        yield from read_coco(path, left_out)

@@ -234,6 +234,29 @@ def test_what_is_decided_while_the_next_photo_loads_goes_nowhere_else(
     assert tab.complaints == []
 
 
+def test_a_category_that_was_renamed_meanwhile_is_said_and_masks_keep_it(
+    context: BrowserContext, address: str, output: Path
+) -> None:
+    tab = seated(context, address)
+    tab.page.keyboard.press("2")  # a cup
+    wait_for(tab, "saved", "saved")
+    record = output / "desk.json"
+    record.write_text(record.read_text().replace('"cup"', '"mug"'))
+    tab.page.fill("#category-new", "plate")
+    tab.page.press("#category-new", "Enter")
+    tab.page.wait_for_selector('#alert-text:has-text("cup: not among the categories any more")')
+    assert tab.page.inner_text("#categories").split()[-4:] == ["2", "mug", "3", "plate"]
+    tab.page.keyboard.press("2")
+    wait_for(tab, "accepted", 2)
+    tab.page.keyboard.press("d")
+    tab.page.wait_for_selector('#stage[aria-label^="coffee"]')
+    tab.page.keyboard.press("l")
+    tab.page.click("#export")
+    tab.page.wait_for_selector('#list-hint:has-text("Wrote")')
+    assert sorted(reviewed(output)["chelsea.jpg"]) == ["cup", "mug"]
+    assert tab.complaints == []
+
+
 def test_two_tabs_get_two_photos(context: BrowserContext, address: str) -> None:
     first, second = seated(context, address), seated(context, address)
     assert {photo_of(first), photo_of(second)} == set(PHOTOS)

@@ -59,7 +59,7 @@ def test_a_broken_video_is_listed_and_the_others_are_read(tmp_path: Path) -> Non
     (tmp_path / "in/a.mp4").write_bytes(b"no video")
     ((path, error),) = extract_frames(tmp_path / "in", tmp_path / "out", every=6)
     assert path.name == "a.mp4"
-    assert "cannot be opened" in str(error)
+    assert str(tmp_path / "in/a.mp4") in str(error)
     assert names(tmp_path / "out") == ["b.mp4/000000.png", "b.mp4/000006.png"]
 
 

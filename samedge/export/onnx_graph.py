@@ -40,7 +40,8 @@ def onnx_model(graph: Graph, request: ExportRequest) -> Any:
         request: gives the opset and the metadata.
 
     Raises:
-        ExportError: neither of torch's exporters can write the graph.
+        ExportError: neither of torch's exporters can write the graph, or one of them or the
+            simplifier lost an input or an output.
     """
     silence_reports()  # torch's exporters load ONNX Runtime where it is installed
     opset = max(MIN_OPSET, request.target.opset)
@@ -52,6 +53,7 @@ def onnx_model(graph: Graph, request: ExportRequest) -> Any:
             logger.info("torch's tracer cannot write the %s: %s", graph.role, error)
             model = _captured(graph, max(opset, _CAPTURE_OPSET), error)
     model = _simplified(model)
+    _check_names(model, graph)
     _describe(model, graph, request)
     return model
 
@@ -141,6 +143,21 @@ def _simplified(model: Any) -> Any:
     if model.ByteSize() > _MAX_PROTOBUF_BYTES:
         return model  # onnxslim copies models through protobuf
     return onnxslim.slim(model, size_threshold=_LARGEST_FOLDED_BYTES)
+
+
+def _check_names(model: Any, graph: Graph) -> None:
+    """For every dialect: other projects' programs feed by name too, and nothing here runs those."""
+    pairs = (
+        ("inputs", graph.example(), model.graph.input),
+        ("outputs", graph.output_names, model.graph.output),
+    )
+    for kind, names, values in pairs:
+        wanted, found = sorted(names), sorted(value.name for value in values)
+        if wanted != found:
+            raise ExportError(
+                f"The {graph.role} came out as ONNX with the {kind} {', '.join(found)}, expected "
+                f"{', '.join(wanted)}: nothing in the model may read one that is missing."
+            )
 
 
 def _describe(model: Any, graph: Graph, request: ExportRequest) -> None:

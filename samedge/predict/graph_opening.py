@@ -11,6 +11,7 @@ from samedge import _cache
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord
 from samedge.pixels.prompts import usual_shapes
+from samedge.predict.tensor_names import named_alike
 from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
 from samedge.runtimes.chained import ChainedSession
 from samedge.runtimes.options import found_device
@@ -43,6 +44,7 @@ class GraphOpening:
 
         Raises:
             BundleError: the bundle has none, or its files changed.
+            IncompatibleArtifactError: the library calls its tensors otherwise than the bundle.
             BackendUnavailableError: the device is not here.
             InferenceError: the backend cannot open it.
         """
@@ -83,13 +85,14 @@ class GraphOpening:
         return list(self.backend.compiled_files(path, device=device, options=options))
 
     def _open(self, graph: GraphRecord) -> Session:
-        return self.backend.open(
+        session = self.backend.open(
             self._path(graph),
             device=self._found(graph),
             options=self._options(graph),
             shapes=self._shapes(graph),
             keep=self._handed_on(graph),
         )
+        return named_alike(session, graph, backend=self.backend.name)
 
     def _options(self, graph: GraphRecord) -> Mapping[str, Any]:
         return {**self.options, **graph.options}

@@ -34,6 +34,8 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _PRECISIONS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
+_RESULT = "/sink_port_0"  # what the library calls the end of an output
+
 _Key = tuple[tuple[int, ...], ...]
 """Shapes of the dynamic inputs in the inputs' order; empty for any shapes."""
 
@@ -123,9 +125,7 @@ class OpenVinoSession(Session):
 
 
 def _dynamic_names(model: Any) -> tuple[str, ...]:
-    return tuple(
-        port.get_any_name() for port in model.inputs if port.get_partial_shape().is_dynamic
-    )
+    return tuple(_own_name(port) for port in model.inputs if port.get_partial_shape().is_dynamic)
 
 
 class OpenVinoBackend(Backend):
@@ -268,12 +268,23 @@ def _active_precision(compiled: Any) -> str:
         return "unknown"
 
 
+def _own_name(port: Any) -> str:
+    """What the file calls an input or an output.
+
+    A tensor has several names where the library folded away what stood beside it, such as a
+    cast that the processor does not need, and none of them comes first. The file's own is that of
+    the node.
+    """
+    own = str(port.get_node().get_friendly_name()).removesuffix(_RESULT)
+    return own if own in port.get_names() else str(port.get_any_name())
+
+
 def _spec(port: Any) -> TensorSpec:
     shape = tuple(
         int(axis.get_length()) if axis.is_static else f"axis{position}"
         for position, axis in enumerate(port.get_partial_shape())
     )
-    return TensorSpec(port.get_any_name(), port.get_element_type().to_dtype().name, shape)
+    return TensorSpec(_own_name(port), port.get_element_type().to_dtype().name, shape)
 
 
 BACKEND = OpenVinoBackend()

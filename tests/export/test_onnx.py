@@ -172,6 +172,22 @@ def test_a_graph_that_no_exporter_can_write(request_for: Request, tmp_path: Path
         onnx_model(graph, request)
 
 
+def test_an_input_that_nothing_reads_is_told(request_for: Request) -> None:
+    """The simplifier drops it from the file, and whoever feeds it by name would be refused."""
+
+    class Deaf(nn.Module):
+        def forward(self, embedding: Tensor, *prompts: Tensor) -> tuple[Tensor, Tensor]:
+            coords, _, mask, has_mask = prompts
+            seen = embedding.mean() + coords.mean() + has_mask.mean()
+            return mask.expand(-1, 4, -1, -1) + seen, seen.expand(len(coords), 4)
+
+    request = request_for()
+    graph = DecoderGraph(request.model).eval()
+    graph.decoder = Deaf()
+    with pytest.raises(ExportError, match=r"inputs .*has_mask_input.*expected .*point_labels"):
+        onnx_model(graph, request)
+
+
 def test_a_precision_that_the_format_lacks(request_for: Request, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"'onnx'.*'w4'.*fp32"):
         base.get("onnx").export(request_for(precision=Precision.W4), tmp_path)

@@ -116,6 +116,33 @@ def test_only_other_arithmetic_loosens_the_canary(
 # ---- what goes from one graph to the next
 
 
+@pytest.mark.parametrize(("kind", "role"), [("inputs", Role.DECODER), ("outputs", Role.ENCODER)])
+def test_a_graph_that_opens_under_other_names_is_refused(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, kind: str, role: Role
+) -> None:
+    """As OpenVINO called the text encoder's input by the cast beside it, which it had dropped."""
+    backend = runtimes.get("onnxruntime")
+    genuine, closed = type(backend).open, []
+
+    def renamed(*args: Any, **options: Any) -> Session:
+        session: Any = genuine(*args, **options)
+        specs = getattr(session, kind)
+        other = dataclasses.replace(specs[0], name="/text/Cast_output_0")
+        setattr(session, kind, (other, *specs[1:]))
+        close = session.close
+        session.close = lambda: (closed.append(role), close())
+        return session  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(type(backend), "open", renamed)
+    message = rf"'onnxruntime' opens the {role} .*{kind} '/text/Cast_output_0'.*expected '"
+    with (
+        Graphs(Bundle.open(copied), backend) as graphs,
+        pytest.raises(IncompatibleArtifactError, match=message),
+    ):
+        graphs.session(role)
+    assert closed == [role]
+
+
 def test_every_tensor_that_the_decoder_takes_is_handed_on(
     mapped: Bundle, toy_bundle: Path, backend: Backend, image: np.ndarray
 ) -> None:

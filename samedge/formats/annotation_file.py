@@ -68,6 +68,7 @@ class Annotation(msgspec.Struct, frozen=True):
         area: square px.
         score: another program's, or samedge's predicted IoU.
         stability_score: of samedge's masks.
+        word_score: how sure a model of words is of the category.
     """
 
     id: _Id
@@ -79,6 +80,7 @@ class Annotation(msgspec.Struct, frozen=True):
     category_id: int | None = None
     score: float | None = None
     stability_score: float | None = None
+    word_score: float | None = None
 
     @property
     def corners(self) -> Corners | None:

@@ -80,6 +80,8 @@ class CocoWriter(Writer):
             entry["score"] = record.predicted_iou
         if record.stability_score is not None:
             entry["stability_score"] = record.stability_score
+        if record.word_score is not UNSET:
+            entry["word_score"] = record.word_score
         return entry
 
     def close(self) -> list[Path]:
@@ -131,6 +133,8 @@ def _record(
         stability_score=annotation.stability_score,
         category=names.get(annotation.category_id or 0, UNSET),
     )
+    if annotation.word_score is not None:
+        record = msgspec.structs.replace(record, word_score=annotation.word_score)
     return msgspec.structs.replace(record, is_crowd=True) if annotation.iscrowd else record
 
 

@@ -120,6 +120,17 @@ def test_what_is_kept_comes_back(name: str, tmp_path: Path, photos: Path) -> Non
         assert (record.is_crowd is True) == (twin.is_crowd is True and "crowds" in keeps)
 
 
+def test_coco_keeps_the_score_of_a_word(tmp_path: Path, photos: Path) -> None:
+    """`segment --text` and `everything --label` are of no use without it to whoever reads it."""
+    named, plain = image("disc", "parts").masks
+    named = msgspec.structs.replace(named, word_score=0.625)
+    both = dataclasses.replace(image("disc", "parts", name="a.png"), masks=(named, plain))
+    path, _ = written("coco", tmp_path, both)
+    (found,) = read("coco", path, photos)
+    scores = {record.category: record.word_score for record in found.masks}
+    assert scores == {"disc": 0.625, "parts": msgspec.UNSET}
+
+
 @pytest.mark.parametrize("name", READ)
 def test_overlaps(name: str, tmp_path: Path, photos: Path) -> None:
     wanted = image("ring", "disc", name="a.png")

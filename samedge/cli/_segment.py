@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
     from samedge.formats.masks import MaskRecord
     from samedge.predict.focus import FocusMode
     from samedge.predict.segmentation import Segmentation
+    from samedge.predict.words.answers import WordAnswer
     from samedge.types import Array, Prompt
 
 Numbers = tuple[float, ...]
+
+_LOWEST_HINT = 0.05  # below it the best region shows something else
 
 EPILOG = """\b
 Examples:
@@ -241,12 +245,18 @@ def _word_table(outcome: Segmentation) -> Table:
     """The masks of one image by their words, and what the words found, for people."""
     table = output.table("Mask", "Word", "Predicted IoU", "Stability", "Area", "Box (x, y, w, h)")
     mask_rows(table, outcome, cell=word_cell)
-    table.caption = "; ".join(
-        f"{answer.word}: {answer.found} found, best score "
-        f"{'none' if answer.best_score is None else f'{answer.best_score:.2f}'}"
-        for answer in outcome.words
-    )
+    table.caption = "; ".join(map(_said, outcome.words))
     return table
+
+
+def _said(answer: WordAnswer) -> str:
+    """What a word found; for nothing, which --score would take the best region all the same."""
+    if answer.best_score is None:
+        return f"{answer.word}: {answer.found} found, best score none"
+    told = f"{answer.word}: {answer.found} found, best score {answer.best_score:.2f}"
+    lower = math.floor(answer.best_score * 100) / 100
+    needs_no_hint = answer.found or lower < _LOWEST_HINT
+    return told if needs_no_hint else f"{told} (take it all the same: --score {lower})"
 
 
 def _prompt_index(record: MaskRecord) -> str:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samedge.cli._segment import _said
 from samedge.pixels import rle
 from samedge.predict.everything import EverythingConfig
+from samedge.predict.words.answers import WordAnswer
 from tests.cli.conftest import invoke
 from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
 from tests.toys.words import write_words_bundle
@@ -167,3 +169,19 @@ def test_eval_lists_images_that_it_cannot_read(bundle: Path, truth: Path) -> Non
     dataset = json.loads(result.stdout)["dataset"]
     assert (dataset["images"], dataset["instances"], set(dataset["failed"])) == (1, 2, {"bad.png"})
     assert "bad.png" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "best", "said"),
+    [
+        (0, 0.2399, "cat: 0 found, best score 0.24 (take it all the same: --score 0.23)"),
+        (0, 0.049, "cat: 0 found, best score 0.05"),
+        (2, 0.9, "cat: 2 found, best score 0.90"),
+        (0, None, "cat: 0 found, best score none"),
+    ],
+)
+def test_a_word_that_finds_nothing_says_how_it_would(
+    found: int, best: float | None, said: str
+) -> None:
+    answer = WordAnswer(asked="cats", word="cat", found=found, best_score=best)
+    assert _said(answer) == said

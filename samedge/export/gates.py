@@ -195,7 +195,10 @@ def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     canary = record_canary(
         reference,
         model.frame,
-        min_cosine=limits_of(manifest).whole.canary_cosine,
+        min_cosine=min(
+            limits_of(manifest).whole.canary_cosine,
+            *(limits(Precision(graph.precision)).canary_cosine for graph in manifest.own_graphs),
+        ),
         feeds=None if words is None else canary_feeds(words, images, batch=region_batch(manifest)),
     )
     active = graphs.active(Role.DECODER)

@@ -218,7 +218,7 @@ class ManyFrames:
         on_error: OnError = "raise",
         workers: int | None = None,
     ) -> Generator[FrameMasks | FailedFrame, None, None]:
-        """Masks of many frames, several computed at a time, in the frames' order.
+        """Masks of many frames, several computed at a time, in the frames' order, such as ::
 
             for found in predictor.map(sorted(Path("photos").glob("*.jpg")), prompt):
                 found.results[0].masks

@@ -169,12 +169,20 @@ class Output:
         from rich.console import Console
 
         # A pipe has no width: a line stays a line there, so that grep and awk find it whole.
-        width = None if self._stdout.isatty() else _PIPE_WIDTH
-        console = Console(file=self._stdout, width=width, highlight=False, soft_wrap=True)
+        is_pipe = not self._stdout.isatty()
+        console = Console(
+            file=io.StringIO() if is_pipe else self._stdout,
+            width=_PIPE_WIDTH if is_pipe else None,
+            highlight=False,
+            soft_wrap=True,
+        )
         console.on_broken_pipe = _raise_again  # type: ignore[method-assign]  # rich exits with 1
         with _named():
             for renderable in renderables:
                 console.print(renderable, markup=False)
+            if isinstance(console.file, io.StringIO):  # nor do cells have blanks at their ends
+                lines = console.file.getvalue().split("\n")[:-1]
+                self._stdout.writelines(f"{line.rstrip()}\n" for line in lines)
             self._stdout.flush()
 
 

@@ -56,6 +56,20 @@ def test_text_for_people_without_json() -> None:
     assert result.stdout == "for people\n"
 
 
+def test_a_table_in_a_pipe_has_long_lines_and_no_blanks_at_their_ends() -> None:
+    def body(out: Output) -> None:
+        shown = output.table("name", "what")
+        shown.add_row("a", "word " * 60)
+        shown.add_row("b", "short")
+        out.result({}, shown)
+
+    lines = run(body).stdout.splitlines()
+    assert len(lines) == 4
+    assert len(lines[2]) > 250
+    assert lines[3].endswith("short")
+    assert all(line == line.rstrip() for line in lines)
+
+
 def test_numpy_and_unmeasured_values() -> None:
     def body(out: Output) -> None:
         out.result({"a": np.float32(0.5), "b": np.arange(2), "c": float("nan"), "d": None})

@@ -72,7 +72,7 @@ Examples:
     multiple=True,
     metavar="PNG",
     help="An earlier mask of the same image to start from, read by what it is: white or 1, a "
-    "palette's or label map's values but 0, or alpha.",
+    "palette's or label map's values but 0, or alpha. Alone, its own box goes with it.",
 )
 @click.option(
     "--mask-value", type=int, metavar="N", help="The one label or grey level that is inside."
@@ -220,7 +220,11 @@ def _mask(paths: Sequence[Path], value: int | None) -> Array | None:
 def _prompts(
     points: Sequence[Numbers], boxes: Sequence[Numbers], mask: Array | None
 ) -> list[Prompt]:
-    """Points are one prompt; boxes are one each; points and a mask join the one box."""
+    """Points are one prompt; boxes are one each; points and a mask join the one box.
+
+    A mask alone gets its own box.
+    """
+    from samedge.pixels.metrics import bounding_box
     from samedge.types import Prompt
 
     if not points and not boxes and mask is None:
@@ -232,6 +236,8 @@ def _prompts(
         )
     clicks = [point[:2] for point in points]
     labels = [int(point[2]) for point in points]
+    if mask is not None and not points and not boxes:  # models are trained to get one of these
+        return [Prompt(box=bounding_box(mask), mask=mask)]
     return [Prompt(points=clicks, labels=labels, box=box, mask=mask) for box in boxes or (None,)]
 
 

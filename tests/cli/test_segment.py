@@ -92,9 +92,12 @@ def test_a_mask_joins_the_points(toy_bundle: Path, photo: Path) -> None:
 
 
 def test_a_mask_is_a_prompt_of_its_own(toy_bundle: Path, photo: Path) -> None:
-    Image.new("L", (WIDTH, HEIGHT), 255).save("earlier.png")
+    earlier = Image.new("L", (WIDTH, HEIGHT), 0)
+    earlier.paste(255, (30, 20, 90, 70))
+    earlier.save("earlier.png")
     (mask,) = document(photo, "--bundle", toy_bundle, "--mask", "earlier.png")["masks"]
     assert (mask["prompt"]["points"], mask["prompt"]["mask"]) == ([], True)
+    assert mask["prompt"]["box_xyxy"] == [30, 20, 90, 70], "its own box goes with it"
 
 
 def test_multimask(toy_bundle: Path, photo: Path) -> None:

@@ -251,8 +251,8 @@ class Prompt:
         labels: (N,) int32, 1 foreground and 0 background; ``None`` makes every point foreground.
         box: (4,) float32, ``[x0, y0, x1, y1]`` pixels of the original image, or ``None``.
         mask: an earlier mask to start from, or ``None``. Either (S/4, S/4) float low-res logits as
-            a ``Masks`` carries them, or (H, W) bool in the original image's frame. Give a point or
-            a box with it: models are not trained to get a mask alone.
+            a ``Masks`` carries them, or (H, W) bool in the original image's frame. Models are not
+            trained on a mask alone: a bool one gets its own box, logits want a point or a box.
         region: what low-res logits in ``mask`` are of; ``None``: what the embedding shows.
         text: names of things, commas between them, or ``None``. Words go alone.
 

@@ -220,11 +220,7 @@ def _mask(paths: Sequence[Path], value: int | None) -> Array | None:
 def _prompts(
     points: Sequence[Numbers], boxes: Sequence[Numbers], mask: Array | None
 ) -> list[Prompt]:
-    """Points are one prompt; boxes are one each; points and a mask join the one box.
-
-    A mask alone gets its own box.
-    """
-    from samedge.pixels.metrics import bounding_box
+    """Points are one prompt; boxes are one each; points and a mask join the one box."""
     from samedge.types import Prompt
 
     if not points and not boxes and mask is None:
@@ -236,8 +232,6 @@ def _prompts(
         )
     clicks = [point[:2] for point in points]
     labels = [int(point[2]) for point in points]
-    if mask is not None and not points and not boxes:  # models are trained to get one of these
-        return [Prompt(box=bounding_box(mask), mask=mask)]
     return [Prompt(points=clicks, labels=labels, box=box, mask=mask) for box in boxes or (None,)]
 
 

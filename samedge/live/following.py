@@ -103,17 +103,21 @@ def follow(
 
     Raises:
         PromptError: a prompt does not fit the first frame, or shows nothing.
-        SourceError, BackendUnavailableError: as ``Camera.take``.
+        SourceError, BackendUnavailableError: as ``Camera.take``; or no frame came.
         InferenceError: the model failed.
     """
     worker = _Worker(camera, tracker, prompts)
     worker.start()
+    has_followed = False
     try:
         while (followed := worker.next(until_s)) is not None:
+            has_followed = True
             try:
                 yield followed
             finally:
                 camera.done()
+        if not has_followed:
+            raise SourceError(_nothing(camera))
     finally:
         worker.stop()
 
@@ -172,8 +176,6 @@ class _Worker:
                     self._put(self._followed(frame))
                 elif self._camera.is_finished:
                     self._camera.take(0)  # raises what the source ended with
-                    if self._state is None:
-                        raise SourceError(_nothing(self._camera))
                     break
         except BaseException as error:  # noqa: BLE001 - raised again by whoever takes results
             self._put(error)
@@ -222,7 +224,7 @@ def _nothing(camera: Camera) -> str:
     return (
         f"{camera.name} gave no frame to follow: {counts.captured} captured"
         + (f", {why}" if why else "")
-        + ". Look at it in a player, and at --every and --max-age."
+        + ". Look at it in a player, and at the limits of rate, age and time."
     )
 
 

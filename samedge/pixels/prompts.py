@@ -15,6 +15,7 @@ import numpy as np
 
 from samedge.errors import PromptError
 from samedge.pixels.frames import Frame, View
+from samedge.pixels.metrics import bounding_box
 from samedge.pixels.regridding import regridded
 from samedge.types import (
     BOX_BOTTOM_RIGHT,
@@ -78,7 +79,7 @@ def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = DRAWN_
             f"The words {prompt.text!r} need the picture, and an embedding holds none: call "
             "predictor.find(words, image), or predictor.predict(image, prompt)."
         )
-    points, labels = _tokens(prompt, view)
+    points, labels = _tokens(prompt, view, kinds)
     return Row(view.input_coords(points), labels, _mask_logits(prompt, view))
 
 
@@ -249,16 +250,30 @@ def fitting_bucket(buckets: Sequence[Bucket], *, batch: int = 1, length: int) ->
     return min(b for b in long_enough if b[0] == most)
 
 
-def _tokens(prompt: Prompt, view: View) -> tuple[Array, Array]:
+def _tokens(prompt: Prompt, view: View, kinds: Sequence[str]) -> tuple[Array, Array]:
     """Points (n, 2) float32 in pixels of the original image and their labels (n,)."""
     _check_inside(prompt.points, view)
+    box = _box_of_lone_mask(prompt, view) if "box" in kinds else None
     if prompt.box is not None:
-        corners = _clipped(prompt.box, view).reshape(2, 2)
-        kinds = np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT])
+        box = _clipped(prompt.box, view)
+    if box is not None:
+        corners = box.reshape(2, 2)
+        marks = np.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT])
     else:
         corners = np.zeros((1, 2), np.float32)
-        kinds = np.array([PADDING if len(prompt.points) else IGNORED])
-    return np.concatenate([prompt.points, corners]), np.concatenate([prompt.labels, kinds])
+        marks = np.array([PADDING if len(prompt.points) else IGNORED])
+    return np.concatenate([prompt.points, corners]), np.concatenate([prompt.labels, marks])
+
+
+def _box_of_lone_mask(prompt: Prompt, view: View) -> Array | None:
+    """(4,) float32, the box of a mask of the image that comes alone: models are trained on none."""
+    if prompt.mask is None or prompt.box is not None or len(prompt.points):
+        return None
+    if prompt.mask.dtype != np.bool_ or prompt.mask.shape != view.original_size:
+        return None
+    left, top, right, bottom = view.bounds
+    found = bounding_box(np.asarray(prompt.mask[top:bottom, left:right], np.bool_))
+    return None if found is None else np.add(found, (left, top, left, top), dtype=np.float32)
 
 
 def _check_inside(points: Array, view: View) -> None:

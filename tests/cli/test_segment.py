@@ -95,9 +95,11 @@ def test_a_mask_is_a_prompt_of_its_own(toy_bundle: Path, photo: Path) -> None:
     earlier = Image.new("L", (WIDTH, HEIGHT), 0)
     earlier.paste(255, (30, 20, 90, 70))
     earlier.save("earlier.png")
-    (mask,) = document(photo, "--bundle", toy_bundle, "--mask", "earlier.png")["masks"]
+    options = ("--bundle", toy_bundle, "--mask", "earlier.png")
+    (mask,) = document(photo, *options)["masks"]
     assert (mask["prompt"]["points"], mask["prompt"]["mask"]) == ([], True)
-    assert mask["prompt"]["box_xyxy"] == [30, 20, 90, 70], "its own box goes with it"
+    (boxed,) = document(photo, *options, "--box", "30,20,90,70")["masks"]
+    assert mask["rle"] == boxed["rle"], "its own box goes with it"
 
 
 def test_multimask(toy_bundle: Path, photo: Path) -> None:

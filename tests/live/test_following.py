@@ -142,6 +142,19 @@ def test_the_time_is_up_while_no_frame_comes() -> None:
         released.set()
 
 
+def test_the_time_is_up_before_the_first_frame() -> None:
+    released = threading.Event()
+
+    def never() -> Iterator[np.ndarray]:
+        released.wait(600)
+        yield from ()
+
+    with Camera(never(), drop=False) as camera:
+        with pytest.raises(SourceError, match="no frame to follow: 0 captured"):
+            record(camera, tracker(), prompts=prompts(), seconds=0.3)
+        released.set()
+
+
 def test_closing_the_camera_ends_it_while_it_waits() -> None:
     released = threading.Event()
     with Camera(silent(images(1)[0], released), drop=False) as camera:

@@ -15,6 +15,7 @@ from samedge.pixels.prompts import (
     decoder_feeds,
     feeds_of,
     fitting_bucket,
+    row_from_prompt,
     rows_from_prompts,
     usual_shapes,
 )
@@ -45,6 +46,22 @@ def test_points_get_the_padding_point_and_boxes_do_not() -> None:
 def test_lone_mask_has_no_point_at_all() -> None:
     assert labels(MASK) == [[-2]]
     assert labels(MASK, POINTS) == [[-2, -2, -2], [1, 0, -1]]
+
+
+def test_a_lone_mask_of_the_image_gets_its_own_box() -> None:
+    mask = np.zeros(SIZE, np.bool_)
+    mask[30:60, 40:80] = True
+    lone = row_from_prompt(Prompt(mask=mask), VIEW)
+    assert lone.labels.tolist() == [2, 3]
+    assert np.array_equal(lone.coords, row_from_prompt(BOX, VIEW).coords)
+    part = FRAME.view(SIZE, region=(50, 20, 90, 50))
+    cut = row_from_prompt(Prompt(mask=mask), part)
+    assert np.array_equal(cut.coords, row_from_prompt(Prompt(box=[50, 30, 80, 50]), part).coords)
+    without_boxes = row_from_prompt(Prompt(mask=mask), VIEW, kinds=("point", "mask"))
+    beside = row_from_prompt(Prompt(mask=np.roll(mask, 60, axis=0)), part)
+    assert without_boxes.labels.tolist() == beside.labels.tolist() == [-2]
+    clicked = row_from_prompt(Prompt(points=[[50, 50]], mask=mask), VIEW)
+    assert clicked.labels.tolist() == [1, -1], "with a click the mask needs no box"
 
 
 def test_short_prompts_are_padded_and_empty_rows_ignored() -> None:

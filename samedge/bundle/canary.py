@@ -58,8 +58,10 @@ class Canary:
         points: (2, 2) float32, one xy pixel in each image.
         answers: by role and tensor, (2, ...) float32: what is expected for each image, every k-th
             row and column of it. Of the encoder each of its outputs, of the decoder the masks.
-        min_cosine: lowest cosine similarity of either that still counts as the same.
+        min_cosine: lowest cosine similarity of any of them that still counts as the same.
         feeds: what the other graphs are run with, where the bundle has such.
+        limits: by role, where a graph is to be closer than that: it computes in more digits than
+            another of the bundle.
     """
 
     images: Array
@@ -67,6 +69,16 @@ class Canary:
     answers: Answers
     min_cosine: float = MIN_COSINE
     feeds: Feeds = dataclasses.field(default_factory=dict)
+    limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def limit(self, role: str) -> float:
+        """Lowest cosine similarity of a graph's answers."""
+        return self.limits.get(role, self.min_cosine)
+
+    def loosened(self, limit: float) -> Canary:
+        """With no limit above this one."""
+        lower = {role: min(own, limit) for role, own in self.limits.items()}
+        return dataclasses.replace(self, min_cosine=min(self.min_cosine, limit), limits=lower)
 
     def to_bytes(self) -> bytes:
         """The content of ``canary.npz``; expectations are stored in half precision."""
@@ -76,6 +88,9 @@ class Canary:
             "points": self.points,
             "min_cosine": np.asarray(self.min_cosine, np.float64),
         }
+        if self.limits:
+            arrays[_LIMITED] = np.array(list(self.limits))
+            arrays[_LIMITS] = np.array(list(self.limits.values()), np.float64)
         for role, tensors in self.answers.items():
             for name, array in tensors.items():
                 arrays[f"{role}{_SEPARATOR}{name}"] = array.astype(np.float16)
@@ -101,6 +116,7 @@ class Canary:
                 answers=_answers_from_arrays(arrays),
                 min_cosine=float(arrays["min_cosine"]),
                 feeds=_feeds_from_arrays(arrays),
+                limits=_limits_from_arrays(arrays),
             )
         except Exception as error:
             raise BundleError(
@@ -113,6 +129,7 @@ class Canary:
 
 _SEPARATOR = ":"
 _FED = "feed:"
+_LIMITED, _LIMITS = "limited_roles", "limits"
 _MODERN = {  # names in bundles of schema 1
     "embeddings": f"{Role.ENCODER}{_SEPARATOR}{IMAGE_EMBEDDINGS}",
     "low_res_logits": f"{Role.DECODER}{_SEPARATOR}{LOW_RES_MASKS}",
@@ -139,6 +156,13 @@ def _feeds_from_arrays(arrays: Mapping[str, Array]) -> Feeds:
     return feeds
 
 
+def _limits_from_arrays(arrays: Mapping[str, Array]) -> dict[str, float]:
+    if _LIMITS not in arrays:
+        return {}
+    roles, limits = arrays[_LIMITED].tolist(), arrays[_LIMITS].astype(np.float64).tolist()
+    return dict(zip(roles, limits, strict=True))
+
+
 def canary_images() -> tuple[Array, Array]:
     """The two pictures: a disc on a slope and a square on stripes, with a point inside each.
 
@@ -161,6 +185,7 @@ def record_canary(
     bucket: Bucket | None = None,
     min_cosine: float = MIN_COSINE,
     feeds: Feeds | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> Canary:
     """Run the two pictures through a reference and keep the answers.
 
@@ -170,12 +195,13 @@ def record_canary(
         bucket: fixed shapes of the decoder, where it has them.
         min_cosine: limit for the check on the device.
         feeds: of the bundle's other graphs.
+        limits: by role, where they are tighter.
 
     Raises:
         BundleError: the reference itself is broken: NaN, or blind to its input.
     """
     images, points = canary_images()
-    blank = Canary(images, points, {}, min_cosine, feeds or {})
+    blank = Canary(images, points, {}, min_cosine, feeds or {}, limits or {})
     answers = _answers(blank, graphs, frame, bucket)
     _check_alive(answers, "the reference")
     thinned = {
@@ -213,7 +239,7 @@ def check_canary(
             measured = _thinned(answers[role][name])
             if role != Role.DECODER:
                 _check_contrast(measured, wanted, f"{role}'s {name}", where)
-            _compare(measured, wanted, name, canary.min_cosine, where)
+            _compare(measured, wanted, name, canary.limit(role), where)
 
 
 def _check_contrast(measured: Array, expected: Array, name: str, where: str) -> None:

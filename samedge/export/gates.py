@@ -21,7 +21,7 @@ from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof import parity
 from samedge.proof.accuracy import Accuracy, compare
-from samedge.proof.decision import Budget, GraphLimits, Verdict, limits, limits_of
+from samedge.proof.decision import Budget, GraphLimits, Verdict, canary_limits, limits, limits_of
 from samedge.proof.reference import TorchReference
 from samedge.proof.scenes import Reference
 from samedge.proof.words import WordReference, check_cosine, lowest_cosine
@@ -192,13 +192,13 @@ def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     model, manifest, words = TorchReference(request.model), graphs.bundle.manifest, request.words
     reference = model if words is None else WordReference(words.model, model)
     images, _ = canary_images()
+    of_roles = canary_limits(manifest)
+    loosest = min(of_roles.values())
     canary = record_canary(
         reference,
         model.frame,
-        min_cosine=min(
-            limits_of(manifest).whole.canary_cosine,
-            *(limits(Precision(graph.precision)).canary_cosine for graph in manifest.own_graphs),
-        ),
+        min_cosine=loosest,
+        limits={role: limit for role, limit in of_roles.items() if limit > loosest},
         feeds=None if words is None else canary_feeds(words, images, batch=region_batch(manifest)),
     )
     active = graphs.active(Role.DECODER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 from samedge.bundle import canary as canaries
@@ -45,8 +44,7 @@ def _of_these_options(canary: Canary, graphs: Graphs) -> Canary:
     """With the limit that holds for any precision where the caller asks for other arithmetic."""
     if graphs.computes_as_exported:
         return canary
-    limit = min(canary.min_cosine, canaries.MIN_COSINE)
-    return dataclasses.replace(canary, min_cosine=limit)
+    return canary.loosened(canaries.MIN_COSINE)
 
 
 def check_canary_once(graphs: Graphs) -> None:

@@ -203,6 +203,19 @@ def limits_of(manifest: Manifest, *, max_drop: float | None = None) -> GraphLimi
     )
 
 
+def canary_limits(manifest: Manifest) -> dict[str, float]:
+    """Lowest similarity of the canary's answers by role: each graph by its own precision.
+
+    The decoder is asked with the embeddings of the bundle's own encoder, so that what either loses
+    is in its masks.
+    """
+    found = {
+        graph.role: limits(Precision(graph.precision)).canary_cosine
+        for graph in manifest.own_graphs
+    }
+    return {**found, str(Role.DECODER): limits_of(manifest).whole.canary_cosine}
+
+
 def kept_limits(manifest: Manifest) -> GraphLimits:
     """Limits of a finished bundle: those that its export held it against, where it kept them."""
     found = limits_of(manifest)

@@ -176,6 +176,25 @@ def test_every_tensor_of_the_encoder_is_compared() -> None:
         check(canary)
 
 
+def test_a_graph_is_held_to_the_limit_of_its_own_precision(canary: Canary) -> None:
+    """Of a bundle whose encoder alone is INT8, what computes in float stays as near as that."""
+
+    def bent(feeds: Arrays) -> dict[str, np.ndarray]:
+        found = blocks(feeds["image"])
+        return {"image_embeddings": found + 0.1 * found.std() * np.sign(found[..., ::-1])}
+
+    loose = dataclasses.replace(canary, min_cosine=0.9)
+    check(loose, bent)
+    strict = dataclasses.replace(loose, limits={"encoder": 0.9999})
+    stored = Canary.from_bytes(strict.to_bytes())
+    assert stored.limits == {"encoder": 0.9999}
+    assert (stored.limit("encoder"), stored.limit("decoder")) == (0.9999, 0.9)
+    with pytest.raises(BundleError, match=r"cosine 0\.99\d\d, limit 0\.9999"):
+        check(stored, bent)
+    check(stored.loosened(0.95), bent)
+    assert stored.loosened(0.95).limit("decoder") == 0.9
+
+
 def test_pictures_are_padded_as_the_frame_says() -> None:
     """A canary that was recorded with another padding than the bundle's is found out."""
     black = Frame(target_length=SIDE, pad_value=(0, 0, 0))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import ModelRecord
 from samedge.bundle.words import Word
 from samedge.calibration.plan import PlanRow, PrecisionPlan
@@ -240,6 +241,11 @@ def test_int8_towers_are_written_if_they_are_the_models(
     print(target, own.cosine_min)
     assert min(own.cosine_min.values()) > limits(Precision.INT8).embedding_cosine
     assert bundle.graph(Role.TEXT_ENCODER).precision == "int8"
+    canary = Bundle.open(out).canary()
+    assert canary is not None
+    float_limit, int8_limit = (limits(p).canary_cosine for p in (Precision.FP32, Precision.INT8))
+    assert canary.limit(Role.TEXT_ENCODER) == canary.min_cosine == int8_limit
+    assert canary.limit(Role.DECODER) == float_limit or target == "intel"  # bf16 there
     _check(out, words, tolerance=0.2)
 
 

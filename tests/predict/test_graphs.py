@@ -101,16 +101,18 @@ def test_only_other_arithmetic_loosens_the_canary(
     pytest.importorskip("openvino")
     asked = []
     monkeypatch.setattr(
-        canaries, "check_canary", lambda canary, *_, **__: asked.append(canary.min_cosine)
+        canaries,
+        "check_canary",
+        lambda canary, *_, **__: asked.append((canary.min_cosine, canary.limit(Role.ENCODER))),
     )
     canary = Bundle.open(toy_bundle).canary()
     assert canary is not None
-    strict = dataclasses.replace(canary, min_cosine=0.9999)
+    strict = dataclasses.replace(canary, min_cosine=0.9999, limits={Role.ENCODER: 0.9999})
     monkeypatch.setattr(Bundle, "canary", lambda _: strict)
     backend = runtimes.get("openvino")
     with Predictor(Bundle.open(toy_bundle), backend, options=options) as predictor:
         predictor.check_canary()
-    assert asked == [limit]
+    assert asked == [(limit, limit)]
 
 
 # ---- what goes from one graph to the next

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from samedge.bundle.bundle import Bundle
 from samedge.errors import UnknownNameError
 from samedge.proof import decision
 from samedge.proof.decision import (
@@ -104,3 +107,22 @@ def test_a_float_decoder_is_held_to_its_own_limits() -> None:
     assert found.decoder == limits(Precision.FP32)
     assert found.encoder == found.whole == limits(Precision.INT8)
     assert graph_limits(Precision.BF16, Precision.INT8).whole == limits(Precision.INT8)
+
+
+def test_the_canary_is_held_to_the_precision_of_each_graph(toy_bundle: Path) -> None:
+    """Words in INT8 leave the masks of a float encoder and decoder as near as they were."""
+    manifest = Bundle.open(toy_bundle).manifest
+    encoder, decoder = manifest.graph("encoder"), manifest.graph("decoder")
+    assert encoder is not None
+    assert decoder is not None
+    words = msgspec.structs.replace(encoder, role="text_encoder", precision="int8")
+    fp32, int8 = (limits(p).canary_cosine for p in (Precision.FP32, Precision.INT8))
+    found = msgspec.structs.replace(manifest, graphs=[encoder, decoder, words])
+    assert decision.canary_limits(found) == {
+        "encoder": fp32,
+        "decoder": fp32,
+        "text_encoder": int8,
+    }
+    low = msgspec.structs.replace(encoder, precision="int8")
+    found = msgspec.structs.replace(manifest, graphs=[low, decoder])
+    assert decision.canary_limits(found) == {"encoder": int8, "decoder": int8}

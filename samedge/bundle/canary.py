@@ -88,9 +88,8 @@ class Canary:
             "points": self.points,
             "min_cosine": np.asarray(self.min_cosine, np.float64),
         }
-        if self.limits:
-            arrays[_LIMITED] = np.array(list(self.limits))
-            arrays[_LIMITS] = np.array(list(self.limits.values()), np.float64)
+        for role, limit in self.limits.items():
+            arrays[f"{_LIMIT}{role}"] = np.asarray(limit, np.float64)
         for role, tensors in self.answers.items():
             for name, array in tensors.items():
                 arrays[f"{role}{_SEPARATOR}{name}"] = array.astype(np.float16)
@@ -129,7 +128,7 @@ class Canary:
 
 _SEPARATOR = ":"
 _FED = "feed:"
-_LIMITED, _LIMITS = "limited_roles", "limits"
+_LIMIT = "min_cosine."
 _MODERN = {  # names in bundles of schema 1
     "embeddings": f"{Role.ENCODER}{_SEPARATOR}{IMAGE_EMBEDDINGS}",
     "low_res_logits": f"{Role.DECODER}{_SEPARATOR}{LOW_RES_MASKS}",
@@ -157,10 +156,11 @@ def _feeds_from_arrays(arrays: Mapping[str, Array]) -> Feeds:
 
 
 def _limits_from_arrays(arrays: Mapping[str, Array]) -> dict[str, float]:
-    if _LIMITS not in arrays:
-        return {}
-    roles, limits = arrays[_LIMITED].tolist(), arrays[_LIMITS].astype(np.float64).tolist()
-    return dict(zip(roles, limits, strict=True))
+    return {
+        name.removeprefix(_LIMIT): float(array)
+        for name, array in arrays.items()
+        if name.startswith(_LIMIT)
+    }
 
 
 def canary_images() -> tuple[Array, Array]:

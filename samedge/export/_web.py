@@ -28,9 +28,18 @@ class WebExporter(Exporter):
     artifact_format = "onnx"
     precisions = (Precision.FP32,)
     packages = ("torch", "onnx", "onnxslim")
+    region_batch = 8  # without a number, shapes are computed in int64
     option_help: ClassVar[Mapping[str, str]] = {
         _RUNTIME: "folder of onnxruntime-web, where it is not to be fetched from npm"
     }
+
+    def _check(self, request: ExportRequest) -> None:
+        super()._check(request)
+        if request.words is not None and request.words.model.reads_text:
+            raise ExportError(
+                "This model of words reads phrases with a text encoder, and the page runs "
+                "none: take --words samedge-words, or give the page a server with `samedge serve`."
+            )
 
     def provide(self, request: ExportRequest) -> None:
         """Have ONNX Runtime Web here before the long work."""

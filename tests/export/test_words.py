@@ -29,6 +29,7 @@ from samedge.predict.words.predictor import Predictor
 from samedge.predict.words.regions import RegionScorer
 from samedge.proof.decision import limits
 from samedge.types import Array, Precision, Role
+from tests.toys.web import small_runtime
 
 SOURCE = ModelRecord(name="tiny-clip", licence="MIT", origin="random numbers", encoder="clip")
 TINY = TextConfig(width=32, layers=1, heads=2, hidden=32)
@@ -123,6 +124,15 @@ def test_words_go_along(sam: Sam, words: WordsRequest, tmp_path: Path) -> None:
     assert manifest.own_words.model == SOURCE
     assert min(manifest.own_words.cosine_min.values()) > 0.9999
     _check(tmp_path / "bundle", words, tolerance=1e-4)
+
+
+def test_the_page_takes_no_text_encoder(
+    sam: Sam, words: WordsRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, options = tmp_path / "bundle", {"runtime": str(small_runtime(monkeypatch, tmp_path))}
+    with pytest.raises(ExportError, match="text encoder, and the page runs none"):
+        export(sam, "web", output=out, words=words, options=options)
+    assert not out.exists()
 
 
 def test_a_graph_that_is_another_is_refused(
@@ -324,7 +334,7 @@ def test_a_region_encoder_of_any_batch(
 ) -> None:
     from samedge.export import base
 
-    names = {"onnx": "batch", "coreml": 8, "tensorrt": 8}
+    names = {"onnx": "batch", "coreml": 8, "tensorrt": 8, "web": 8}
     for name, batch in names.items():
         graphs = list(base.get(name).word_graphs(request_for("cpu", words=words)))
         assert graphs[0].input_records()[0].shape[0] == batch

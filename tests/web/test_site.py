@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import EverythingRecord, GraphRecord, Manifest, Thresholds
+from samedge.bundle.manifest import EverythingRecord, GraphRecord, Manifest, Thresholds, WordsRecord
 from samedge.errors import BundleError, OptionError
 from samedge.pixels.frames import Frame
 from samedge.types import PROMPT_KINDS, Role
@@ -57,6 +57,7 @@ def test_the_page_knows_every_word_of_a_manifest() -> None:
     assert known_to_the_page("frame") == set(Frame.__struct_fields__)
     assert known_to_the_page("graph") == set(GraphRecord.__struct_fields__)
     assert known_to_the_page("thresholds") == set(Thresholds.__struct_fields__)
+    assert known_to_the_page("words") == set(WordsRecord.__struct_fields__)
     assert known_to_the_page("everything") == set(EverythingRecord.__struct_fields__)
     assert known_to_the_page("PROMPTS") == set(PROMPT_KINDS)
     assert known_to_the_page("ROLES") == set(Role)

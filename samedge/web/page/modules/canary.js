@@ -24,7 +24,7 @@ export class CanaryError extends Error {
  */
 export async function checkCanary(content, graphs) {
   const arrays = await readNpz(content);
-  const { images, points, min_cosine: limit, ...answers } = arrays;
+  const { images, points } = arrays;
   const [, height, width] = images.shape;
   const cells = height * width;
   for (let index = 0; index < 2; index++) {
@@ -34,9 +34,37 @@ export async function checkCanary(content, graphs) {
     const prompt = { points: [[...points.data.subarray(index * 2, index * 2 + 2)]], labels: [1], box: null, mask: null };
     const outputs = await graphs.decode(embedding, decoderFeeds(prompt, view, graphs.promptRules));
     const measured = { ...named("encoder", embedding), ...named("decoder", outputs) };
-    for (const [name, expected] of Object.entries(answers)) {
-      compare(name, measured[name], expected, { index, limit: limit.data[0] });
-    }
+    compareAll(arrays, ["encoder", "decoder"], { measured, index });
+  }
+}
+
+/**
+ * Run the region encoder on what the canary holds for it, and compare.
+ *
+ * @param {ArrayBuffer} content - of canary.npz.
+ * @param {Graphs} graphs - with a region encoder.
+ * @throws {CanaryError} other answers than expected, or none to compare with.
+ */
+export async function checkWordCanary(content, graphs) {
+  const arrays = await readNpz(content);
+  const fed = arrays["feed:region_encoder:regions"];
+  if (!fed) throw new CanaryError("the bundle's canary knows nothing of its words");
+  const length = fed.data.length / fed.shape[0];
+  for (let index = 0; index < fed.shape[0]; index++) {
+    const rows = fed.data.slice(index * length, (index + 1) * length);
+    const [first] = await graphs.embedRegions(rows, 1);
+    const measured = { "region_encoder:region_embeddings": { data: first, dims: [1, first.length] } };
+    compareAll(arrays, ["region_encoder"], { measured, index });
+  }
+}
+
+/** Every answer of some roles, each by the limit of its graph. */
+function compareAll(arrays, roles, { measured, index }) {
+  for (const [name, expected] of Object.entries(arrays)) {
+    const [role] = name.split(":");
+    if (!roles.includes(role)) continue;
+    const limit = (arrays[`min_cosine.${role}`] ?? arrays.min_cosine).data[0];
+    compare(name, measured[name], expected, { index, limit });
   }
 }
 
@@ -77,7 +105,7 @@ function compare(name, measured, expected, { index, limit }) {
 
 function thinned({ data, dims }) {
   const shape = dims.slice(1); // without the batch, whose first row counts
-  const [high, wide] = shape.slice(-2);
+  const [high, wide] = shape.length > 1 ? shape.slice(-2) : [1, shape[0]];
   const channels = shape.length > 2 ? shape.slice(0, -2).reduce((x, y) => x * y, 1) : 1;
   const step = shape.length > 2 ? Math.max(Math.floor(wide / MOST_SIDE), 1) : 1;
   const out = [];

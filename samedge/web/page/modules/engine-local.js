@@ -58,18 +58,15 @@ class LocalEngine {
   }
 
   async everything(handle, { pointsPerSide, progress = () => {}, signal = null }) {
-    const stop = () => this.#worker?.postMessage({ method: "stop" });
-    signal?.addEventListener("abort", stop, { once: true });
-    try {
-      return await this.#retried("everything", { id: handle.id, pointsPerSide }, { progress, signal });
-    } finally {
-      signal?.removeEventListener("abort", stop);
-    }
+    return this.#stoppable("everything", { id: handle.id, pointsPerSide }, { progress, signal });
   }
 
-  /** Words are understood by samedge in Python alone. */
   async words() {
-    return null;
+    return this.#retried("words", {});
+  }
+
+  async find(handle, { text, progress = () => {}, signal = null }) {
+    return this.#stoppable("find", { id: handle.id, blob: this.#photos.get(handle.id), text }, { progress, signal });
   }
 
   release(handle) {
@@ -138,6 +135,16 @@ class LocalEngine {
     this.#waiting.clear();
     for (const call of waiting) call.reject(new LostError(`The worker that computes was lost: ${reason}.`));
     if (this.#start) this.onLost(reason);
+  }
+
+  async #stoppable(method, args, { progress, signal }) {
+    const stop = () => this.#worker?.postMessage({ method: "stop" });
+    signal?.addEventListener("abort", stop, { once: true });
+    try {
+      return await this.#retried(method, args, { progress, signal });
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
   }
 
   #call(method, args, { progress = () => {}, transfer = [] } = {}) {

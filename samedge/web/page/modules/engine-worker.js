@@ -6,6 +6,7 @@ import { View } from "./frame.js";
 import { beginRuntime, Graphs, usefulThreads } from "./graphs.js";
 import { BundleError, graphOf } from "./manifest.js";
 import { decoderFeeds } from "./prompts.js";
+import { WordFinder } from "./word-finder.js";
 
 const MOST_PIXELS = 150_000_000;
 const BUNDLE = new URL("../", import.meta.url);
@@ -18,6 +19,7 @@ let begun = Promise.resolve(); // rejected where the library cannot be had
 let trusted = null; // a promise, rejected where the canary has other answers than the export
 let canary = null; // its content, on its way
 let isStopped = false;
+let finder = null; // of words
 const photos = new Map(); // by the handle's id: {view, embedding}
 const wanted = new Set(); // ids of photos that somebody waits for, or asks about
 
@@ -94,6 +96,20 @@ const methods = {
     });
   },
 
+  /** Words that may be asked for; null where the model understands none. */
+  async words() {
+    const table = await finder.table();
+    return table && { names: table.names, readsPhrases: false };
+  },
+
+  async find({ id, blob, text }, progress) {
+    const asked = (await finder.table()).asked(text);
+    const proposals = await methods.everything({ id, pointsPerSide: null }, progress);
+    if (isStopped) return { found: [], words: [] };
+    const picture = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+    return finder.find({ asked, proposals, picture, view: photoOf(id).view });
+  },
+
   release({ id }) {
     wanted.delete(id);
     photos.delete(id);
@@ -137,6 +153,7 @@ async function placeFor(device, threads) {
 async function opened(manifest, files, { device, threads }, notes) {
   const found = await Graphs.open(manifest, files, { device, threads });
   [graphs, trusted, canary] = [found, null, files.canary];
+  finder = new WordFinder(found, { canary, load: (path) => content(path, hashOf(manifest, path), () => {}) });
   return { name: device, threads, notes, label: label(device, threads) };
 }
 
@@ -199,6 +216,13 @@ function artifactOf(manifest, role) {
     throw new BundleError(`The bundle's ${role} lies in several files, which a page does not open.`);
   }
   return found;
+}
+
+/** Hash of a file of the bundle. */
+function hashOf(manifest, path) {
+  const found = manifest.artifacts.find((artifact) => artifact.path === path);
+  if (!found) throw new BundleError(`The bundle names ${path}, which is none of its artifacts.`);
+  return found.sha256;
 }
 
 async function content(path, sha256, advance) {

@@ -171,7 +171,7 @@ function suppressed(found, threshold) {
   return kept;
 }
 
-function boxIou(a, b) {
+export function boxIou(a, b) {
   const wide = Math.max(Math.min(a[2], b[2]) - Math.max(a[0], b[0]), 0);
   const high = Math.max(Math.min(a[3], b[3]) - Math.max(a[1], b[1]), 0);
   const area = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);

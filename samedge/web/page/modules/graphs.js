@@ -58,8 +58,9 @@ async function unpacked(name) {
 export class Graphs {
   #queue = Promise.resolve();
 
-  constructor(ort, manifest, { device, threads, sessions }) {
+  constructor(ort, manifest, { device, threads, sessions, options }) {
     this.ort = ort;
+    this.options = options;
     this.manifest = manifest;
     this.frame = manifest.frame;
     this.device = device;
@@ -88,7 +89,7 @@ export class Graphs {
       for (const session of Object.values(sessions)) await session.release();
       throw error;
     }
-    return new Graphs(ort, manifest, { device, threads, sessions });
+    return new Graphs(ort, manifest, { device, threads, sessions, options });
   }
 
   /** The embedding of an (S, S, 3) input: {name: {data, dims}}; `check` throws where its turn comes too late. */
@@ -103,6 +104,26 @@ export class Graphs {
     const given = { ...embedding, ...feeds };
     const tensors = wanted.map((name) => [name, new this.ort.Tensor("float32", given[name].data, given[name].dims)]);
     return this.#run("decoder", Object.fromEntries(tensors));
+  }
+
+  /** Open a further graph; its turn comes after what runs. */
+  add(role, content) {
+    const call = this.#queue.then(async () => {
+      this.sessions[role] ??= await this.ort.InferenceSession.create(new Uint8Array(content), this.options).catch((error) => {
+        throw new GraphError(role, error);
+      });
+    });
+    this.#queue = call.catch(() => {});
+    return call;
+  }
+
+  /** Embeddings of the first `count` of some crops, (B, S, S, 3) uint8. */
+  async embedRegions(data, count) {
+    const side = graphOf(this.manifest, "region_encoder").inputs[0].shape[1];
+    const regions = new this.ort.Tensor("uint8", data, [data.length / (side * side * 3), side, side, 3]);
+    const { region_embeddings: found } = await this.#run("region_encoder", { regions });
+    const width = found.dims[1];
+    return Array.from({ length: count }, (_, index) => found.data.slice(index * width, (index + 1) * width));
   }
 
   #run(role, feeds, check = () => {}) {

@@ -5,7 +5,7 @@ const RESIZES = ["longest_side_bilinear", "square_bilinear"];
 const PREPROCESSES = ["exact", "fast"];
 const ROLES = ["encoder", "prompts", "decoder", "memory_encoder", "memory_attention", "region_encoder",
   "text_encoder", "meta_encoder", "meta_decoder", "anylabeling_encoder", "anylabeling_decoder"];
-const PROMPTS = ["point", "box", "mask", "text"]; // words are for programs: this page has no field for them
+const PROMPTS = ["point", "box", "mask", "text"];
 const FORMATS = ["onnx"];
 const DTYPES = ["float32", "uint8"];
 const FIELDS = {
@@ -14,6 +14,7 @@ const FIELDS = {
     "options", "canary_sha256", "parity", "accuracy", "plan", "gate", "notes", "words"],
   frame: ["target_length", "resize", "color", "layout", "pad_value", "mean", "std", "preprocess"],
   thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
+  words: ["table", "model", "enlarge", "outside", "threshold", "suppression", "merges", "templates", "cosine_min"],
   everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",
     "crop_points_downscale", "coarse_to_fine"],
   graph: ["role", "artifact", "format", "precision", "inputs", "outputs", "shapes", "options", "device"],
@@ -44,6 +45,7 @@ export function readManifest(value) {
   checkFields("frame", value.frame);
   checkFields("thresholds", value.thresholds);
   if (value.thresholds.everything) checkFields("everything", value.thresholds.everything);
+  if (value.words) checkFields("words", value.words);
   checkFrame(value.frame, value.input_size);
   checkWords("prompts of kind", value.prompts, PROMPTS);
   for (const graph of value.graphs) checkGraph(graph);

@@ -12,27 +12,28 @@ const READERS = {
 
 /**
  * @param {ArrayBuffer} content - of an .npz file.
+ * @param {string} name - of it, for messages.
  * @returns {Promise<Record<string, {data: ArrayLike<number>, shape: number[]}>>}
  * @throws {Error} it is damaged.
  */
-export async function readNpz(content) {
+export async function readNpz(content, name = "canary.npz") {
   const view = new DataView(content);
   let end = content.byteLength - 22;
   while (end >= 0 && view.getUint32(end, true) !== END) end--;
-  if (end < 0) throw new Error("canary.npz is damaged: fetch or export the bundle again.");
+  if (end < 0) throw new Error(`${name} is damaged: fetch or export the bundle again.`);
   const found = {};
   let at = view.getUint32(end + 16, true);
   for (let left = view.getUint16(end + 10, true); left > 0; left--) {
-    if (view.getUint32(at, true) !== ENTRY) throw new Error("canary.npz is damaged: export the bundle again.");
+    if (view.getUint32(at, true) !== ENTRY) throw new Error(`${name} is damaged: export the bundle again.`);
     const nameLength = view.getUint16(at + 28, true);
-    const name = new TextDecoder().decode(new Uint8Array(content, at + 46, nameLength));
-    found[name.replace(/\.npy$/, "")] = array(await member(content, view, at));
+    const member = new TextDecoder().decode(new Uint8Array(content, at + 46, nameLength));
+    found[member.replace(/\.npy$/, "")] = array(await unpacked(content, view, at));
     at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
   }
   return found;
 }
 
-async function member(content, view, entry) {
+async function unpacked(content, view, entry) {
   const local = view.getUint32(entry + 42, true);
   const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
   const packed = new Uint8Array(content, start, view.getUint32(entry + 20, true));

@@ -38,6 +38,7 @@ _INDENTED = re.compile(r"(?:^(?: {4}[^\n]*)?\n)+", re.MULTILINE)
 _COMMAND = re.compile(r"^samedge [a-z]")
 _LIMIT_S = 1800
 _SERVERS = ("serve", "web")  # run until they are stopped
+_PAGELESS = ("--auto", "--rank")  # annotate without a page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,9 @@ def furnish(folder: Path) -> None:
     shutil.copyfile(PHOTOS / "instances.json", folder / "instances.json")
     (folder / "out").mkdir()
     shutil.copytree(REPOSITORY / "samedge" / "data" / "nano-cpu", folder / "out" / "intel")
+    (folder / "words.txt").write_text("cup, mug\ncat\n", encoding="utf-8")
+    for name, kind in (("annotations.xml", "cvat"), ("yolo", "yolo")):
+        run_command(["samedge", "convert", "instances.json", name, "--to", kind], folder)
     _record(folder / "drive.mp4", folder / "photo.jpg")
 
 
@@ -156,7 +160,7 @@ def run_command(words: Sequence[str], folder: Path) -> subprocess.CompletedProce
     )
     assert process.stdout is not None
     said = ""
-    if words[1] in _SERVERS:
+    if _is_server(words):
         while "http://" not in said and (line := process.stdout.readline()):
             said += line
         answered = "http://" in said
@@ -169,6 +173,11 @@ def run_command(words: Sequence[str], folder: Path) -> subprocess.CompletedProce
         process.kill()
         said += process.communicate()[0] + f"\nstopped after {_LIMIT_S} s"
     return subprocess.CompletedProcess(words, process.returncode, said)
+
+
+def _is_server(words: Sequence[str]) -> bool:
+    opens_a_page = words[1] == "annotate" and not set(words) & set(_PAGELESS)
+    return words[1] in _SERVERS or opens_a_page
 
 
 def checked(page: Path) -> tuple[int, list[str]]:

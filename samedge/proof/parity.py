@@ -17,7 +17,8 @@ Whether a file computes its model is a matter of numbers, in units of what the m
   and for the decoder alone, which is given the bundle's own embeddings: an encoder's rounding does
   not hide a decoder's fault.
 * ``decided_iou``: IoU of the masks where the reference is decided, its logits not near 0. Rounding
-  turns what is near 0; a fault turns the rest as well. Each mask weighs what it is stable.
+  turns what is near 0; a fault turns the rest as well. Each mask weighs what it is stable; one that
+  covers under a thousandth of the photo on both sides weighs nothing: a pixel is a tenth of it.
 * ``quality_error``: mean difference of the predicted IoUs. Where that exchanges the best of the
   three candidates of a click, it is counted: as a near tie if the reference hardly prefers one.
 
@@ -55,6 +56,9 @@ class ReferenceGraphs(Graphs, Protocol):
     frame: Frame
 
 
+SMALLEST = 0.001
+"""Of the photo: a mask that covers less on both sides is not compared by its IoU."""
+
 Tensors = Mapping[str, Array]
 """Outputs of an encoder by name."""
 
@@ -66,8 +70,8 @@ class Row:
     Attributes:
         kind: of the prompt.
         ious: (4,) plain IoU of the masks.
-        decided: (4,) the same where the reference is decided.
-        weights: (4,) stability of the reference's masks.
+        decided: (4,) the same where the reference is decided; 1 for a mask of hardly any pixel.
+        weights: (4,) stability of the reference's masks; 0 for a mask of hardly any pixel.
         logit_error: of its four masks together, over their spread.
         quality_error: mean difference of the four predicted IoUs.
         preferred: for a click by how much the reference prefers its best candidate, if the other
@@ -345,11 +349,13 @@ def _row(probe: Probe, expected: Answers, given: Answers, *, margin: float) -> R
     decided = np.abs(a) > near
     sure, possible = (np.count_nonzero(a > edge, axis=(1, 2)) for edge in (near, -near))
     error = float(np.sqrt(np.mean(np.square((a - b) / spread))))
+    theirs, ours = (a > 0) & decided, (b > 0) & decided
+    tells = (theirs | ours).mean(axis=(1, 2)) >= SMALLEST
     return Row(
         kind=probe.kind,
         ious=_iou(a > 0, b > 0),
-        decided=_iou((a > 0) & decided, (b > 0) & decided),
-        weights=np.asarray(sure / np.maximum(possible, 1)),
+        decided=np.where(tells, _iou(theirs, ours), 1.0),
+        weights=np.where(tells, sure / np.maximum(possible, 1), 0.0),
         logit_error=error,
         quality_error=float(np.mean(np.abs(expected[1] - given[1]))),
         preferred=_preference(expected[1], given[1]) if probe.prompt.is_ambiguous else None,

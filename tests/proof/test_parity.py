@@ -242,6 +242,24 @@ def test_only_what_is_undecided_may_turn() -> None:
     assert far.decided.max() < 1.0
 
 
+def test_a_mask_of_hardly_any_pixel_is_not_compared_by_its_iou() -> None:
+    """As the embedded model gives them where a mask and a click contradict each other."""
+    probe = probes((48, 64))[0]
+
+    def blot(side: int) -> parity.Answers:
+        masks = np.full((4, 100, 100), -5.0, np.float32)
+        masks[:, :side, :side] = 5.0
+        return masks, np.zeros(4, np.float32)
+
+    tiny = parity._row(probe, blot(2), blot(1), margin=0.1)
+    assert list(tiny.decided) == [1.0] * 4
+    assert list(tiny.weights) == [0.0] * 4
+    assert list(tiny.ious) == [0.25] * 4
+    grown = parity._row(probe, blot(2), blot(8), margin=0.1)
+    assert list(grown.decided) == [4 / 64] * 4
+    assert list(grown.weights) == [1.0] * 4
+
+
 def test_another_candidate_of_a_click_is_told_with_its_lead() -> None:
     probe = next(probe for probe in probes((9, 35)) if probe.prompt.is_ambiguous)
     masks, quality = logits(0.0)

@@ -10,6 +10,9 @@ import msgspec
 from samedge.proof.accuracy import Accuracy
 from samedge.types import Precision
 
+WORTH_IT = 0.97
+"""Of fp32's latency: what is nearer to it is as fast, for all that can be told, and fp32 is kept."""
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One precision that was tried.
@@ -37,7 +40,7 @@ def verdict(accuracy: Accuracy | None) -> str:
         return "its accuracy could not be measured"
     if not accuracy.passed:
         return accuracy.summary
-    if accuracy.total_ratio is not None and accuracy.total_ratio >= 1.0:
+    if accuracy.total_ratio is not None and accuracy.total_ratio > WORTH_IT:
         return f"is not faster than fp32 here: {accuracy.total_ratio:.2f} of its latency"
     return ""
 

@@ -11,7 +11,7 @@ from samedge.proof.accuracy import Accuracy
 from samedge.types import Precision
 
 WORTH_IT = 0.97
-"""Of fp32's latency: what is nearer to it is as fast, for all that can be told, and fp32 is kept."""
+"""Of fp32's latency: what is nearer to it is as fast, for all that can be told: fp32 is kept."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,21 @@ def test_the_page_knows_every_word_of_a_manifest() -> None:
     assert known_to_the_page("ROLES") == set(Role)
 
 
+def imported(path: Path) -> set[Path]:
+    """Modules that one imports before it runs, and theirs."""
+    names = re.findall(r'^import .*? from "(\./[^"]+)"', path.read_text(), re.MULTILINE)
+    found = {(path.parent / name).resolve() for name in names}
+    return found.union(*map(imported, found))
+
+
+def test_modules_come_at_once_and_not_one_after_another() -> None:
+    asked = re.findall(
+        r'<link rel="modulepreload" href="([^"]+)">', (PAGE / "index.html").read_text()
+    )
+    needed = imported(PAGE / "app.js") | {PAGE / "modules" / "engine-local.js"}
+    assert sorted(asked) == sorted(path.relative_to(PAGE).as_posix() for path in needed)
+
+
 def test_a_changed_page_is_found(bundle: Bundle) -> None:
     (bundle.folder / "app.js").write_text("// something else")
     with pytest.raises(BundleError, match=r"app\.js is not what site\.json says"):

@@ -284,12 +284,12 @@ class App {
     this.status.announce("The next click begins a new object.");
   }
 
-  #click({ detail: { point, label } }) {
-    if (this.isEncoded) this.segmenter.click(point, label);
+  #click({ detail: { point, label, at } }) {
+    if (this.isEncoded) this.segmenter.click(point, label, { at });
   }
 
-  #box({ detail: { box } }) {
-    if (this.isEncoded) this.segmenter.box(box);
+  #box({ detail: { box, at } }) {
+    if (this.isEncoded) this.segmenter.box(box, { at });
   }
 
   // ---- wiring

@@ -108,10 +108,11 @@ function thinned({ data, dims }) {
   const [high, wide] = shape.length > 1 ? shape.slice(-2) : [1, shape[0]];
   const channels = shape.length > 2 ? shape.slice(0, -2).reduce((x, y) => x * y, 1) : 1;
   const step = shape.length > 2 ? Math.max(Math.floor(wide / MOST_SIDE), 1) : 1;
-  const out = [];
+  const out = new Float32Array(channels * Math.ceil(high / step) * Math.ceil(wide / step));
+  let to = 0;
   for (let c = 0; c < channels; c++) {
     for (let y = 0; y < high; y += step) {
-      for (let x = 0; x < wide; x += step) out.push(data[(c * high + y) * wide + x]);
+      for (let x = 0; x < wide; x += step) out[to++] = data[(c * high + y) * wide + x];
     }
   }
   return out;

@@ -32,8 +32,8 @@ class LocalEngine {
     this.#start = { manifest, onProgress };
     const info = await this.#opened();
     const checked = later(CHECK_AFTER_MS).then(() => this.#retried("checked", {}));
-    checked.catch(() => {}); // whoever awaits it hears of it
-    return { ...info, checked };
+    const settled = checked.then(() => this.#call("settled", {})).catch(() => {});
+    return { ...info, checked, settled };
   }
 
   async encode({ blob, bitmap = null, signal = null }) {

@@ -2,7 +2,6 @@
 
 import { graphOf, promptBuckets } from "./manifest.js";
 
-const ROLES = ["encoder", "decoder"];
 const RUNTIME = new URL("../runtime/", import.meta.url);
 const MOST_THREADS = 8;
 const BUILDS = {
@@ -54,42 +53,37 @@ async function unpacked(name) {
   return new Response(response.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-/** The opened graphs. One call at a time: ONNX Runtime Web's sessions do not run side by side. */
+/** The graphs of a bundle, opened. One call at a time: ONNX Runtime Web's sessions do not run side by side. */
 export class Graphs {
   #queue = Promise.resolve();
+  #options;
 
-  constructor(ort, manifest, { device, threads, sessions, options }) {
+  constructor(ort, manifest, { device, threads }) {
     this.ort = ort;
-    this.options = options;
     this.manifest = manifest;
     this.frame = manifest.frame;
     this.device = device;
     this.threads = threads;
-    this.sessions = sessions;
+    this.sessions = {};
     this.promptRules = { kinds: manifest.prompts, buckets: promptBuckets(manifest) };
+    this.#options = {
+      executionProviders: [device], graphOptimizationLevel: "all", logSeverityLevel: 3,
+      enableCpuMemArena: false, enableMemPattern: false, // an arena grows by doubling and keeps it: more memory, no less time
+      extra: { session: { intra_op: { allow_spinning: "0" } } }, // the cores are the page's, too, that has to paint
+    };
   }
 
   /**
    * @param {object} manifest - checked.
-   * @param {Record<string, Promise<ArrayBuffer>>} files - of the graphs, by role.
    * @param {{device: "wasm" | "webgpu", threads: number}} where
    */
-  static async open(manifest, files, { device, threads }) {
-    const ort = await loadRuntime(device, threads);
-    const options = {
-      executionProviders: [device], graphOptimizationLevel: "all", logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: "0" } } }, // the cores are the page's, too, that has to paint
-    };
-    const sessions = {};
-    try {
-      for (const role of ROLES) {
-        sessions[role] = await ort.InferenceSession.create(new Uint8Array(await files[role]), options);
-      }
-    } catch (error) {
-      for (const session of Object.values(sessions)) await session.release();
-      throw error;
-    }
-    return new Graphs(ort, manifest, { device, threads, sessions, options });
+  static async on(manifest, { device, threads }) {
+    return new Graphs(await loadRuntime(device, threads), manifest, { device, threads });
+  }
+
+  /** Open the graph of a role from its file, unless it is open. */
+  async open(role, file) {
+    this.sessions[role] ??= await this.ort.InferenceSession.create(new Uint8Array(await file), this.#options);
   }
 
   /** The embedding of an (S, S, 3) input: {name: {data, dims}}; `check` throws where its turn comes too late. */
@@ -108,11 +102,9 @@ export class Graphs {
 
   /** Open a further graph; its turn comes after what runs. */
   add(role, content) {
-    const call = this.#queue.then(async () => {
-      this.sessions[role] ??= await this.ort.InferenceSession.create(new Uint8Array(content), this.options).catch((error) => {
-        throw new GraphError(role, error);
-      });
-    });
+    const call = this.#queue.then(() => this.open(role, content).catch((error) => {
+      throw new GraphError(role, error);
+    }));
     this.#queue = call.catch(() => {});
     return call;
   }

@@ -19,13 +19,10 @@ export async function readPhoto(blob, name) {
     throw new Error(`${name} is no photo that this browser reads: try JPEG, PNG, WebP or AVIF.`);
   }
   const size = [bitmap.height, bitmap.width];
-  const shrink = Math.min(1, MOST_SHOWN / Math.max(...size));
+  const shrink = MOST_SHOWN / Math.max(...size);
+  const [resizeHeight, resizeWidth] = size.map((length) => Math.max(1, Math.round(length * shrink)));
   try {
-    const shown = await createImageBitmap(bitmap, {
-      resizeWidth: Math.max(1, Math.round(size[1] * shrink)),
-      resizeHeight: Math.max(1, Math.round(size[0] * shrink)),
-      resizeQuality: "medium",
-    });
+    const shown = await createImageBitmap(bitmap, shrink < 1 ? { resizeWidth, resizeHeight, resizeQuality: "medium" } : {});
     return { blob, name, size, bitmap, shown };
   } catch {
     bitmap.close();

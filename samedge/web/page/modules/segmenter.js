@@ -4,7 +4,7 @@ import { chosenLogits, resultOf } from "./document.js";
 import { isAmbiguous, mostPoints, PromptError } from "./prompts.js";
 
 /**
- * Emits "answered" {start, object} when a mask is in the document, and "failed" {error}.
+ * Emits "answered" {start, object} when a mask is in the document, start being when it was asked for, and "failed" {error}.
  *
  * Prompts are answered one after the other, since each builds on the mask of the one before. Where
  * one goes is settled when it is given; an answer is dropped where its photo is gone, its object was
@@ -57,12 +57,13 @@ export class Segmenter extends EventTarget {
     return had;
   }
 
-  click(point, label) {
-    return this.#ask((object) => ({ ...object, points: [...object.points, point], labels: [...object.labels, label] }));
+  /** `at` is when it was clicked, by performance.now(). */
+  click(point, label, { at = performance.now() } = {}) {
+    return this.#ask((object) => ({ ...object, points: [...object.points, point], labels: [...object.labels, label] }), { at });
   }
 
-  box(box) {
-    return this.#ask((object) => ({ ...object, box }), { isBox: true });
+  box(box, { at = performance.now() } = {}) {
+    return this.#ask((object) => ({ ...object, box }), { isBox: true, at });
   }
 
   /** Count another of the masks that a decoder gave. */
@@ -100,13 +101,13 @@ export class Segmenter extends EventTarget {
     return this.masks.objects.find((one) => one.id === id) ?? (isPut ? null : draft);
   }
 
-  #ask(change, { isBox = false } = {}) {
+  #ask(change, { isBox = false, at }) {
     const aim = this.#aim(isBox);
     this.#aimed = aim;
     this.#live += 1;
     const generation = this.#generation;
     const isOff = () => generation !== this.#generation;
-    this.#turn = this.#turn.then(() => (isOff() ? null : this.#answer(aim, change, isOff))).catch((error) => {
+    this.#turn = this.#turn.then(() => (isOff() ? null : this.#answer(aim, change, { isOff, at }))).catch((error) => {
       if (!isOff()) this.dispatchEvent(new CustomEvent("failed", { detail: { error } }));
     }).finally(() => {
       if (!isOff()) this.#live -= 1;
@@ -114,8 +115,7 @@ export class Segmenter extends EventTarget {
     return this.#turn;
   }
 
-  async #answer(aim, change, isOff) {
-    const start = performance.now();
+  async #answer(aim, change, { isOff, at }) {
     const before = this.#aimedAt(aim);
     if (!before || !this.handle) return;
     const { points, labels, box } = change(before);
@@ -128,7 +128,7 @@ export class Segmenter extends EventTarget {
     this.isAnswering = true;
     this.masks.put(object, { isActive: aim.choices === this.masks.choices });
     this.isAnswering = false;
-    this.dispatchEvent(new CustomEvent("answered", { detail: { start, object } }));
+    this.dispatchEvent(new CustomEvent("answered", { detail: { start: at, object } }));
   }
 
   async #decoded(object, before) {

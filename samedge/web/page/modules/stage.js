@@ -7,8 +7,9 @@ const LARGE_STEP = 0.08;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
- * Emits "click" {point, label}, "box" {box}, "hover" {point or null}, and "pending" when what is
- * being drawn has changed: `pendingBox`, `cursor`.
+ * Emits "click" {point, label, at}, "box" {box, at}, "hover" {point or null}, and "pending" when what
+ * is being drawn has changed: `pendingBox`, `cursor`. `at` is when the mouse or a key was let go or
+ * pressed, by performance.now().
  */
 export class Stage extends EventTarget {
   #down = null;
@@ -60,7 +61,7 @@ export class Stage extends EventTarget {
     const { point } = this.#down;
     this.#down = null;
     navigator.vibrate?.(15);
-    this.#emit("click", { point, label: 0 });
+    this.#emit("click", { point, label: 0, at: performance.now() });
   }
 
   #moved(event) {
@@ -82,9 +83,10 @@ export class Stage extends EventTarget {
     if (!down || event.pointerId !== down.id) return;
     const box = this.pendingBox;
     this.cancel();
-    if (box) this.#emitBox(box);
-    else if (down.button === 2 || this.tool() === "remove") this.#emit("click", { point: down.point, label: 0 });
-    else this.#emit("click", { point: down.point, label: 1 });
+    const at = event.timeStamp;
+    if (box) this.#emitBox(box, at);
+    else if (down.button === 2 || this.tool() === "remove") this.#emit("click", { point: down.point, label: 0, at });
+    else this.#emit("click", { point: down.point, label: 1, at });
   }
 
   #cancelled() {
@@ -95,20 +97,20 @@ export class Stage extends EventTarget {
     if (!this.painter.view || event.ctrlKey || event.metaKey || event.altKey) return;
     const arrow = ARROWS[event.key];
     if (arrow) this.#step(arrow, event.shiftKey ? LARGE_STEP : STEP);
-    else if (event.key === "Enter" || event.key === " ") this.#enter();
-    else if (event.key === "Delete" || event.key === "Backspace") this.#emit("click", { point: this.#cursorPlace(), label: 0 });
-    else if (event.key.toLowerCase() === "b") this.#boxKey();
+    else if (event.key === "Enter" || event.key === " ") this.#enter(event.timeStamp);
+    else if (event.key === "Delete" || event.key === "Backspace") this.#emit("click", { point: this.#cursorPlace(), label: 0, at: event.timeStamp });
+    else if (event.key.toLowerCase() === "b") this.#boxKey(event.timeStamp);
     else if (event.key === "Escape") this.cancel();
     else return;
     event.preventDefault();
   }
 
-  #enter() {
-    if (this.#corner || this.tool() === "box") this.#boxKey();
-    else this.#emit("click", { point: this.#cursorPlace(), label: this.tool() === "remove" ? 0 : 1 });
+  #enter(at) {
+    if (this.#corner || this.tool() === "box") this.#boxKey(at);
+    else this.#emit("click", { point: this.#cursorPlace(), label: this.tool() === "remove" ? 0 : 1, at });
   }
 
-  #boxKey() {
+  #boxKey(at) {
     const place = this.#cursorPlace();
     if (!this.#corner) {
       this.#corner = place;
@@ -117,7 +119,7 @@ export class Stage extends EventTarget {
     }
     const box = boxOf(this.#corner, place);
     this.cancel();
-    this.#emitBox(box);
+    this.#emitBox(box, at);
   }
 
   #step([right, down], share) {
@@ -145,8 +147,8 @@ export class Stage extends EventTarget {
     this.#emit("pending");
   }
 
-  #emitBox(box) {
-    if (box[2] - box[0] >= 1 && box[3] - box[1] >= 1) this.#emit("box", { box });
+  #emitBox(box, at) {
+    if (box[2] - box[0] >= 1 && box[3] - box[1] >= 1) this.#emit("box", { box, at });
   }
 
   #emit(name, detail = {}) {

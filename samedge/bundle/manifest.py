@@ -99,6 +99,7 @@ class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         crops_by_rank: between crops, the higher ranked mask stays, not that of the smaller crop.
         crop_points_downscale: each layer's crops have so many times fewer clicks a side.
         coarse_to_fine: skip clicks that a good mask covers already.
+        redrawn: every mask is asked for again by its own box; left out where that is not so.
     """
 
     points_per_side: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
@@ -108,6 +109,7 @@ class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     crops_by_rank: bool = False
     crop_points_downscale: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
     coarse_to_fine: bool = True
+    redrawn: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -101,8 +101,8 @@ Examples:
 )
 @focus_option(
     "auto",
-    "Look again, closer, at what is small, for one more encode each and 16 at most; or at "
-    "everything; or never.",
+    "Look again, closer, at what is small, for one more encode each, two where it is a box, and "
+    "32 at most; or at everything; or never.",
 )
 @refine_option("0 with --focus never, else 1")
 @output.standard_options

@@ -29,6 +29,7 @@ from samedge.predict.everything_candidates import Candidates, joined, kept_of, r
 from samedge.predict.everything_focus import refocused
 from samedge.predict.everything_masks import AutomaticMask, Drawn, drawn, with_parents
 from samedge.predict.everything_points import GOOD_IOU, GOOD_STABILITY, ClickGrid
+from samedge.predict.everything_redrawn import redrawn
 from samedge.predict.everything_settings import EverythingConfig, EverythingRules
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation
@@ -184,6 +185,10 @@ class _Search:
         every = every[~cut_off(every.boxes, crop_box, size=self.size)]
         order = every.rank(self.rules.stability_weight)
         kept = every[nms(every.boxes, order, threshold=self.rules.box_nms_threshold)]
+        if self.rules.redrawn:
+            batch = self.config.points_per_batch
+            kept = redrawn(self.predictor, embedding, found=kept, batch=batch)
+            kept = kept[~cut_off(kept.boxes, crop_box, size=self.size)]
         masks = drawn(
             embedding,
             kept,

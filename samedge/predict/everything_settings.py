@@ -23,6 +23,7 @@ class EverythingRules:
     crops_by_rank: bool
     crop_points_downscale: int
     coarse_to_fine: bool
+    redrawn: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class EverythingConfig:
         crop_points_downscale: each layer's grid has so many times fewer points a side.
         coarse_to_fine: decode a coarse grid first, then the clicks between, and skip those that a
             good mask covers already.
+        redrawn: ask for every mask again with its own box and logits, which draws it better.
         min_area: holes and islands of fewer pixels of the image are mended, smaller masks dropped.
 
     Raises:
@@ -68,6 +70,7 @@ class EverythingConfig:
     crop_overlap_ratio: float = 512 / 1500
     crop_points_downscale: int | None = None
     coarse_to_fine: bool | None = None
+    redrawn: bool | None = None
     min_area: int = 0
 
     @classmethod
@@ -105,6 +108,7 @@ class EverythingConfig:
             crops_by_rank=False,
             crop_points_downscale=1,
             coarse_to_fine=False,
+            redrawn=False,
         )
         return cls(**{**vars(theirs), **settings})
 
@@ -122,6 +126,7 @@ class EverythingConfig:
             crops_by_rank=own.crops_by_rank,
             crop_points_downscale=own.crop_points_downscale,
             coarse_to_fine=own.coarse_to_fine,
+            redrawn=own.redrawn is True,
         )
         names = [field.name for field in dataclasses.fields(defaults)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}

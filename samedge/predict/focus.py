@@ -5,18 +5,19 @@ So the part of the image around what a prompt is about is encoded again at the m
 size, the prompt is decoded on that, and the mask is put back into the image. It costs one encode a
 part, neighbours share a part, and no call makes more than :attr:`FocusSettings.most_looks`.
 
-A box is decoded twice, the second time with the logits of its first answer, and their mean counts:
-one more decode, for large things, too. A click alone is decoded on the whole image and on the part
+A box gets two looks, and the mean of their answers counts: the part around it and a wider one of
+the mirrored image; a medium box the whole image and a mirrored part. On each it is decoded twice,
+the second time with the logits of its first answer, and again their mean counts: one more decode,
+for large things, too. A click alone is decoded on the whole image and on the part
 around its first mask, and the surer of the two looks counts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,23 +25,22 @@ import numpy as np
 from samedge.errors import OptionError, UnknownNameError
 from samedge.formats.results import Masks
 from samedge.pixels.frames import View
-from samedge.pixels.metrics import bounding_box
-from samedge.pixels.regions import (
-    Extent,
-    SharedRegion,
-    Surroundings,
-    around_all,
-    cut_to,
-    longest_side,
-    shared_regions,
-    square_region,
-    zoom,
-)
 from samedge.pixels.regridding import regridded
 from samedge.predict.decoding import MaskDecoder
 from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.focus_plan import FocusPlan, FocusSettings, Part
+from samedge.predict.focus_prompts import (
+    extent_of,
+    extent_of_answer,
+    is_plain_box,
+    mirrored_prompt,
+    mirrored_region,
+    within,
+)
 from samedge.predict.looks import Looks
-from samedge.types import FOREGROUND, Array, Focus, Prompt, Region, Size
+from samedge.types import Array, Focus, Prompt, Region, Size
+
+__all__ = ["FOCUS_MODES", "FocusMode", "FocusSettings", "SecondLook"]
 
 FocusMode = Literal["auto", "never", "always"]
 FOCUS_MODES: tuple[FocusMode, ...] = ("auto", "never", "always")
@@ -50,36 +50,6 @@ MOST_ROUNDS = 8
 
 _PIXELS_AT_ONCE = 1 << 25
 """Of masks that closer looks hold together where their answers are taken one by one."""
-
-logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class FocusSettings:
-    """When a second look is taken, and how; chosen on photos that were held out of training.
-
-    Attributes:
-        below: ``auto`` looks again at what is smaller than this share of the image's longer side.
-        around: how much is seen around it.
-        least_zoom: no second look that shows things less than so many times larger.
-        most_looks: parts encoded in one call, at most; the prompts that this leaves out get their
-            first mask.
-
-    Raises:
-        OptionError: a setting is out of its range.
-    """
-
-    below: float = 0.25
-    around: Surroundings = dataclasses.field(default_factory=Surroundings)
-    least_zoom: float = 1.1
-    most_looks: int = 16
-
-    def __post_init__(self) -> None:
-        if not 0 < self.below <= 1 or self.least_zoom < 1 or self.most_looks < 1:
-            raise OptionError(
-                f"below, least_zoom and most_looks are {self.below}, {self.least_zoom} and "
-                f"{self.most_looks}, expected a share above 0, and two numbers of at least 1."
-            )
 
 
 def checked_rounds(refine: int | None, *, mode: FocusMode, kinds: Sequence[str]) -> int:
@@ -167,19 +137,26 @@ class SecondLook:
     ) -> dict[int, Masks]:
         """Answers to prompts by their keys, of what is small by a closer look."""
         view, size = embedding.view, embedding.original_size
-        cut = self._decoder.mask_threshold
+        cut, plan = self._decoder.mask_threshold, self._plan(size)
         known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in usable.items()}
         unclear = {i: usable[i] for i, extent in known.items() if extent is None}
         found = self._answers(embedding, unclear, multimask=multimask)
-        known.update({i: _extent_of_answer(usable[i], found[i]) for i in unclear})
-        small = {i: e for i, e in known.items() if e is not None and self.pays(e, size)}
-        for part in self._parts(small, looks):
+        known.update({i: extent_of_answer(usable[i], found[i]) for i in unclear})
+        small = {i: e for i, e in known.items() if e is not None and plan.pays(e)}
+        boxes = {i for i, p in usable.items() if is_plain_box(p) and not multimask}
+        for part in plan.parts(small, looks, boxes=boxes):
             asked = {i: usable[i] for i in part.members}
-            closer = self._closer(embedding, looks, part.region, asked, multimask=multimask)
+            closer = self._closer(embedding, looks, part, prompts=asked, multimask=multimask)
             for i, answer in closer.items():
                 found[i] = _surer(found[i], answer) if i in unclear else answer
         left = {i: usable[i] for i in known if i not in found}
         found.update(self._answers(embedding, left, multimask=multimask))
+        medium = {i: e for i, e in known.items() if e is not None and i in boxes & left.keys()}
+        for part in plan.medium_parts(medium):
+            answers = {i: found[i] for i in part.members}
+            both = self._averaged(looks, part, prompts=usable, answers=answers, seen=view)
+            near = view.frame.view(size, region=part.region)
+            found.update({i: _focused(a, near, whole=view) for i, a in both.items()})
         return found
 
     def closer(
@@ -200,12 +177,18 @@ class SecondLook:
         cut, size = self._decoder.mask_threshold, view.original_size
         asked = {i: within(prompt, view, seen=view) for i, prompt in enumerate(prompts)}
         known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in asked.items()}
-        small = {i: e for i, e in known.items() if e is not None and self.pays(e, size)}
+        plan = self._plan(size)
+        small = {i: e for i, e in known.items() if e is not None and plan.pays(e)}
+        boxes = {i for i, p in asked.items() if is_plain_box(p)}
         length = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
-        for part in self._parts(small, looks):
+        for part in plan.parts(small, looks, boxes=boxes):
             for start in range(0, len(part.members), length):
                 few = {i: asked[i] for i in part.members[start : start + length]}
-                yield from self._closer(embedding, looks, part.region, few, multimask=False).items()
+                closer = self._closer(embedding, looks, part, prompts=few, multimask=False)
+                yield from closer.items()
+
+    def _plan(self, size: Size) -> FocusPlan:
+        return FocusPlan(self.settings, size, always=self.mode == "always")
 
     def _answers(
         self, embedding: ImageEmbedding, prompts: Mapping[int, Prompt], *, multimask: bool
@@ -227,7 +210,7 @@ class SecondLook:
     ) -> dict[int, Masks]:
         """The same answers, those to boxes after they were asked about again."""
         asked = {} if multimask or not self._refine else prompts
-        boxes = [i for i, p in asked.items() if i in found and p.box is not None and p.mask is None]
+        boxes = [i for i, p in asked.items() if i in found and is_plain_box(p)]
         answers = [found[i] for i in boxes]
         for _ in range(self._refine if boxes else 0):
             answers = self._decoder.refined(embedding, [prompts[i] for i in boxes], answers=answers)
@@ -237,52 +220,61 @@ class SecondLook:
         self,
         embedding: ImageEmbedding,
         looks: Looks[ImageEmbedding],
-        region: Region,
-        prompts: Mapping[int, Prompt],
+        part: Part,
         *,
+        prompts: Mapping[int, Prompt],
         multimask: bool,
     ) -> dict[int, Masks]:
         """Answers by a part of the image, encoded now if it was not before."""
         start = time.perf_counter()
-        near, is_new = looks.embedding(region, lambda r: self._encode(looks.pixels, r))
-        share = (time.perf_counter() - start) * 1e3 / len(prompts) if is_new else 0.0
+        near, is_new = looks.embedding(part.region, self._encode, mirrored=False)
+        cost_ms = (time.perf_counter() - start) * 1e3 / len(prompts) if is_new else 0.0
         asked = {i: within(p, near.view, seen=embedding.view) for i, p in prompts.items()}
-        answers = self._answers(near, asked, multimask=multimask)
-        return {
-            i: _focused(answer, near.view, whole=embedding.view, cost_ms=share)
-            for i, answer in answers.items()
-        }
+        answers = _with_cost(self._answers(near, asked, multimask=multimask), cost_ms)
+        if part.mirrored is not None:
+            boxes = {i: answers[i] for i, p in prompts.items() if is_plain_box(p)}
+            answers.update(
+                self._averaged(looks, part, prompts=prompts, answers=boxes, seen=near.view)
+            )
+        return {i: _focused(a, near.view, whole=embedding.view) for i, a in answers.items()}
 
-    def pays(self, extent: Extent, size: Size) -> bool:
-        """Whether what is inside of a box is looked at again.
+    def _averaged(
+        self,
+        looks: Looks[ImageEmbedding],
+        part: Part,
+        *,
+        prompts: Mapping[int, Prompt],
+        answers: Mapping[int, Masks],
+        seen: View,
+    ) -> dict[int, Masks]:
+        """The means of answers to boxes and those of the part's mirrored look, about the part.
 
         Args:
-            extent: the box.
-            size: ``(height, width)`` of the image.
+            looks: of the image.
+            part: with a mirrored look.
+            prompts: about the image; those that have an answer are asked.
+            answers: of another look.
+            seen: what that look showed.
         """
-        if self.mode == "auto" and longest_side(extent) >= self.settings.below * max(size):
-            return False
-        around = self.settings.around
-        side = max(around.context * longest_side(extent), around.least_px)
-        return zoom(square_region(extent, size, side=side), size) >= self.settings.least_zoom
-
-    def _parts(
-        self, extents: Mapping[int, Extent], looks: Looks[ImageEmbedding]
-    ) -> list[SharedRegion]:
-        """What to look at: parts that are there already, then as many new ones as are allowed."""
-        around, size = self.settings.around, (looks.pixels.shape[0], looks.pixels.shape[1])
-        there = {i: looks.showing(extent, around=around) for i, extent in extents.items()}
-        parts = [SharedRegion(region, [i]) for i, region in there.items() if region is not None]
-        missing = {i: extent for i, extent in extents.items() if there[i] is None}
-        new = shared_regions(missing, size, around=around)
-        new.sort(key=lambda part: (-len(part.members), -zoom(part.region, size)))
-        if len(new) > self.settings.most_looks:
-            logger.info(
-                "%d parts of the image are worth a second look, and %d get one.",
-                len(new),
-                self.settings.most_looks,
-            )
-        return _merged(parts) + new[: self.settings.most_looks]
+        if part.mirrored is None or not answers:
+            return dict(answers)
+        width = seen.original_size[1]
+        start = time.perf_counter()
+        region = mirrored_region(part.mirrored, width)
+        other, is_new = looks.embedding(region, self._encode, mirrored=True)
+        cost_ms = (time.perf_counter() - start) * 1e3 / len(answers) if is_new else 0.0
+        target = seen.frame.view(seen.original_size, region=part.region)
+        asked = {i: mirrored_prompt(prompts[i], width) for i in answers}
+        asked = {i: within(p, other.view, seen=other.view) for i, p in asked.items()}
+        seconds = self._answers(other, asked, multimask=False)
+        means = {}
+        for i, second in _with_cost(seconds, cost_ms).items():
+            first = answers[i]
+            if seen != target:
+                first = _moved(first, source=seen, target=target)
+            second = _moved(second, source=other.view, target=target, mirrored=True)
+            means[i] = self._decoder.mean(target, first, second)
+        return means
 
 
 def _surer(first: Masks, closer: Masks) -> Masks:
@@ -302,73 +294,21 @@ def _quality(answer: Masks) -> float:
     return float(answer.iou_predictions[best]) * math.sqrt(stability)
 
 
-def extent_of(prompt: Prompt, view: View, *, threshold: float) -> Extent | None:
-    """What a prompt is about: a box, or an earlier mask and clicks; ``None`` for clicks alone.
-
-    Args:
-        prompt: of any kind.
-        view: of the whole image.
-        threshold: logits of an earlier mask above it are in it.
-    """
-    if prompt.box is not None:
-        return _with_clicks(cut_to(prompt.box.tolist(), view.original_size), prompt)
-    if prompt.mask is None:
-        return None
-    mask: Array = prompt.mask
-    if mask.dtype != np.bool_:
-        seen = view.frame.view(view.original_size, region=prompt.region or view.bounds)
-        mask = seen.masks(mask[None], threshold=threshold)[0]
-    return _with_clicks(bounding_box(mask), prompt)
+def _with_cost(answers: Mapping[int, Masks], cost_ms: float) -> dict[int, Masks]:
+    """The same answers, each with its share of what encoding a part took."""
+    return {
+        i: dataclasses.replace(answer, timing_ms={**answer.timing_ms, "focus": cost_ms})
+        for i, answer in answers.items()
+    }
 
 
-def _extent_of_answer(prompt: Prompt, answer: Masks) -> Extent | None:
-    if not (prompt.labels == FOREGROUND).any():  # nothing that a part would have to show
-        return None
-    best = int(np.argmax(answer.iou_predictions))
-    return _with_clicks(bounding_box(answer.masks[best]), prompt)
+def _moved(answer: Masks, *, source: View, target: View, mirrored: bool = False) -> Masks:
+    """An answer whose logits are those of another view."""
+    logits = regridded(answer.low_res_logits, source=source, target=target, mirrored=mirrored)
+    return dataclasses.replace(answer, low_res_logits=logits)
 
 
-def _with_clicks(box: Extent | None, prompt: Prompt) -> Extent | None:
-    """A box grown to the clicks on the thing; ``None`` where there is neither."""
-    clicks = prompt.points[prompt.labels == FOREGROUND].tolist()
-    extents: list[Extent] = [(x, y, x, y) for x, y in clicks]
-    if box is not None:
-        extents.append(box)
-    return around_all(extents) if extents else None
-
-
-def within(prompt: Prompt, near: View, *, seen: View) -> Prompt:
-    """A prompt as it is asked of a part of the image: clicks beyond it have nothing to say there.
-
-    Args:
-        prompt: about the whole image.
-        near: of the part.
-        seen: of the whole image, whose frame the prompt's logits are in where it does not say.
-    """
-    x0, y0, x1, y1 = near.bounds
-    inside = ((prompt.points >= (x0, y0)) & (prompt.points <= (x1, y1))).all(axis=1)
-    return Prompt(
-        prompt.points[inside],
-        prompt.labels[inside],
-        box=None if prompt.box is None else cut_to(prompt.box.tolist(), near.original_size),
-        mask=prompt.mask,
-        region=prompt.region or seen.bounds,
-    )
-
-
-def _focused(answer: Masks, near: View, *, whole: View, cost_ms: float) -> Masks:
+def _focused(answer: Masks, near: View, *, whole: View) -> Masks:
     """An answer about a part of the image as one about the image, and marked."""
-    return dataclasses.replace(
-        answer,
-        low_res_logits=regridded(answer.low_res_logits, source=near, target=whole),
-        timing_ms={**answer.timing_ms, "focus": cost_ms},
-        focus=Focus(near.bounds, answer.low_res_logits),
-    )
-
-
-def _merged(parts: Iterable[SharedRegion]) -> list[SharedRegion]:
-    """Parts of one region as one."""
-    members: dict[Region, list[int]] = {}
-    for part in parts:
-        members.setdefault(part.region, []).extend(part.members)
-    return [SharedRegion(region, keys) for region, keys in members.items()]
+    moved = _moved(answer, source=near, target=whole)
+    return dataclasses.replace(moved, focus=Focus(near.bounds, answer.low_res_logits))

@@ -11,7 +11,7 @@ from samedge.types import Array, Region
 
 Embedding = TypeVar("Embedding")
 
-_KEPT = 16
+_KEPT = 32
 """Looks a picture: a megabyte or two each, and what a call makes at most."""
 
 
@@ -24,7 +24,7 @@ class Looks(Generic[Embedding]):
 
     def __init__(self, pixels: Array) -> None:
         self.pixels = pixels.copy() if pixels.flags.writeable else pixels
-        self._kept: dict[Region, Embedding] = {}
+        self._kept: dict[tuple[Region, bool], Embedding] = {}  # by part, and whether mirrored
         self._lock = threading.Lock()
 
     def __getstate__(self) -> Array:
@@ -38,20 +38,28 @@ class Looks(Generic[Embedding]):
         """A part that was encoded already and shows a box well; the closest one."""
         size = self.pixels.shape[0], self.pixels.shape[1]
         with self._lock:
-            found = [r for r in self._kept if shows(r, extent, size=size, around=around)]
+            parts = [region for region, is_mirrored in self._kept if not is_mirrored]
+        found = [r for r in parts if shows(r, extent, size=size, around=around)]
         return min(found, key=lambda r: (r[2] - r[0]) * (r[3] - r[1]), default=None)
 
     def embedding(
-        self, region: Region, encode: Callable[[Region], Embedding]
+        self, region: Region, encode: Callable[[Array, Region], Embedding], *, mirrored: bool
     ) -> tuple[Embedding, bool]:
-        """The embedding of a part, and whether it was made just now."""
+        """The embedding of a part, and whether it was made just now.
+
+        Args:
+            region: the part, pixels of the image, or where it is mirrored of the mirrored image.
+            encode: makes it, of the pixels and the part.
+            mirrored: of the image with its left and right exchanged.
+        """
+        key = region, mirrored
         with self._lock:
-            kept = self._kept.get(region)
+            kept = self._kept.get(key)
         if kept is not None:
             return kept, False
-        made = encode(region)
+        made = encode(self.pixels[:, ::-1] if mirrored else self.pixels, region)
         with self._lock:
             while len(self._kept) >= _KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            self._kept[region] = made
+            self._kept[key] = made
         return made, True

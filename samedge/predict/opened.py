@@ -86,7 +86,7 @@ class OpenedBundle(ManyFrames):
             any_backend: where no backend is named and the bundle's own is not here, take the first
                 that opens its formats; the results say which.
             focus: ``auto``, ``never`` or ``always``: whether small things get a second look, at
-                the cost of one more encode each, 16 a call at most.
+                the cost of one more encode each, two for a box, 32 a call at most.
             refine: how many times boxes are asked about again; ``None``: once with ``focus``.
             preprocess: how large images are made smaller, ``exact`` as SAM does or ``fast``;
                 ``None`` as the bundle says. See :mod:`samedge.pixels.resizing`.

@@ -7,11 +7,12 @@ import pytest
 
 from samedge.pixels.frames import LONGEST_SIDE, MASK_PROMPT_LOGIT, SQUARE, Frame
 from samedge.pixels.regridding import regridded
+from samedge.types import Region
 
 SIZE = (300, 400)
 
 
-def _disc(frame: Frame, region: tuple[int, int, int, int] | None) -> np.ndarray:
+def _disc(frame: Frame, region: Region | None) -> np.ndarray:
     """Logits of a disc around (210, 140) of radius 30, as a view's decoder would give them."""
     view = frame.view(SIZE, region=region)
     side = frame.low_res_side
@@ -34,6 +35,19 @@ def test_the_same_disc_in_other_views(resize: str) -> None:
         assert (found & expected).sum() / (found | expected).sum() > 0.93
         assert moved.shape == (1, 64, 64)
         assert moved.dtype == np.float32
+
+
+@pytest.mark.parametrize("resize", [LONGEST_SIDE, SQUARE])
+def test_a_mirrored_view_of_the_same_disc(resize: str) -> None:
+    frame = Frame(target_length=256, resize=resize)
+    source = frame.view(SIZE, region=(400 - 290, 70, 400 - 130, 210))  # of the mirrored image
+    target = frame.view(SIZE, region=(150, 80, 260, 200))
+    mirrored = _disc(frame, (130, 70, 290, 210))[:, :, ::-1]
+    width = source.low_res_size[1]
+    mirrored = np.roll(mirrored, width - mirrored.shape[2], axis=2)  # the padding stays right
+    moved = regridded(mirrored, source=source, target=target, mirrored=True)
+    expected, found = target.masks(_disc(frame, target.region))[0], target.masks(moved)[0]
+    assert (found & expected).sum() / (found | expected).sum() > 0.93
 
 
 def test_nothing_where_the_source_shows_nothing() -> None:

@@ -87,7 +87,7 @@ def test_a_small_box_is_drawn_finer(
     prompt = Prompt(box=SMALL)
     coarse = plain.predict(image, prompt)
     fine = auto.predict(image, prompt)
-    assert len(encodes) == 3
+    assert len(encodes) == 4
     assert mask_iou(filled(SMALL), fine.masks[0]) > mask_iou(filled(SMALL), coarse.masks[0]) + 0.1
     assert coarse.focus is None
     assert fine.focus is not None
@@ -109,6 +109,55 @@ def test_low_res_logits_stay_those_of_the_image(
     assert mask_iou(again, filled(box)) > 0.6
 
 
+def test_a_box_is_seen_mirrored_and_wider_too(
+    auto: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second part is the first one's in the mirrored picture, and its mask comes back."""
+    seen: list[tuple[np.ndarray, Any]] = []
+    real = Predictor._encoded
+
+    def counted(self: Predictor, pixels: Any, region: Any) -> Any:
+        seen.append((pixels, region))
+        return real(self, pixels, region)
+
+    monkeypatch.setattr(Predictor, "_encoded", counted)
+    fine = auto.predict(image, Prompt(box=SMALL))
+    (_, near), (pixels, wide) = seen[1:]
+    assert np.array_equal(pixels, image[:, ::-1])
+    assert (wide[0] + wide[2]) / 2 == pytest.approx(SIZE[1] - (near[0] + near[2]) / 2, abs=1)
+    assert wide[2] - wide[0] == pytest.approx(1.2 * (near[2] - near[0]), abs=1)
+    rows, columns = np.nonzero(fine.masks[0])
+    assert columns.mean() == pytest.approx((SMALL[0] + SMALL[2]) / 2, abs=1)
+    assert rows.mean() == pytest.approx((SMALL[1] + SMALL[3]) / 2, abs=1)
+    assert mask_iou(filled(SMALL), fine.masks[0]) > 0.85
+
+
+def test_a_medium_box_is_seen_whole_and_mirrored(
+    auto: Predictor, plain: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    box = (60.0, 40.0, 190.0, 150.0)
+    embedding = auto.encode(image)
+    result = auto.decode(embedding, Prompt(box=box))
+    assert len(encodes) == 2
+    assert result.focus is not None
+    assert result.focus.region[0] < box[0] < box[2] < result.focus.region[2]
+    assert result.timing_ms["focus"] > 0
+    assert mask_iou(filled(box), result.masks[0]) >= mask_iou(
+        filled(box), plain.predict(image, Prompt(box=box)).masks[0]
+    )
+    assert auto.decode(embedding, Prompt(box=box), multimask=True).focus is None
+    clicks = Prompt(points=[[120, 90]], box=box)
+    assert auto.decode(embedding, clicks).focus is not None
+    assert len(encodes) == 3  # another image by the plain one; the part is kept
+
+
+def test_clicks_and_earlier_masks_get_one_look(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    auto.predict(image, Prompt(mask=filled(SMALL)))
+    assert len(encodes) == 2
+
+
 def test_a_large_box_costs_no_encode(
     auto: Predictor, image: np.ndarray, encodes: list[Any]
 ) -> None:
@@ -126,7 +175,7 @@ def test_never_is_the_default_and_keeps_no_pixels(plain: Predictor, image: np.nd
 def test_always_looks_again_at_larger_things(
     toy_bundle: Path, backend: str, auto: Predictor, image: np.ndarray
 ) -> None:
-    prompt = Prompt(box=[100, 80, 200, 150])
+    prompt = Prompt(box=[100, 80, 200, 150], mask=filled((100, 80, 200, 150)))
     with Predictor.from_bundle(toy_bundle, backend=backend, focus="always") as predictor:
         assert predictor.predict(image, prompt).focus is not None
     assert auto.predict(image, prompt).focus is None
@@ -138,12 +187,12 @@ def test_neighbours_share_a_part_and_later_clicks_do_too(
     embedding = auto.encode(image)
     near = (114.0, 82.0, 144.0, 106.0)
     first, second = auto.decode_batch(embedding, [Prompt(box=SMALL), Prompt(box=near)])
-    assert len(encodes) == 2
+    assert len(encodes) == 3  # the image, the part, and the mirrored one
     assert first.focus is not None
     assert second.focus is not None
     assert first.focus.region == second.focus.region
     again = auto.decode(embedding, first.refined([[110, 90], [128, 100]], [1, 0]))
-    assert len(encodes) == 2
+    assert len(encodes) == 3
     assert again.focus is not None
     assert again.focus.region == first.focus.region
 
@@ -158,11 +207,24 @@ def test_the_number_of_parts_is_bounded(
     boxes = [Prompt(box=[x, y, x + 20, y + 20]) for x, y in corners]
     embedding = auto.encode(image)
     results = auto.decode_batch(embedding, boxes)
-    assert len(encodes) == 3
+    assert len(encodes) == 5  # the image, two parts, and each mirrored
     looked = [result.focus is not None for result in results]
     assert sum(looked) == 2
     for result, (x, y), closer in zip(results, corners, looked, strict=True):
         assert result.masks[0][y + 10, x + 10] or not closer
+
+
+def test_mirrored_looks_are_bounded_too(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    settings = FocusSettings(most_looks=2)
+    auto._second = SecondLook("auto", auto._decoder, encode=auto._encoded, settings=settings)
+    boxes = [Prompt(box=[x, y, x + 20, y + 20]) for x, y in ((10, 10), (280, 190))]
+    large = Prompt(box=[60, 40, 190, 150])
+    embedding = auto.encode(image)
+    results = auto.decode_batch(embedding, [*boxes, large])
+    assert len(encodes) == 5
+    assert [result.focus is not None for result in results] == [True, True, False]
 
 
 def test_a_click_looks_again_around_its_first_mask(
@@ -236,8 +298,8 @@ def test_everything_takes_closer_looks_a_few_masks_at_a_time(
     masks = refocused(auto, auto.encode(image), found=found, min_area=0)
     assert masks[0] is found[0]
     assert all(one.mask.focus is not None for one in masks[1:])
-    assert asked == [2, 2]  # nothing about what stays
-    assert len(encodes) == 2
+    assert asked == [2] * 4  # nothing about what stays; of the part, and of the mirrored one
+    assert len(encodes) == 3
 
 
 def test_everything_encodes_the_whole_image_once(
@@ -319,6 +381,8 @@ def test_unknown_words_and_silly_settings_are_refused(toy_bundle: Path, backend:
         Predictor.from_bundle(toy_bundle, backend=backend, focus=mode)
     with pytest.raises(OptionError, match="most_looks"):
         FocusSettings(most_looks=0)
+    with pytest.raises(OptionError, match="wider"):
+        FocusSettings(wider=0.5)
 
 
 LARGE = Prompt(box=[20, 20, 300, 200])

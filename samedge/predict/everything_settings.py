@@ -51,7 +51,8 @@ class EverythingConfig:
         crop_points_downscale: each layer's grid has so many times fewer points a side.
         coarse_to_fine: decode a coarse grid first, then the clicks between, and skip those that a
             good mask covers already.
-        redrawn: ask for every mask again with its own box and logits, which draws it better.
+        redrawn: ask for every mask again with its own box and logits, which draws and rates it
+            better, and drop those that come back as another thing.
         min_area: holes and islands of fewer pixels of the image are mended, smaller masks dropped.
 
     Raises:

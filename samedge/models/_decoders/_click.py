@@ -16,14 +16,15 @@ class _ClickDecoder(Decoder[ClickConfig, ClickSam]):
     config_type = ClickConfig
     # Measured on photos held out of training: everything mode keeps what it finds down to here.
     thresholds = Thresholds(
-        predicted_iou=0.4,
+        predicted_iou=0.2,
         stability=0.0,
         everything=EverythingRecord(
             points_per_side=16,
-            suppression=0.8,
-            crop_layers=1,
+            suppression=0.7,
+            crop_layers=2,
             crops_by_rank=True,
             crop_points_downscale=2,
+            redrawn=True,
         ),
     )
     repeats_images = True

@@ -11,6 +11,8 @@ const BATCH = 16; // clicks after which is looked what is settled, as in Python
 const COARSEST_SIDE = 8;
 const GOOD_IOU = 0.6;
 const GOOD_STABILITY = 0.6;
+const FIRMER = 2; // what logits are multiplied by where they are asked about again, as in Python
+const SAME = 0.5; // IoU from which on a second drawing is of the same thing
 
 /**
  * Find the masks of a photo.
@@ -41,9 +43,40 @@ export async function everything(decode, view, manifest, { pointsPerSide, progre
     clicks.settle(kept.filter((one) => one.iou > GOOD_IOU && one.stability > GOOD_STABILITY), thresholds.mask);
     progress(clicks.done, clicks.total);
   }
-  for (const one of found) one.rank = one.iou * one.stability ** rules.stabilityWeight;
-  const kept = suppressed(found, rules.suppression);
-  return finished(kept, view, thresholds, rules.suppression);
+  const ranked = (masks) => masks.map((one) => ({ ...one, rank: one.iou * one.stability ** rules.stabilityWeight }));
+  const kept = suppressed(ranked(found), rules.suppression);
+  const drawn = rules.redrawn ? ranked(await redrawn(decode, kept, view, thresholds, isStopped)) : kept;
+  return finished(drawn, view, thresholds, rules.suppression);
+}
+
+/** Masks asked for again with their own boxes and logits, without those that come back as another thing. */
+async function redrawn(decode, masks, view, thresholds, isStopped) {
+  const [height, width] = view.size;
+  const most = [width, height, width, height];
+  const found = [];
+  for (const one of masks) {
+    if (isStopped()) break;
+    const box = one.box.map((edge, index) => Math.min(Math.max(edge, 0), most[index]));
+    const mask = one.logits.map((value) => FIRMER * value);
+    const { logits, iou } = await decode({ points: [], labels: [], box, mask });
+    const own = logits.slice(0, view.lowResSide ** 2);
+    const again = lowResBox(own, view, thresholds.mask);
+    if (!again || logitsIou(own, one.logits, thresholds.mask) < SAME) continue;
+    const stability = stabilityOf(own, view, thresholds.stability_offset);
+    found.push({ ...one, logits: own, iou: (one.iou + iou[0]) / 2, stability, box: again });
+  }
+  return found;
+}
+
+/** IoU of two masks given by their logits. */
+function logitsIou(first, second, threshold) {
+  let [common, union] = [0, 0];
+  for (let i = 0; i < first.length; i++) {
+    const [a, b] = [first[i] > threshold, second[i] > threshold];
+    common += a && b;
+    union += a || b;
+  }
+  return common / Math.max(union, 1);
 }
 
 /** The clicks of a grid in their order: coarse first, without those that a good mask covers. */

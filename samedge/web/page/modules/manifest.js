@@ -78,8 +78,8 @@ export function promptBuckets(manifest) {
 /** How everything mode looks and chooses; the defaults are those of samedge in Python. */
 export function everythingRules({ thresholds }) {
   const { points_per_side: pointsPerSide = 32, suppression = 0.7, stability_weight: stabilityWeight = 0,
-    coarse_to_fine: coarseToFine = true } = thresholds.everything ?? {};
-  return { pointsPerSide, suppression, stabilityWeight, coarseToFine };
+    coarse_to_fine: coarseToFine = true, redrawn = false } = thresholds.everything ?? {};
+  return { pointsPerSide, suppression, stabilityWeight, coarseToFine, redrawn };
 }
 
 function checkGraph(graph) {

@@ -10,12 +10,14 @@ a first run needs no torch. The package carries weights twice, for export and to
 wheel small the former are rounded to half precision, and the bundle is made of the rounded ones.
 With --words only the model of words is added to a bundle that is there. With --manifest it brings
 the `bundle.json` of an embedded bundle to today's schema, to the fast preprocessing, and to the
-thresholds that its decoder's plug-in and the embedded model of words have today. Every other file
-stays.
+thresholds that its decoder's plug-in and the embedded model of words have today, and its words to
+those of that model (`tools/refit_words.py` fits them, and leaves the region encoder as it is).
+Every other file stays.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import click
@@ -23,7 +25,7 @@ import msgspec
 
 import samedge
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import MANIFEST_NAME, with_id
+from samedge.bundle.manifest import MANIFEST_NAME, Manifest, with_id
 from samedge.bundle.reading import as_written, decode_manifest
 from samedge.export import export
 from samedge.export.word_addition import add_words
@@ -31,7 +33,7 @@ from samedge.export.words import words_request
 from samedge.models.checkpoints import load_checkpoint, save_checkpoint
 from samedge.models.decoders import thresholds_of
 from samedge.models.promptable import PromptableModel
-from samedge.models.words.head import EMBEDDED, load_head
+from samedge.models.words.head import EMBEDDED, WordHead, load_head
 from samedge.models.zoo import WEIGHTS, load_model
 
 LICENCE = "Apache-2.0"
@@ -77,15 +79,31 @@ def rewritten(folder: Path) -> None:
     thresholds = thresholds_of(load_model(manifest.model.name))
     words = manifest.own_words
     if words is not None and words.model.name == EMBEDDED:
-        cut = load_head().spec.threshold
-        manifest = msgspec.structs.replace(
-            manifest, words=msgspec.structs.replace(words, threshold=cut)
-        )
+        manifest = with_words_of(load_head(), manifest, folder)
     manifest = with_id(msgspec.structs.replace(manifest, thresholds=thresholds))
     text = as_written(manifest)
     assert decode_manifest(text, folder) == manifest
     (folder / MANIFEST_NAME).write_bytes(text)
     click.echo(f"{folder}: bundle {Bundle.open(folder).id}", err=True)
+
+
+def with_words_of(head: WordHead, manifest: Manifest, folder: Path) -> Manifest:
+    """The manifest with a model's table of words, which is written, and with its threshold."""
+    words = manifest.own_words
+    assert words is not None, "the caller asks for bundles with words"
+    content = head.table.to_bytes()
+    (folder / words.table).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    artifacts = [
+        one
+        if one.path != words.table
+        else msgspec.structs.replace(
+            one, bytes=len(content), sha256=digest, files={words.table: digest}
+        )
+        for one in manifest.artifacts
+    ]
+    words = msgspec.structs.replace(words, threshold=head.spec.threshold)
+    return msgspec.structs.replace(manifest, artifacts=artifacts, words=words)
 
 
 def embedded(weights: Path, name: str, *, bundle: bool) -> None:

@@ -34,8 +34,8 @@ from samedge.models.zoo import WEIGHTS
 from samedge.pixels import metrics
 from samedge.pixels.images import load_image
 from samedge.pixels.rle import mask_from_rle
+from samedge.predict.words.choosing import kept_rows
 from samedge.predict.words.crops import region_crops
-from samedge.predict.words.finding import kept_rows
 from samedge.predict.words.regions import log_sum_exp
 from samedge.types import Array, Rle
 
@@ -333,7 +333,7 @@ def features(
     for index, photo in enumerate(photos):
         masks = [(name, mask_from_rle(dict(run))) for name, run in photo.objects]
         named = [(NAMES.index(name), mask, -1) for name, mask in masks if name]
-        named += _labelled(masks, regions.get(photo.key, ()))
+        named += labelled(masks, regions.get(photo.key, ()))
         if named:
             labels, shown, places = (np.array(part) for part in zip(*named, strict=True))
             embedded = _embedded(head, load_image(photo.path), shown)
@@ -348,9 +348,10 @@ def features(
     return Samples(arrays[0].astype(np.float32), *arrays[1:])
 
 
-def _labelled(
+def labelled(
     masks: Sequence[tuple[str, Array]], runs: Sequence[Rle]
 ) -> Iterator[tuple[int, Array, int]]:
+    """Of every region the label of what it covers, ``ELSE`` or -1, its mask and its place."""
     for index, run in enumerate(runs):
         region = mask_from_rle(dict(run))
         ious = [metrics.mask_iou(mask, region) for _, mask in masks]
@@ -467,19 +468,19 @@ def chosen_threshold(
     margins = np.stack(
         [logits[:, i] - log_sum_exp(np.delete(logits, i, axis=1)) for i in range(ELSE)], axis=1
     )
-    best, chosen = -1.0, float(THRESHOLDS[-1])
+    ious: list[list[float]] = [[] for _ in THRESHOLDS]
+    alarms: list[list[bool]] = [[] for _ in THRESHOLDS]
     proposed = samples.regions >= 0
-    indices = sorted(set(samples.photos[proposed]))
-    cases = [
-        _Case(photos[i], runs[photos[i].key], margins[proposed & (samples.photos == i)])
-        for i in indices
-    ]
-    for threshold in THRESHOLDS:
-        ious = [iou for case in cases for iou in case.ious(threshold)]
-        alarms = [alarm for case in cases for alarm in case.alarms(threshold)]
-        say(f"  threshold {threshold:.2f}: mIoU {np.mean(ious):.3f}, alarms {np.mean(alarms):.3f}")
-        if np.mean(alarms) <= MOST_ALARMS and np.mean(ious) > best:
-            best, chosen = float(np.mean(ious)), float(threshold)
+    for i in sorted(set(samples.photos[proposed].tolist())):  # one photo's masks at a time
+        case = _Case(photos[i], runs[photos[i].key], margins[proposed & (samples.photos == i)])
+        for place, threshold in enumerate(THRESHOLDS):
+            ious[place] += case.ious(threshold)
+            alarms[place] += case.alarms(threshold)
+    best, chosen = -1.0, float(THRESHOLDS[-1])
+    for threshold, own, false in zip(THRESHOLDS, ious, alarms, strict=True):
+        say(f"  threshold {threshold:.2f}: mIoU {np.mean(own):.3f}, alarms {np.mean(false):.3f}")
+        if np.mean(false) <= MOST_ALARMS and np.mean(own) > best:
+            best, chosen = float(np.mean(own)), float(threshold)
     return chosen
 
 

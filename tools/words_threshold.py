@@ -36,7 +36,7 @@ from samedge.pixels.rle import mask_from_rle
 from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import open_predictor
-from samedge.predict.words.finding import kept_rows
+from samedge.predict.words.choosing import kept_rows, proposing
 from samedge.predict.words.phrases import AskedWord
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array
@@ -107,7 +107,8 @@ def main(
 def measured(predictor: Predictor, scorer: RegionScorer, photo: Photo) -> Measured:
     """What each threshold finds on one photo."""
     image = load_image(photo.path)
-    regions = [found.mask for found in segment_everything(predictor, image)]
+    config = proposing(predictor.manifest)
+    regions = [found.mask for found in segment_everything(predictor, image, config=config)]
     boxes = np.array([metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in regions], np.float64)
     words = [word for word in scorer.table.words if word.is_askable]
     rows = {word.name: scorer.table.rows[word.keys[0]] for word in words if word.off is None}

@@ -11,7 +11,7 @@ from samedge.evaluation.words import Mask
 from samedge.pixels import metrics
 from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
-from samedge.predict.words.finding import kept_rows
+from samedge.predict.words.choosing import kept_rows, proposing, without_parts
 from samedge.predict.words.phrases import known_row
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array
@@ -45,8 +45,9 @@ class PredictorWords:
         return word if row is None else self._table.words[row].name
 
     def regions(self, image: Array) -> Sequence[Mask]:
-        """What everything mode proposes."""
-        return [found.mask for found in segment_everything(self._predictor, image)]
+        """What everything mode proposes for words."""
+        config = proposing(self._predictor.manifest)
+        return [found.mask for found in segment_everything(self._predictor, image, config=config)]
 
     def find(
         self, image: Array, regions: Sequence[Mask], *, words: Sequence[str]
@@ -58,10 +59,11 @@ class PredictorWords:
         margins = self._scorer.margins(self._scorer.embed(image, regions), asked)
         boxes = np.array([metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in regions])
         boxes, record = boxes.astype(np.float64).reshape(-1, 4), self._scorer.record
-        return [
+        found = [
             kept_rows(column, boxes, cut=record.threshold, suppression=record.suppression)
             for column in margins.T
         ]
+        return [without_parts(rows, lambda row: regions[row]) for rows in found]
 
     def name(self, image: Array, regions: Sequence[Mask]) -> list[str]:
         """The word of the highest logit among those that can be asked for."""

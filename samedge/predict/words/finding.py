@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from samedge.errors import OptionError
-from samedge.pixels.boxes import nms
 from samedge.pixels.images import check_image
 from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
+from samedge.predict.words.choosing import kept_rows, proposing, without_parts
 from samedge.predict.words.phrases import AskedWord
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array, Progress
@@ -72,7 +72,7 @@ def find(
         words: one or more names; commas separate several in one text.
         image: (H, W, 3) uint8 RGB.
         proposals: regions to choose among; ``None`` takes those of everything mode.
-        config: of everything mode.
+        config: of everything mode; ``None`` looks at one layer of crops at most.
         threshold: the lowest score, 0 to 1; ``None`` takes the bundle's.
         progress: as of :func:`segment_everything`.
 
@@ -89,6 +89,7 @@ def find(
     asked, cut = scorer.asked(words), _margin(threshold, scorer)
     start = time.perf_counter()
     if proposals is None:
+        config = config or proposing(predictor.manifest)
         proposals = segment_everything(predictor, image, config=config, progress=progress)
     proposed = time.perf_counter()
     margins = scorer.margins(embedded(scorer, image, regions=proposals), asked)
@@ -97,6 +98,7 @@ def find(
     boxes = np.array([proposal.box for proposal in proposals], np.float64).reshape(-1, 4)
     for column, word in zip(margins.T, asked, strict=True):
         kept = kept_rows(column, boxes, cut=cut, suppression=scorer.record.suppression)
+        kept = without_parts(kept, lambda row: proposals[row].mask)
         regions += [_found(word.word, column[row], proposals[row]) for row in kept]
         best = _score(column.max()) if len(column) else None
         answer = WordAnswer(asked=word.text, word=word.word, found=len(kept), best_score=best)
@@ -157,20 +159,6 @@ def _margin(threshold: float | None, scorer: RegionScorer) -> float:
     if not 0.0 < threshold < 1.0:
         raise OptionError(f"threshold is {threshold}, expected a score between 0 and 1.")
     return float(np.log(threshold / (1 - threshold)))
-
-
-def kept_rows(margins: Array, boxes: Array, *, cut: float, suppression: float) -> list[int]:
-    """Rows of the regions that one word names, the best first.
-
-    Args:
-        margins: (N,) of the word.
-        boxes: (N, 4) ``x0, y0, x1, y1`` of the regions.
-        cut: a margin has to be larger.
-        suppression: of two boxes with a larger IoU the better is kept.
-    """
-    over = np.flatnonzero(margins > cut)
-    order = nms(boxes[over], margins[over], threshold=suppression)
-    return [int(over[index]) for index in order]
 
 
 def _found(word: str, margin: float, region: AutomaticMask) -> FoundRegion:

@@ -12,6 +12,7 @@ from samedge.formats.masks import MaskRecord, prompt_record
 from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
+from samedge.predict.words.choosing import proposing
 from samedge.predict.words.finding import Found, FoundRegion, find
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array, Progress, Prompt
@@ -54,7 +55,8 @@ def found_records(
     scorer = RegionScorer(predictor.graphs)
     for text in texts.values():
         scorer.asked(text)  # what is not understood is said before the long work
-    regions = segment_everything(predictor, image, progress=progress)
+    config = proposing(predictor.manifest)
+    regions = segment_everything(predictor, image, config=config, progress=progress)
     records: dict[int, list[MaskRecord]] = {}
     answers: list[WordAnswer] = []
     for place, text in texts.items():

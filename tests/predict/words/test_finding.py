@@ -11,8 +11,10 @@ from samedge.errors import BundleError, OptionError, PromptError
 from samedge.pixels import metrics, rle
 from samedge.predict.everything import AutomaticMask
 from samedge.predict.predictor import Predictor
+from samedge.predict.words.choosing import kept_rows, proposing, without_parts
 from samedge.predict.words.files import drawn_prompts
-from samedge.predict.words.finding import find, kept_rows, named
+from samedge.predict.words.finding import find, named
+from samedge.predict.words.predictor import load_default
 from samedge.predict.words.regions import RegionScorer, log_sum_exp
 from samedge.types import Array, Prompt
 from tests.toys.words import write_words_bundle
@@ -118,7 +120,48 @@ def test_kept_rows_are_the_best_of_their_place() -> None:
     margins = np.array([1.0, 3.0, 2.0, -1.0])
     assert kept_rows(margins, boxes, cut=0.0, suppression=0.5) == [1, 2]
     assert kept_rows(margins, boxes, cut=2.5, suppression=0.5) == [1]
-    assert kept_rows(margins, boxes, cut=0.0, suppression=0.95) == [1, 2, 0]
+    assert kept_rows(margins, boxes, cut=0.0, suppression=0.95) == [1, 2]  # 0 is far below
+
+
+def _shape(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    mask = np.zeros(SIZE, np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def test_parts_go_where_the_whole_is_there_and_stay_where_it_is_not() -> None:
+    body, head, other = _shape((10, 0, 30, 60)), _shape((15, 0, 25, 12)), _shape((60, 5, 70, 50))
+    masks = [body, head, other]
+    assert without_parts([0, 1, 2], masks.__getitem__) == [0, 2]
+    assert without_parts([1, 0, 2], masks.__getitem__) == [1, 0, 2]  # the part is the better one
+    assert without_parts([], masks.__getitem__) == []
+    twice = [body, body]  # suppression's to decide
+    assert without_parts([0, 1], twice.__getitem__) == [0, 1]
+
+
+def test_of_a_group_the_members_stay() -> None:
+    group = _shape((10, 10, 30, 40), (31, 10, 50, 40))
+    left, right, hat = _shape((10, 10, 30, 40)), _shape((31, 10, 50, 40)), _shape((12, 10, 20, 14))
+    masks = [group, left, right, hat]
+    assert without_parts([0, 1, 2], masks.__getitem__) == [1, 2]
+    assert without_parts([0, 1], masks.__getitem__) == [0]  # one of two is a part
+    assert without_parts([0, 3, 1], masks.__getitem__) == [0]  # two parts that do not fill it
+
+
+def test_proposals_for_words_look_at_one_layer_of_crops(predictor: Predictor) -> None:
+    assert proposing(predictor.manifest).crop_layers == 0  # the toy's own
+    with load_default() as opened:
+        assert opened.manifest.thresholds.own_everything.crop_layers > 1
+        assert proposing(opened.manifest).crop_layers == 1
+
+
+def test_find_leaves_parts_out(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    margins = np.array([[-9.0], [3.0], [-9.0], [2.0]], np.float32)
+    monkeypatch.setattr(RegionScorer, "margins", lambda *args: margins)
+    proposals = [*REGIONS, _region((42, 12, 58, 30))]
+    found = find(predictor, "green", image=_picture("green"), proposals=proposals)
+    assert [region.region for region in found.regions] == [REGIONS[1]]
 
 
 def test_a_word_that_is_off_says_why(predictor: Predictor) -> None:

@@ -6,6 +6,9 @@ import { maskFromLogits } from "./masks.js";
 import { CropSource } from "./regions.js";
 
 const BATCH = 16; // regions in one call of an encoder that takes any number
+const NEAR = 1.5; // log-odds below the best region of a word from which on others are not meant, as in Python
+const PART = 0.9; // share of a region in another from which on it is a part of that
+const FILLED = 0.7; // share of a region that its parts cover where it is a group of them
 
 /**
  * Embeddings of the regions of a photo.
@@ -47,13 +50,14 @@ export async function embedded(proposals, { picture, view, threshold, rules }, e
  *
  * @param {object[]} regions - as embedded gives them.
  * @param {object[]} asked - as WordTable.asked gives them.
- * @param {{table: WordTable, rules: object}} about - rules are the manifest's.
+ * @param {{table: WordTable, rules: object, mask: number}} about - rules are the manifest's; mask is
+ *   the logit above which a pixel is in a mask.
  */
-export function named(regions, asked, { table, rules }) {
+export function named(regions, asked, { table, rules, mask }) {
   const found = [];
   const words = asked.map(({ asked: text, word, row }) => {
     const margins = table.margins(regions.map(({ embedding }) => embedding), row);
-    const kept = keptRows(margins, regions, rules);
+    const kept = withoutParts(keptRows(margins, regions, rules), regions, mask);
     for (const index of kept) found.push({ ...regions[index].proposal, word, margin: margins[index], score: score(margins[index]) });
     const best = margins.length ? score(Math.max(...margins)) : null;
     return { asked: text, word, found: kept.length, best_score: best };
@@ -64,13 +68,45 @@ export function named(regions, asked, { table, rules }) {
 
 /** Rows of the regions that one word names, the best first; of two boxes that overlap the better. */
 function keptRows(margins, regions, { threshold, suppression }) {
-  const over = margins.flatMap((margin, index) => (margin > threshold ? [index] : []));
+  const near = margins.reduce((best, margin) => Math.max(best, margin), -Infinity) - NEAR;
+  const over = margins.flatMap((margin, index) => (margin > threshold && margin >= near ? [index] : []));
   over.sort((a, b) => margins[b] - margins[a] || a - b);
   const kept = [];
   for (const index of over) {
     if (kept.every((better) => boxIou(regions[better].box, regions[index].box) <= suppression)) kept.push(index);
   }
   return kept;
+}
+
+/** The rows without parts of others; of a group that its parts fill the parts. */
+function withoutParts(rows, regions, threshold) {
+  const drawn = new Map(rows.map((row) => [row, regions[row].proposal.logits.map((logit) => (logit > threshold ? 1 : 0))]));
+  const parts = new Map();
+  for (const row of rows) {
+    const whole = [...parts.keys()].find((one) => isPart(drawn.get(row), drawn.get(one)));
+    if (whole === undefined) parts.set(row, []);
+    else parts.get(whole).push(row);
+  }
+  const kept = new Set();
+  for (const [whole, own] of parts) {
+    const isGroup = fills(own.map((row) => drawn.get(row)), drawn.get(whole));
+    (isGroup ? own : [whole]).forEach((row) => kept.add(row));
+  }
+  return rows.filter((row) => kept.has(row));
+}
+
+const areaOf = (mask) => mask.reduce((sum, value) => sum + value, 0);
+const common = (first, second) => first.reduce((sum, value, index) => sum + value * second[index], 0);
+
+function isPart(region, whole) {
+  const inside = common(region, whole);
+  return inside >= PART * areaOf(region) && inside < PART * areaOf(whole);
+}
+
+function fills(parts, whole) {
+  if (parts.length < 2) return false;
+  const filled = whole.reduce((sum, value, index) => sum + (value && parts.some((part) => part[index]) ? 1 : 0), 0);
+  return filled >= FILLED * areaOf(whole);
 }
 
 function score(margin) {

@@ -43,7 +43,7 @@ export class WordFinder {
     const [table, encoder] = await Promise.all([this.table(), this.#opened()]);
     const threshold = this.graphs.manifest.thresholds.mask;
     const regions = await embedded(proposals, { picture, view, threshold, rules }, encoder);
-    return named(regions, asked, { table, rules });
+    return named(regions, asked, { table, rules, mask: threshold });
   }
 
   /** The region encoder, trusted: {side, batch, embed}; batch is null where it takes any number. */

@@ -1,0 +1,97 @@
+"""Which regions of an image a word gets, by their margins: what is found, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.bundle.manifest import Manifest
+from samedge.pixels.boxes import nms
+from samedge.predict.everything import EverythingConfig
+from samedge.types import Array
+
+_NEAR = 1.5
+"""Log-odds below the best region of a word from which on others are not meant by it; chosen on
+training photos by tables that had not seen them."""
+
+_PART = 0.9
+"""Share of a region that must lie in another for it to be a part of that."""
+
+_FILLED = 0.7
+"""Share of a region that its parts cover where it is a group of them, and not one thing."""
+
+_SHEET_SIDE = 512
+_MOST_LAYERS = 1
+
+Mask = npt.NDArray[np.bool_]
+
+
+def proposing(manifest: Manifest) -> EverythingConfig:
+    """How regions are proposed for words: as everything mode looks, but less closely.
+
+    A second layer of crops finds small things, which are hardly ever named rightly, and takes twice
+    the time.
+
+    Args:
+        manifest: of the bundle.
+    """
+    layers = manifest.thresholds.own_everything.crop_layers
+    return EverythingConfig(crop_layers=min(layers, _MOST_LAYERS))
+
+
+def kept_rows(margins: Array, boxes: Array, *, cut: float, suppression: float) -> list[int]:
+    """Rows of the regions that one word names, the best first.
+
+    Args:
+        margins: (N,) of the word.
+        boxes: (N, 4) ``x0, y0, x1, y1`` of the regions.
+        cut: a margin has to be larger, and not much below the best one.
+        suppression: of two boxes with a larger IoU the better is kept.
+    """
+    if not len(margins):
+        return []
+    over = np.flatnonzero((margins > cut) & (margins >= margins.max() - _NEAR))
+    order = nms(boxes[over], margins[over], threshold=suppression)
+    return [int(over[index]) for index in order]
+
+
+def without_parts(rows: Sequence[int], mask: Callable[[int], Mask]) -> list[int]:
+    """The rows without parts of others: a person's head where the person is there.
+
+    A region that several parts fill is a group of them: they stay, and it goes.
+
+    Args:
+        rows: of regions of one word, the best first.
+        mask: gives a row's, (H, W) bool.
+    """
+    drawn = {row: _sheet(mask(row)) for row in rows}
+    parts: dict[int, list[int]] = {}
+    for row in rows:
+        wholes = [whole for whole in parts if _is_part(drawn[row], drawn[whole])]
+        if wholes:
+            parts[wholes[0]].append(row)
+        else:
+            parts[row] = []
+    kept: set[int] = set()
+    for whole, own in parts.items():
+        kept.update(own if _is_group(drawn[whole], [drawn[row] for row in own]) else [whole])
+    return [row for row in rows if row in kept]
+
+
+def _sheet(mask: Mask) -> Mask:
+    step = max(1, -(-max(mask.shape) // _SHEET_SIDE))
+    return mask[::step, ::step].copy()
+
+
+def _is_part(region: Mask, whole: Mask) -> bool:
+    inside = np.count_nonzero(region & whole)
+    return inside >= _PART * np.count_nonzero(region) and inside < _PART * np.count_nonzero(whole)
+
+
+def _is_group(whole: Mask, parts: Sequence[Mask]) -> bool:
+    if len(parts) < 2:
+        return False
+    filled = np.count_nonzero(whole & np.any(parts, axis=0))
+    return bool(filled >= _FILLED * np.count_nonzero(whole))

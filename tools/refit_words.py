@@ -2,7 +2,7 @@
 
     python tools/refit_words.py ../shared/data --minutes 7          # again until it measures all
     python tools/refit_words.py ../shared/data --minutes 0 --write
-    python tools/embed.py --words samedge/data/nano-cpu
+    python tools/embed.py --manifest samedge/data/nano-cpu
 
 `tools/train_words.py` makes the whole model. This keeps its trunk and channels, and fits the linear
 layer alone, by the same loss: on the named objects of `train/coco` and `train/coco_other`, and on

@@ -120,8 +120,7 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         stability_offset: how far above and below 0 logits are cut for the stability score.
         predicted_iou: automatic masks that the model rates lower are dropped.
         stability: automatic masks less stable are dropped.
-        everything: the other settings of everything mode, where they were measured; left out of
-            the file and of the id where they were not.
+        everything: its other settings; left out of file and id where nobody measured them.
     """
 
     mask: Logit = 0.0
@@ -133,8 +132,7 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     @property
     def own_everything(self) -> EverythingRecord:
         """The settings of everything mode, or the usual ones."""
-        own = self.everything
-        return EverythingRecord() if isinstance(own, msgspec.UnsetType) else own
+        return EverythingRecord() if isinstance(self.everything, UnsetType) else self.everything
 
 
 class ParityRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

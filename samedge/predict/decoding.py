@@ -106,7 +106,7 @@ class MaskDecoder:
                 results.append(made)
         return results
 
-    def mean(self, view: View, first: Masks, second: Masks) -> Masks:
+    def mean(self, view: View, *, first: Masks, second: Masks) -> Masks:
         """Two answers as one: of their logits, and of what the model expects of them, the mean.
 
         Args:

@@ -273,7 +273,7 @@ class SecondLook:
             if seen != target:
                 first = _moved(first, source=seen, target=target)
             second = _moved(second, source=other.view, target=target, mirrored=True)
-            means[i] = self._decoder.mean(target, first, second)
+            means[i] = self._decoder.mean(target, first=first, second=second)
         return means
 
 

@@ -82,12 +82,13 @@ def without_parts(rows: Sequence[int], mask: Callable[[int], Mask]) -> list[int]
 
 def _sheet(mask: Mask) -> Mask:
     step = max(1, -(-max(mask.shape) // _SHEET_SIDE))
-    return mask[::step, ::step].copy()
+    return np.array(mask[::step, ::step], np.bool_)
 
 
 def _is_part(region: Mask, whole: Mask) -> bool:
     inside = np.count_nonzero(region & whole)
-    return inside >= _PART * np.count_nonzero(region) and inside < _PART * np.count_nonzero(whole)
+    own, other = np.count_nonzero(region), np.count_nonzero(whole)
+    return bool(_PART * own <= inside < _PART * other)
 
 
 def _is_group(whole: Mask, parts: Sequence[Mask]) -> bool:

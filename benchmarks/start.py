@@ -5,8 +5,9 @@
 
 Every figure is the time from a parent's starting a Python process to its end, or for masks to the
 first mask, by the system's clock. With `--against`, another checkout of samedge runs in turn
-with this one, and the ratio is that of the pairs. The first round fills caches, among them the
-canary's memory, and does not count.
+with this one, and the ratio is that of the pairs. The first round fills caches and does not count:
+the canary's memory, the help's, and Python's compiled modules, which an installed package comes
+with; they go into a folder of their own, also where the environment forbids them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +67,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     checkouts = [HERE] if args.against is None else [HERE, args.against.resolve()]
-    rows = measured(checkouts, args.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measured(checkouts, args.rounds, compiled=Path(folder))
     record = {
         "command": " ".join(word for word in sys.argv if not Path(word).is_absolute()),
         "environment": msgspec.to_builtins(environment()),
@@ -77,14 +80,20 @@ def main() -> None:
         print(row)
 
 
-def measured(checkouts: Sequence[Path], rounds: int) -> list[StartRow]:
-    """Rows of everything by every checkout, this one first."""
+def measured(checkouts: Sequence[Path], rounds: int, *, compiled: Path) -> list[StartRow]:
+    """Rows of everything by every checkout, this one first.
+
+    Args:
+        checkouts: of samedge.
+        rounds: that count.
+        compiled: where Python keeps what it has compiled.
+    """
     rows = []
     for what in (*COMMANDS, *MODELS):
         found: list[list[float]] = [[] for _ in checkouts]
         for number in range(rounds + 1):
             for checkout, values in zip(checkouts, found, strict=True):
-                elapsed_ms = start_ms(what, checkout)
+                elapsed_ms = start_ms(what, checkout, compiled=compiled)
                 if number:
                     values.append(elapsed_ms)
         for checkout, values in zip(checkouts, found, strict=True):
@@ -102,9 +111,10 @@ def measured(checkouts: Sequence[Path], rounds: int) -> list[StartRow]:
     return rows
 
 
-def start_ms(what: str, checkout: Path) -> float:
+def start_ms(what: str, checkout: Path, *, compiled: Path) -> float:
     """Milliseconds from starting a process to its end, or to the mask that it makes."""
     script = [COMMAND, *COMMANDS[what]] if what in COMMANDS else [MASK, what]
+    given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     start = time.time()
     done = subprocess.run(
         [sys.executable, "-c", *script],
@@ -112,7 +122,7 @@ def start_ms(what: str, checkout: Path) -> float:
         capture_output=True,
         text=True,
         cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**given, "PYTHONPATH": str(checkout), "PYTHONPYCACHEPREFIX": str(compiled)},
     )
     end = float(done.stdout.split()[-1]) if what in MODELS else time.time()
     return (end - start) * 1e3

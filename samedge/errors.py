@@ -28,7 +28,6 @@ Every message says what is wrong with the actual value, what was expected and wh
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _ONE_TYPO = 3
@@ -37,6 +36,8 @@ _ONE_TYPO = 3
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that a wrong one most likely is a slip of, ``None`` where none is near."""
+    import difflib  # for a name that is wrong only
+
     for near in difflib.get_close_matches(name, list(known), n=3, cutoff=0.5):
         if len(near) == len(name) or min(len(near), len(name)) >= _ONE_TYPO:
             return near

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from samedge.types import Progress
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-logger = logging.getLogger(__name__)
 
 FORMATS = _discovery.names("samedge.formats")
 
@@ -220,8 +217,12 @@ def _in_folder(folder: Path) -> list[Path]:
             "name the folder that has them; those inside of it are not searched."
         )
     if len(pictures) < len(inside):
+        import logging
+
         others = len(inside) - len(pictures)
-        logger.warning("%s: files that are no pictures, left out: %d", folder, others)
+        logging.getLogger(__name__).warning(
+            "%s: files that are no pictures, left out: %d", folder, others
+        )
     return pictures
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ import click
 
 from samedge._version import __version__
 from samedge.cli.bars import Bar, drawn, lines
-from samedge.cli.debugging import debug_log
 from samedge.cli.failures import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -33,7 +31,6 @@ from samedge.cli.failures import (
     one_line,
 )
 from samedge.errors import SamedgeError
-from samedge.files.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 4096
 
 _DEBUG = 2  # tracebacks and all records
-_LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+_LEVELS = ("ERROR", "WARNING", "INFO", "DEBUG")
 
 
 def discard_stdout() -> None:
@@ -75,6 +72,8 @@ class Output:
         self._stdout = self._cleanup.enter_context(_stdout_kept_clean())
         self._cleanup.enter_context(_logging_to_stderr(self.verbosity))
         if self.debug:
+            from samedge.cli.debugging import debug_log
+
             self._cleanup.enter_context(debug_log(command_line()))
         return self
 
@@ -152,6 +151,8 @@ class Output:
         self._write_document({**head, **fields})
 
     def _write_document(self, document: object) -> None:
+        from samedge.files.json_text import json_text
+
         text = json_text(document, indent=2)
         self._has_document = True
         with _named():
@@ -257,6 +258,8 @@ def _descriptor(stream: TextIO) -> int | None:
 @contextlib.contextmanager
 def _logging_to_stderr(verbosity: int) -> Iterator[None]:
     """Show samedge's log records, and Python's warnings from ``-v`` on, on stderr."""
+    import logging
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     ours, warned = logging.getLogger("samedge"), logging.getLogger("py.warnings")

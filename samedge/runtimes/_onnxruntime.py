@@ -14,11 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.errors import BackendUnavailableError, InferenceError, SamedgeError
 from samedge.machine.libraries import library
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.onnx_files import external_files
+from samedge.runtimes.onnxruntime.optimised import OptimisedGraph
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -26,6 +27,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "graph_optimization": "all",
     "spinning": True,  # within a run, idle threads wait busily: lower latency, busy cores
     "memory_arena": True,  # keep freed memory for the next run: faster, but a higher peak
+    "cache": True,  # keep the optimised graph in the user's cache: it opens sooner the next time
 }
 _PROVIDERS = {  # best first
     "cuda": "CUDAExecutionProvider",
@@ -79,6 +81,7 @@ class OnnxRuntimeBackend(Backend):
     extras = ("onnxruntime",)
     packages = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
     selftest = "graph.onnx"
+    scratch_options = MappingProxyType({"cache": False})
     exact_options = MappingProxyType({"graph_optimization": "disabled"})
 
     def probe(self) -> Probe:
@@ -122,7 +125,7 @@ class OnnxRuntimeBackend(Backend):
             device: ``cpu``, ``cuda:0`` (any index) or ``coreml``; ``None`` takes the first here.
             options: ``threads``; ``graph_optimization`` (``all``, ``extended``, ``basic``,
                 ``disabled``: quantized graphs are evaluated with the last); ``spinning``;
-                ``memory_arena``.
+                ``memory_arena``; ``cache``.
             shapes: of no effect.
             keep: of no effect.
 
@@ -150,6 +153,19 @@ class OnnxRuntimeBackend(Backend):
         del device
         return (str(library("onnxruntime").get_build_info()),)
 
+    def compiled_files(
+        self,
+        model: Path,
+        *,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Path, ...]:
+        """What the cache holds of the graph as it was optimised for this processor."""
+        settings = checked_options(self.name, options, defaults=_DEFAULTS)
+        kept = _kept(model, checked_device(self, device), settings)
+        file = None if kept is None else kept.file()
+        return () if file is None or not file.exists() else (file,)
+
     def reads(self, model: Path) -> tuple[Path, ...]:
         """The file, and those that it keeps its tensors in."""
         return (model, *(model.parent / name for name in external_files(model)))
@@ -165,16 +181,29 @@ def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:
     kind, _, index = device.partition(":")
     provider = _PROVIDERS[kind]
     provider_options = {"device_id": index} if index else {}
-    session_options = _session_options(settings)
-    if kind == "cuda":
-        session_options.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
-    try:
-        native = onnxruntime.InferenceSession(
-            os.fspath(model),
-            sess_options=session_options,
+
+    def session_options() -> Any:
+        made = _session_options(settings)
+        if kind == "cuda":
+            made.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
+        return made
+
+    def create(graph: str | bytes, options: Any) -> Any:
+        return onnxruntime.InferenceSession(
+            graph,
+            sess_options=options,
             providers=[(provider, provider_options)],
             enable_fallback=0,
         )
+
+    kept = _kept(model, device, settings)
+    try:
+        if kept is not None:
+            native = kept.opened(create, session_options)
+        else:
+            native = create(os.fspath(model), session_options())
+    except SamedgeError:  # an option's value
+        raise
     except Exception as error:
         raise InferenceError(
             f"ONNX Runtime {onnxruntime.__version__} cannot open {model} on {device!r}: {error}"
@@ -188,6 +217,14 @@ def _open(model: Path, device: str, settings: Mapping[str, Any]) -> Any:
     if kind == "cuda":
         _check_assignment(native, provider, model)
     return native
+
+
+def _kept(model: Path, device: str, settings: Mapping[str, Any]) -> OptimisedGraph | None:
+    """The graph as it is kept, where that saves work: the passes after the basic ones."""
+    level = settings["graph_optimization"]
+    if device != "cpu" or not settings["cache"] or level not in ("all", "extended"):
+        return None
+    return OptimisedGraph(model, level)
 
 
 def _check_assignment(native: Any, provider: str, model: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,6 +24,7 @@ from samedge.formats.results import Masks
 from samedge.tracking import appearance
 from samedge.tracking.asking import (
     LEAST_BOX,
+    Question,
     Sight,
     answered,
     look,
@@ -34,7 +35,7 @@ from samedge.tracking.base import Segmenter, Status, Stepped, Strategy, TrackedO
 from samedge.tracking.carrying import carried
 from samedge.tracking.geometry import Box, Grid
 from samedge.tracking.settings import TrackerSettings
-from samedge.tracking.settling import ObjectState, settled
+from samedge.tracking.settling import ObjectState, Said, said_by_colours, settled
 from samedge.types import Array, Prompt, Size
 
 
@@ -109,26 +110,24 @@ class Propagation(Strategy[PropagationState]):
             for found in state.objects
             if found.id in due and (box := _expected(found, picture, grid, settings))
         }
-        move = functools.partial(_all_moved, state, picture, grid, settings)
+        prepare = functools.partial(_prepared, state, picture, grid, settings, due, expected)
         boxes = list(expected.values())
         see = functools.partial(look, segmenter, image, boxes=boxes, settings=settings)
-        moved, sight = _both(move, see) if expected else (move(), None)
-        questions = [
-            question
-            for found in moved
-            if found.id in due
-            and (
-                question := question_about(
-                    found, expected.get(found.id), grid=grid, settings=settings
-                )
-            )
-        ]
+        prepared, sight = _both(prepare, see) if expected else (prepare(), None)
+        questions = [one.question for one in prepared if one.question is not None]
         answers = answered(
             segmenter, (image, picture), questions=questions, sight=sight, settings=settings
         )
         ended = [
-            settled(found, answers.get(found.id), image=picture, grid=grid, settings=settings)
-            for found in moved
+            settled(
+                one.moved,
+                answers.get(one.moved.id),
+                said=one.said,
+                image=picture,
+                grid=grid,
+                settings=settings,
+            )
+            for one in prepared
         ]
         after = dataclasses.replace(
             state,
@@ -226,20 +225,50 @@ def _mask(found: ObjectState, grid: Grid) -> Array:
     return grid.mask_from_logits(found.logits)
 
 
-def _all_moved(
-    state: PropagationState, picture: Image.Image, grid: Grid, settings: TrackerSettings
-) -> list[ObjectState]:
-    return [_moved(found, state.picture, picture, grid, settings) for found in state.objects]
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What there is of an object before the model's answer.
+
+    Attributes:
+        moved: the object, its mask carried along.
+        question: for the model, where it is due.
+        said: by the colours around it.
+    """
+
+    moved: ObjectState
+    question: Question | None
+    said: Said | None
+
+
+def _prepared(
+    state: PropagationState,
+    picture: Image.Image,
+    grid: Grid,
+    settings: TrackerSettings,
+    due: Collection[int],
+    expected: Mapping[int, Box],
+) -> list[_Prepared]:
+    """All that needs no encoded image, one entry an object."""
+    found = []
+    for known in state.objects:
+        moved = _moved(known, state.picture, picture, grid, settings)
+        box = expected.get(moved.id)
+        question = (
+            question_about(moved, box, grid=grid, settings=settings) if moved.id in due else None
+        )
+        said = said_by_colours(moved, picture, grid=grid, settings=settings)
+        found.append(_Prepared(moved, question, said))
+    return found
 
 
 def _both(
-    move: Callable[[], list[ObjectState]], see: Callable[[], Sight | None]
-) -> tuple[list[ObjectState], Sight | None]:
+    prepare: Callable[[], list[_Prepared]], see: Callable[[], Sight | None]
+) -> tuple[list[_Prepared], Sight | None]:
     """Both at the same time; the model stays in this thread."""
     with ThreadPoolExecutor(max_workers=1) as beside:
-        moving = beside.submit(move)
+        preparing = beside.submit(prepare)
         sight = see()
-        return moving.result(), sight
+        return preparing.result(), sight
 
 
 def _moved(

@@ -40,6 +40,19 @@ class ObjectState:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Said:
+    """What colours say of an object.
+
+    Attributes:
+        cells: rows and columns of the grid.
+        evidence: of each of these, -1 to 1.
+    """
+
+    cells: tuple[slice, slice]
+    evidence: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
     """The best of the model's masks of one object."""
 
@@ -57,11 +70,21 @@ def settled(
     found: ObjectState,
     answer: Answer | None,
     *,
+    said: Said | None,
     image: Image.Image,
     grid: Grid,
     settings: TrackerSettings,
 ) -> tuple[ObjectState, TrackedObject]:
-    """An object after the model's answer."""
+    """An object after the model's answer.
+
+    Args:
+        found: the object, its mask carried into this frame.
+        answer: the model's, where it was asked.
+        said: what :func:`said_by_colours` gave of the object.
+        image: the frame.
+        grid: of the logits.
+        settings: of the tracker.
+    """
     if found.status is Status.LOST:
         return _found_again(found, answer, image, grid, settings)
     agreement = None
@@ -72,7 +95,7 @@ def settled(
         if trusted and answer.quality >= settings.least_quality:
             weight = settings.model_weight
             logits = (1 - weight) * logits + weight * answer.logits
-    logits = _coloured(logits, found, image, grid, settings)
+    logits = _coloured(logits, said, settings)
     now = dataclasses.replace(found, logits=np.clip(logits, -INSIDE_LOGIT, INSIDE_LOGIT))
     mask = grid.mask_from_logits(now.logits)
     now, alike = _recognised(now, mask, image, grid, settings)
@@ -81,25 +104,40 @@ def settled(
     return now, _shown(now, mask, answer, alike=alike, agreement=agreement)
 
 
-def _coloured(
-    logits: Array, found: ObjectState, image: Image.Image, grid: Grid, settings: TrackerSettings
-) -> Array:
-    """Logits with what the colours around the object say, against slow drift."""
-    if not settings.colour_weight:
-        return logits
+def said_by_colours(
+    found: ObjectState, image: Image.Image, *, grid: Grid, settings: TrackerSettings
+) -> Said | None:
+    """What the colours around a followed object say, against slow drift.
+
+    It needs no answer of the model's, and so can be had while that works.
+
+    Args:
+        found: the object, its mask carried into this frame.
+        image: the frame.
+        grid: of the logits.
+        settings: of the tracker.
+    """
+    if not settings.colour_weight or found.status is Status.LOST:
+        return None
     cells = grid.window(found.box.grown(0.1))
     size = cells[0].stop - cells[0].start, cells[1].stop - cells[1].start
     if min(size) < 2:
-        return logits
+        return None
     down, across = grid.scale
     window = Box(
         cells[1].start / across, cells[0].start / down, cells[1].stop / across, cells[0].stop / down
     ).inside(grid.image_size)
-    said = appearance.evidence(
+    evidence = appearance.evidence(
         image, found.template, window=window, size=size, bins=settings.histogram_bins
     )
+    return Said(cells, evidence)
+
+
+def _coloured(logits: Array, said: Said | None, settings: TrackerSettings) -> Array:
+    if said is None:
+        return logits
     coloured: Array = logits.copy()
-    coloured[cells] += settings.colour_weight * said
+    coloured[said.cells] += settings.colour_weight * said.evidence
     return coloured
 
 

@@ -234,7 +234,7 @@ def test_the_thread_beside_the_encoder_changes_nothing(
             assert found.similarity == same.similarity
 
 
-@pytest.mark.parametrize("where", ["_all_moved", "look"])
+@pytest.mark.parametrize("where", ["_prepared", "look"])
 def test_an_error_on_either_side_of_the_thread_reaches_the_caller(
     model: ColourSegmenter, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -60,7 +60,10 @@ class Request:
 
 @dataclasses.dataclass
 class ComparedSubject:
-    """One subject on its way: its bundle, or why there is none."""
+    """One subject on its way: its bundle, or why there is none.
+
+    Of those that need too much memory, another one is made that gives it back after each run.
+    """
 
     name: str
     target: str
@@ -68,6 +71,7 @@ class ComparedSubject:
     path: Path
     note: str = ""
     losses: list[Loss] = dataclasses.field(default_factory=list)
+    released: bool = False
 
     @property
     def key(self) -> str:

@@ -17,6 +17,7 @@ from samedge.bundle.bundle import Bundle
 from samedge.comparison import losses, rounds
 from samedge.comparison.exporting import Clock, ComparedSubject, Request, exported, foreign
 from samedge.comparison.losses import Agreement, Score
+from samedge.comparison.released import released
 from samedge.comparison.store import Agreed, Identity, Store
 from samedge.comparison.subjects import LeftOut, wanted_subjects
 from samedge.errors import DatasetError
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 JOINED = "joined"
 """Name of the record of all rounds together."""
 
+_KIND = "bench"
+"""Of the rounds' records."""
 _ROUND = Effort(seconds=4.0, count=64, launches=1)
 _DEADLINE_ROUND = Effort(seconds=4.0, count=256, launches=1)
 
@@ -93,8 +96,9 @@ def compare(
     clock = Clock(request.minutes)
     wanted, left_out = wanted_subjects(request.targets, precisions=request.precisions)
     store = Store(request.output, _identity(request))
+    has_limit = request.limits.memory_bytes is not None
     steps = Steps(
-        2 * (len(wanted) + len(request.bundles)) + request.rounds,
+        2 * (len(wanted) + len(request.bundles)) + request.rounds + has_limit,
         progress=progress,
         stage=stage,
     )
@@ -105,9 +109,12 @@ def compare(
         return _record(request, subjects, left_out, None, clock=clock)
     baseline = present[baseline_of([(s.target, s.precision) for s in present])]
     _measure_losses(request, store, present, baseline, steps)
-    benched = list(_benched(request, store, present, clock, steps))
+    more = _released(request, store, present, clock, steps)
+    subjects += more
+    kind = f"{_KIND}-released" if more else _KIND
+    benched = list(_benched(request, store, [*present, *more], clock, steps, kind=kind))
     whole = rounds.joined(benched, deadline_ms=request.limits.deadline_ms)
-    records.write(whole, store.path("bench", JOINED))
+    records.write(whole, store.path(_KIND, JOINED))
     return _record(request, subjects, left_out, whole, clock=clock, baseline=baseline)
 
 
@@ -194,8 +201,25 @@ def _agreement(store: Store, subject: ComparedSubject, drawn: _Drawn) -> list[Sc
     return known
 
 
-def _benched(
+def _released(
     request: Request, store: Store, subjects: Sequence[ComparedSubject], clock: Clock, steps: Steps
+) -> list[ComparedSubject]:
+    """What does not keep the limit of memory in a first round, to be tried with memory released."""
+    limit = request.limits.memory_bytes
+    if limit is None:
+        return []
+    first = next(_benched(request, store, subjects, clock, steps, kind=_KIND))
+    return released(subjects, first, limit_bytes=limit, folder=store.bundles)
+
+
+def _benched(
+    request: Request,
+    store: Store,
+    subjects: Sequence[ComparedSubject],
+    clock: Clock,
+    steps: Steps,
+    *,
+    kind: str,
 ) -> Iterator[BenchRecord]:
     """Rounds over all subjects; at least one, further ones while there is time."""
     # A round counts for the very files that it ran: a bundle that changed is measured again.
@@ -208,13 +232,13 @@ def _benched(
         keep_samples=True,
     )
     for index in range(request.rounds):
-        record = store.record("bench", str(index), of=BenchRecord)
+        record = store.record(kind, str(index), of=BenchRecord)
         if record is None or {row.bundle: row.bundle_id for row in record.results} != names:
             if index and clock.spent():
                 logger.warning("The time budget is spent after %d rounds.", index)
                 return
             record = bench([ChosenSubject(bundle=name) for name in sorted(names)], plan)
-            records.write(record, store.path("bench", str(index)))
+            records.write(record, store.path(kind, str(index)))
         steps.step(f"round {index + 1}")
         yield record
 
@@ -275,6 +299,7 @@ def _row(
         bundle=path,
         losses=subject.losses,
         note=subject.note,
+        released=subject.released,
     )
     results = [] if record is None else record.results
     found = next((r for r in results if (r.bundle, r.stage) == (path, rounds.WHOLE)), None)

@@ -77,6 +77,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         met_deadline: ``None`` where there is no deadline or the samples cannot tell.
         peak_rss_bytes, artifact_bytes: memory of its process; size of its files.
         note: why it was not measured; empty for one that was.
+        released: whether memory between the layers is given back after each run.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss_bytes: int | None = None
     artifact_bytes: int | None = None
     note: str = ""
+    released: bool = False
 
     @property
     def measured(self) -> bool:
@@ -224,7 +226,9 @@ def _sentence(chosen: Row, baseline: Row | None, equals: list[str], rows: Sequen
 
 
 def _shown(row: Row) -> str:
-    return f"`{row.target}` {row.precision}" if row.target else row.name
+    if not row.target:
+        return row.name
+    return f"`{row.target}` {row.precision}" + (" with its memory released" * row.released)
 
 
 def _nothing_faster(chosen: Row, rows: Sequence[Row]) -> str:

@@ -137,6 +137,7 @@ class OpenVinoBackend(Backend):
     packages = ("openvino",)
     selftest = "graph.onnx"
     scratch_options = MappingProxyType({"cache": False})
+    releasing_options = MappingProxyType({"release_memory": True})
     arithmetic = frozenset({"inference_precision"})
 
     def probe(self) -> Probe:

@@ -170,6 +170,8 @@ class Backend(ABC):
             empty for none.
         scratch_options: for ``open`` where the files live for minutes, so that nothing is kept.
         exact_options: for ``open`` where it is to compute what the file says, as a reference.
+        releasing_options: for ``open`` where memory is scarce: what a run needed is given back
+            after it, at a cost in time and to the same results; empty where there is no such thing.
         arithmetic: names of options that change what is computed, beyond the order of sums.
         is_for_checks: no device runs it: it checks files where their own platform is not, or
             stands in for one in tests. ``samedge doctor`` shows it with ``-v``.
@@ -188,6 +190,7 @@ class Backend(ABC):
     stand_in: str = ""
     scratch_options: Mapping[str, Any] = MappingProxyType({})
     exact_options: Mapping[str, Any] = MappingProxyType({})
+    releasing_options: Mapping[str, Any] = MappingProxyType({})
     arithmetic: frozenset[str] = frozenset()
     is_for_checks: bool = False
     computes: bool = True

@@ -8,12 +8,18 @@ import msgspec
 import pytest
 
 from samedge.benchmark.latency import Samples, stage_row
+from samedge.benchmark.plan import Plan
+from samedge.benchmark.process import ChosenSubject
+from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.bundle.writer import BundleWriter
 from samedge.comparison import exporting, losses, rounds, run
 from samedge.comparison.losses import Score
+from samedge.comparison.released import released
 from samedge.comparison.store import Agreed, Identity, Store
 from samedge.comparison.subjects import Wanted, wanted_subjects
 from samedge.errors import DatasetError, ExportError, UnknownNameError
 from samedge.records import BenchRecord, Environment, StageRow, Subject
+from samedge.report.decision import Limits, Loss
 from samedge.runtimes.base import Probe
 from samedge.targets import target
 from samedge.types import Precision
@@ -184,6 +190,97 @@ class TestFailedExports:
         monkeypatch.setattr(exporting, "package_versions", lambda: {"onnx": "99.0"})
         run.compare(self.request(tmp_path))
         assert len(tries) == 2
+
+
+class TestReleasedMemory:
+    @pytest.fixture
+    def bundle(self, tmp_path: Path) -> Path:
+        """The embedded model as a bundle of OpenVINO's, without its canary's work."""
+        own = Bundle.open(embedded_path("samedge-pico"))
+        with BundleWriter(tmp_path / "intel-fp32") as writer:
+            for artifact in own.manifest.artifacts:
+                for name in artifact.files:
+                    (writer.folder / name).write_bytes((own.folder / name).read_bytes())
+            manifest = msgspec.structs.replace(
+                own.manifest, backend="openvino", target="intel", device="CPU", options={}
+            )
+            writer.commit(manifest, canary=own.canary())
+        return tmp_path / "intel-fp32"
+
+    @staticmethod
+    def peaks(*rows: tuple[Path, int]) -> BenchRecord:
+        return bench_record(
+            *(
+                msgspec.structs.replace(timed(str(path), [[10.0]]), peak_rss_bytes=peak)
+                for path, peak in rows
+            )
+        )
+
+    @staticmethod
+    def subject(path: Path) -> exporting.ComparedSubject:
+        loss = Loss(measure="box agreement", value=0.1, low=None, high=None, n=1)
+        return exporting.ComparedSubject("intel fp32", "intel", "fp32", path, losses=[loss])
+
+    def test_what_is_over_the_limit_becomes_another_bundle(
+        self, bundle: Path, tmp_path: Path
+    ) -> None:
+        given = [self.subject(bundle)]
+        record = self.peaks((bundle, 500))
+        (found,) = released(given, record, limit_bytes=400, folder=tmp_path)
+        assert found.released
+        assert found.name == "intel fp32, memory released"
+        assert found.losses == given[0].losses
+        made, source = Bundle.open(found.path), Bundle.open(bundle)
+        assert made.manifest.options == {"release_memory": True}
+        assert made.manifest.artifacts == source.manifest.artifacts
+        assert made.manifest.canary_sha256 == source.manifest.canary_sha256
+        assert made.id != source.id
+        written = (found.path / "bundle.json").stat().st_mtime_ns
+        (again,) = released(given, record, limit_bytes=400, folder=tmp_path)
+        assert (again.path / "bundle.json").stat().st_mtime_ns == written, "it was there already"
+        assert not released([found], self.peaks((found.path, 500)), limit_bytes=4, folder=tmp_path)
+
+    def test_what_fits_or_cannot_release_stays_alone(self, bundle: Path, tmp_path: Path) -> None:
+        record = self.peaks((bundle, 400), (embedded_path("samedge-pico"), 500))
+        other = self.subject(embedded_path("samedge-pico"))  # ONNX Runtime has no such option
+        assert (
+            released([self.subject(bundle), other], record, limit_bytes=400, folder=tmp_path) == []
+        )
+
+    def test_all_rounds_are_run_with_it_and_it_is_chosen(
+        self, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[list[str]] = []
+
+        def bench(subjects: list[ChosenSubject], _: Plan) -> BenchRecord:
+            names = [str(subject.bundle) for subject in subjects]
+            calls.append([Path(name).name for name in names])
+            rows = self.peaks(*((Path(n), 300 if "released" in n else 500) for n in names)).results
+            ids = {name: Bundle.open(name, verify=False).id for name in names}
+            return bench_record(
+                *(msgspec.structs.replace(row, bundle_id=ids[row.bundle]) for row in rows)
+            )
+
+        monkeypatch.setattr(run, "bench", bench)
+        monkeypatch.setattr(run, "wanted_subjects", lambda *_, **__: ([], []))
+        monkeypatch.setattr(run, "_measure_losses", lambda *_: None)
+        photo = tmp_path / "p.jpg"
+        photo.write_bytes(b"x")
+        request = exporting.Request(
+            model="samedge-pico",
+            output=tmp_path / "c",
+            photos=(photo,),
+            bundles=(bundle,),
+            limits=Limits(memory_bytes=400),
+            rounds=2,
+        )
+        found = run.compare(request)
+        assert [row.released for row in found.rows] == [False, True]
+        assert found.recommendation.chosen == found.rows[1].name
+        assert "with its memory released" in found.recommendation.sentence
+        assert [len(names) for names in calls] == [1, 2, 2]
+        assert run.compare(request).recommendation == found.recommendation
+        assert len(calls) == 3, "what an earlier sitting measured is kept"
 
 
 def test_agreement_counts_for_the_very_bundles(tmp_path: Path) -> None:

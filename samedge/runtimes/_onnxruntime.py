@@ -163,11 +163,13 @@ class OnnxRuntimeBackend(Backend):
         """What the cache holds of the graph as it was optimised for this processor."""
         settings = checked_options(self.name, options, defaults=_DEFAULTS)
         kept = _kept(model, checked_device(self, device), settings)
-        file = None if kept is None else kept.file()
-        return () if file is None or not file.exists() else (file,)
+        file = kept.file() if kept is not None and kept.is_kept else None
+        return () if file is None else (file,)
 
     def reads(self, model: Path) -> tuple[Path, ...]:
         """The file, and those that it keeps its tensors in."""
+        if OptimisedGraph(model, _DEFAULTS["graph_optimization"]).is_kept:
+            return (model,)
         return (model, *(model.parent / name for name in external_files(model)))
 
     def write_example(self, folder: Path, artifact_format: str) -> Path:

@@ -110,8 +110,9 @@ def test_a_bundle_does_not_make_its_backend_open_what_it_does_not_name(
     with Predictor.from_bundle(toy_bundle) as predictor:
         predictor.load()
     monkeypatch.setattr(_onnxruntime, "external_files", lambda model: ("../secret",))
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path))  # a graph that is kept names no file
     with (
-        Predictor.from_bundle(toy_bundle) as predictor,
+        Predictor.from_bundle(toy_bundle, verify=False) as predictor,
         pytest.raises(BundleError, match=r"would open .*secret, which its manifest does not name"),
     ):
         predictor.load()
@@ -123,3 +124,12 @@ def test_openvino_weights_that_the_manifest_does_not_name(toy_bundle: Path) -> N
     bundle.check_named("encoder", [path])
     with pytest.raises(BundleError, match="does not name"):
         bundle.check_named("encoder", [path, path.with_suffix(".bin")])
+
+
+def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    assert external_files(saved(tmp_path / "m.onnx", initializers=[outside("w", "one")])) == (
+        "one",
+    )
+    assert external_files(saved(tmp_path / "m.onnx", initializers=[outside("w", "other")])) == (
+        "other",
+    )

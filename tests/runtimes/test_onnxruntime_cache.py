@@ -117,3 +117,21 @@ def test_a_file_that_is_none_is_an_error(cache: Path, tmp_path: Path) -> None:
     wrong.write_bytes(b"\x0a\x02no")
     with pytest.raises(InferenceError, match=r"wrong\.onnx"):
         BACKEND.open(wrong)
+
+
+def test_a_graph_that_leads_to_other_files_is_not_kept(cache: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "apart.onnx"
+    onnx.save_model(
+        onnx.load(DECODER),
+        path,
+        save_as_external_data=True,
+        location="apart.bin",
+        size_threshold=10_000,  # shapes have to stay inside
+    )
+    with BACKEND.open(path, options={"threads": 1}) as session:
+        assert equal(answers(session), opened(cache=False))
+    assert not list(cache.rglob("*.ort"))
+    assert BACKEND.reads(path) == (path, tmp_path / "apart.bin")
+    opened()
+    assert BACKEND.reads(DECODER) == (DECODER,)

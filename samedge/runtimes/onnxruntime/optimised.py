@@ -42,14 +42,23 @@ class OptimisedGraph:
     def __init__(self, path: Path, level: str) -> None:
         self.path, self._level = path, level
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the cache holds it, for the file as it is now.
+
+        Then the file names no other: such a graph is not kept.
+        """
+        kept = self.file()
+        return kept is not None and kept.exists()
+
     def file(self) -> Path | None:
-        """Where the cache holds it, or will; ``None`` for a graph that is not kept.
+        """Where the cache holds it, or would; ``None`` for a graph that is too large.
 
         Whether files are the same is judged by size, time and inode, as they are verified when the
         bundle is opened.
         """
         state = self.path.stat()
-        if state.st_size > MOST_BYTES or external_files(self.path):
+        if state.st_size > MOST_BYTES:
             return None
         onnxruntime = library("onnxruntime")
         facts = (
@@ -72,7 +81,8 @@ class OptimisedGraph:
         session = None
         if kept is not None:
             session = self._imported(kept, create, options())
-            session = session or self._exported(kept, create, options())
+            if session is None and not external_files(self.path):
+                session = self._exported(kept, create, options())
         return session or create(os.fspath(self.path), options())
 
     def _imported(self, kept: Path, create: Create, options: Any) -> Any:

@@ -22,7 +22,6 @@ from samedge import _discovery
 from samedge._version import __version__
 from samedge.cli import failures, output
 from samedge.errors import SamedgeError, UnknownNameError
-from samedge.files import help_memory
 
 EPILOG = """\b
 Examples:
@@ -56,21 +55,6 @@ def _pipe_kept() -> Iterator[None]:
         raise _ReaderGoneError from error
 
 
-class _CommandContext(click.Context):
-    """The context of a command, whose help is remembered for the next time."""
-
-    def get_help(self) -> str:
-        """As click's."""
-        text = super().get_help()
-        name = self.info_name or ""
-        kept = help_memory.record(text) if self.command_path == f"samedge {name}" else None
-        if kept is not None:
-            from samedge import _cache
-
-            _cache.keep(_cache.cache_file(help_memory.KIND, help_memory.file_name(name)), kept)
-        return text
-
-
 class LazyGroup(click.Group):
     """A group whose commands are files; listing them reads names and docstrings only."""
 
@@ -88,7 +72,6 @@ class LazyGroup(click.Group):
             return None
         command = _discovery.load(__name__, cmd_name, attribute="COMMAND")
         assert isinstance(command, click.Command)
-        command.context_class = _CommandContext
         return command
 
     def resolve_command(
@@ -166,10 +149,7 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
 @click.group(
     cls=LazyGroup,
     epilog=EPILOG,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "max_content_width": help_memory.WIDEST,
-    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="samedge")
 def cli() -> None:

@@ -6,7 +6,7 @@
 Every figure is the time from a parent's starting a Python process to its end, or for masks to the
 first mask, by the system's clock. With `--against`, another checkout of samedge runs in turn
 with this one, and the ratio is that of the pairs. The first round fills caches and does not count:
-the canary's memory, the help's, and Python's compiled modules, which an installed package comes
+the canary's memory, and Python's compiled modules, which an installed package comes
 with; they go into a folder of their own, also where the environment forbids them.
 """
 

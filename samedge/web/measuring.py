@@ -155,7 +155,6 @@ def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
     ready = time.perf_counter()
     page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
     checked = time.perf_counter()
-    page.evaluate("Promise.resolve(samedge.info.settled).then(() => null)")
     process = _Renderer(browser)
     before = process.cpu_ms()
     file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}

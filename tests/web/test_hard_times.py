@@ -128,18 +128,7 @@ def failing_at(site: Path, tmp_path: Path, *turns: int) -> dict[str, Path]:
       if ({list(turns)}.includes(runs)) throw new WebAssembly.RuntimeError("out of memory");
       {own}"""
     graphs.write_text("let runs = 0;\n" + code.replace(own, fail))
-    return altered_site(
-        site, {"modules/graphs.js": graphs, "modules/engine-worker.js": not_run_in(tmp_path)}
-    )
-
-
-def not_run_in(tmp_path: Path) -> Path:
-    """A worker that computes nothing that nobody asked for."""
-    worker, own = tmp_path / "engine-worker.js", "await runIn()"
-    code = (PAGE / "modules" / "engine-worker.js").read_text()
-    assert own in code
-    worker.write_text(code.replace(own, "await Promise.resolve()"))
-    return worker
+    return altered_site(site, {"modules/graphs.js": graphs})
 
 
 RUNS_TO_PHOTO = 5  # two of the canary's pictures, encoded and decoded, and the photo

@@ -32,8 +32,7 @@ class LocalEngine {
     this.#start = { manifest, onProgress };
     const info = await this.#opened();
     const checked = later(CHECK_AFTER_MS).then(() => this.#retried("checked", {}));
-    const settled = checked.then(() => this.#call("settled", {})).catch(() => {});
-    return { ...info, checked, settled };
+    return { ...info, checked };
   }
 
   async encode({ blob, bitmap = null, signal = null }) {

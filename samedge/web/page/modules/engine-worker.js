@@ -11,21 +11,15 @@ import { WordFinder } from "./word-finder.js";
 const MOST_PIXELS = 150_000_000;
 const BUNDLE = new URL("../", import.meta.url);
 const TURN = 4; // decodes before messages are heard
-const USUAL_PHOTO = [1080, 1920]; // what computes is run in with so many pixels
-const USUAL_CLICKS = 16; // and so many clicks: then nearly all of it is machine code of the better sort
-const MOST_CANARY_MS = 5000; // a model that takes longer is not run in: a photo would have to wait for that
-const MOST_RUN_IN_MS = 3000;
-const LULL_MS = 50;
+const USUAL_PHOTO = [1080, 1920]; // the resizing code is run in with so many pixels
 
 let graphs = null;
 let place = null; // a promise of where it is computed: {device, threads}
 let begun = Promise.resolve(); // rejected where the library cannot be had
 let trusted = null; // a promise, rejected where the canary has other answers than the export
 let files = null; // promises of the bundle's files, until they are used
-let canaryMs = 0; // that it took to hear it
 let isStopped = false;
 let finder = null; // of words
-let calls = 0; // that are being answered
 const photos = new Map(); // by the handle's id: {view, embedding}
 const wanted = new Set(); // ids of photos that somebody waits for, or asks about
 
@@ -59,10 +53,7 @@ const methods = {
   /** Until the canary has been heard; photos wait for it. */
   async checked() {
     await trust();
-  },
-
-  async settled() {
-    await runIn().catch(() => {}); // whoever asks next hears of what is broken
+    if (!wanted.size) runIn();
   },
 
   async encode({ id, blob, bitmap }) {
@@ -131,16 +122,12 @@ const methods = {
 
 self.onmessage = async ({ data }) => {
   const { method, call, ...args } = data;
-  const isAsked = call && method !== "settled"; // by people
-  if (isAsked) calls += 1;
   try {
     const found = await methods[method](args, (...progress) => self.postMessage({ call, progress }));
     const [result, transfer] = Array.isArray(found) && method === "decode" ? found : [found, []];
     if (call) self.postMessage({ call, result }, transfer);
   } catch (error) {
     if (call) self.postMessage({ call, error: { name: error?.name ?? "Error", message: short(error) } });
-  } finally {
-    if (isAsked) calls -= 1;
   }
 };
 
@@ -178,48 +165,21 @@ function trust() {
   return trusted;
 }
 
-/**
- * Click on a black picture, or on the photo that is there: browsers translate what has run for a while
- * into better machine code, and the next photo and its clicks find that done.
- */
-async function runIn() {
-  if (canaryMs > MOST_CANARY_MS) return;
-  const black = wanted.size ? null : await blackPhoto();
-  const start = performance.now();
-  for (let left = USUAL_CLICKS; left > 0; left--) {
-    await lull();
-    const photo = black ?? photos.values().next().value;
-    if (!photo || performance.now() - start > MOST_RUN_IN_MS) return;
-    const [height, width] = photo.view.size;
-    await decoded(photo, { points: [[width / 2, height / 2]], labels: [1], box: null, mask: null });
-  }
-}
-
-/** A black picture, encoded; none where a photo came between. */
-async function blackPhoto() {
+/** Resize a black picture: browsers translate what has run for a while, and the first photo finds it done. */
+function runIn() {
   const view = new View(graphs.frame, USUAL_PHOTO);
   let black = new Uint8ClampedArray(0);
-  const pixels = view.encoderInput((top, rows) => {
+  view.encoderInput((top, rows) => {
     const length = rows * USUAL_PHOTO[1] * 4;
     if (black.length < length) black = new Uint8ClampedArray(length);
     return black.subarray(0, length);
   });
-  await nextTurn();
-  return wanted.size ? null : { view, embedding: await graphs.encode(pixels) };
-}
-
-/** Until nobody waits for an answer: whoever asks meanwhile comes first. */
-async function lull() {
-  await nextTurn();
-  while (calls) await new Promise((resolve) => setTimeout(resolve, LULL_MS));
 }
 
 async function checked(found) {
   try {
     await found.open("decoder", files.decoder);
-    const start = performance.now();
     if (files.canary) await checkCanary(await files.canary, found);
-    canaryMs = performance.now() - start;
     files = null;
   } catch (error) {
     await found.release().catch(() => {}); // its memory goes with the worker

@@ -1,9 +1,8 @@
 // What the page talks to: an Engine that encodes photos and decodes prompts, here or on a server.
 //
-//   open(manifest, onProgress)      -> {name, label, threads, notes, checked, settled}; what really computes;
+//   open(manifest, onProgress)      -> {name, label, threads, notes, checked}; what really computes;
 //                                      checked, where there is one, is a promise that is rejected
-//                                      where its answers cannot be trusted: encode waits for it; settled
-//                                      comes after it, when all runs as fast as it will
+//                                      where its answers cannot be trusted: encode waits for it
 //   encode({blob, bitmap, signal})  -> {id, size: [height, width], timing: {preprocess, encode}} (ms);
 //                                      the bitmap, where there is one, is the engine's from then on;
 //                                      a signal says that nobody waits any more

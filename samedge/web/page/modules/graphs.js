@@ -21,9 +21,9 @@ export class GraphError extends Error {
   }
 }
 
-/** Threads that pay: all of few cores, half of many. */
+/** Threads that pay: half of the cores. They wait for one another by spinning, and the page paints meanwhile. */
 export function usefulThreads(cores) {
-  return cores <= 4 ? Math.max(cores, 1) : Math.min(MOST_THREADS, Math.ceil(cores / 2));
+  return Math.min(MOST_THREADS, Math.max(1, Math.ceil(cores / 2)));
 }
 
 /** Have ONNX Runtime Web compiled and its threads started while a bundle is still on its way. */
@@ -69,7 +69,7 @@ export class Graphs {
     this.#options = {
       executionProviders: [device], graphOptimizationLevel: "all", logSeverityLevel: 3,
       enableCpuMemArena: false, enableMemPattern: false, // an arena grows by doubling and keeps it: more memory, no less time
-      extra: { session: { intra_op: { allow_spinning: "0" } } }, // the cores are the page's, too, that has to paint
+      extra: { session: { force_spinning_stop: "1" } }, // between two runs the cores are the page's, that has to paint
     };
   }
 

@@ -325,8 +325,9 @@ def test_thresholds_are_the_bundles() -> None:
 def test_the_embedded_model_finds_something_by_default() -> None:
     photo = load_image(PHOTOS / "coffee.jpg")
     with load_default() as predictor:
-        own = EverythingConfig.for_bundle(predictor.manifest, points_per_side=6)
+        few: Any = {"points_per_side": 6, "crop_layers": 1}
+        own = EverythingConfig.for_bundle(predictor.manifest, **few)
         assert segment_everything(predictor, photo, config=own)
-        assert segment_everything(predictor, photo, config=EverythingConfig(points_per_side=6))
+        assert segment_everything(predictor, photo, config=EverythingConfig(**few))
         theirs = EverythingConfig.segment_anything(points_per_side=6)
         assert not segment_everything(predictor, photo, config=theirs)

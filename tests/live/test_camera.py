@@ -287,12 +287,13 @@ def test_a_cancelled_wait_takes_no_frame(tally: Path) -> None:
             frames = aiter(source)
             await anext(frames)
             await frames.aclose()
-            for _ in range(5):
+            cancelled = 0
+            while cancelled < 5:  # on a laden machine a frame comes in between, and is had
                 waiting = asyncio.create_task(source._take_beside())
                 await asyncio.sleep(0.001)
                 waiting.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await waiting
+                await asyncio.wait([waiting])
+                cancelled += waiting.cancelled()
             await asyncio.sleep(0.5)
         return source
 

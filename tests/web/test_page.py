@@ -146,6 +146,7 @@ def cat(cup: Path) -> Path:
 
 def show(tab: Tab, photo: Path) -> None:
     """Open a photo and wait until it is shown, encoded or not."""
+    tab.page.evaluate("delete document.documentElement.dataset.encoded")  # of the photo before
     tab.page.set_input_files("#file", photo)
     tab.page.wait_for_selector(f"#stage[aria-label^='{photo.name}']")
 

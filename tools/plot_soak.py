@@ -1,7 +1,9 @@
 r"""Draw the resident memory of a long run of prompts, one curve a backend.
 
-make soak
-python tools/plot_soak.py build/soak-*.json -o docs/images/soak.svg
+    make soak
+    python tools/plot_soak.py build/soak-*.json -o docs/images/soak.svg
+
+A dashed line ends the warm-up, which the slope leaves out.
 """
 
 from __future__ import annotations

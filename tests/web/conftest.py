@@ -138,6 +138,15 @@ class Tab:
             self.page.mouse.move(*self.place(*end), steps=4)
             self.page.mouse.up()
 
+    def ask(self, text: str) -> str:
+        """Write words, press Enter, and wait; what the page says then."""
+        self.page.evaluate("delete document.documentElement.dataset.words")
+        self.page.fill("#words", text)
+        self.page.press("#words", "Enter")
+        self.page.wait_for_selector("html[data-words=done]", state="attached")
+        said: str = self.page.inner_text("#words-answer")
+        return said
+
     def answer(self) -> Answer:
         """A context: at its end a mask more has been painted."""
         return Answer(self)

@@ -299,9 +299,11 @@ def test_everything_stops_and_is_one_step_to_undo(
     tab.page.select_option("#detail", "32")
     tab.page.click("#everything")
     tab.page.wait_for_selector("#everything-progress:not([hidden])")
+    tab.page.wait_for_function("document.querySelector('#everything-bar').value > 0.05")
     tab.page.click("#everything-stop")
     tab.page.wait_for_selector("html[data-everything=done]", state="attached")
     assert tab.page.is_hidden("#everything-progress")
+    assert tab.shares()  # what was found until then
     assert tab.complaints == []
 
 

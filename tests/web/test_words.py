@@ -113,16 +113,6 @@ def table(bundle: Bundle) -> WordTable:
     return found
 
 
-def ask(tab: Tab, text: str) -> str:
-    """Write words, press Enter, and wait; what the page says then."""
-    tab.page.evaluate("delete document.documentElement.dataset.words")
-    tab.page.fill("#words", text)
-    tab.page.press("#words", "Enter")
-    tab.page.wait_for_selector("html[data-words=done]", state="attached")
-    said: str = tab.page.inner_text("#words-answer")
-    return said
-
-
 def test_regions_have_the_names_and_scores_that_python_gives_them(
     knowing: Tab, bundle: Bundle
 ) -> None:
@@ -168,14 +158,14 @@ def test_words_find_objects_in_the_page_alone(knowing: Tab) -> None:
     page.focus("#stage")
     page.keyboard.press("f")
     assert page.evaluate("document.activeElement.id") == "words"
-    said = ask(knowing, "people, elephant")
+    said = knowing.ask("people, elephant")
     assert re.search(r"Person: \d+ found. Elephant: none, the best candidate is .+ % sure.", said)
     names = page.locator(".object input").evaluate_all("all => all.map((one) => one.value)")
     assert set(names) == {"person"}
     assert knowing.covers(0.4, 0.6)
     page.click("#undo")  # one step
     assert knowing.shares() == []
-    assert "'person'" in ask(knowing, "persn")
+    assert "'person'" in knowing.ask("persn")
     assert page.get_attribute("#words", "aria-invalid") == "true"
 
 
@@ -196,6 +186,6 @@ def test_a_region_encoder_that_computes_something_else_is_not_believed(
         tab = new_tab(context, server.address)
         tab.go()
         tab.open(ASTRONAUT)
-        said = ask(tab, "person")
+        said = tab.ask("person")
         context.close()
     assert "region_encoder:region_embeddings of picture 0 has cosine" in said

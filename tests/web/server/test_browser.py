@@ -53,16 +53,6 @@ def knowing(browser: Browser) -> Iterator[Tab]:
         assert tab.strangers == []
 
 
-def ask(tab: Tab, text: str) -> str:
-    """Write words, press Enter, and wait; what the page says then."""
-    tab.page.evaluate("delete document.documentElement.dataset.words")
-    tab.page.fill("#words", text)
-    tab.page.press("#words", "Enter")
-    tab.page.wait_for_selector("html[data-words=done]", state="attached")
-    said: str = tab.page.inner_text("#words-answer")
-    return said
-
-
 @pytest.mark.slow
 def test_clicks_and_everything(browser: Browser, address: str, cup: Path) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
@@ -93,7 +83,7 @@ def test_words_find_objects_by_keys_alone(knowing: Tab) -> None:
     page.focus("#stage")
     page.keyboard.press("f")
     assert page.evaluate("document.activeElement.id") == "words"
-    said = ask(knowing, "people, elephant")
+    said = knowing.ask("people, elephant")
     assert re.search(r"Person: \d+ found. Elephant: none, the best candidate is .+ % sure.", said)
     names = page.locator(".object input").evaluate_all("all => all.map((one) => one.value)")
     assert set(names) == {"person"}
@@ -109,7 +99,7 @@ def test_words_find_objects_by_keys_alone(knowing: Tab) -> None:
 @pytest.mark.slow
 def test_unknown_words_get_the_nearest_known_ones(knowing: Tab) -> None:
     page = knowing.page
-    said = ask(knowing, "persn")
+    said = knowing.ask("persn")
     assert "'person'" in said
     assert page.get_attribute("#words", "aria-invalid") == "true"
     assert knowing.shares() == []
@@ -119,7 +109,7 @@ def test_unknown_words_get_the_nearest_known_ones(knowing: Tab) -> None:
     options = page.locator("#words-known option").evaluate_all("all => all.map((one) => one.value)")
     assert "person, cat" in options
     assert "person, person" not in options
-    ask(knowing, "elephant")
+    knowing.ask("elephant")
     assert page.get_attribute("#words", "aria-invalid") == "false"
 
 

@@ -49,14 +49,17 @@ export async function everything(decode, view, manifest, { pointsPerSide, progre
   return finished(drawn, view, thresholds, rules.suppression);
 }
 
-/** Masks asked for again with their own boxes and logits, without those that come back as another thing. */
+/**
+ * Masks asked for again with their own boxes and logits, without those that come back as another thing;
+ * where it was stopped, the rest as it is.
+ */
 async function redrawn(decode, masks, view, thresholds, isStopped) {
   const [height, width] = view.size;
   const most = [width, height, width, height];
   const found = [];
-  for (const one of masks) {
-    if (isStopped()) break;
-    const box = one.box.map((edge, index) => Math.min(Math.max(edge, 0), most[index]));
+  for (const [index, one] of masks.entries()) {
+    if (isStopped()) return [...found, ...masks.slice(index)];
+    const box = one.box.map((edge, side) => Math.min(Math.max(edge, 0), most[side]));
     const mask = one.logits.map((value) => FIRMER * value);
     const { logits, iou } = await decode({ points: [], labels: [], box, mask });
     const own = logits.slice(0, view.lowResSide ** 2);

@@ -55,9 +55,9 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     mask_iou_p05: float
     drop_ci95: tuple[float, float] | None = None
 
-    def verdict(self, max_drop: float) -> Verdict:
-        """What is known of the loss."""
-        return decision.verdict(self.drop_ci95, allowed_drop(self.prompt, max_drop))
+    def verdict(self, max_drop: float, *, early: bool = False) -> Verdict:
+        """What is known of the loss; ``early`` while more can be measured."""
+        return decision.verdict(self.drop_ci95, allowed_drop(self.prompt, max_drop), early=early)
 
     @property
     def interval(self) -> str:
@@ -173,9 +173,9 @@ class _Tally:
         """One a kind of prompt."""
         return [_row(name, found) for name, found in self._scores.items()]
 
-    def verdict(self) -> Verdict:
-        """What is known of all kinds of prompts together."""
-        return decision.overall([row.verdict(self._max_drop) for row in self.rows()])
+    def verdict(self, *, early: bool = False) -> Verdict:
+        """What is known of all kinds of prompts together; ``early`` while more can be measured."""
+        return decision.overall([row.verdict(self._max_drop, early=early) for row in self.rows()])
 
 
 def compare(
@@ -204,7 +204,7 @@ def compare(
         is_late = time.monotonic() - start >= budget.seconds
         if tally.images >= look or is_late:
             look = int(tally.images * _LOOKS) + 1
-            found = tally.verdict()
+            found = tally.verdict(early=not is_late)
         steps.step(f"{tally.images} images, {found.value}")
         if is_late or found is not Verdict.UNDECIDED:
             break

@@ -176,7 +176,7 @@ def test_more_is_measured_until_the_time_is_over(
 ) -> None:
     clock = itertools.count()
     monkeypatch.setattr(accuracy, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
-    monkeypatch.setattr(decision, "verdict", lambda *_: Verdict.UNDECIDED)
+    monkeypatch.setattr(decision, "verdict", lambda *_, early=False: Verdict.UNDECIDED)
     budget = Budget(seconds=20.0, undecided=Undecided.FAIL)
     with Predictor.from_bundle(toy_bundle) as sound, Undecidable.from_bundle(toy_bundle) as other:
         found = compare(Reference(sound, data), other, budget=budget, timed=False)

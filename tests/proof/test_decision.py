@@ -43,6 +43,36 @@ def test_an_interval_decides_by_its_ends(
     assert decision.verdict(interval, 0.005) is expected
 
 
+def test_a_refusal_before_the_time_is_over_needs_more() -> None:
+    """Eighteen images of one random subset once refused a bundle that loses nothing."""
+    by_chance, proven, inside = (0.0052, 0.0166), (0.0082, 0.0166), (-0.01, 0.005)
+    assert decision.verdict(by_chance, 0.005, early=True) is Verdict.UNDECIDED
+    assert decision.verdict(by_chance, 0.005) is Verdict.REFUSED
+    assert decision.verdict(proven, 0.005, early=True) is Verdict.REFUSED
+    assert decision.verdict(inside, 0.005, early=True) is Verdict.PASSED
+    nan = float("nan")
+    assert decision.verdict((nan, nan), 0.005, early=True) is Verdict.REFUSED
+
+
+def test_looking_again_and_again_does_not_refuse_what_is_sound() -> None:
+    """The loss is half of the budget, more than any bundle that ships had."""
+    random = np.random.default_rng(0)
+    images = np.repeat(np.arange(47), 5)
+    refused = {True: 0, False: 0}
+    for _ in range(100):
+        losses = 0.0025 + random.normal(0, 0.012, 47)[images] + random.normal(0, 0.03, len(images))
+        seen = [images < count for count in (8, 12, 18, 29, 47)]
+        looks = [loss_interval(losses[s].tolist(), images[s].tolist()) for s in seen]
+        for early in refused:
+            found = [decision.verdict(look, 0.005, early=early) for look in looks[:-1]]
+            found.append(decision.verdict(looks[-1], 0.005))
+            decided = [verdict for verdict in found if verdict is not Verdict.UNDECIDED]
+            refused[early] += decided[:1] == [Verdict.REFUSED]
+    print(refused)
+    assert refused[True] <= 2  # 1 in 50
+    assert refused[False] > refused[True]
+
+
 def test_one_refusal_refuses_and_all_must_pass() -> None:
     passed, refused, open_ = Verdict.PASSED, Verdict.REFUSED, Verdict.UNDECIDED
     assert overall([passed, passed]) is passed

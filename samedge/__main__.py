@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from samedge._version import __version__
@@ -9,9 +10,12 @@ from samedge._version import __version__
 
 def main() -> None:
     """Entry point: the version at once, everything else by :func:`samedge.cli.main`."""
-    if sys.argv[1:] == ["--version"]:
-        print(f"samedge, version {__version__}")  # noqa: T201 - without click, a third of the time
-        return
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
+        try:  # without click, a third of the time
+            os.write(1, f"samedge, version {__version__}\n".encode())
+            return
+        except OSError:
+            pass  # the command line, below, comes to the same and says it
     from samedge.cli import main as command_line
 
     command_line()

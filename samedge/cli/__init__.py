@@ -8,9 +8,7 @@ A command is a file ``_name.py`` here that exposes ``COMMAND``, a ``click.Comman
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,8 +18,8 @@ import click
 
 from samedge import _discovery
 from samedge._version import __version__
-from samedge.cli import failures, output
-from samedge.errors import SamedgeError, UnknownNameError
+from samedge.cli import failures, streams
+from samedge.errors import SamedgeError, UnknownNameError, WriteError
 
 EPILOG = """\b
 Examples:
@@ -43,14 +41,18 @@ def _summary(name: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
+_ENDINGS = (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError, OSError)
+
+
 class _ReaderGoneError(Exception):
     """A closed pipe, under a name that click does not turn into exit code 1."""
 
 
 @contextlib.contextmanager
-def _pipe_kept() -> Iterator[None]:
+def _stdout_named() -> Iterator[None]:
     try:
-        yield
+        with streams.written_out():
+            yield
     except BrokenPipeError as error:
         raise _ReaderGoneError from error
 
@@ -90,13 +92,13 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """As click's; a pipe that was closed while it printed help keeps its exit code."""
-        with _pipe_kept():
+        """As click's; where help cannot be printed, that is an error as any other."""
+        with _stdout_named():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """As click's, see ``make_context``."""
-        with _pipe_kept():
+        with _stdout_named():
             return super().invoke(ctx)
 
     def main(
@@ -111,13 +113,13 @@ class LazyGroup(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         try:
             code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
-        except (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError) as error:
+        except (_ReaderGoneError, BrokenPipeError):
+            streams.discard_stdout()
+            code = failures.BROKEN_PIPE
+        except _ENDINGS as error:
             if not standalone_mode:
                 raise
             code = _ended_by(error, words)
-        except (_ReaderGoneError, BrokenPipeError):
-            output.discard_stdout()
-            code = failures.BROKEN_PIPE
         if standalone_mode:
             sys.exit(code if isinstance(code, int) else 0)
         return code
@@ -134,14 +136,19 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
         from samedge.files.json_text import json_text
 
         document = failures.error_document(error, command=name or "samedge")
-        with contextlib.suppress(OSError):  # standard output is gone or full: the code still tells
+        try:
             click.echo(json_text(document, indent=2))
+        except OSError:  # standard output is gone or full: the code still tells
+            streams.discard_stdout()
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    if isinstance(error, SamedgeError):  # an option's value, before the command has begun
-        failures.complain(failures.one_line(str(error)))
-        return error.exit_code
+    if isinstance(error, SamedgeError | OSError):  # help, or an option's value
+        if isinstance(error, WriteError):  # what was left of it is printed nowhere
+            streams.discard_stdout()
+        record = failures.error_record(error)
+        failures.complain(record.message)
+        return record.exit_code
     failures.complain("Interrupted.")
     return failures.INTERRUPTED
 
@@ -156,27 +163,9 @@ def cli() -> None:
     """Deploy Segment Anything on edge devices: distil, quantize, export, run, measure."""
 
 
-def _open_closed_streams() -> None:
-    """Open /dev/null for what the caller closed, as ``samedge ... >&-`` does.
-
-    Else the next file that is opened would become standard output, and get what libraries print.
-    """
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-        if getattr(sys, name) is None:
-            mode = "w" if descriptor else "r"
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
-
-
 def main() -> NoReturn:
     """Entry point of ``samedge``: exit 0 done, 1 error, 2 usage, 3 gate failed, 130 interrupted."""
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal's encoding may lack characters
-            stream.reconfigure(errors="backslashreplace")
+    streams.prepare()
     try:
         _discovery.check_unpacked()
     except SamedgeError as error:

@@ -30,6 +30,7 @@ from samedge.cli.failures import (
     error_record,
     one_line,
 )
+from samedge.cli.streams import discard_stdout, written_out
 from samedge.errors import SamedgeError
 
 if TYPE_CHECKING:
@@ -40,13 +41,6 @@ _PIPE_WIDTH = 4096
 
 _DEBUG = 2  # tracebacks and all records
 _LEVELS = ("ERROR", "WARNING", "INFO", "DEBUG")
-
-
-def discard_stdout() -> None:
-    """Point stdout at nothing: its reader is gone, and Python flushes it once more at exit."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.close(devnull)
 
 
 class Output:
@@ -155,7 +149,7 @@ class Output:
 
         text = json_text(document, indent=2)
         self._has_document = True
-        with _named():
+        with written_out():
             self._stdout.write(text + "\n")
             self._stdout.flush()
 
@@ -178,24 +172,13 @@ class Output:
             soft_wrap=True,
         )
         console.on_broken_pipe = _raise_again  # type: ignore[method-assign]  # rich exits with 1
-        with _named():
+        with written_out():
             for renderable in renderables:
                 console.print(renderable, markup=False)
             if isinstance(console.file, io.StringIO):  # nor do cells have blanks at their ends
                 lines = console.file.getvalue().split("\n")[:-1]
                 self._stdout.writelines(f"{line.rstrip()}\n" for line in lines)
             self._stdout.flush()
-
-
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    """Errors of writing a result name what could not be written."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _raise_again() -> NoReturn:

@@ -21,6 +21,7 @@ from samedge.errors import ExportError
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.coreml.compression import COMPRESSED, Seen, activation_ranges, compress
 from samedge.export.coreml.conversion import convert
+from samedge.export.coreml.library import temporary_files
 from samedge.export.coreml.merging import merged
 from samedge.export.coreml.names import with_short_constants
 from samedge.export.coreml.options import HELP, Layout, read_layout
@@ -102,6 +103,7 @@ class CoremlExporter(Exporter):
                 "export it for a target that reads ONNX."
             )
 
+    @temporary_files()
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         layout, plan = _layout(request), _plan(request)
         is_points = isinstance(graph, PointsGraph)

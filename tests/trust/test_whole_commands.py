@@ -36,7 +36,10 @@ from tests.trust.whole_commands import (
 
 KILLS = int(os.environ.get("SAMEDGE_KILLS", "40"))
 STEPS = int(os.environ.get("SAMEDGE_FAULT_STEPS", "6"))
-LONG = ("export", "export .samedge", "bench", "distill", "calibrate", "compare", "annotate")
+LONG = (
+    *("export", "export .samedge", "export apple", "export intel"),
+    *("bench", "distill", "calibrate", "compare", "annotate"),
+)
 QUICK = ("segment", "eval", "convert", "report", "everything", "track", "download")
 MOST_LEFT = 4  # folders that one killed process may leave until the next run
 

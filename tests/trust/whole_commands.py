@@ -333,7 +333,10 @@ def long_commands(material: Material, toy: Path) -> list[Command]:
     """Those that need torch, or processes of their own."""
     tiny, photos = str(material.checkpoint), str(material.photos)
     fp32 = ("--target", "cpu", "--precision", "fp32")
-    export = ("export", *fp32, "--checkpoint", tiny, "--calibration", photos, "-q")
+    given = ("--checkpoint", tiny, "--calibration", photos, "-q")
+    export = ("export", *fp32, *given)
+    apple = ("export", "--target", "apple", "--precision", "fp16", "--no-gate", *given)
+    intel = ("export", "--target", "intel", "--precision", "fp32", *given)
     bench = ("bench", "--bundle", str(toy), "--min-time", "0.01", "--effort", "quick", "-q")
     distill = ("distill", str(material.recipe), "--data", str(material.data), "-o", "OUT/run")
     calibrate = ("calibrate", str(material.exported), "--calibration", photos, "--images", "1")
@@ -342,6 +345,8 @@ def long_commands(material: Material, toy: Path) -> list[Command]:
     return [
         Command("export", (*export, "-o", "OUT/b"), "b", bundle_is_whole),
         Command("export .samedge", (*export, "-o", "OUT/b.samedge"), "b.samedge", bundle_is_whole),
+        Command("export apple", (*apple, "-o", "OUT/b"), "b", bundle_is_whole),
+        Command("export intel", (*intel, "-o", "OUT/b"), "b", bundle_is_whole),
         Command("bench", (*bench, "-o", "OUT/b.json"), "b.json", json_is_whole),
         Command("distill", (*distill, "-q"), "run", run_is_whole, resumes=("--resume",)),
         Command(

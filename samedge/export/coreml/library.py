@@ -1,23 +1,32 @@
 """The one door to coremltools.
 
 It prints a dozen lines about libraries that only a Mac has, and draws progress bars; none of it is
-news to a user who exports on Linux.
+news to a user who exports on Linux. And it keeps each model in the system's folder of temporary
+files until Python ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import logging
+import sys
+import tempfile
+import threading
+import types
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from samedge.errors import BackendUnavailableError
+from samedge.files.scratch import scratch_folder
 from samedge.runtimes.mil.proto import INSTALL
 
 _LOG = logging.getLogger(__name__)
+_ONE_AT_A_TIME = threading.RLock()  # names in coremltools' modules are there once
 
 
 @contextlib.contextmanager
@@ -60,3 +69,38 @@ def coremltools(submodule: str = "") -> Any:
                 f"Core ML packages are made with coremltools, which does not import: {error}. "
                 f"Install it: {INSTALL}"
             ) from error
+
+
+@contextlib.contextmanager
+def temporary_files() -> Iterator[None]:
+    """Have coremltools put its temporary files into a folder of ours, gone at the end.
+
+    By itself it removes its packages when Python ends: one that is killed leaves them for ever, and
+    one that exports for long collects them. No other part of the process is touched. Models of
+    coremltools have no weights any more afterwards: save them within.
+
+    Raises:
+        BackendUnavailableError: coremltools is not installed.
+        OSError: there is no place for temporary files.
+    """
+    coremltools()
+    with _ONE_AT_A_TIME, scratch_folder() as folder, contextlib.ExitStack() as undone:
+        ours = _tempfile_in(folder)
+        for module in _modules():
+            for name in ("tempfile", "_tempfile"):
+                kept = vars(module).get(name)
+                if kept is tempfile:
+                    setattr(module, name, ours)
+                    undone.callback(setattr, module, name, kept)
+        yield
+
+
+def _modules() -> list[types.ModuleType]:
+    return [m for name, m in list(sys.modules.items()) if name.startswith("coremltools.")]
+
+
+def _tempfile_in(folder: Path) -> types.SimpleNamespace:
+    """The module ``tempfile`` with another place to make things in."""
+    makers = ("mkdtemp", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "TemporaryFile")
+    ours = {name: functools.partial(getattr(tempfile, name), dir=str(folder)) for name in makers}
+    return types.SimpleNamespace(**{**vars(tempfile), **ours})

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from samedge.export.base import ExportedGraph
-from samedge.export.coreml.library import coremltools, quiet
+from samedge.export.coreml.library import coremltools, quiet, temporary_files
 
 NAME = "model.mlpackage"
 
 
+@temporary_files()
 def merged(graphs: Sequence[ExportedGraph], folder: Path) -> tuple[ExportedGraph, ...]:
     """Put packages into one, each as a function that is named after its role.
 

@@ -91,7 +91,8 @@ class Output:
         """A rich console on stderr: for progress and remarks. Silent with ``-q``."""
         from rich.console import Console
 
-        return Console(stderr=True, quiet=self.verbosity < 0, highlight=False, soft_wrap=True)
+        # This stream for good: an exporter that silences its library replaces the process' own.
+        return Console(file=sys.stderr, quiet=self.verbosity < 0, highlight=False, soft_wrap=True)
 
     def note(self, message: str) -> None:
         """Say something about the work on stderr, unless quiet."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import subprocess
@@ -237,6 +239,19 @@ def test_piped_work_prints_a_line_now_and_then(
     said = capsys.readouterr().err.splitlines()
     assert len(said) >= 2
     assert said[-1].startswith("Working: 1 of 3, the second part, ")
+
+
+def test_lines_come_while_a_library_is_silenced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exporters redirect the whole process' standard error for minutes."""
+    monkeypatch.setattr("samedge.cli.bars.SECONDS", 0.02)
+    with Output("test") as out, out.progress("Working"):
+        with contextlib.redirect_stderr(io.StringIO()) as chatter:
+            print("chatter", file=sys.stderr)
+            time.sleep(0.2)
+        assert chatter.getvalue() == "chatter\n"
+    assert len(capsys.readouterr().err.splitlines()) >= 2
 
 
 @pytest.mark.parametrize("verbosity", [-1, 0])

@@ -31,6 +31,11 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def apple(request_for: Callable[..., ExportRequest]) -> ExportRequest:
+    return request_for("apple", precision=Precision.FP32, buckets=((1, 11),))
+
+
 def made(request: ExportRequest, folder: Path) -> None:
     graphs: list[Graph] = [EncoderGraph(request.model)]
     folder.mkdir(exist_ok=True)
@@ -38,7 +43,7 @@ def made(request: ExportRequest, folder: Path) -> None:
 
 
 def test_an_export_leaves_nothing(
-    request_for: Callable[..., ExportRequest],
+    apple: ExportRequest,
     system: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -54,27 +59,28 @@ def test_an_export_leaves_nothing(
         describe(model, graph, request)
 
     monkeypatch.setattr(_coreml, "_describe", watched)
-    made(request_for("apple", precision=Precision.FP32), tmp_path / "out")
+    made(apple, tmp_path / "out")
     (package,) = seen
     assert package.relative_to(system).parts[0].startswith(MARK)
     assert list(system.iterdir()) == []
     assert (tmp_path / "out" / "encoder.mlpackage").is_dir()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt("stop")])
 def test_one_that_fails_or_is_interrupted_leaves_nothing(
-    request_for: Callable[..., ExportRequest],
+    apple: ExportRequest,
     system: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
 ) -> None:
-    def ends(*_: object) -> None:
+    def ends(*_: object, **__: object) -> None:
+        coremltools("models.utils")._tempfile.mkdtemp(suffix=".mlpackage")
         raise error
 
-    monkeypatch.setattr(_coreml, "_describe", ends)
-    with pytest.raises((ExportError, KeyboardInterrupt)):
-        made(request_for("apple", precision=Precision.FP32), tmp_path / "out")
+    monkeypatch.setattr(_coreml, "convert", ends)
+    with pytest.raises((ExportError, KeyboardInterrupt), match=str(error)):
+        made(apple, tmp_path / "out")
     assert list(system.iterdir()) == []
 
 

@@ -140,7 +140,9 @@ def eval_(
         raise click.UsageError("Give --dataset and --images, or --video.")
     from samedge.cli.eval_photos import EvalRequest, eval_photos
     from samedge.cli.eval_words import eval_words
+    from samedge.files.writing import check_no_source
 
+    check_no_source(output_path, (dataset,))
     request = EvalRequest(
         dataset=dataset,
         images=images,

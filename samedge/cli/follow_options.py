@@ -102,8 +102,10 @@ class FollowRun:
 
         Raises:
             OptionError: an ending that nothing is written to, or one path twice.
+            WriteError: the recording itself.
         """
         from samedge.errors import OptionError
+        from samedge.files.writing import check_no_source
         from samedge.live import sinks
         from samedge.live.recording import Output
 
@@ -113,6 +115,8 @@ class FollowRun:
             raise OptionError(
                 f"-o {', '.join(map(str, self.output_paths))} names one path twice: give each once."
             )
+        for path in self.output_paths:
+            check_no_source(path, (Path(self.source),))
         kinds = [self.file_format, *[None] * len(self.output_paths)]
         return [
             Output(kind or sinks.from_path(path), path)

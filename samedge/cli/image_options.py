@@ -68,10 +68,15 @@ class ImageRun:
 
         Raises:
             ImageError: path, format and number of images do not fit each other.
+            WriteError: it is one of the images.
         """
+        from samedge.files.writing import check_no_source
         from samedge.formats.destination import Destination
 
-        return Destination(self.output_path, self.file_format, images=len(self.images))
+        destination = Destination(self.output_path, self.file_format, images=len(self.images))
+        if destination.writes and not destination.is_folder:
+            check_no_source(destination.path, self.images)
+        return destination
 
     def open(self, *, focus: FocusMode = "never", refine: int | None = None) -> Predictor:
         """Open the bundle.

@@ -19,6 +19,7 @@ from PIL import Image
 from samedge.errors import DatasetError, OptionError
 from samedge.evaluation import video_metrics
 from samedge.evaluation.video_metrics import Statistics, contour_accuracy, region_similarity
+from samedge.pixels.image_files import pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box, center_point
 from samedge.records import DatasetRecord, Subject, VideoRow, subject_fields
@@ -114,7 +115,7 @@ def _video_folders(pictures: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+    return [path for path in pictures_in(folder) if path.suffix.lower() in _ENDINGS]
 
 
 def _sequence(folder: Path, masks: Path, pictures: Path) -> Video:

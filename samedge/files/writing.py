@@ -22,7 +22,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from samedge.errors import WriteError
@@ -63,6 +63,30 @@ def write_bytes(path: Path, data: bytes | bytearray | memoryview) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """Write a whole file as UTF-8, as :func:`write_bytes` does; what has no UTF-8 is escaped."""
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def check_no_source(path: Path | None, sources: Iterable[Path]) -> None:
+    """Refuse to write to what is read: a slip in ``-o`` would cost somebody's photo or video.
+
+    Args:
+        path: a file or folder that is to be written; ``None`` is none.
+        sources: files and folders that are read; what is not there is none.
+
+    Raises:
+        WriteError: it is one of them, by whatever name.
+    """
+    lost = next((source for source in sources if path and _is_one(path, source)), None)
+    if lost is not None:
+        raise WriteError(
+            f"{path} is not written: {lost} is read, and would be lost. Name another place."
+        )
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    try:
+        return not _takes_a_stream(path) and path.samefile(other)
+    except (OSError, ValueError):  # one of them is not there
+        return False
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from samedge import formats
 from samedge.errors import DatasetError, ImageError, UnknownNameError
+from samedge.files.writing import check_no_source
 from samedge.formats.base import PROPERTIES, Format, Layout
 from samedge.formats.destination import Destination
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord
@@ -69,11 +70,10 @@ def convert(
         DatasetError: the source is damaged, of no known format, or of one that cannot be read.
         ImageError: the target's ending does not fit its format, or is one file for many images.
         UnknownNameError: no such format.
-        WriteError: a file cannot be written.
+        WriteError: a file cannot be written, or the target is the source.
     """
     reader = _reader(source, source_format)
-    if source.absolute() == target.absolute():
-        raise DatasetError(f"{source} would be overwritten by itself: name another place.")
+    check_no_source(target, (source,))
     destination = _destination(target, target_format)
     if images is not None and not images.is_dir():
         raise DatasetError(f"{images} is not a folder: name the folder of the images.")

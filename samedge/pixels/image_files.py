@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from samedge.errors import DatasetError
@@ -24,6 +25,25 @@ def image_files(folder: Path) -> tuple[Path, ...]:
             f"{folder} holds no pictures: expected files ending in {', '.join(IMAGE_SUFFIXES)}."
         )
     return files
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of one recording in a folder, in the order in which they were taken.
+
+    Their names count as people count: ``f2.png`` comes before ``f10.png``. Hidden files, such as
+    the ``._f2.png`` that macOS leaves on other disks, are left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((path for path in found if not _is_hidden(Path(path.name))), key=_counted)
+
+
+def _counted(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """A key by which numbers in names sort as numbers; what is left equal goes by its letters."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part[:1].isdigit() else (-1, part) for part in parts], path.name
 
 
 def _is_hidden(path: Path) -> bool:

@@ -15,7 +15,7 @@ How a file becomes RGB, so that the same file gives the same masks everywhere:
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -35,15 +35,15 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 
 def load_image(
-    source: str | os.PathLike[str] | bytes | Array | Image.Image,
+    source: str | os.PathLike[str] | bytes | BinaryIO | Array | Image.Image,
     *,
     range: SampleRange = "auto",  # noqa: A002 - the word for it, also on the command line
 ) -> Array:
     """Read an image; the module's docstring says how each kind becomes RGB.
 
     Args:
-        source: a path, the bytes of an image file, a Pillow image, or an (H, W, 3) uint8 RGB array,
-            which is only checked.
+        source: a path, the bytes of an image file, a binary file that is open, a Pillow image, or
+            an (H, W, 3) uint8 RGB array, which is only checked.
         range: which samples become black and white: ``"auto"``, ``"full"`` or ``(low, high)``; the
             rules are in :mod:`samedge.pixels.sample_range`.
 
@@ -171,8 +171,12 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 
 
 def _dtype_hint(image: Array) -> str:
+    if image.dtype.kind in "iu" and image.min(initial=0) >= 0 and image.max(initial=0) <= 255:
+        return "its values fit, so give image.astype(np.uint8)."
     if image.dtype.kind == "f":
-        top = float(np.nanmax(image, initial=0.0))
+        low, top = float(np.nanmin(image, initial=0.0)), float(np.nanmax(image, initial=0.0))
+        if low < 0.0 or np.isnan(image).any():
+            return "it holds values below 0 or NaN: give the image before its mean is subtracted."
         if top <= 1.0:
             return "its floats reach 1 at most, so give (image * 255).round().astype(np.uint8)."
         if top <= 255.0:
@@ -180,6 +184,8 @@ def _dtype_hint(image: Array) -> str:
         return "its floats reach beyond 255, scale them first."
     if image.dtype == np.bool_:
         return "give image.astype(np.uint8) * 255."
+    if image.dtype.kind not in "iu":
+        return "it holds no samples: make numbers of it first."
     return (
         "shift samples of 16 bits right by 8, those of a 12-bit camera by 4; samedge.load_image "
         "measures the range of files."
@@ -237,6 +243,8 @@ def _rgb_in_strips(picture: Image.Image) -> Array:
         strip = picture.crop((0, top, width, bottom))
         if strip.mode == "La":  # which Pillow turns into nothing else
             strip = strip.convert("LA")
+        elif strip.mode == "P" and "transparency" in strip.info:  # of which Pillow warns
+            strip = strip.convert("RGBA")
         strip = strip.convert("RGB")
         image[top:bottom] = np.asarray(strip)
     return image

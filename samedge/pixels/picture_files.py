@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,6 +17,9 @@ from samedge.errors import ImageError, SamedgeError
 from samedge.files import limits
 from samedge.files.reading import opened
 from samedge.pixels import image_kinds
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+"""What a picture is opened from."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -35,12 +39,13 @@ _BOMB_LOCK = threading.Lock()
 
 @contextlib.contextmanager
 def opened_picture(
-    source: str | os.PathLike[str] | bytes | Image.Image,
+    source: Source,
 ) -> Iterator[tuple[Image.Image, str]]:
     """Open a picture whose size and format are acceptable; its pixels are not decoded yet.
 
     Args:
-        source: a path, the bytes of a file, or a Pillow image, which stays open.
+        source: a path, the bytes of a file, a binary file that is open, which is read from where it
+            stands, or a Pillow image, which stays open.
 
     Yields:
         The picture, and its name for messages.
@@ -48,6 +53,8 @@ def opened_picture(
     Raises:
         ImageError: missing, too large, not an image, or the body meets damaged data.
     """
+    if not isinstance(source, Image.Image) and hasattr(source, "read"):
+        source = _content(source)
     if isinstance(source, Image.Image):
         with _translated("The Pillow image", b""):
             yield _acceptable(source, "The Pillow image"), "The Pillow image"
@@ -56,7 +63,7 @@ def opened_picture(
         with _decoded(io.BytesIO(source), f"The image of {len(source)} bytes") as picture:
             yield picture, f"The image of {len(source)} bytes"
     else:
-        path = Path(source)
+        path = _path(source)
         with (
             opened(path, limit="image_bytes", expected="an image file", error=ImageError) as stream,
             _decoded(stream, str(path)) as picture,
@@ -64,9 +71,36 @@ def opened_picture(
             yield picture, str(path)
 
 
+def _path(source: object) -> Path:
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(
+            f"The image is a {type(source).__name__}, expected a path, the bytes of a file, an "
+            "open file, a Pillow image or a NumPy array; samedge.image_from_tensor takes tensors."
+        )
+    if isinstance(source, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", source):
+        raise ImageError(f"{source} is an address, expected a file: download it first.")
+    return Path(source)
+
+
+def _content(file: Any) -> bytes:
+    """The bytes of an open file, from where it stands."""
+    most = limits.limit("image_bytes")
+    try:
+        data = file.read(most + 1)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise ImageError(f"The image's file cannot be read ({error}): open it again.") from error
+    if not isinstance(data, bytes):
+        raise ImageError("The image's file is open as text: open it with mode 'rb'.")
+    limits.check(len(data), "image_bytes", what="The image", error=ImageError)
+    return data
+
+
 def orientation(picture: Image.Image) -> int:
     """The picture's orientation in EXIF, 1 to 8; 1 is upright and what has none counts as it."""
-    found = picture.getexif().get(_ORIENTATION, 1)
+    try:
+        found = picture.getexif().get(_ORIENTATION, 1)
+    except UserWarning:  # of damaged EXIF, where warnings are errors
+        return 1
     return found if found in _TURNS else 1
 
 

@@ -56,6 +56,25 @@ class Row:
     mask: Array | None
 
 
+def check_prompts(prompts: object) -> None:
+    """Refuse what is no sequence of prompts, by what it is.
+
+    Raises:
+        PromptError: it is none; names the first that is no prompt.
+    """
+    if isinstance(prompts, Prompt) or not isinstance(prompts, Sequence):
+        raise PromptError(
+            f"The prompts are a {type(prompts).__name__}, expected a list of samedge.Prompt."
+        )
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, Prompt):
+            place = "The prompt" if len(prompts) == 1 else f"Prompt {index} of {len(prompts)}"
+            raise PromptError(
+                f"{place} is a {type(prompt).__name__}, expected a samedge.Prompt, such as "
+                "Prompt(points=[[x, y]]) or Prompt(box=[x0, y0, x1, y1])."
+            )
+
+
 def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = DRAWN_KINDS) -> Row:
     """Check a prompt against its image and the model, and map it into the input.
 
@@ -294,6 +313,12 @@ def _clipped(box: Array, view: View) -> Array:
         raise PromptError(
             f"Box {box.tolist()} is wholly outside {_words(view)}: give x0, y0, x1, y1 in pixels "
             "of the original image."
+        )
+    if inside[2] <= 1 and inside[3] <= 1:
+        logger.warning(
+            "Box %s lies within the first pixel of %s: coordinates are pixels, no shares of it.",
+            box.tolist(),
+            _words(view),
         )
     if not np.array_equal(inside, box):
         logger.warning("Box %s reaches over the image, cut to %s.", box.tolist(), inside.tolist())

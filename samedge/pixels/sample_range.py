@@ -66,8 +66,8 @@ def check_range(value: object) -> SampleRange:
     Raises:
         OptionError: it is neither ``"auto"``, ``"full"`` nor two finite numbers, low below high.
     """
-    if value == "auto" or value == "full":
-        return value
+    if isinstance(value, str) and value in ("auto", "full"):
+        return "auto" if value == "auto" else "full"
     try:
         low, high = (float(number) for number in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError, OverflowError):

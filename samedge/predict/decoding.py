@@ -8,11 +8,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from samedge.errors import BundleError, PromptError
+from samedge.errors import BundleError, ImageError, PromptError
 from samedge.files import limits
 from samedge.formats.results import Masks
 from samedge.pixels.frames import View
-from samedge.pixels.prompts import CPU_BATCH, Row, batches, decoder_feeds, rows_from_prompts
+from samedge.pixels.prompts import (
+    CPU_BATCH,
+    Row,
+    batches,
+    check_prompts,
+    decoder_feeds,
+    rows_from_prompts,
+)
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.graphs import Graphs
 from samedge.types import IOU_PREDICTIONS, LOW_RES_MASKS, Array, Prompt, Role
@@ -181,6 +188,21 @@ class MaskDecoder:
         timing = {"decode": decode_ms, "postprocess": postprocess_ms}
         active = self._graphs.active(Role.DECODER)
         return Masks(masks, iou, logits, stability, active, timing)
+
+
+def check_asked(embedding: object, prompts: object) -> None:
+    """Refuse what is no embedding, and what are no prompts, as what they are.
+
+    Raises:
+        ImageError: the embedding is something else, such as the image itself.
+        PromptError: the prompts are no sequence of them.
+    """
+    if not isinstance(embedding, ImageEmbedding):
+        raise ImageError(
+            f"The embedding is a {type(embedding).__name__}, expected what predictor.encode(image) "
+            "gives; predictor.predict(image, prompt) encodes and decodes."
+        )
+    check_prompts(prompts)
 
 
 def _check_batch(prompts: Sequence[Prompt], *, pixels: int) -> None:

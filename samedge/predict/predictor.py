@@ -17,7 +17,7 @@ import numpy.typing as npt
 from samedge.errors import OptionError
 from samedge.formats.results import Masks
 from samedge.pixels.layouts import YuvImage
-from samedge.predict.decoding import MaskDecoder
+from samedge.predict.decoding import MaskDecoder, check_asked
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.focus import SecondLook
 from samedge.predict.looks import Looks
@@ -144,6 +144,7 @@ class Predictor(OpenedBundle):
         """
         if on_invalid not in ("raise", "skip"):
             raise OptionError(f"on_invalid is {on_invalid!r}, expected 'raise' or 'skip'.")
+        check_asked(embedding, prompts)
         return self._second.results(
             embedding, prompts, multimask=multimask, skip=on_invalid == "skip"
         )
@@ -167,6 +168,7 @@ class Predictor(OpenedBundle):
             BundleError: the embedding is from another bundle.
             InferenceError: the backend failed, or gave NaN or infinity.
         """
+        check_asked(embedding, prompts)
         return self._second.closer(embedding, prompts)
 
     def decode_boxes(
@@ -204,6 +206,7 @@ class Predictor(OpenedBundle):
             BundleError: the embedding is from another bundle.
             InferenceError: the backend failed, or gave NaN or infinity.
         """
+        check_asked(embedding, prompts)
         return self._decoder.all_logits(embedding, prompts)
 
     def predict(self, image: Array | YuvImage, prompt: Prompt, *, multimask: bool = False) -> Masks:

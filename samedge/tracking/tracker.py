@@ -8,6 +8,7 @@ from typing import Any
 from samedge import _discovery
 from samedge.errors import PromptError
 from samedge.pixels.images import check_image
+from samedge.pixels.prompts import check_prompts
 from samedge.tracking.base import Segmenter, Stepped, Strategy, TrackedObject
 from samedge.tracking.settings import TrackerSettings
 from samedge.types import Array, Prompt
@@ -83,6 +84,7 @@ class Tracker:
             PromptError: no prompt, or one that does not fit the image or shows nothing.
         """
         check_image(image)
+        check_prompts(prompts)
         if not prompts:
             raise PromptError("There is nothing to follow: give at least one prompt.")
         if any(prompt.text is not None for prompt in prompts):

@@ -141,7 +141,7 @@ def test_a_drawing_lies_on_the_photo(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["in.json", "in.json"], 1, "overwritten by itself"),
+        (["in.json", "in.json"], 1, "is read, and would be lost"),
         (["absent.json", "x.json"], 1, "There is nothing at absent.json"),
         (["in.json", "x.gif"], 1, "Unknown ending of an annotation file '.gif'"),
         (["in.json", "x.png", "--to", "coco"], 1, "coco results go to .json"),

@@ -83,12 +83,14 @@ def test_camera_plays_a_recording_at_its_pace(folder: Path) -> None:
         (["--box", "1,1,9,9", "--format", "coco"], 2, "--format is of the first output"),
         (["--box", "1,1,9,9", "-o", "a.json", "-o", "./a.json"], 1, "names one path twice"),
         (["--box", "1,1,9,9", "--max-age", "50ms"], 1, "no frame of this source is dropped"),
+        (["--box", "1,1,9,9", "-o", "{source}"], 1, "is read, and would be lost"),
     ],
 )
 def test_what_cannot_be_done_is_said(
     folder: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    found, _, err = run("track", str(folder), *arguments)
+    filled = [argument.format(source=folder) for argument in arguments]
+    found, _, err = run("track", str(folder), *filled)
     assert found == code
     assert message in " ".join(err.split())
 

@@ -18,7 +18,7 @@ import pytest
 from samedge.errors import WriteError
 from samedge.files import owner, writing
 from samedge.files.scratch import scratch_folder
-from samedge.files.writing import MARK, replacing, write_bytes, write_text
+from samedge.files.writing import MARK, check_no_source, replacing, write_bytes, write_text
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -286,3 +286,18 @@ def test_many_writers_of_one_file(tmp_path: Path) -> None:
     assert len(content) == 5000
     assert len(set(content)) == 1
     assert leftovers(tmp_path) == []
+
+
+def test_what_is_read_is_not_written_to(tmp_path: Path) -> None:
+    photo, link, other = tmp_path / "a.jpg", tmp_path / "link.jpg", tmp_path / "b.jpg"
+    photo.write_bytes(b"a photo")
+    link.symlink_to(photo)
+    other.write_bytes(b"another")
+    for path in (photo, link, tmp_path / "." / "a.jpg"):
+        with pytest.raises(WriteError, match=r"a\.jpg is read, and would be lost"):
+            check_no_source(path, (other, photo))
+    with pytest.raises(WriteError, match="would be lost"):
+        check_no_source(tmp_path, (tmp_path,))
+    check_no_source(photo, (other, tmp_path / "gone.jpg", tmp_path))
+    check_no_source(tmp_path / "new.jpg", (photo,))
+    check_no_source(Path("/dev/null"), (Path("/dev/null"),))

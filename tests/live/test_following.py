@@ -242,6 +242,24 @@ def test_cocos_video_format(tmp_path: Path) -> None:
         assert mask_from_rle(entry["segmentations"][0]).sum() == entry["areas"][0]
 
 
+def test_a_run_that_follows_nothing_leaves_older_files(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.jsonl", "a.json", "a.mp4")]
+    for path in paths:
+        path.write_text("an earlier run's")
+    outputs = [Output(sinks.from_path(path), path) for path in paths]
+    outside = [Prompt(box=[5000, 5000, 5010, 5010])]
+    with Camera(images(), drop=False) as camera, pytest.raises(PromptError):
+        record(camera, tracker(), prompts=outside, outputs=outputs)
+    assert [path.read_text() for path in paths] == ["an earlier run's"] * 3
+
+
+def test_masks_of_an_earlier_run_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "masks" / "99999.png")
+    followed(tmp_path, "masks")
+    assert "holds 1 pictures already" in caplog.text
+
+
 def test_an_overlay_video(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     followed(tmp_path, "a.mp4")

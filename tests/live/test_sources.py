@@ -20,6 +20,7 @@ from PIL import Image
 from samedge.errors import BackendUnavailableError, SourceError
 from samedge.live import sources
 from samedge.live.camera import Camera
+from samedge.live.sources import pyav
 from samedge.live.sources._gstreamer import rgb_from_rows
 from samedge.live.sources.base import Grab, ReadOptions
 from samedge.live.watch import WatchSettings
@@ -261,6 +262,68 @@ def test_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
     assert grabs[3].image is None
     for index in range(3):
         np.testing.assert_array_equal(grabs[index].image, picture(index))
+
+
+def test_names_of_pictures_count_as_people_count(tmp_path: Path) -> None:
+    for index in (10, 9, 1, 2):
+        Image.fromarray(picture(index)).save(tmp_path / f"f{index}.png")
+    (tmp_path / "._f1.png").write_bytes(b"what macOS keeps beside a file")
+    grabs = read(str(tmp_path))
+    assert len(grabs) == 4
+    for index, grab in zip((1, 2, 9, 10), grabs, strict=True):
+        assert grab.image is not None
+        np.testing.assert_array_equal(grab.image, picture(index))
+
+
+def test_a_name_with_a_colon_is_a_file(movie: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30:00.mp4", "http:a.mp4"):
+        Path(name).write_bytes(movie.read_bytes())
+        assert len(read(name)) == COUNT
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "song.mp3"
+    with av.open(path, "w") as container:
+        sound = container.add_stream("mp3", rate=44100)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        image = np.full((64, 64, 3), 90, np.uint8)
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(cover.encode())
+        silence = np.zeros((1, 4096), np.float32)
+        frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    with pytest.raises(SourceError, match="a cover picture alone"):
+        read(str(path))
+
+
+def test_a_frame_with_data_that_this_pyav_has_no_name_for(quarters: bytes, tmp_path: Path) -> None:
+    class Unnamed:
+        """What PyAV raises while it lists a frame's data, such as a JPEG's EXIF."""
+
+        def __init__(self, frame: Any) -> None:
+            self.rotation = frame.rotation
+
+        @property
+        def side_data(self) -> Any:
+            raise ValueError("31 is not a valid Type")
+
+    av = pytest.importorskip("av")
+    at = quarters.index(b"tkhd") + 4 + 40
+    for a, b, c, d in ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)):
+        matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+        path = tmp_path / f"{a}{b}.mp4"
+        path.write_bytes(quarters[:at] + matrix + quarters[at + 36 :])
+        with av.open(path) as container:
+            frame = next(container.decode(video=0))
+        stored = frame.to_ndarray(format="rgb24")
+        named, unnamed = (pyav._display_matrix(one) for one in (frame, Unnamed(frame)))
+        assert np.array_equal(pyav.upright(stored, unnamed), pyav.upright(stored, named))
 
 
 def test_an_empty_folder_is_said(tmp_path: Path) -> None:

@@ -34,6 +34,29 @@ def test_rgb_is_unchanged(rgb: np.ndarray, tmp_path: Path) -> None:
         assert np.array_equal(load_image(source), rgb)
 
 
+def test_an_open_file_is_read(rgb: np.ndarray, tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(rgb))
+    (tmp_path / "photo.png").write_bytes(data)
+    assert np.array_equal(load_image(io.BytesIO(data)), rgb)
+    with (tmp_path / "photo.png").open("rb") as file:
+        assert np.array_equal(load_image(file), rgb)
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image(file)
+    with pytest.raises(ImageError, match="mode 'rb'"):
+        load_image(io.StringIO("text"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", [None, 5, [[0]], {"path": "a.png"}])
+def test_what_is_no_source_is_named(source: Any) -> None:
+    with pytest.raises(ImageError, match=f"The image is a {type(source).__name__}, expected"):
+        load_image(source)
+
+
+def test_an_address_is_named() -> None:
+    with pytest.raises(ImageError, match="download it first"):
+        load_image("https://example.org/a.jpg")
+
+
 def test_array_is_made_contiguous(rgb: np.ndarray) -> None:
     assert load_image(rgb[:, ::-1]).flags["C_CONTIGUOUS"]
 
@@ -60,8 +83,8 @@ def test_grey_with_transparency_is_dropped_too(rgb: np.ndarray) -> None:
     assert np.array_equal(load_image(encoded(picture)), np.dstack([grey] * 3))
 
 
-@pytest.mark.parametrize("transparency", [None, 1])
-def test_palette_is_looked_up(transparency: int | None) -> None:
+@pytest.mark.parametrize("transparency", [None, 1, b"\0\x80"])
+def test_palette_is_looked_up(transparency: int | bytes | None) -> None:
     picture = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "L").convert("P")
     colours = [(10, 20, 30), (200, 0, 7), (1, 2, 3)]
     picture.putpalette([value for colour in colours for value in colour])
@@ -107,6 +130,11 @@ def test_exif_orientation_is_applied(rgb: np.ndarray, orientation: int, upright:
     exif[0x0112] = orientation
     loaded = load_image(encoded(Image.fromarray(rgb), exif=exif))
     assert np.array_equal(loaded, upright(rgb))
+
+
+def test_damaged_exif_is_upright_where_warnings_are_errors(rgb: np.ndarray) -> None:
+    loaded = load_image(encoded(Image.fromarray(rgb), exif=b"II*\0\xff\xff\xff\xff"))
+    assert np.array_equal(loaded, rgb)
 
 
 def test_first_frame_of_an_animation_counts(rgb: np.ndarray) -> None:
@@ -203,7 +231,10 @@ def test_wrong_arrays(image: Any, reason: str) -> None:
         (np.full((4, 5, 3), 200.5, np.float32), r"reach 255 at most"),
         (np.full((4, 5, 3), 3000.0), r"beyond 255"),
         (np.zeros((4, 5, 3), np.bool_), r"\* 255"),
-        (np.zeros((4, 5, 3), np.uint16), r"right by 8"),
+        (np.full((4, 5, 3), 256, np.uint16), r"right by 8"),
+        (np.full((4, 5, 3), 255), r"values fit.*astype\(np\.uint8\)"),
+        (np.full((4, 5, 3), -0.5), r"below 0.*mean is subtracted"),
+        (np.full((4, 5, 3), None), r"no samples"),
         (None, r"image_from_bgr"),
     ],
 )

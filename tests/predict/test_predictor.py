@@ -29,6 +29,7 @@ from samedge.predict.opening import best_backend
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.predictor import load_default
 from samedge.runtimes.base import Probe, Session
+from samedge.tracking.tracker import Tracker
 from samedge.types import Prompt
 
 pytest.importorskip("onnx")
@@ -66,6 +67,27 @@ def image(rng: np.random.Generator) -> np.ndarray:
 def centre(mask: np.ndarray) -> tuple[float, float]:
     rows, columns = np.nonzero(mask)
     return columns.mean() + 0.5, rows.mean() + 0.5
+
+
+def test_what_is_no_embedding_and_no_prompt_is_named(
+    predictor: Predictor, image: np.ndarray
+) -> None:
+    embedding: Any = predictor.encode(image)
+    one: Any = Prompt(points=[[64, 48]])
+    with pytest.raises(ImageError, match=r"embedding is a ndarray.*encode\(image\)"):
+        predictor.decode(image, one)  # type: ignore[arg-type]
+    wrongs: tuple[Any, ...] = ({"points": [[1, 1]]}, None, [one])
+    for wrong in wrongs:
+        with pytest.raises(PromptError, match=f"The prompt is a {type(wrong).__name__}"):
+            predictor.decode(embedding, wrong)
+    mixed: Any = [one, "box"]
+    with pytest.raises(PromptError, match="Prompt 1 of 2 is a str"):
+        predictor.decode_batch(embedding, mixed)
+    for call in (predictor.decode_batch, predictor.decode_logits, predictor.closer_looks):
+        with pytest.raises(PromptError, match=r"prompts are a Prompt, expected a list"):
+            call(embedding, one)
+    with pytest.raises(PromptError, match=r"prompts are a Prompt, expected a list"):
+        Tracker(predictor).begin(image, one)
 
 
 def test_point_is_found_where_it_was_given(predictor: Predictor, image: np.ndarray) -> None:

@@ -27,7 +27,7 @@ class _Video(Recording):
 
     def document(self) -> dict[str, object]:
         """The file's content."""
-        height, width = self.frames[0][1] if self.frames else (0, 0)
+        height, width = self.frames[0][1]
         ids = sorted({record.id for _, _, objects in self.frames for record in objects})
         return {
             "videos": [
@@ -72,7 +72,8 @@ class Coco(Sink):
         try:
             yield video
         finally:
-            write_bytes(path, msgspec.json.encode(video.document()) + b"\n")
+            if video.frames:  # a run that follows nothing leaves an older file be
+                write_bytes(path, msgspec.json.encode(video.document()) + b"\n")
 
 
 SINK = Coco()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from PIL import Image
 from samedge.files.writing import replacing
 from samedge.live.sinks.base import Drawn, Recording, Sink
 from samedge.pixels.overlay import PALETTE
+
+logger = logging.getLogger(__name__)
 
 _MOST_OBJECTS = 254  # 0 is nothing, 255 is DAVIS's void
 
@@ -46,6 +49,13 @@ class Masks(Sink):
         """See :meth:`Sink.open`."""
         del fps
         path.mkdir(parents=True, exist_ok=True)
+        if older := sum(1 for _ in path.glob("*.png")):
+            logger.warning(
+                "%s holds %d pictures already; those of frames that come again are replaced and "
+                "the others stay.",
+                path,
+                older,
+            )
         yield _Folder(path)
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures, in the order of their names."""
+"""Folders of pictures, in the order of their names, whose numbers count as numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from samedge.errors import ImageError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source
-from samedge.pixels.image_files import IMAGE_SUFFIXES
+from samedge.pixels.image_files import IMAGE_SUFFIXES, pictures_in
 from samedge.pixels.images import load_image
 from samedge.types import Array
 
@@ -18,13 +18,13 @@ DEFAULT_FPS = 30.0
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, sorted by name.
+    """The pictures in a folder, in their order.
 
     Raises:
         SourceError: there is none.
     """
     try:
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        found = pictures_in(folder)
     except OSError as error:
         raise SourceError(f"{folder} cannot be read ({error.strerror}): check the path.") from error
     if not found:

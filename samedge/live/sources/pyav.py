@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,11 @@ def grabs(
     """
     av = library()
     acceleration = _acceleration(av, options.hardware)
+    is_file = os.path.isfile(where)  # noqa: PTH113 - any text is asked about
     try:
         container = av.open(
-            where,
+            # What is before a colon in a name, as in a recording's time, would be a protocol.
+            os.path.abspath(where) if is_file else where,  # noqa: PTH100 - FFmpeg takes text
             format=container_format,
             options=dict(library_options or {}),
             timeout=timeout_s,
@@ -71,9 +74,22 @@ def grabs(
     except (av.error.FFmpegError, ValueError) as error:
         raise SourceError(_no_video(where, getattr(error, "strerror", "") or str(error))) from error
     with container:
-        if not container.streams.video:
-            raise SourceError(_no_video(where, "it holds no video stream"))
-        yield from _decoded(av, container, where, options, low_delay=low_delay)
+        stream = _stream(av, container, where)
+        yield from _decoded(av, container, stream, where, options, low_delay=low_delay)
+
+
+def _stream(av: Any, container: InputContainer, where: str) -> Any:
+    """The stream that players show: FFmpeg's best one, and never a cover picture."""
+    cover = av.stream.Disposition.attached_pic
+    moving = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not moving:
+        has_cover = bool(container.streams.video)
+        reason = (
+            "of video it holds a cover picture alone" if has_cover else "it holds no video stream"
+        )
+        raise SourceError(_no_video(where, reason))
+    best = container.streams.best("video")
+    return best if best in moving else moving[0]
 
 
 def _no_video(where: str, reason: str) -> str:
@@ -109,9 +125,14 @@ def _acceleration(av: Any, hardware: str | None) -> Any:
 
 
 def _decoded(
-    av: Any, container: InputContainer, where: str, options: ReadOptions, *, low_delay: bool
+    av: Any,
+    container: InputContainer,
+    stream: Any,
+    where: str,
+    options: ReadOptions,
+    *,
+    low_delay: bool,
 ) -> Generator[Grab, None, None]:
-    stream = container.streams.video[0]
     stream.thread_type = "SLICE" if low_delay else "AUTO"
     if options.threads is not None:
         stream.codec_context.thread_count = options.threads
@@ -150,8 +171,20 @@ def _grab(frame: Any) -> Grab:
 
 
 def _display_matrix(frame: Any) -> Array | None:
-    found = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        found = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # the frame has data of a kind that this PyAV has no name for
+        return _turn(frame.rotation)
     return None if found is None else np.frombuffer(bytes(found), np.int32).reshape(3, 3)
+
+
+def _turn(degrees: int) -> Array | None:
+    """The display matrix of a turn against the clock, which is all that is left of one."""
+    if not degrees:
+        return None
+    turn = math.radians(degrees)
+    c, s = round(math.cos(turn) * (1 << 16)), round(math.sin(turn) * (1 << 16))
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1 << 30]], np.int32)
 
 
 def upright(image: Array, matrix: Array | None) -> Array:

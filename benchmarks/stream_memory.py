@@ -81,7 +81,7 @@ def main() -> int:
         box = [float(side) for side in args.box.split(",")]
         rows = played(tracker, Prompt(box=box), minutes=args.minutes)
         record = {
-            "command": " ".join(word for word in sys.argv if not Path(word).is_absolute()),
+            "command": " ".join(map(_without_folders, sys.argv)),
             "environment": msgspec.to_builtins(environment(threads=args.threads)),
             "subject": msgspec.to_builtins(subject(predictor, name=Path(args.bundle).name)),
             "limit_bytes": LIMIT_BYTES,
@@ -117,6 +117,11 @@ def played(tracker: Tracker, prompt: Prompt, *, minutes: int) -> list[Minute]:
             if len(rows) == minutes:
                 break
     return rows
+
+
+def _without_folders(word: str) -> str:
+    """A word of the command line; of a path on this machine the name alone."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def growth(rows: list[Minute]) -> int:

@@ -78,7 +78,7 @@ Examples:
 )
 @focus_option(
     "never",
-    "Draw small masks again from a closer look, for at most 16 more encodes; or all that a part of "
+    "Draw small masks again from closer looks, for at most 32 more encodes; or all that a part of "
     "the image shows larger; or none.",
 )
 @click.option("--label", is_flag=True, help="Name what is found, where the bundle knows words.")

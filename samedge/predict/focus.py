@@ -162,7 +162,7 @@ class SecondLook:
     def closer(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
     ) -> Iterator[tuple[int, Masks]]:
-        """Answers by closer looks alone, a few in memory at a time.
+        """Answers by closer looks alone, a few in memory at a time, as everything mode asks.
 
         Args:
             embedding: of the whole image; it is not decoded.
@@ -177,7 +177,7 @@ class SecondLook:
         cut, size = self._decoder.mask_threshold, view.original_size
         asked = {i: within(prompt, view, seen=view) for i, prompt in enumerate(prompts)}
         known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in asked.items()}
-        plan = self._plan(size)
+        plan = self._plan(size, self.settings.most_unasked)
         small = {i: e for i, e in known.items() if e is not None and plan.pays(e)}
         boxes = {i for i, p in asked.items() if is_plain_box(p)}
         length = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
@@ -187,8 +187,8 @@ class SecondLook:
                 closer = self._closer(embedding, looks, part, prompts=few, multimask=False)
                 yield from closer.items()
 
-    def _plan(self, size: Size) -> FocusPlan:
-        return FocusPlan(self.settings, size, always=self.mode == "always")
+    def _plan(self, size: Size, most: int | None = None) -> FocusPlan:
+        return FocusPlan(self.settings, size, always=self.mode == "always", most=most)
 
     def _answers(
         self, embedding: ImageEmbedding, prompts: Mapping[int, Prompt], *, multimask: bool

@@ -33,6 +33,7 @@ class FocusSettings:
         least_zoom: no second look that shows things less than so many times larger.
         most_looks: parts encoded in one call, at most, and as many mirrored ones; the prompts that
             this leaves out get their first mask.
+        most_unasked: the same for masks that nobody asked for one by one, of everything mode.
         wider: side of the mirrored look that boxes get as well, in sides of the part.
         medium: boxes from ``below`` to this share get a mirrored look alone, beside the one at the
             whole image.
@@ -45,7 +46,8 @@ class FocusSettings:
     below: float = 0.25
     around: Surroundings = dataclasses.field(default_factory=Surroundings)
     least_zoom: float = 1.1
-    most_looks: int = 16
+    most_looks: int = 32
+    most_unasked: int = 16
     wider: float = 1.2
     medium: float = 0.6
     around_medium: Surroundings = dataclasses.field(
@@ -53,10 +55,15 @@ class FocusSettings:
     )
 
     def __post_init__(self) -> None:
-        if not 0 < self.below <= 1 or self.least_zoom < 1 or self.most_looks < 1:
+        if not 0 < self.below <= 1 or self.least_zoom < 1:
             raise OptionError(
-                f"below, least_zoom and most_looks are {self.below}, {self.least_zoom} and "
-                f"{self.most_looks}, expected a share above 0, and two numbers of at least 1."
+                f"below and least_zoom are {self.below} and {self.least_zoom}, expected a share "
+                "above 0 and a number of at least 1."
+            )
+        if self.most_looks < 1 or self.most_unasked < 1:
+            raise OptionError(
+                f"most_looks and most_unasked are {self.most_looks} and {self.most_unasked}, "
+                "expected two numbers of at least 1."
             )
         if not 0 <= self.medium <= 1 or self.wider < 1:
             raise OptionError(
@@ -87,11 +94,14 @@ class FocusPlan:
         settings: when and how to look.
         size: ``(height, width)`` of the image.
         always: at everything that a look shows larger, not only at what is small.
+        most: parts that are encoded, and as many mirrored ones; ``None``: as the settings say.
     """
 
-    def __init__(self, settings: FocusSettings, size: Size, *, always: bool) -> None:
+    def __init__(
+        self, settings: FocusSettings, size: Size, *, always: bool, most: int | None = None
+    ) -> None:
         self._settings, self._size, self._always = settings, size, always
-        self._mirrored_left = settings.most_looks
+        self._most = self._mirrored_left = settings.most_looks if most is None else most
 
     def pays(self, extent: Extent) -> bool:
         """Whether what is inside of a box is worth a part of its own."""
@@ -119,7 +129,7 @@ class FocusPlan:
         parts = [SharedRegion(region, [i]) for i, region in there.items() if region is not None]
         missing = {i: extent for i, extent in extents.items() if there[i] is None}
         new = shared_regions(missing, self._size, around=around)
-        new = self._taken(new, self._settings.most_looks)
+        new = self._taken(new, self._most)
         return [
             Part(part.region, part.members, self._wider(part, boxes))
             for part in _merged(parts) + new

@@ -11,8 +11,8 @@ from samedge.types import Array, Region
 
 Embedding = TypeVar("Embedding")
 
-_KEPT = 32
-"""Looks a picture: a megabyte or two each, and what a call makes at most."""
+_KEPT = 64
+"""Looks a picture: one to three megabytes each, and what a call makes at most."""
 
 
 class Looks(Generic[Embedding]):

@@ -302,6 +302,17 @@ def test_everything_takes_closer_looks_a_few_masks_at_a_time(
     assert len(encodes) == 3
 
 
+def test_everything_has_a_bound_of_its_own(
+    auto: Predictor, image: np.ndarray, encodes: list[Any]
+) -> None:
+    settings = FocusSettings(most_looks=4, most_unasked=1)
+    auto._second = SecondLook("auto", auto._decoder, encode=auto._encoded, settings=settings)
+    found = [_drawn((x, y, x + 20, y + 20)) for x, y in ((10, 10), (280, 190))]
+    masks = refocused(auto, auto.encode(image), found=found, min_area=0)
+    assert sum(one.mask.focus is not None for one in masks) == 1
+    assert len(encodes) == 3  # the image, a part, and the mirrored one
+
+
 def test_everything_encodes_the_whole_image_once(
     auto: Predictor, image: np.ndarray, encodes: list[Any]
 ) -> None:
@@ -381,6 +392,8 @@ def test_unknown_words_and_silly_settings_are_refused(toy_bundle: Path, backend:
         Predictor.from_bundle(toy_bundle, backend=backend, focus=mode)
     with pytest.raises(OptionError, match="most_looks"):
         FocusSettings(most_looks=0)
+    with pytest.raises(OptionError, match="most_unasked"):
+        FocusSettings(most_unasked=0)
     with pytest.raises(OptionError, match="wider"):
         FocusSettings(wider=0.5)
 

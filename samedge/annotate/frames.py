@@ -23,7 +23,7 @@ def video_files(folder: Path) -> tuple[Path, ...]:
         DatasetError: the folder is missing.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder: expected one with videos in it.")
+        raise DatasetError(f"{folder} is not a folder: expected one with pictures or videos in it.")
     return tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES))
 
 

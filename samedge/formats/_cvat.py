@@ -42,12 +42,19 @@ class _Cvat(Format):
     def read(
         self, path: Path, *, images: Path | None = None, left_out: Counter[str]
     ) -> Iterator[ImageMasks]:
+        has_images = False
         for place, element in enumerate(elements(path, "image")):
+            has_images = True
             size = _size(element, where=f"{path}: image {place}")
             read = functools.partial(_record, size=size)
             shapes = [shape for shape in element if shape.tag not in ("tag", "attribute")]
             found = [reading.usable(read, shape, left_out=left_out) for shape in shapes]
             yield ImageMasks(element.get("name") or "", size, tuple(filter(None, found)))
+        if not has_images and next(elements(path, "track"), None) is not None:
+            raise DatasetError(
+                f"{path} holds the tracks of a video: export the task from CVAT once more, as "
+                "'CVAT for images 1.1'."
+            )
 
     def recognises(self, path: Path) -> bool:
         start = reading.head(path)

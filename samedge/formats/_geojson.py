@@ -29,6 +29,7 @@ from samedge.types import Array, Size
 class _Geometry(msgspec.Struct):
     type: str
     coordinates: Any = None
+    geometries: list[_Geometry] = []
 
 
 class _Feature(msgspec.Struct):
@@ -102,6 +103,8 @@ def _image(file: Path, name: Path, images: Path | None, left_out: Counter[str]) 
     document = reading.read_json(file)
     if isinstance(document, list):  # as QuPath writes it
         document = {"features": document}
+    elif isinstance(document, dict) and document.get("type") == "Feature":
+        document = {"features": [document]}
     found = reading.converted(document, _Collection, where=str(file))
     if found.image is not None:
         title = found.image.file_name
@@ -121,12 +124,8 @@ def _image(file: Path, name: Path, images: Path | None, left_out: Counter[str]) 
 
 def _record(entry: object, *, size: Size) -> MaskRecord:
     feature = msgspec.convert(entry, _Feature)
-    kind = feature.geometry.type if feature.geometry is not None else "none"
-    polygons: Any = feature.geometry.coordinates if feature.geometry is not None else None
-    if kind not in ("Polygon", "MultiPolygon") or not isinstance(polygons, list):
-        raise UndrawableError(f"geometries of type {kind!r:.40}, which have no inside")
     mask = np.zeros(size, np.bool_)
-    for polygon in [polygons] if kind == "Polygon" else polygons:
+    for polygon in _polygons(feature.geometry):
         mask |= fill(_rings(polygon, size), size)
     about = feature.properties or {}
     return record_from_mask(
@@ -137,10 +136,28 @@ def _record(entry: object, *, size: Size) -> MaskRecord:
     )
 
 
+def _polygons(geometry: _Geometry | None) -> list[Any]:
+    """The polygons of a geometry, and of those that it collects."""
+    kind = "none" if geometry is None else geometry.type
+    if geometry is not None and kind == "GeometryCollection":
+        return [p for member in geometry.geometries for p in _polygons(member)]
+    polygons = None if geometry is None else geometry.coordinates
+    if kind not in ("Polygon", "MultiPolygon") or not isinstance(polygons, list):
+        raise UndrawableError(f"geometries of type {kind!r:.40}, which have no inside")
+    return [polygons] if kind == "Polygon" else polygons
+
+
 def _rings(polygon: Any, size: Size) -> list[Array]:
     if not isinstance(polygon, list):
         raise UndrawableError("coordinates that are no pairs of numbers")
-    return [reading.checked_ring(ring, size) for ring in polygon]
+    return [reading.checked_ring(_flat(ring), size) for ring in polygon]
+
+
+def _flat(ring: Any) -> Any:
+    """A ring without heights, which GIS programs put behind x and y."""
+    if not isinstance(ring, list) or not all(isinstance(p, list) and len(p) > 2 for p in ring):
+        return ring
+    return [point[:2] for point in ring]
 
 
 def _category(about: Mapping[str, object]) -> str:

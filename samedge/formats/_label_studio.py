@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from samedge.formats.base import Format, Layout, Writer
 from samedge.formats.brush import brush_from_mask, mask_from_brush
 from samedge.formats.documents import GrowingFile, GrowingList
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
+from samedge.pixels.image_files import IMAGE_SUFFIXES
 from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Size
 
@@ -122,7 +124,7 @@ def _result(record: MaskRecord, image: ImageMasks, place: int) -> dict[str, obje
 
 
 def _image(task: _Task, images: Path | None, left_out: Counter[str], *, where: str) -> ImageMasks:
-    name = next((v for v in task.data.values() if isinstance(v, str)), "")
+    name = _image_name(task.data)
     answers = [a for a in task.annotations if not a.was_cancelled] or task.predictions[:1]
     results = [
         result
@@ -134,6 +136,22 @@ def _image(task: _Task, images: Path | None, left_out: Counter[str], *, where: s
     read = functools.partial(_record, size=size)
     found = [reading.usable(read, result, left_out=left_out) for result in results]
     return ImageMasks(name, size, tuple(filter(None, found)))
+
+
+def _image_name(data: Mapping[str, object]) -> str:
+    """The image among a task's data, by Label Studio's usual name, by its ending, or the first.
+
+    Of the address of a local or an uploaded file its path is the name.
+    """
+    texts = {key: value for key, value in data.items() if isinstance(value, str)}
+    pictures = [text for text in texts.values() if text.lower().endswith(IMAGE_SUFFIXES)]
+    name = next(iter([*(texts[key] for key in ("image",) if key in texts), *pictures]), None)
+    if name is None:
+        name = next(iter(texts.values()), "")
+    for start in ("/data/local-files/?d=", "/data/upload/"):
+        if name.startswith(start):
+            return unquote(name.removeprefix(start))
+    return name
 
 
 def _converted(entry: object) -> _Result:

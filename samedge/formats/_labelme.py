@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from samedge.errors import DatasetError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
@@ -44,9 +45,9 @@ class _Shape(msgspec.Struct):
 
 class _File(msgspec.Struct, rename="camel"):
     shapes: list[Any]
-    image_path: str
-    image_height: int
-    image_width: int
+    image_path: str | None = None
+    image_height: int | None = None
+    image_width: int | None = None
 
 
 class _LabelMe(ImageFormat):
@@ -78,7 +79,7 @@ class _LabelMe(ImageFormat):
         root = path if path.is_dir() else path.parent
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
             folder = file.parent.relative_to(root)
-            yield _image(file, folder, left_out)
+            yield _image(file, folder, images, left_out)
 
     def recognises(self, path: Path) -> bool:
         if path.is_dir():
@@ -118,9 +119,12 @@ def _mask_shape(mask: npt.NDArray[np.bool_]) -> dict[str, object]:
     }
 
 
-def _image(file: Path, folder: Path, left_out: Counter[str]) -> ImageMasks:
+def _image(file: Path, folder: Path, images: Path | None, left_out: Counter[str]) -> ImageMasks:
     found = reading.converted(reading.read_json(file), _File, where=str(file))
-    size = reading.checked_size(found.image_height, found.image_width, where=f"{file}: image")
+    # The name alone: what stands before it is a path of another machine.
+    name = PurePosixPath((found.image_path or "").replace("\\", "/")).name or file.stem
+    title = (folder / name).as_posix()
+    size = _size(found, title, [images] if images else [file.parent], where=file)
     read = functools.partial(_drawn, size=size)
     drawn = [reading.usable(read, entry, left_out=left_out) for entry in found.shapes]
     masks: list[MaskRecord] = []
@@ -133,9 +137,20 @@ def _image(file: Path, folder: Path, left_out: Counter[str]) -> ImageMasks:
         shape = entries[0][0]
         mask = functools.reduce(np.logical_or, [mask for _, mask in entries])
         masks.append(record_from_mask(mask, predicted_iou=shape.score, category=shape.label))
-    # The name alone: what stands before it is a path of another machine.
-    name = PurePosixPath(found.image_path.replace("\\", "/")).name
-    return ImageMasks((folder / name).as_posix(), size, tuple(masks))
+    return ImageMasks(title, size, tuple(masks))
+
+
+def _size(found: _File, name: str, folders: list[Path], *, where: Path) -> Size:
+    """Of the image, by the file or by the image itself."""
+    if found.image_height is not None and found.image_width is not None:
+        return reading.checked_size(found.image_height, found.image_width, where=f"{where}: image")
+    path = reading.find_image(name, folders)
+    if path is None:
+        raise DatasetError(
+            f"{where} does not say how large its image {name!r} is: name the folder of the images "
+            "(--images)."
+        )
+    return reading.image_size(path)
 
 
 def _drawn(entry: object, *, size: Size) -> tuple[_Shape, npt.NDArray[np.bool_]]:

@@ -9,8 +9,6 @@ outermost pixels, so that programs that round and programs that cut find the sam
 from __future__ import annotations
 
 import functools
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +23,14 @@ from samedge.files.writing import write_text
 from samedge.formats import reading
 from samedge.formats.base import Format, Layout, Stems, Writer
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
+from samedge.formats.yolo_names import class_names
 from samedge.pixels.metrics import mask_iou
 from samedge.pixels.outlines import joined, outlines
 from samedge.pixels.polygons import fill_with_border
 from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Array, Size
 
+_CLASSES = "classes.txt"
 _INSIDE = 0.1
 _LEAST_IOU = 0.99
 
@@ -50,19 +50,26 @@ class _Yolo(Format):
     ) -> Iterator[ImageMasks]:
         root = path.parent if path.is_file() else path
         labels = root / "labels" if (root / "labels").is_dir() else root
-        names = _class_names(root / "data.yaml")
+        names = _class_names(root, labels)
         folders = [images] if images is not None else [root / "images", root]
-        for file in sorted(labels.rglob("*.txt")):
+        alone: list[tuple[Path, str]] = []
+        texts = [file for file in sorted(labels.rglob("*.txt")) if file.name != _CLASSES]
+        for file in texts:
             name = file.relative_to(labels).with_suffix("").as_posix()
             found = reading.find_image(name, folders)
             if found is None:
-                raise DatasetError(
-                    f"{file} gives shares of an image {name!r} that is not in "
-                    f"{' or '.join(map(str, folders))}: name the folder of the images (--images)."
-                )
+                alone.append((file, name))
+                continue
             size = reading.image_size(found)
             masks = _read_rows(file, size, names, left_out)
             yield ImageMasks(f"{name}{found.suffix}", size, masks)
+        if alone and len(alone) == len(texts):
+            file, name = alone[0]
+            raise DatasetError(
+                f"{file} gives shares of an image {name!r} that is not in "
+                f"{' or '.join(map(str, folders))}: name the folder of the images (--images)."
+            )
+        left_out["label files without an image"] += len(alone)
 
     def recognises(self, path: Path) -> bool:
         root = path.parent if path.name == "data.yaml" else path
@@ -114,44 +121,28 @@ def _shares(ring: Array, size: Size) -> str:
     return " ".join(f"{value:.7f}" for value in shares.ravel())
 
 
-def _class_names(path: Path) -> dict[int, str]:
-    """Names of the classes: of a YAML mapping or list as YOLO's own tools write them."""
+def _class_names(root: Path, labels: Path) -> dict[int, str]:
+    """Names of the classes: of ``data.yaml``, or of the ``classes.txt`` that labellers leave."""
+    found = class_names(_text(root / "data.yaml", "a YAML file"))
+    lists = [folder / _CLASSES for folder in (labels, root) if (folder / _CLASSES).is_file()]
+    if found or not lists:
+        return found
+    return dict(enumerate(_text(lists[0], "a text file").split("\n")))
+
+
+def _text(path: Path, expected: str) -> str:
+    """A file's text, empty where it is not there."""
     if not path.is_file():
-        return {}
-    data = files.read_bytes(
-        path, limit="document_bytes", expected="a YAML file", error=DatasetError
-    )
-    text = data.decode("utf-8", "replace")
-    listed = re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL)
-    if listed:
-        return {place: _bare(name) for place, name in enumerate(listed.group(1).split(","))}
-    _, found, block = text.partition("names:")
-    if not found:
-        return {}
-    numbered = re.findall(r"^\s+(\d+)\s*:\s*(.+?)\s*$", block, re.MULTILINE)
-    if numbered:
-        return {int(number): _bare(name) for number, name in numbered}
-    return dict(enumerate(map(_bare, re.findall(r"^\s*-\s+(.+?)\s*$", block, re.MULTILINE))))
-
-
-def _bare(text: str) -> str:
-    stripped = text.strip()
-    if stripped.startswith('"') and stripped.endswith('"') and len(stripped) > 1:
-        try:
-            return str(json.loads(stripped))
-        except ValueError:
-            pass
-    return stripped.strip("'\"")
+        return ""
+    data = files.read_bytes(path, limit="document_bytes", expected=expected, error=DatasetError)
+    return "\n".join(line.rstrip() for line in data.decode("utf-8-sig", "replace").splitlines())
 
 
 def _read_rows(
     file: Path, size: Size, names: dict[int, str], left_out: Counter[str]
 ) -> tuple[MaskRecord, ...]:
-    data = files.read_bytes(
-        file, limit="document_bytes", expected="a text file", error=DatasetError
-    )
     read = functools.partial(_record, size=size, names=names)
-    rows = [row for row in data.decode("utf-8", "replace").splitlines() if row.strip()]
+    rows = [row for row in _text(file, "a text file").splitlines() if row.strip()]
     return tuple(filter(None, (reading.usable(read, row, left_out=left_out) for row in rows)))
 
 
@@ -160,14 +151,16 @@ def _record(row: str, *, size: Size, names: dict[int, str]) -> MaskRecord:
     if len(words) in (5, 6):
         raise UndrawableError("boxes without an outline")
     try:
-        number, shares = int(words[0]), np.array(words[1:], np.float64)
+        number, shares = float(words[0]), np.array(words[1:], np.float64)
     except ValueError as error:
         raise UndrawableError("rows that are no numbers") from error
+    if not number.is_integer() or number < 0:
+        raise UndrawableError("rows whose class is no number from 0 on")
     if len(shares) % 2:
         raise UndrawableError("rows with an odd number of coordinates")
     ring = reading.checked_ring(shares.reshape(-1, 2) * (size[1], size[0]), size)
     mask: npt.NDArray[np.bool_] = fill_with_border([np.floor(ring)], size)
-    name = names.get(number, f"class {number}")
+    name = names.get(int(number), f"class {int(number)}")
     return record_from_mask(reading.required(mask), category=name)
 
 

@@ -64,6 +64,7 @@ class Annotation(msgspec.Struct, frozen=True):
 
     Attributes:
         segmentation: polygons or run lengths; :mod:`samedge.pixels.segmentations` draws them.
+            ``None`` of a box alone.
         bbox: ``(x, y, width, height)`` px.
         area: square px.
         score: another program's, or samedge's predicted IoU.
@@ -73,7 +74,7 @@ class Annotation(msgspec.Struct, frozen=True):
 
     id: _Id
     image_id: _Id
-    segmentation: Any
+    segmentation: Any = None
     bbox: tuple[float, float, float, float] | None = None
     area: float | None = None
     iscrowd: bool | int | None = None
@@ -174,6 +175,7 @@ def read_annotations(path: Path) -> AnnotationFile:
         _check_annotation(path, annotation, known)
         by_image.setdefault(annotation.image_id, []).append(annotation)
     named = _entries(path, {"categories": [], **document}, "categories", _Category)
+    _check_unique(path, "category", list(dict.fromkeys(named)))
     return AnnotationFile(path, images, by_image, {entry.id: entry.name for entry in named})
 
 
@@ -204,7 +206,8 @@ def _entries(path: Path, document: dict[str, Any], key: str, kind: type[Entry]) 
             found.append(msgspec.convert(entry, kind))
     except (ValueError, RecursionError) as error:  # msgspec's, and lone surrogates where text is
         number = entry.get("id") if isinstance(entry, dict) else None
-        name = f"{key[:-1]} {number!r:.{_SHOWN}}" if number is not None else f"{key}[{len(found)}]"
+        one = {"categories": "category"}.get(key, key[:-1])
+        name = f"{one} {number!r:.{_SHOWN}}" if number is not None else f"{key}[{len(found)}]"
         raise DatasetError(
             f"{path}: {name} {_problem(entry, str(error))}: mend the file, or export it again."
         ) from error
@@ -223,7 +226,7 @@ def _problem(entry: Any, message: str) -> str:
     return f"is {entry!r:.{_SHOWN}}: {what[:1].lower()}{what[1:]}"
 
 
-def _check_unique(path: Path, kind: str, entries: list[AnnotatedImage] | list[Annotation]) -> None:
+def _check_unique(path: Path, kind: str, entries: list[Entry]) -> None:
     counts = collections.Counter(entry.id for entry in entries)
     twice = [number for number, count in counts.items() if count > 1]
     if twice:

@@ -51,6 +51,7 @@ class CaptureProcess:
             pass_fds=[descriptor],
             bufsize=0,
             env=python_environment(),
+            start_new_session=True,  # Ctrl-C in a terminal is for the caller, who ends this one
         )
         assert self._process.stdout is not None
         assert self._process.stdin is not None

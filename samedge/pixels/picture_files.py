@@ -77,7 +77,8 @@ def _path(source: object) -> Path:
             f"The image is a {type(source).__name__}, expected a path, the bytes of a file, an "
             "open file, a Pillow image or a NumPy array; samedge.image_from_tensor takes tensors."
         )
-    if isinstance(source, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", source):
+    is_address = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", os.fspath(source))  # a Path has one slash
+    if is_address and not Path(source).exists():
         raise ImageError(f"{source} is an address, expected a file: download it first.")
     return Path(source)
 

@@ -314,7 +314,7 @@ def _clipped(box: Array, view: View) -> Array:
             f"Box {box.tolist()} is wholly outside {_words(view)}: give x0, y0, x1, y1 in pixels "
             "of the original image."
         )
-    if inside[2] <= 1 and inside[3] <= 1:
+    if view.region is None and max(inside[2:]) <= 1:
         logger.warning(
             "Box %s lies within the first pixel of %s: coordinates are pixels, no shares of it.",
             box.tolist(),

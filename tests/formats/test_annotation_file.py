@@ -84,6 +84,8 @@ ACCEPTED = {
     "a box of NaN": annotation(bbox=[float("nan")] * 4),
     "no box": lambda d: d["annotations"][0].pop("bbox"),
     "no box, by null": annotation(bbox=None),
+    "a box alone": lambda d: d["annotations"][0].pop("segmentation"),
+    "a category twice": lambda d: d.update(categories=[{"id": 1, "name": "cat"}] * 2),
     "no area": annotation(area=None),
     "a crowd flag as a truth value": annotation(iscrowd=False),
     "no crowd flag": annotation(iscrowd=None),
@@ -112,10 +114,6 @@ REFUSED = {
     "no image of it": (annotation(image_id=77), "belongs to image 77, which is not in"),
     "endless id": (image(id=10**400), "has id 1000"),
     "no id": (lambda d: d["annotations"][0].pop("id"), r"annotations\[0\] has no 'id'"),
-    "no segmentation": (
-        lambda d: d["annotations"][0].pop("segmentation"),
-        "annotation 1 has no 'segmentation'",
-    ),
     "a list": (lambda d: d["annotations"].append([1]), r"annotations\[2\] is \[1\]"),
     "null": (lambda d: d["images"].append(None), r"images\[2\] is None"),
     "width null": (image(width=None), "image 1 has width None: expected `int`"),
@@ -125,6 +123,10 @@ REFUSED = {
     "no name": (image(file_name=""), "image 1 has file_name ''"),
     "NUL in a name": (image(file_name="a\0"), r"image 1 has file_name 'a\\x00'"),
     "duplicate images": (image(id=2), r"1 image ids.*more than once \(first image 2\)"),
+    "one category's number for two": (
+        lambda d: d.update(categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]),
+        r"1 category ids.*more than once",
+    ),
     "duplicate annotations": (annotation(id=2), r"1 annotation ids.*more than once"),
 }
 

@@ -41,6 +41,7 @@ class Process:
         self._child = subprocess.Popen(
             python_command(worker.__name__, [backend]),
             env=python_environment(),
+            start_new_session=True,  # Ctrl-C in a terminal is for the caller, who ends this one
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._chatter,

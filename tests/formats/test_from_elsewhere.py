@@ -1,0 +1,147 @@
+"""Annotation files as other programs and people leave them, and not as samedge writes them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from samedge import formats
+from samedge.errors import DatasetError
+from samedge.formats.masks import ImageMasks
+from samedge.formats.yolo_names import class_names
+
+TRIANGLE = [[10, 10], [50, 10], [50, 40]]
+
+
+def read(name: str, path: Path, images: Path | None = None) -> tuple[list[ImageMasks], Any]:
+    left_out: Counter[str] = Counter()
+    found = list(formats.get(name).read(path, images=images, left_out=left_out))
+    return found, dict(+left_out)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A folder of one photo, a.jpg."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (100, 80)).save(folder / "a.jpg")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names:\n  0: cat\n  1: dog\n",
+        "names: {0: cat, 1: dog}\n",
+        "names: [cat, 'dog']\nnc: 2\n",
+        'path: .\nnames:\n- cat\n- "dog"\ntrain:\n- a\n- b\n',
+        "names:\n  '0': cat  # small\n  \"1\": dog\ndownload: |\n  7: x\n",
+        "# names: below\nnames: [\n  cat,  # small\n  dog,\n]\n",
+        "names: &all\n  0: cat\n  1: dog\n",
+    ],
+)
+def test_names_of_yolos_classes(text: str) -> None:
+    assert class_names(text) == {0: "cat", 1: "dog"}
+    assert class_names(text.replace("\n", "\r\n")) == {0: "cat", 1: "dog"}
+
+
+def test_odd_names_of_yolos_classes() -> None:
+    assert class_names("""names: ['cat, big', "a # b", driver's seat, 'it''s']""") == {
+        0: "cat, big",
+        1: "a # b",
+        2: "driver's seat",
+        3: "it's",
+    }
+    assert class_names('names: {3: "a: b", 5: c}') == {3: "a: b", 5: "c"}
+    assert class_names("nc: 3\n") == class_names("") == class_names("names:\n") == {}
+
+
+def yolo(root: Path, rows: str, **files: str) -> Path:
+    labels = root / "labels"
+    labels.mkdir()
+    (labels / "a.txt").write_text(rows, encoding="utf-8")
+    for name, text in files.items():
+        (labels / f"{name}.txt").write_text(text)
+    return root
+
+
+def test_yolo_as_labellers_leave_it(tmp_path: Path, photo: Path) -> None:
+    rows = "\ufeff0.0 .1 .1 .5 .1 .5 .5\r\n\r\n1 .2 .2 .6 .2 .6 .6\r\n-1 0 0 1 0 1 1\r\n"
+    root = yolo(tmp_path, rows, classes="cat\ndog\n", gone="0 .1 .1 .5 .1 .5 .5\n")
+    (found,), left_out = read("yolo", root, photo)
+    assert [record.category_name for record in found.masks] == ["cat", "dog"]
+    assert left_out == {
+        "rows whose class is no number from 0 on": 1,
+        "label files without an image": 1,
+    }
+
+
+def test_yolo_without_any_image_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"'a' that is not in.*--images"):
+        read("yolo", yolo(tmp_path, "0 .1 .1 .5 .1 .5 .5\n"))
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"text": "a caption", "image": "/data/upload/1/ab-a.jpg"}, "1/ab-a.jpg"),
+        ({"caption": "x", "pic": "/data/local-files/?d=my%20photos/a.PNG"}, "my photos/a.PNG"),
+        ({"pic": "s3://bucket/a.jpg"}, "s3://bucket/a.jpg"),
+        ({"frame": "camera 7"}, "camera 7"),
+        ({"number": 7}, ""),
+    ],
+)
+def test_the_image_of_a_label_studio_task(tmp_path: Path, data: Any, name: str) -> None:
+    result = {
+        "type": "polygonlabels",
+        "original_width": 100,
+        "original_height": 80,
+        "value": {"points": TRIANGLE, "polygonlabels": ["cat"]},
+    }
+    task = {"data": data, "annotations": [{"result": [result]}]}
+    (tmp_path / "tasks.json").write_text(json.dumps([task]))
+    (found,), _ = read("label_studio", tmp_path / "tasks.json")
+    assert found.name == name
+    assert len(found.masks) == 1
+
+
+def test_tracks_of_cvat_are_named(tmp_path: Path) -> None:
+    track = '<track id="0"><polygon frame="0" points="1,1;9,1;9,9"/></track>'
+    (tmp_path / "a.xml").write_text(f"<annotations>{track}</annotations>")
+    with pytest.raises(DatasetError, match=r"tracks of a video.*CVAT for images"):
+        read("cvat", tmp_path / "a.xml")
+
+
+def test_geojson_with_heights_collections_and_alone(tmp_path: Path, photo: Path) -> None:
+    ring = [[10, 10], [60, 10], [60, 60], [10, 60], [10, 10]]
+    square = {"type": "Polygon", "coordinates": [ring]}
+    tall = {"type": "Polygon", "coordinates": [[[*point, 3.5] for point in ring]]}
+    both = {"type": "GeometryCollection", "geometries": [square, {"type": "Point"}]}
+    nested = {"type": "GeometryCollection", "geometries": [tall]}
+    for geometry, count in ((square, 1), (tall, 1), (nested, 1), (both, 0)):
+        feature = {"type": "Feature", "geometry": geometry}
+        for document in (feature, [feature], {"features": [feature]}):
+            (tmp_path / "a.geojson").write_text(json.dumps(document))
+            (found,), left_out = read("geojson", tmp_path / "a.geojson", photo)
+            assert [record.area for record in found.masks] == [2500] * count
+            assert sum(left_out.values()) == 1 - count
+
+
+def test_labelme_without_a_size_or_a_name(tmp_path: Path, photo: Path) -> None:
+    shape = {"label": "cat", "points": TRIANGLE, "shape_type": "polygon"}
+    document: dict[str, Any] = {"shapes": [shape], "imagePath": "C:\\x\\a.jpg", "imageHeight": None}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (found,), _ = read("labelme", tmp_path / "a.json", photo)
+    assert (found.name, found.size, len(found.masks)) == ("a.jpg", (80, 100), 1)
+    with pytest.raises(DatasetError, match=r"how large its image 'a\.jpg' is.*--images"):
+        read("labelme", tmp_path / "a.json")
+    (photo / "b.json").write_text(
+        json.dumps({"shapes": [shape], "imagePath": "", "imageHeight": 80, "imageWidth": 100})
+    )
+    (found,), _ = read("labelme", photo / "b.json")
+    assert found.name == "b"

@@ -278,6 +278,10 @@ class Prompt:
         region: Region | None = None,
         text: str | None = None,
     ) -> None:
+        if not isinstance(text, str | None):
+            raise PromptError(
+                f"text is a {type(text).__name__}, expected words such as 'dog' or 'dog, cat'."
+            )
         array = _points_array(points)
         if not np.isfinite(array).all():
             raise PromptError(f"points {array.tolist()} hold NaN or infinity: give finite pixels.")

@@ -15,7 +15,7 @@ from PIL import Image
 
 import samedge
 from samedge.cli import cli
-from samedge.errors import OptionError, UnknownNameError
+from samedge.errors import BundleError, OptionError, SourceError, UnknownNameError
 from samedge.pixels.rle import rle_from_mask
 
 FUNCTIONS = sorted(name for name in samedge.__all__ if inspect.isfunction(getattr(samedge, name)))
@@ -128,3 +128,15 @@ def test_a_comparison_says_its_sentence() -> None:
     found = Comparison(record, SimpleNamespace())  # type: ignore[arg-type]
     assert found.sentence == "Ship it."
     assert repr(found) == "Comparison(2 subjects, 'Ship it.')"
+
+
+def test_what_is_no_bundle_and_no_source_is_named() -> None:
+    wrongs: tuple[Any, ...] = (None, 5)
+    for wrong in wrongs:
+        with pytest.raises(BundleError, match=rf"is a {type(wrong).__name__}, expected its path"):
+            samedge.Predictor.from_bundle(wrong)
+    with pytest.raises(BundleError, match=r"load_default\(model='samedge-pico'\)"):
+        samedge.Predictor.from_bundle("samedge-pico")
+    nothing: Any = None
+    with pytest.raises(SourceError, match="is a NoneType, expected a path"):
+        samedge.Camera(nothing)

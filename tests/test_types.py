@@ -81,6 +81,8 @@ def test_one_click_alone_is_ambiguous(values: dict[str, Any], ambiguous: bool) -
         ({"mask": np.zeros((4, 4), np.uint8)}, "dtype uint8"),
         ({"mask": np.full((4, 4), np.nan)}, "NaN or infinity"),
         ({"mask": [[1.0, 2.0], [3.0]]}, "different lengths"),
+        ({"text": ["dog"]}, "text is a list, expected words"),
+        ({"text": 5, "box": [1, 2, 3, 4]}, "text is a int, expected words"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value), "nothing"),
 )

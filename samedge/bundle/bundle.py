@@ -7,6 +7,7 @@ This module owns the verified load, :mod:`samedge.bundle.manifest` the schema,
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,14 +63,19 @@ class Bundle:
             BundleError: missing, incomplete, altered, or a manifest that does not hold together.
             IncompatibleArtifactError: written by a newer samedge.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise BundleError(
+                f"The bundle is a {type(path).__name__}, expected its path; samedge.load_default() "
+                "opens the embedded model."
+            )
         path = Path(path)
         if path.is_dir():
             return cls._open_folder(path, path, verify=verify)
         if not path.is_file():
-            raise BundleError(
-                f"There is no bundle at {path}: export one with "
-                f"`samedge export --target TARGET -o {path}`."
-            )
+            remedy = f"export one with `samedge export --target TARGET -o {path}`"
+            if str(path) in embedded_models():
+                remedy = f"samedge.load_default(model={str(path)!r}) opens the embedded model"
+            raise BundleError(f"There is no bundle at {path}: {remedy}.")
         return cls._open_archive(path, verify=verify)
 
     @classmethod

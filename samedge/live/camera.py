@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from samedge.errors import OptionError
+from samedge.errors import OptionError, SourceError
 from samedge.live import sources
 from samedge.live.feed import Event, Feed, FeedSettings, IteratorFeed, ProcessFeed
 from samedge.live.frame import VideoFrame
@@ -104,6 +104,11 @@ class Camera:
                 options=options or ReadOptions(),
             )
         else:
+            if not isinstance(source, Iterable):
+                raise SourceError(
+                    f"The source is a {type(source).__name__}, expected a path, an address, a "
+                    "camera's number, or an iterable of frames."
+                )
             self.name, self.is_live = type(source).__name__, True
             _refuse_for_iterable(options, back_off)
             self.drops = drop is not False

@@ -26,6 +26,7 @@ from samedge.formats.results import Masks
 from samedge.pixels.frames import Frame
 from samedge.pixels.images import load_image
 from samedge.pixels.layouts import YuvImage
+from samedge.pixels.prompts import check_prompts
 from samedge.predict import trust
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.focus import FocusMode
@@ -362,6 +363,7 @@ def _masks(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks:
     start = time.perf_counter()
     image = task.frame if isinstance(task.frame, YuvImage) else load_image(task.frame)
     timing = {} if task.path is None else {"read": (time.perf_counter() - start) * 1e3}
+    check_prompts(task.prompts)
     if any(prompt.text is not None for prompt in task.prompts):
         rgb = image.rgb() if isinstance(image, YuvImage) else image
         results = [predictor.predict(rgb, p, multimask=multimask) for p in task.prompts]

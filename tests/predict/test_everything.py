@@ -231,6 +231,9 @@ class TestSegmentEverything:
             _run(np.zeros((4, 4), np.uint8))
         with pytest.raises(OptionError, match="points_per_side is 0, expected 1 or more"):
             EverythingConfig(points_per_side=0)
+        wrong: Any = "8"
+        with pytest.raises(OptionError, match="points_per_side is '8', expected 1 or more"):
+            EverythingConfig(points_per_side=wrong)
         with pytest.raises(OptionError, match="crop_layers is 9, expected 0 to 4"):
             EverythingConfig(crop_layers=9)
         with pytest.raises(OptionError, match="min_area is -1, expected 0 or more pixels"):

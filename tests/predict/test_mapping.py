@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,6 +205,9 @@ def test_wrong_words_and_numbers_are_refused_at_once(
         predictor.map("photo.jpg", prompts)
     with pytest.raises(OptionError, match="workers is 0"):
         predictor.map(images, prompts, workers=0)
+    wrong: Any = {"points": [[1, 1]]}
+    with pytest.raises(PromptError, match=r"is a str, expected a samedge\.Prompt"):
+        list(predictor.map(images[:1], wrong))
     with pytest.raises(PromptError, match="pairs of a frame"):
         next(predictor.map(images))
 

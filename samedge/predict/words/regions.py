@@ -73,7 +73,9 @@ class RegionScorer:
         Raises:
             PromptError: it is not understood.
         """
-        texts = [words] if isinstance(words, str) else list(words)
+        texts = [words] if isinstance(words, str) else words
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            raise PromptError(f"The words are {words!r:.60}, expected text, or a list of it.")
         return asked_words(texts, self.table, free=self.record.merges is not None)
 
     def embed(self, image: Array, masks: Sequence[Array]) -> Array:

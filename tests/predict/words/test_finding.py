@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +184,10 @@ def test_regions_are_named_by_tables_longer_than_a_text(tmp_path: Path) -> None:
 
 def test_margins_are_log_odds_against_the_other_words(predictor: Predictor) -> None:
     scorer = RegionScorer(predictor.graphs)
+    wrongs: tuple[Any, ...] = (5, None, {"red"}, [5])
+    for wrong in wrongs:
+        with pytest.raises(PromptError, match="expected text, or a list of it"):
+            scorer.asked(wrong)
     (asked,) = scorer.asked("red")
     # 20 red - 10 green - 10 blue and so on; grey is 2.5.
     embeddings = np.array([[0.5, 0.4, 0.3, 1.0]], np.float32)

@@ -12,7 +12,7 @@ from samedge.cli import output
 from samedge.cli.follow_options import ASK_EVERY
 from samedge.cli.measure_types import COUNTS, DURATION
 from samedge.cli.prompt_types import BOX
-from samedge.cli.refusing import refuse_given
+from samedge.cli.refusing import refuse_given, refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,6 +137,7 @@ def bench(
     from samedge.web.benching import PagePlan, chosen_pages
 
     _refuse_lost(stream)
+    refuse_output(output_path, stream)
     if stream is not None:
         bench_stream(
             out,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.refusing import refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,6 +93,8 @@ def calibrate(
     from samedge.calibration.search import find_plan
     from samedge.proof.photos import load_calibration
 
+    refuse_output(output_path)
+    refuse_output(plot_path)
     path = bundle_path(named)
     bundle = Bundle.open(path)
     data = load_calibration(calibration)

@@ -9,7 +9,7 @@ import click
 
 from samedge.cli import output
 from samedge.cli.image_options import focus_option, range_option, refine_option
-from samedge.cli.refusing import refuse_given
+from samedge.cli.refusing import refuse_given, refuse_output
 
 if TYPE_CHECKING:
     from samedge.pixels.sample_range import SampleRange
@@ -120,6 +120,7 @@ def eval_(
     end, and does not count.
     """
     _refuse_lost(video, prompts or "box,center")
+    refuse_output(output_path, dataset)
     if video is not None:
         from samedge.cli.eval_video import eval_video
 
@@ -140,9 +141,7 @@ def eval_(
         raise click.UsageError("Give --dataset and --images, or --video.")
     from samedge.cli.eval_photos import EvalRequest, eval_photos
     from samedge.cli.eval_words import eval_words
-    from samedge.files.writing import check_no_source
 
-    check_no_source(output_path, (dataset,))
     request = EvalRequest(
         dataset=dataset,
         images=images,

@@ -9,6 +9,7 @@ import click
 
 from samedge.cli import output
 from samedge.cli.name_types import OneOf
+from samedge.cli.refusing import refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -191,6 +192,7 @@ def export(
     """
     from samedge.export.named import DEFAULT_MODEL, export_bundle
 
+    refuse_output(record_path)
     if model is not None and checkpoint is not None:
         raise click.UsageError("--model and --checkpoint both name the weights: give one of them.")
     with out.progress("Exporting") as bar:

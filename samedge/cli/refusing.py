@@ -1,6 +1,8 @@
-"""Refuses options that were given and mean nothing there, instead of losing them."""
+"""Refuses what would be lost: options that mean nothing there, and results without a place."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
@@ -25,3 +27,18 @@ def refuse_given(beside: str, *names: str) -> None:
     ]
     if given:
         raise click.UsageError(f"{beside} takes no {', '.join(given)}: leave that out.")
+
+
+def refuse_output(path: Path | None, source: Path | None = None) -> None:
+    """Refuse an output file before the work; see :func:`samedge.files.writing.check_output`.
+
+    Args:
+        path: of the file; ``None`` is none.
+        source: what the command reads, if anything.
+
+    Raises:
+        WriteError: nothing can be written there, or it is read.
+    """
+    from samedge.files.writing import check_output
+
+    check_output(path, () if source is None else (source,))

@@ -82,6 +82,23 @@ def check_no_source(path: Path | None, sources: Iterable[Path]) -> None:
         )
 
 
+def check_output(path: Path | None, sources: Iterable[Path] = ()) -> None:
+    """Refuse a file that cannot be written before there is any work, which would be lost.
+
+    Args:
+        path: of the file; its folder is made where needed. ``None`` is none.
+        sources: what is read, as of :func:`check_no_source`.
+
+    Raises:
+        WriteError: nothing can be written there, or it is read.
+    """
+    check_no_source(path, sources)
+    if path is None or _takes_a_stream(path):
+        return
+    with _named(path), temporary_beside(path):
+        pass
+
+
 def _is_one(path: Path, other: Path) -> bool:
     try:
         return not _takes_a_stream(path) and path.samefile(other)

@@ -137,7 +137,7 @@ class EverythingConfig:
     def __post_init__(self) -> None:
         for field in ("points_per_side", "points_per_batch", "crop_points_downscale"):
             value = getattr(self, field)
-            if value is not None and not (isinstance(value, numbers.Integral) and value >= 1):
+            if value is not None and (not isinstance(value, numbers.Real) or value < 1):
                 raise OptionError(f"{field} is {value!r}, expected 1 or more.")
         if self.crop_layers is not None and not 0 <= self.crop_layers <= 4:
             raise OptionError(f"crop_layers is {self.crop_layers}, expected 0 to 4.")

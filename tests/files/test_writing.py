@@ -14,11 +14,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from samedge.cli import cli
 from samedge.errors import WriteError
 from samedge.files import owner, writing
 from samedge.files.scratch import scratch_folder
-from samedge.files.writing import MARK, check_no_source, replacing, write_bytes, write_text
+from samedge.files.writing import (
+    MARK,
+    check_no_source,
+    check_output,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -286,6 +295,36 @@ def test_many_writers_of_one_file(tmp_path: Path) -> None:
     assert len(content) == 5000
     assert len(set(content)) == 1
     assert leftovers(tmp_path) == []
+
+
+def test_an_output_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(WriteError, match=r"x\.json cannot be written"):
+        check_output(tmp_path / "file" / "x.json")
+    with pytest.raises(WriteError, match="would be lost"):
+        check_output(tmp_path / "file", (tmp_path / "file",))
+    for path in (tmp_path / "new" / "x.json", tmp_path / "file", Path("/dev/null"), None):
+        check_output(path)
+    assert (tmp_path / "file").read_bytes() == b"kept"
+    assert not any((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "--dataset", "gone.json", "--images", "gone", "-o"),
+        ("eval", "--video", "gone", "-o"),
+        ("bench", "--bundle", "gone", "-o"),
+        ("bench", "--stream", "gone.mp4", "-o"),
+        ("calibrate", "gone", "--calibration", "gone", "-o"),
+        ("export", "--target", "cpu", "--model", "gone", "--record"),
+    ],
+)
+def test_long_commands_look_at_their_output_first(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    result = CliRunner().invoke(cli, [*command, str(tmp_path / "file" / "x.json")])
+    assert isinstance(result.exception, SystemExit), result.output
+    assert "x.json cannot be written" in " ".join(result.stderr.split())
 
 
 def test_what_is_read_is_not_written_to(tmp_path: Path) -> None:

@@ -73,10 +73,7 @@ class RegionScorer:
         Raises:
             PromptError: it is not understood.
         """
-        texts = [words] if isinstance(words, str) else words
-        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-            raise PromptError(f"The words are {words!r:.60}, expected text, or a list of it.")
-        return asked_words(texts, self.table, free=self.record.merges is not None)
+        return asked_words(_texts(words), self.table, free=self.record.merges is not None)
 
     def embed(self, image: Array, masks: Sequence[Array]) -> Array:
         """Embeddings of regions.
@@ -178,3 +175,10 @@ def _record(graphs: Graphs) -> WordsRecord:
             "`samedge export --words samedge-words ...`."
         )
     return manifest.own_words
+
+
+def _texts(words: object) -> Sequence[str]:
+    texts = [words] if isinstance(words, str) else words
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise PromptError(f"The words are {words!r:.60}, expected text, or a list of it.")
+    return texts

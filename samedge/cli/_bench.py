@@ -136,8 +136,7 @@ def bench(
     from samedge.cli.bench_stream import bench_stream
     from samedge.web.benching import PagePlan, chosen_pages
 
-    _refuse_lost(stream)
-    refuse_output(output_path, stream)
+    _refuse_lost(stream, output_path)
     if stream is not None:
         bench_stream(
             out,
@@ -175,8 +174,9 @@ def bench(
     _tell(out, record, output_path)
 
 
-def _refuse_lost(stream: Path | None) -> None:
-    """Say which options mean nothing with a recording, or without one."""
+def _refuse_lost(stream: Path | None, output_path: Path | None) -> None:
+    """Say which options mean nothing with a recording, or without one, and where no record goes."""
+    refuse_output(output_path, stream)
     if stream is None:
         refuse_given("A benchmark without --stream", "box", "ask_every")
         return

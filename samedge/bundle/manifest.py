@@ -99,7 +99,8 @@ class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         crops_by_rank: between crops, the higher ranked mask stays, not that of the smaller crop.
         crop_points_downscale: each layer's crops have so many times fewer clicks a side.
         coarse_to_fine: skip clicks that a good mask covers already.
-        redrawn: every mask is asked for again by its own box; left out where that is not so.
+        redrawn: every mask is asked for again by its own box; left out where not.
+        closer_layers: further layers of crops in which small ones are redrawn; left out for none.
     """
 
     points_per_side: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
@@ -110,6 +111,7 @@ class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     crop_points_downscale: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
     coarse_to_fine: bool = True
     redrawn: bool | msgspec.UnsetType = msgspec.UNSET
+    closer_layers: Annotated[int, msgspec.Meta(ge=0, le=2)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -231,11 +233,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def prompt_buckets(self) -> tuple[Bucket, ...]:
         """``(B, N)`` of the decoder's fixed shapes; none where it takes any."""
-        for graph in self.own_graphs:
-            buckets = buckets_from_shapes(graph.shapes)
-            if buckets:
-                return buckets
-        return ()
+        found = (buckets_from_shapes(graph.shapes) for graph in self.own_graphs)
+        return next((buckets for buckets in found if buckets), ())
 
     def graph(self, role: str) -> GraphRecord | None:
         """The graph with a role; ``None`` where there is none."""

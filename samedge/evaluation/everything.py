@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from samedge.evaluation import recall
@@ -35,14 +36,27 @@ class EverythingSubject:
     config: EverythingConfig | None = None
 
 
-@dataclasses.dataclass
-class _Tally:
-    """What one subject found so far."""
+class ImageFinds(msgspec.Struct, frozen=True):
+    """What one subject found in one image.
 
-    images: list[recall.ImageRecall] = dataclasses.field(default_factory=list)
-    names: list[str] = dataclasses.field(default_factory=list)
-    decoded: int = 0
-    seconds: float = 0.0
+    Attributes:
+        image: its name.
+        ious: of each mask, the best ranked first, with each object.
+        areas: of the objects, in square pixels, as the ground truth says.
+        clicks: that were decoded.
+        seconds: that it took.
+    """
+
+    image: str
+    ious: list[list[float]]
+    areas: list[float]
+    clicks: int
+    seconds: float
+
+    def recall(self) -> recall.ImageRecall:
+        """Which of the objects are found."""
+        ious = np.array(self.ious, np.float64).reshape(-1, len(self.areas))
+        return recall.image_recall(ious, self.areas)
 
 
 def evaluate_everything(
@@ -70,41 +84,51 @@ def evaluate_everything(
         InferenceError: a backend failed.
     """
     readings = Readings(truth)
-    tallies = [_Tally() for _ in subjects]
+    finds: list[list[ImageFinds]] = [[] for _ in subjects]
+    recalls: list[recall.ImageRecall] = []  # of the first subject
     steps = Steps(len(truth.images), progress=progress, stage=stage)
     for image in truth.images:
         pixels = readings.pixels(image)
         if pixels is not None:
-            for subject, tally in zip(subjects, tallies, strict=True):
-                _count(subject, tally, image, pixels)
-        steps.step(_so_far(tallies))
+            for subject, own in zip(subjects, finds, strict=True):
+                own.append(found_in_image(subject, image, pixels=pixels))
+            recalls += [own[-1].recall() for own in finds[:1]]
+        steps.step(_so_far(recalls))
     dataset = readings.record()
-    return [_row(s, t) for s, t in zip(subjects, tallies, strict=True)], dataset
+    return [everything_row(s, f) for s, f in zip(subjects, finds, strict=True)], dataset
 
 
-def _so_far(tallies: Sequence[_Tally]) -> str:
-    value = recall.average_recall(tallies[0].images, limit=100) if tallies else None
-    return "" if value is None else f"AR@100 {value:.3f}"
+def found_in_image(measured: EverythingSubject, image: TruthImage, *, pixels: Array) -> ImageFinds:
+    """Find the masks of one image without prompts, and compare them with its objects.
 
+    Args:
+        measured: what is measured.
+        image: its objects.
+        pixels: (H, W, 3) uint8 RGB, of it.
 
-def _count(subject: EverythingSubject, tally: _Tally, image: TruthImage, pixels: Array) -> None:
+    Raises:
+        InferenceError: the backend failed.
+    """
     start = time.perf_counter()
-    found, clicks = masks_and_clicks(subject.predictor, pixels, config=subject.config)
-    tally.seconds += time.perf_counter() - start
-    tally.decoded += clicks
+    found, clicks = masks_and_clicks(measured.predictor, pixels, config=measured.config)
+    seconds = time.perf_counter() - start
     objects = list(image.instances())
     masks = np.stack([one.mask for one in objects])
     ious = recall.mask_ious(((one.box, one.mask) for one in found), masks)
-    tally.images.append(recall.image_recall(ious, [one.area for one in objects]))
-    tally.names.append(image.name)
+    areas = [float(one.area) for one in objects]
+    return ImageFinds(image.name, ious.tolist(), areas, clicks, seconds)
 
 
-def _row(measured: EverythingSubject, tally: _Tally) -> EverythingRow:
-    images = tally.images
+def everything_row(measured: EverythingSubject, finds: Sequence[ImageFinds]) -> EverythingRow:
+    """One subject's row of the record.
+
+    Args:
+        measured: the subject.
+        finds: of the images.
+    """
+    images = [one.recall() for one in finds]
     best = [iou for image in images for iou in image.best.tolist()]
-    owners = [
-        name for name, image in zip(tally.names, images, strict=True) for _ in image.best.tolist()
-    ]
+    owners = [one.image for one in finds for _ in one.areas]
     ar_10, ar_100, ar_1000 = (recall.average_recall(images, limit=n) for n in recall.LIMITS)
     return EverythingRow(
         n=len(best),
@@ -117,8 +141,13 @@ def _row(measured: EverythingSubject, tally: _Tally) -> EverythingRow:
         best_iou_by_size={s: recall.mean_best_iou(images, size=s) for s in recall.SIZES},
         best_iou_ci95=metrics.bootstrap_mean(best, owners) if best else None,
         masks_an_image=float(np.mean([image.masks for image in images])) if images else None,
-        clicks_an_image=tally.decoded / len(images) if images else None,
-        seconds=round(tally.seconds, 3),
+        clicks_an_image=sum(one.clicks for one in finds) / len(finds) if finds else None,
+        seconds=round(sum(one.seconds for one in finds), 3),
         focus=measured.predictor.focus,
         **subject_fields(measured.subject),
     )
+
+
+def _so_far(images: Sequence[recall.ImageRecall]) -> str:
+    value = recall.average_recall(images, limit=100)
+    return "" if value is None else f"AR@100 {value:.3f}"

@@ -20,6 +20,7 @@ Box = tuple[int, int, int, int]
 """``(x0, y0, x1, y1)`` pixels, half open."""
 
 _EDGE_TOLERANCE_PX = 20.0
+"""How near a box may come to the edge of a crop and not count as cut off by it."""
 
 
 def crop_boxes(size: Size, *, layers: int, overlap_ratio: float) -> Iterator[tuple[Box, int]]:
@@ -79,17 +80,20 @@ def nms(boxes: Array, scores: Array, *, threshold: float) -> npt.NDArray[np.int6
     return order[alive]
 
 
-def cut_off(boxes: Array, crop_box: Box, *, size: Size) -> npt.NDArray[np.bool_]:
+def cut_off(
+    boxes: Array, crop_box: Box, *, size: Size, tolerance_px: float = _EDGE_TOLERANCE_PX
+) -> npt.NDArray[np.bool_]:
     """Which boxes end at an edge of the crop that is not an edge of the image.
 
     Args:
         boxes: (N, 4) pixels of the crop.
         crop_box: in the image.
         size: ``(height, width)`` of the image.
+        tolerance_px: so near to an edge a box ends there.
     """
     placed = boxes + np.array([*crop_box[:2], *crop_box[:2]])
     whole = np.array([0, 0, size[1], size[0]])
-    near_crop = np.abs(placed - np.array(crop_box)) <= _EDGE_TOLERANCE_PX
-    near_image = np.abs(placed - whole) <= _EDGE_TOLERANCE_PX
+    near_crop = np.abs(placed - np.array(crop_box)) <= tolerance_px
+    near_image = np.abs(placed - whole) <= tolerance_px
     cut: npt.NDArray[np.bool_] = (near_crop & ~near_image).any(axis=1)
     return cut

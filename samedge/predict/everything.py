@@ -11,10 +11,11 @@ measured for the model, and masks say which of them they are a part of.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from samedge.predict.everything_candidates import Candidates, joined, kept_of, r
 from samedge.predict.everything_focus import refocused
 from samedge.predict.everything_masks import AutomaticMask, Drawn, drawn, with_parents
 from samedge.predict.everything_points import GOOD_IOU, GOOD_STABILITY, ClickGrid
-from samedge.predict.everything_redrawn import redrawn
+from samedge.predict.everything_redrawn import Part, redrawn
 from samedge.predict.everything_settings import EverythingConfig, EverythingRules
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation
@@ -84,9 +85,7 @@ def masks_and_clicks(
     """As :func:`segment_everything`, and how many clicks were decoded."""
     check_image(image)
     search = _Search(predictor, image, config or EverythingConfig(), progress)
-    found: list[Drawn] = []
-    for crop_box, layer in search.crops():
-        found += search.masks_of_crop(crop_box, layer)
+    found = list(search.masks())
     if search.rules.crop_layers:
         found = _suppressed(
             found, search.preference(found), threshold=search.rules.crop_nms_threshold
@@ -174,10 +173,25 @@ class _Search:
         ratio = self.config.crop_overlap_ratio
         return crop_boxes(self.size, layers=self.rules.crop_layers, overlap_ratio=ratio)
 
-    def masks_of_crop(self, crop_box: Box, layer: int) -> list[Drawn]:
-        """The masks of a crop, none of them a duplicate of another, nor cut off by its edge."""
+    def masks(self) -> Iterator[Drawn]:
+        """The masks of all crops, of each none that is a duplicate of another or cut off."""
+        parts: Iterable[Part] = (self._part(box, layer) for box, layer in self.crops())
+        if self.rules.redrawn:
+            looked = list(parts)
+            every = [*looked, *self._closer_parts(looked[0].found)]
+            batch = self.config.points_per_batch
+            parts = redrawn(self.predictor, every, size=self.size, batch=batch)
+        for part in parts:
+            yield from self._drawn(part)
+
+    def _encoded(self, crop_box: Box) -> ImageEmbedding:
         x0, y0, x1, y1 = crop_box
-        embedding = self.predictor.encode(np.ascontiguousarray(self.image[y0:y1, x0:x1]))
+        return self.predictor.encode(np.ascontiguousarray(self.image[y0:y1, x0:x1]))
+
+    def _part(self, crop_box: Box, layer: int) -> Part:
+        """A crop and what clicks on it give, no duplicates and nothing that its edge cuts off."""
+        x0, y0, x1, y1 = crop_box
+        embedding = self._encoded(crop_box)
         if layer == 0:
             self.whole = embedding
         grid = _grid(self.rules.points_per_side, self.rules.crop_points_downscale, layer)
@@ -185,14 +199,25 @@ class _Search:
         every = every[~cut_off(every.boxes, crop_box, size=self.size)]
         order = every.rank(self.rules.stability_weight)
         kept = every[nms(every.boxes, order, threshold=self.rules.box_nms_threshold)]
-        if self.rules.redrawn:
-            batch = self.config.points_per_batch
-            kept = redrawn(self.predictor, embedding, found=kept, batch=batch)
-            kept = kept[~cut_off(kept.boxes, crop_box, size=self.size)]
+        return Part(crop_box, layer, kept, lambda: embedding)
+
+    def _closer_parts(self, found: Candidates) -> Iterator[Part]:
+        """Smaller crops than those with clicks, to draw masks again; none without crops."""
+        clicked = self.rules.crop_layers
+        layers = clicked + self.rules.closer_layers if clicked else 0
+        nothing = found[np.zeros(0, np.intp)]
+        ratio = self.config.crop_overlap_ratio
+        for box, layer in crop_boxes(self.size, layers=layers, overlap_ratio=ratio):
+            if layer > clicked:
+                encoded = functools.cache(functools.partial(self._encoded, box))
+                yield Part(box, layer, nothing, encoded)
+
+    def _drawn(self, part: Part) -> list[Drawn]:
+        x0, y0, x1, y1 = part.crop_box
         masks = drawn(
-            embedding,
-            kept,
-            crop_box=crop_box,
+            self.predictor.frame.view((y1 - y0, x1 - x0)),
+            part.found,
+            crop_box=part.crop_box,
             size=self.size,
             threshold=self.cuts.mask,
             min_area=self.config.min_area,

@@ -13,8 +13,8 @@ from msgspec import UNSET
 from samedge.formats.masks import MaskRecord, corner_and_sides
 from samedge.pixels import metrics, rle
 from samedge.pixels.boxes import Box
+from samedge.pixels.frames import View
 from samedge.pixels.islands import mended
-from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything_candidates import Candidates
 from samedge.types import Array, Rle, Size
 
@@ -121,7 +121,7 @@ class Sheet:
 
 
 def drawn(
-    embedding: ImageEmbedding,
+    view: View,
     kept: Candidates,
     *,
     crop_box: Box,
@@ -132,7 +132,7 @@ def drawn(
     """Upscale masks, one at a time, and place them in the image.
 
     Args:
-        embedding: of the part of the image that they were decoded on.
+        view: of the part of the image that they were decoded on, as an image of its own.
         kept: the masks.
         crop_box: that part.
         size: ``(height, width)`` of the image.
@@ -141,7 +141,7 @@ def drawn(
     """
     sheet, made = Sheet(size), []
     for index in range(len(kept.iou)):
-        part = embedding.view.masks(kept.logits[index : index + 1], threshold=threshold)[0]
+        part = view.masks(kept.logits[index : index + 1], threshold=threshold)[0]
         if min_area:
             part = mended(part, least_px=min_area)
         box = metrics.bounding_box(part)

@@ -3,40 +3,136 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from samedge.pixels.boxes import Box, cut_off
+from samedge.pixels.frames import View
+from samedge.pixels.regridding import regridded
 from samedge.predict.decoding import FIRMER
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything_candidates import Candidates, joined, low_res_boxes
 from samedge.predict.predictor import Predictor
-from samedge.types import Array, Prompt
+from samedge.types import Array, Prompt, Size
 
-_SAME = 0.5
+_SAME = 0.3
 """IoU from which on the second drawing is of the same thing."""
+
+_EDGE_PX = 4.0
+"""What is drawn so near to the edge of a crop goes on beyond it."""
+
+_MARGIN = 0.08
+"""Share of a crop's side that has to lie between a thing and the crop's edge."""
+
+_LONGEST = 0.6
+"""Longer side of a thing over that of a crop, at most."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """A part of the image, and the masks that the clicks on it gave.
+
+    Attributes:
+        crop_box: the part.
+        layer: of it among the crops; 0 is the whole image.
+        found: its masks, in pixels of the part.
+        encoded: gives the embedding of the part, as of an image of its own.
+    """
+
+    crop_box: Box
+    layer: int
+    found: Candidates
+    encoded: Callable[[], ImageEmbedding]
 
 
 def redrawn(
-    predictor: Predictor, embedding: ImageEmbedding, *, found: Candidates, batch: int
-) -> Candidates:
-    """Masks asked for again, each with its own box and logits.
+    predictor: Predictor, parts: Sequence[Part], *, size: Size, batch: int
+) -> Iterator[Part]:
+    """Masks asked for again, each with its own box and logits, in the closest part that shows it.
 
-    What is drawn as another thing then was none, and goes. Of the rest the predicted IoU is the
-    mean of both answers', which ranks them better than that of a click alone.
+    What is drawn as another thing then was none, and goes, as does what a part's edge cuts off. Of
+    the rest the predicted IoU is the mean of both answers', which ranks them better than that of a
+    click alone.
 
     Args:
         predictor: of a bundle that understands boxes and masks.
-        embedding: that the masks were decoded on.
-        found: the masks; their order stays.
+        parts: of the image; the masks of each keep their order. A part where nothing is drawn is
+            not encoded for it.
+        size: ``(height, width)`` of the image.
         batch: masks that are asked for at a time.
+
+    Yields:
+        Every part with the masks that were drawn on it.
     """
-    places = np.arange(len(found.iou))
-    parts = [
-        _again(predictor, embedding, found[places[start : start + batch]])
-        for start in range(0, len(places), batch)
-    ]
-    return joined(parts) if parts else found
+    views = [predictor.frame.view(size, region=part.crop_box) for part in parts]
+    targets = [_closest(part, parts, size=size) for part in parts]
+    for number, part in enumerate(parts):
+        moved = [
+            _moved(source.found[target == number], source=seen, target=views[number])
+            for source, target, seen in zip(parts, targets, views, strict=True)
+        ]
+        asked = joined(moved)
+        places = np.arange(len(asked.iou))
+        drawn = [
+            _again(predictor, part.encoded(), asked[places[start : start + batch]])
+            for start in range(0, len(places), batch)
+        ]
+        found = joined(drawn) if drawn else asked
+        cut = cut_off(found.boxes, part.crop_box, size=size, tolerance_px=_EDGE_PX)
+        yield dataclasses.replace(part, found=found[~cut])
+
+
+def _closest(part: Part, parts: Sequence[Part], *, size: Size) -> npt.NDArray[np.intp]:
+    """(N,) number of the part on which each mask of a part is drawn again: its own or a closer one.
+
+    Of those that show the thing whole and not too large, one of the last layer counts, and among
+    these the one whose middle is nearest.
+    """
+    boxes = part.found.boxes + np.tile(part.crop_box[:2], 2)
+    offers = []
+    for other in parts:
+        offer = np.full(len(boxes), -np.inf)
+        if other is part:
+            offer[:] = other.layer
+        elif other.layer > part.layer:
+            shown = _shown(boxes, other.crop_box, size=size)
+            offer[shown] = other.layer - _off_middle(boxes[shown], other.crop_box)
+        offers.append(offer)
+    return np.argmax(offers, axis=0)
+
+
+def _shown(boxes: Array, crop_box: Box, *, size: Size) -> npt.NDArray[np.bool_]:
+    """Which of (N, 4) boxes of the image a crop shows whole, with a margin, and not too large."""
+    x0, y0, x1, y1 = crop_box
+    across, down = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+    inside = (boxes[:, 0] >= (x0 + across if x0 else 0)) & (boxes[:, 1] >= (y0 + down if y0 else 0))
+    inside &= (boxes[:, 2] <= x1 - across) | (x1 == size[1])
+    inside &= (boxes[:, 3] <= y1 - down) | (y1 == size[0])
+    longer: Array = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
+    shown: npt.NDArray[np.bool_] = inside & (longer <= _LONGEST * max(x1 - x0, y1 - y0))
+    return shown
+
+
+def _off_middle(boxes: Array, crop_box: Box) -> Array:
+    """How far the middles of boxes in a crop are from its middle, in its sides; below 1."""
+    x0, y0, x1, y1 = crop_box
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2 - ((x0 + x1) / 2, (y0 + y1) / 2)
+    return np.asarray(np.hypot(*(middles / (x1 - x0, y1 - y0)).T), np.float64)
+
+
+def _moved(found: Candidates, *, source: View, target: View) -> Candidates:
+    """Masks of one part as those of another one."""
+    if source == target or not len(found.iou):
+        return found
+    shift = np.subtract(source.bounds[:2], target.bounds[:2])
+    return dataclasses.replace(
+        found,
+        logits=regridded(found.logits, source=source, target=target),
+        boxes=found.boxes + np.tile(shift, 2),
+        points=found.points + shift,
+    )
 
 
 def _again(predictor: Predictor, embedding: ImageEmbedding, found: Candidates) -> Candidates:

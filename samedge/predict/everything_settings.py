@@ -25,6 +25,7 @@ class EverythingRules:
     crop_points_downscale: int
     coarse_to_fine: bool
     redrawn: bool
+    closer_layers: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,10 @@ class EverythingConfig:
         coarse_to_fine: decode a coarse grid first, then the clicks between, and skip those that a
             good mask covers already.
         redrawn: ask for every mask again with its own box and logits, which draws and rates it
-            better, and drop those that come back as another thing.
+            better, and drop those that come back as another thing. Small ones are drawn in the
+            smallest crop that shows them.
+        closer_layers: with ``redrawn`` and crops, also draw in crops of so many further layers, on
+            which there are no clicks.
         min_area: holes and islands of fewer pixels of the image are mended, smaller masks dropped.
 
     Raises:
@@ -73,6 +77,7 @@ class EverythingConfig:
     crop_points_downscale: int | None = None
     coarse_to_fine: bool | None = None
     redrawn: bool | None = None
+    closer_layers: int | None = None
     min_area: int = 0
 
     @classmethod
@@ -111,6 +116,7 @@ class EverythingConfig:
             crop_points_downscale=1,
             coarse_to_fine=False,
             redrawn=False,
+            closer_layers=0,
         )
         return cls(**{**vars(theirs), **settings})
 
@@ -129,6 +135,7 @@ class EverythingConfig:
             crop_points_downscale=own.crop_points_downscale,
             coarse_to_fine=own.coarse_to_fine,
             redrawn=own.redrawn is True,
+            closer_layers=own.closer_layers or 0,
         )
         names = [field.name for field in dataclasses.fields(defaults)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -141,5 +148,7 @@ class EverythingConfig:
                 raise OptionError(f"{field} is {value!r}, expected 1 or more.")
         if self.crop_layers is not None and not 0 <= self.crop_layers <= 4:
             raise OptionError(f"crop_layers is {self.crop_layers}, expected 0 to 4.")
+        if self.closer_layers is not None and not 0 <= self.closer_layers <= 2:
+            raise OptionError(f"closer_layers is {self.closer_layers}, expected 0 to 2.")
         if self.min_area < 0:
             raise OptionError(f"min_area is {self.min_area}, expected 0 or more pixels.")

@@ -71,8 +71,10 @@ class FakePredictor:
         default_factory=lambda: types.SimpleNamespace(thresholds=Thresholds())
     )
 
+    frame: Frame = dataclasses.field(default_factory=lambda: Frame(target_length=SIDE))
+
     def encode(self, image: Array) -> ImageEmbedding:
-        view = Frame(target_length=SIDE).view_of(image)
+        view = self.frame.view_of(image)
         return ImageEmbedding({"image_embeddings": image}, view, "fake")
 
     def decode_logits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from samedge import runtimes
-from samedge.predict.everything import EverythingConfig, segment_everything
+from samedge.errors import OptionError
+from samedge.pixels.boxes import Box
+from samedge.predict.everything import EverythingConfig, masks_and_clicks, segment_everything
 from samedge.predict.everything_candidates import Candidates, low_res_boxes
-from samedge.predict.everything_redrawn import redrawn
+from samedge.predict.everything_redrawn import Part, redrawn
 from samedge.predict.predictor import Predictor
 from samedge.types import Array
 from tests.toys.bundle import IOU_PREDICTIONS
@@ -46,6 +49,14 @@ def _candidates(predictor: Predictor, image: Array, logits: Array) -> Candidates
     )
 
 
+def _part(
+    predictor: Predictor, image: Array, box: Box, *, found: Candidates, layer: int = 0
+) -> Part:
+    x0, y0, x1, y1 = box
+    embedding = predictor.encode(image[y0:y1, x0:x1])
+    return Part(box, layer, found, lambda: embedding)
+
+
 def test_what_is_the_same_thing_is_drawn_again_and_what_is_not_goes(
     predictor: Predictor, image: Array
 ) -> None:
@@ -56,15 +67,41 @@ def test_what_is_the_same_thing_is_drawn_again_and_what_is_not_goes(
     np.fill_diagonal(logits[1], 0.1)  # a thin line, of which its box is another thing
     logits[2, 4:9, 9:15] = 0.1
     found = _candidates(predictor, image, logits)
-    embedding = predictor.encode(image)
-    made = redrawn(predictor, embedding, found=found, batch=2)
+    whole = _part(predictor, image, (0, 0, SIZE[1], SIZE[0]), found=found)
+    [part] = redrawn(predictor, [whole], size=SIZE, batch=2)
+    made = part.found
     assert (made.logits[0, 2:8, 2:10] > 0).all()
     assert len(made.iou) == 2
     assert (made.logits[1, 4:9, 9:15] > 0.1).all()
     assert made.iou == pytest.approx((found.iou[[0, 2]] + IOU_PREDICTIONS[0]) / 2)
-    assert np.array_equal(made.boxes, low_res_boxes(made.logits, embedding.view, threshold=0.0))
+    view = predictor.frame.view(SIZE)
+    assert np.array_equal(made.boxes, low_res_boxes(made.logits, view, threshold=0.0))
+    empty = dataclasses.replace(whole, found=found[np.zeros(0, np.int64)])
+    [part] = redrawn(predictor, [empty], size=SIZE, batch=2)
+    assert not len(part.found.iou)
+
+
+def test_a_small_mask_is_drawn_again_where_it_is_largest(
+    predictor: Predictor, image: Array
+) -> None:
+    side = predictor.frame.low_res_side
+    logits = np.full((2, side, side), -1.0, np.float32)
+    logits[0, 2:5, 9:12] = 0.1  # in the upper right crop alone
+    logits[1, 1:12, 1:15] = 0.1  # in no crop
+    found = _candidates(predictor, image, logits)
+    crops = [(0, 0, 320, 240), (0, 0, 180, 140), (140, 0, 320, 140), (140, 100, 320, 240)]
     nothing = found[np.zeros(0, np.int64)]
-    assert redrawn(predictor, embedding, found=nothing, batch=2) is nothing
+    parts = [
+        _part(predictor, image, box, found=found if not number else nothing, layer=min(number, 1))
+        for number, box in enumerate(crops)
+    ]
+    whole, left, right, lower = redrawn(predictor, parts, size=SIZE, batch=16)
+    assert [len(part.found.iou) for part in (whole, left, right, lower)] == [1, 0, 1, 0]
+    assert right.found.iou == pytest.approx((found.iou[:1] + IOU_PREDICTIONS[0]) / 2)
+    placed = right.found.boxes[0] + (140, 0, 140, 0)
+    cell = 4 * 320 / predictor.frame.target_length
+    assert np.abs(placed - found.boxes[0]).max() <= cell
+    assert right.found.points[0].tolist() == [-140, 0]  # the click, from the crop's corner
 
 
 def test_everything_draws_again_where_it_is_set(predictor: Predictor, image: Array) -> None:
@@ -81,3 +118,28 @@ def test_everything_draws_again_where_it_is_set(predictor: Predictor, image: Arr
         return float(np.mean([m.area / s for m, s in zip(masks, sides, strict=True)]))
 
     assert filled(again=True) > filled(again=False) + 0.03
+
+
+def test_closer_crops_are_for_drawing_alone(predictor: Predictor, image: Array) -> None:
+    def widths(**settings: int) -> tuple[set[int], int]:
+        config = EverythingConfig(
+            points_per_side=8,
+            pred_iou_threshold=0.0,
+            stability_threshold=0.0,
+            crop_points_downscale=2,
+            redrawn=True,
+            **settings,
+        )
+        masks, clicks = masks_and_clicks(predictor, image, config=config)
+        return {mask.crop_box[2] - mask.crop_box[0] for mask in masks}, clicks
+
+    plain, plain_clicks = widths(crop_layers=1, closer_layers=0)
+    closer, closer_clicks = widths(crop_layers=1, closer_layers=1)
+    assert min(closer) < min(plain)
+    assert closer_clicks == plain_clicks
+    assert widths(crop_layers=0, closer_layers=1)[0] == {SIZE[1]}  # without crops there are none
+
+
+def test_refuses_layers_out_of_range() -> None:
+    with pytest.raises(OptionError, match="closer_layers is 3, expected 0 to 2"):
+        EverythingConfig(closer_layers=3)

@@ -16,15 +16,16 @@ class _ClickDecoder(Decoder[ClickConfig, ClickSam]):
     config_type = ClickConfig
     # Measured on photos held out of training: everything mode keeps what it finds down to here.
     thresholds = Thresholds(
-        predicted_iou=0.2,
+        predicted_iou=0.3,
         stability=0.0,
         everything=EverythingRecord(
             points_per_side=16,
             suppression=0.7,
-            crop_layers=2,
+            crop_layers=1,
             crops_by_rank=True,
             crop_points_downscale=2,
             redrawn=True,
+            closer_layers=1,
         ),
     )
     repeats_images = True

@@ -31,14 +31,13 @@ Mask = npt.NDArray[np.bool_]
 def proposing(manifest: Manifest) -> EverythingConfig:
     """How regions are proposed for words: as everything mode looks, but less closely.
 
-    A second layer of crops finds small things, which are hardly ever named rightly, and takes twice
-    the time.
+    Crops beyond the first layer find and draw small things, which are hardly ever named rightly.
 
     Args:
         manifest: of the bundle.
     """
     layers = manifest.thresholds.own_everything.crop_layers
-    return EverythingConfig(crop_layers=min(layers, _MOST_LAYERS))
+    return EverythingConfig(crop_layers=min(layers, _MOST_LAYERS), closer_layers=0)
 
 
 def kept_rows(margins: Array, boxes: Array, *, cut: float, suppression: float) -> list[int]:

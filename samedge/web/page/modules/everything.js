@@ -12,7 +12,7 @@ const COARSEST_SIDE = 8;
 const GOOD_IOU = 0.6;
 const GOOD_STABILITY = 0.6;
 const FIRMER = 2; // what logits are multiplied by where they are asked about again, as in Python
-const SAME = 0.5; // IoU from which on a second drawing is of the same thing
+const SAME = 0.3; // IoU from which on a second drawing is of the same thing
 
 /**
  * Find the masks of a photo.

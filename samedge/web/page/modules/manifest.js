@@ -16,7 +16,7 @@ const FIELDS = {
   thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
   words: ["table", "model", "enlarge", "outside", "threshold", "suppression", "merges", "templates", "cosine_min"],
   everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",
-    "crop_points_downscale", "coarse_to_fine", "redrawn"],
+    "crop_points_downscale", "coarse_to_fine", "redrawn", "closer_layers"],
   graph: ["role", "artifact", "format", "precision", "inputs", "outputs", "shapes", "options", "device"],
   tensor: ["name", "dtype", "shape"],
 };

@@ -6,6 +6,8 @@ import dataclasses
 import numbers
 from typing import Any
 
+from msgspec import UnsetType
+
 from samedge.bundle.manifest import Manifest
 from samedge.errors import OptionError
 
@@ -123,6 +125,7 @@ class EverythingConfig:
     def rules(self, manifest: Manifest) -> EverythingRules:
         """These settings, and the bundle's where they are ``None``."""
         cuts, own = manifest.thresholds, manifest.thresholds.own_everything
+        closer = own.closer_layers
         defaults = EverythingRules(
             points_per_side=own.points_per_side,
             pred_iou_threshold=cuts.predicted_iou,
@@ -135,7 +138,7 @@ class EverythingConfig:
             crop_points_downscale=own.crop_points_downscale,
             coarse_to_fine=own.coarse_to_fine,
             redrawn=own.redrawn is True,
-            closer_layers=own.closer_layers or 0,
+            closer_layers=0 if isinstance(closer, UnsetType) else closer,
         )
         names = [field.name for field in dataclasses.fields(defaults)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}

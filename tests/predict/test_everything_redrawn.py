@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_everything_draws_again_where_it_is_set(predictor: Predictor, image: Arr
 
 
 def test_closer_crops_are_for_drawing_alone(predictor: Predictor, image: Array) -> None:
-    def widths(**settings: int) -> tuple[set[int], int]:
+    def widths(**settings: Any) -> tuple[set[int], int]:
         config = EverythingConfig(
             points_per_side=8,
             pred_iou_threshold=0.0,

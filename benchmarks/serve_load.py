@@ -145,10 +145,18 @@ class Span:
         return now < self.end and (done < self.count or now < self.until)
 
 
-def clicks(address: str, images: list[Expected], *, seed: int, span: Span, tally: Tally) -> None:
+def clicks(
+    address: str,
+    images: list[Expected],
+    *,
+    seed: int,
+    span: Span,
+    tally: Tally,
+    patience_s: float,
+) -> None:
     """One client: so many clicks, or as many as fit into the time."""
     rng = random.Random(seed)
-    with Client(address, retry_s=0) as client:
+    with Client(address, retry_s=0, timeout_s=patience_s) as client:
         done = 0
         while span.is_open(done):
             image = rng.choice(images)
@@ -210,6 +218,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=int, default=24, help="fewer than the images, so that some go"
     )
+    parser.add_argument(
+        "--request-seconds",
+        type=float,
+        default=120.0,
+        help="that the server gives a request: more where a machine stops everything at times",
+    )
     parser.add_argument("-o", "--output", type=Path)
     return parser.parse_args()
 
@@ -228,6 +242,7 @@ def main() -> int:
         bundle = predictor.manifest.id
     options = ["--backend", args.backend, "--threads", str(args.threads)]
     options += ["--queue", str(args.queue), "--keep", str(args.keep)]
+    options += ["--request-seconds", f"{args.request_seconds:g}"]
     tally, memory = Tally(), list[tuple[float, int | None]]()
     with server([*([args.bundle] if args.bundle else []), *options]) as (address, pid):
         start = time.monotonic()
@@ -236,7 +251,12 @@ def main() -> int:
             threading.Thread(
                 target=clicks,
                 args=(address, images),
-                kwargs={"seed": seed, "span": span, "tally": tally},
+                kwargs={
+                    "seed": seed,
+                    "span": span,
+                    "tally": tally,
+                    "patience_s": args.request_seconds + 60,
+                },
             )
             for seed in range(args.seed * args.clients, (args.seed + 1) * args.clients)
         ]

@@ -10,6 +10,7 @@ from samedge.errors import ExportError
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.onnx_graph import onnx_model, save_onnx
+from samedge.export.web_graph import block_depthwise
 from samedge.types import Precision
 from samedge.web.runtime import runtime_folder
 from samedge.web.site import write_site
@@ -19,6 +20,9 @@ _RUNTIME = "runtime"
 
 class WebExporter(Exporter):
     """One ``.onnx`` file a graph, of fixed shapes, so that nothing computes with int64 in the page.
+
+    Depthwise convolutions are written as the library multiplies them fastest
+    (:mod:`samedge.export.web_graph`).
 
     They are checked with ONNX Runtime on this machine, which is the browser's library built for it;
     the page runs the bundle's canary where it computes.
@@ -57,7 +61,10 @@ class WebExporter(Exporter):
 
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         path = folder / f"{graph.role}.onnx"
-        extra = save_onnx(onnx_model(graph, request), path)
+        model = onnx_model(graph, request)
+        if graph.is_native:
+            block_depthwise(model)
+        extra = save_onnx(model, path)
         if extra:
             raise ExportError(
                 f"The {graph.role} is larger than one file of 2 GB, which no browser opens: take a "

@@ -38,6 +38,10 @@ from samedge.web.static import serving
 BACKEND = "onnxruntime-web"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MS = 180_000.0
+_PLAIN = """for (const id of ["hover", "closer"]) {
+  const option = document.getElementById(id);
+  if (option.checked) option.click();
+}"""
 _CLICKS = ((0.5, 0.5), (0.3, 0.4), (0.7, 0.6), (0.4, 0.75), (0.6, 0.25))
 
 
@@ -161,7 +165,7 @@ def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
     page.set_input_files("#file", file)
     page.wait_for_selector("html[data-encoded]", state="attached")
     encoded = process.cpu_ms()
-    page.evaluate("document.querySelector('#hover').checked = false")
+    page.evaluate(_PLAIN)
     times = [_click(page, index) for index in range(clicks)]
     clicked = process.cpu_ms()
     timing = page.evaluate("samedge.segmenter.handle.timing")

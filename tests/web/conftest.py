@@ -104,10 +104,11 @@ class Tab:
         if not request.url.startswith((self.address, "blob:", "data:")):
             self.strangers.append(request.url)
 
-    def go(self, query: str = "?threads=1") -> None:
-        """Open the page and wait until the model is ready."""
+    def go(self, query: str = "?threads=1", *, closer: bool = False) -> None:
+        """Open the page and wait until the model is ready; without closer looks, if not asked."""
         self.page.goto(self.address + query)
         self.page.wait_for_selector("#engine[data-state=ready]")
+        self.page.evaluate("on => { document.querySelector('#closer').checked = on; }", closer)
 
     def open(self, photo: Path | dict[str, Any]) -> None:
         """Open a photo and wait until it is encoded."""

@@ -8,16 +8,16 @@ import { everythingRules, promptBuckets, readManifest } from "./modules/manifest
 import { Painter } from "./modules/painter.js";
 import { Candidates, ObjectList, percentText } from "./modules/panel.js";
 import { Camera, closePhoto, listen, readPhoto } from "./modules/photos.js";
+import { CloserLooks } from "./modules/looker.js";
 import { Search } from "./modules/search.js";
 import { Segmenter } from "./modules/segmenter.js";
 import { Stage } from "./modules/stage.js";
-import { Status } from "./modules/status.js";
+import { milliseconds, Status } from "./modules/status.js";
 
 const HOVER_MS = 120; // a decoder slower than that gives no preview under the pointer
 const KEEP_AFTER_MS = 3000; // the first photo goes before keeping the site for offline use
 const byId = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
-const milliseconds = (value) => (value < 10 ? value.toFixed(1) : Math.round(value));
 
 class App {
   masks = new MaskDocument();
@@ -67,6 +67,7 @@ class App {
     this.segmenter = new Segmenter(this.engine, this.manifest, this.masks, promptBuckets(this.manifest));
     this.segmenter.addEventListener("answered", ({ detail }) => this.#answered(detail));
     this.segmenter.addEventListener("failed", ({ detail }) => this.#refused(detail.error));
+    this.closer = new CloserLooks(byId, this.status, this);
     this.#showEngine(performance.now() - start);
     if (this.manifest.prompts.includes("text")) this.engine.words().then((known) => this.search.offer(known)).catch((error) => console.info(error));
     Promise.resolve(this.info.checked).catch((error) => this.#failed(error));
@@ -158,6 +159,7 @@ class App {
 
   #encoded({ timing }, totalMs) {
     this.isEncoded = true;
+    this.closer.use({ handle: this.segmenter.handle, view: this.view });
     this.#hoverMs = 0;
     byId("encode-time").hidden = false;
     byId("encode-time").textContent = `Photo read in ${milliseconds(totalMs)} ms`;
@@ -331,6 +333,7 @@ class App {
       if (data === "renewed") this.status.note("Another version of this page is here: reload to use it.");
     });
     this.stage.addEventListener("click", (event) => this.#click(event));
+    this.stage.addEventListener("press", ({ detail }) => this.isEncoded && this.segmenter.foresee(detail.point, detail.label));
     this.stage.addEventListener("box", (event) => this.#box(event));
     this.stage.addEventListener("hover", ({ detail }) => this.#hover(detail.point));
     this.stage.addEventListener("pending", () => this.photo && this.view && this.#drawMarks());

@@ -50,6 +50,14 @@ export class MaskDocument extends EventTarget {
     this.#step({ objects, active: isActive ? object.id : this.#states[this.#at].active });
   }
 
+  /** Let a better answer take a result's place, wherever it is in the way back: no step to undo. */
+  exchange(result, better) {
+    const exchanged = (one) => (one.result === result ? { ...one, result: better } : one);
+    this.#states = this.#states.map((state) => (state.objects.some((one) => one.result === result)
+      ? Object.freeze({ ...state, objects: state.objects.map(exchanged) }) : state));
+    this.#changed();
+  }
+
   /** Put many objects in at once: one step to undo. */
   putAll(objects) {
     this.#step({ objects: [...this.objects, ...objects], active: null });

@@ -1,7 +1,6 @@
 // Masks as files, at the photo's own size.
 
-import { chosenLogits } from "./document.js";
-import { maskFromLogits, rleFromMask, svgPath } from "./masks.js";
+import { maskOfResult, rleFromMask, svgPath } from "./masks.js";
 import { zipped } from "./zip.js";
 
 const KINDS = {
@@ -19,10 +18,9 @@ const KINDS = {
  * @returns {Promise<{blob: Blob, name: string}>}
  */
 export async function makeFile(kind, { photo, objects, view, threshold }) {
-  const axes = view.axes();
   const masked = function* () {
     for (const object of objects) {
-      const found = maskFromLogits(chosenLogits(object.result), axes, threshold);
+      const found = maskOfResult(object.result, view, { threshold });
       if (found.area) yield { object, found };
     }
   };

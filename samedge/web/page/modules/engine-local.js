@@ -15,7 +15,8 @@ class LocalEngine {
   #worker = null;
   #lock = null; // its name
   #waiting = new Map();
-  #photos = new Map(); // by the handle's id: what to encode again
+  #photos = new Map(); // by the handle's id: what to encode again, {blob, region, isMirrored}
+  #beside = null; // a promise of the engine of closer looks
   #next = 1;
   #start = null;
   #recovery = null; // a promise while a lost worker is replaced
@@ -28,31 +29,41 @@ class LocalEngine {
     this.#begin();
   }
 
-  async open(manifest, onProgress = () => {}) {
-    this.#start = { manifest, onProgress };
+  async open(manifest, onProgress = () => {}, { isTrusted = false } = {}) {
+    this.#start = { manifest, onProgress, isTrusted };
     const info = await this.#opened();
+    if (isTrusted) return info;
     const checked = later(CHECK_AFTER_MS).then(() => this.#retried("checked", {}));
     return { ...info, checked };
   }
 
-  async encode({ blob, bitmap = null, signal = null }) {
+  async encode({ blob, bitmap = null, signal = null, region = null, isMirrored = false }) {
     const id = this.#next++;
     const leave = () => this.release({ id });
     signal?.addEventListener("abort", leave, { once: true });
     try {
       await this.#recovery;
       signal?.throwIfAborted();
-      const result = await this.#call("encode", { id, blob: bitmap ? null : blob, bitmap }, { transfer: bitmap ? [bitmap] : [] })
-        .catch((error) => this.#again(error, "encode", { id, blob, bitmap: null }));
+      const part = { region, isMirrored };
+      const result = await this.#call("encode", { id, blob: bitmap ? null : blob, bitmap, ...part }, { transfer: bitmap ? [bitmap] : [] })
+        .catch((error) => this.#again(error, "encode", { id, blob, bitmap: null, ...part }));
       signal?.throwIfAborted();
-      this.#photos.set(id, blob);
+      this.#photos.set(id, { blob, ...part });
       return { id, ...result };
     } finally {
       signal?.removeEventListener("abort", leave);
     }
   }
 
+  /** In a worker of its own, for which no click waits, unless the GPU computes. */
+  async encodePart(handle, part) {
+    const { blob } = this.#photos.get(handle.id);
+    const engine = this.#device === "webgpu" ? this : await this.#looking();
+    return { ...(await engine.encode({ blob, ...part })), engine };
+  }
+
   async decode(handle, prompt) {
+    if (handle.engine && handle.engine !== this) return handle.engine.decode(handle, prompt);
     return this.#retried("decode", { id: handle.id, prompt });
   }
 
@@ -65,15 +76,21 @@ class LocalEngine {
   }
 
   async find(handle, { text, progress = () => {}, signal = null }) {
-    return this.#stoppable("find", { id: handle.id, blob: this.#photos.get(handle.id), text }, { progress, signal });
+    return this.#stoppable("find", { id: handle.id, blob: this.#photos.get(handle.id).blob, text }, { progress, signal });
   }
 
   release(handle) {
+    if (handle.engine && handle.engine !== this) {
+      handle.engine.release(handle);
+      return;
+    }
     this.#photos.delete(handle.id);
     this.#worker?.postMessage({ method: "release", id: handle.id });
   }
 
   close() {
+    this.#beside?.then((engine) => engine.close(), () => {});
+    this.#beside = null;
     this.#start = null;
     this.#worker?.terminate();
     this.#worker = null;
@@ -95,10 +112,21 @@ class LocalEngine {
     worker.postMessage({ method: "prepare", ...this.wish });
   }
 
+  /** The engine of closer looks: a photo is encoded, so that the canary has been heard on the processor. */
+  #looking() {
+    this.#beside ??= (async () => {
+      const engine = new LocalEngine({ device: "wasm", threads: 1 });
+      await engine.open(this.#start.manifest, () => {}, { isTrusted: true });
+      return engine;
+    })();
+    this.#beside.catch(() => (this.#beside = null));
+    return this.#beside;
+  }
+
   async #opened() {
     if (!this.#worker) this.#begin();
-    const { manifest, onProgress } = this.#start;
-    const info = await this.#call("open", { manifest, lock: this.#lock }, { progress: onProgress });
+    const { manifest, onProgress, isTrusted } = this.#start;
+    const info = await this.#call("open", { manifest, lock: this.#lock, isTrusted }, { progress: onProgress });
     this.#device = info.name;
     return info;
   }
@@ -188,7 +216,7 @@ class LocalEngine {
 
   async #restarted() {
     this.onReopened(await this.#opened());
-    for (const [id, blob] of this.#photos) await this.#call("encode", { id, blob, bitmap: null });
+    for (const [id, photo] of this.#photos) await this.#call("encode", { id, bitmap: null, ...photo });
   }
 }
 

@@ -4,6 +4,7 @@ import { checkCanary, CanaryError } from "./canary.js";
 import { everything } from "./everything.js";
 import { View } from "./frame.js";
 import { beginRuntime, Graphs, usefulThreads } from "./graphs.js";
+import { mirroredRegion } from "./focus-plan.js";
 import { BundleError, graphOf } from "./manifest.js";
 import { decoderFeeds } from "./prompts.js";
 import { WordFinder } from "./word-finder.js";
@@ -31,9 +32,10 @@ const methods = {
     begun.catch(() => {}); // opening says why
   },
 
-  async open({ manifest, lock }, progress) {
+  /** `isTrusted` where another worker has heard the canary on the same files and the same kind of device. */
+  async open({ manifest, lock, isTrusted = false }, progress) {
     await held(lock);
-    const given = fetched(manifest, progress);
+    const given = fetched(manifest, progress, { withCanary: !isTrusted });
     const where = await place;
     await begun;
     const notes = [];
@@ -56,15 +58,17 @@ const methods = {
     if (!wanted.size) runIn();
   },
 
-  async encode({ id, blob, bitmap }) {
+  /** Of the photo, or of a region of it, mirrored or not: the pixels are those of the whole photo. */
+  async encode({ id, blob, bitmap, region = null, isMirrored = false }) {
     wanted.add(id);
     const picture = bitmap ?? (await createImageBitmap(blob, { colorSpaceConversion: "none" }));
     const start = performance.now();
     let view;
     let pixels;
     try {
-      view = new View(graphs.frame, [picture.height, picture.width]);
-      pixels = view.encoderInput(rowsOf(picture));
+      const size = [picture.height, picture.width];
+      view = new View(graphs.frame, size, region && isMirrored ? mirroredRegion(region, size) : region);
+      pixels = view.encoderInput(rowsOf(picture, { region, isMirrored }));
     } finally {
       picture.close();
     }
@@ -195,7 +199,7 @@ function label(device, threads) {
 }
 
 /** The files of a bundle, on their way; each with the manifest's hash. */
-function fetched(manifest, progress) {
+function fetched(manifest, progress, { withCanary }) {
   const roles = ["encoder", "decoder"];
   const total = roles.reduce((sum, role) => sum + artifactOf(manifest, role).bytes, 0);
   let done = 0;
@@ -207,7 +211,7 @@ function fetched(manifest, progress) {
     const { path, sha256 } = artifactOf(manifest, role);
     return [role, content(path, sha256, advance)];
   }));
-  if (manifest.canary_sha256) files.canary = content("canary.npz", manifest.canary_sha256, () => {});
+  if (withCanary && manifest.canary_sha256) files.canary = content("canary.npz", manifest.canary_sha256, () => {});
   for (const file of Object.values(files)) file.catch(() => {}); // whoever awaits it hears of it
   return files;
 }
@@ -260,19 +264,24 @@ async function hasFastGpu() {
   }
 }
 
-function rowsOf(picture) {
+/** Reads rows of RGBA from a picture, or from a region of it; mirrored ones from right to left. */
+function rowsOf(picture, { region = null, isMirrored = false } = {}) {
   if (picture.width * picture.height > MOST_PIXELS) {
     throw new Error(`The photo has ${Math.round(picture.width * picture.height / 1e6)} megapixels, the limit is ${MOST_PIXELS / 1e6}: make it smaller first.`);
   }
+  const [x0, y0, x1] = region ?? [0, 0, picture.width];
+  const width = x1 - x0;
   let canvas = null;
   let context = null;
   return (top, rows) => {
     if (canvas?.height !== rows) {
-      canvas = new OffscreenCanvas(picture.width, rows);
+      canvas = new OffscreenCanvas(width, rows);
       context = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
     }
-    context.drawImage(picture, 0, top, picture.width, rows, 0, 0, picture.width, rows);
-    return context.getImageData(0, 0, picture.width, rows).data;
+    context.drawImage(picture, x0, y0 + top, width, rows, 0, 0, width, rows);
+    const { data } = context.getImageData(0, 0, width, rows);
+    if (isMirrored) for (let row = 0; row < rows; row++) new Uint32Array(data.buffer, row * width * 4, width).reverse();
+    return data;
   };
 }
 

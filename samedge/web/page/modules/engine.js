@@ -6,6 +6,10 @@
 //   encode({blob, bitmap, signal})  -> {id, size: [height, width], timing: {preprocess, encode}} (ms);
 //                                      the bitmap, where there is one, is the engine's from then on;
 //                                      a signal says that nobody waits any more
+//   encodePart(handle, part)        -> a handle of a part of the photo, {region, isMirrored}, encoded
+//                                      at the full input size; missing where an engine has none. The
+//                                      region is x0, y0, x1, y1 of the photo; a mirrored part is asked
+//                                      in coordinates of the photo with left and right exchanged
 //   decode(handle, prompt)          -> {logits, iou, timing: {decode}}: four tokens of (m, m) float32
 //                                      logits, one after the other, and the predicted IoU of each
 //   everything(handle, settings)    -> [{logits, iou, stability, point}]; settings are

@@ -3,30 +3,48 @@
 
 import { resizeBy } from "./resample.js";
 
-const LOW_RES_STRIDE = 4;
+export const LOW_RES_STRIDE = 4;
 const SQUARE = "square_bilinear";
 
-/** A frame and one photo. Sizes are [height, width]; coordinates xy pixels of the photo. */
+/**
+ * A frame and one photo, or a rectangle of one. Sizes are [height, width]; coordinates xy pixels of
+ * the whole photo, whether a rectangle of it is viewed or not.
+ */
 export class View {
   #axes = new Map(); // by size
+  #parts = new Map(); // by region
 
-  constructor(frame, size) {
+  constructor(frame, size, region = null) {
     this.frame = frame;
     this.size = size;
+    this.bounds = region ?? [0, 0, size[1], size[0]];
+    this.viewedSize = [this.bounds[3] - this.bounds[1], this.bounds[2] - this.bounds[0]];
     this.side = frame.target_length;
     this.lowResSide = this.side / LOW_RES_STRIDE;
-    this.inputSize = inputSize(frame, size);
+    this.inputSize = inputSize(frame, this.viewedSize);
     this.lowResSize = this.inputSize.map((length) => Math.ceil(length / LOW_RES_STRIDE));
+  }
+
+  /** The view of a rectangle of the same photo, x0, y0, x1, y1; null is all of it. */
+  part(region) {
+    const key = String(region ?? this.#whole);
+    if (key === String(this.bounds)) return this;
+    if (!this.#parts.has(key)) this.#parts.set(key, new View(this.frame, this.size, region ?? this.#whole));
+    return this.#parts.get(key);
+  }
+
+  get #whole() {
+    return [0, 0, this.size[1], this.size[0]];
   }
 
   /**
    * The encoder's input, (S, S, 3).
    *
-   * @param {(top: number, rows: number) => Uint8ClampedArray} strip - RGBA rows of the photo.
+   * @param {(top: number, rows: number) => Uint8ClampedArray} strip - RGBA rows of what is viewed.
    */
   encoderInput(strip) {
     const [high, wide] = this.inputSize;
-    const resized = resizeBy(this.frame.preprocess, this.size, this.inputSize, strip);
+    const resized = resizeBy(this.frame.preprocess, this.viewedSize, this.inputSize, strip);
     const square = filled(this.side * this.side, this.frame.pad_value);
     if (wide === this.side) {
       square.set(resized);
@@ -40,13 +58,14 @@ export class View {
 
   /** A point of the photo in the input. */
   inputPoint([x, y]) {
-    const [height, width] = this.size;
+    const [left, top] = this.bounds;
+    const [height, width] = this.viewedSize;
     const [high, wide] = this.inputSize;
-    return [x * (wide / width), y * (high / height)];
+    return [(x - left) * (wide / width), (y - top) * (high / height)];
   }
 
-  /** Interpolation from the logits to a picture of the photo's shape: `{rows, columns}`. */
-  axes([height, width] = this.size) {
+  /** Interpolation from the logits to a picture of what is viewed: `{rows, columns}`. */
+  axes([height, width] = this.viewedSize) {
     const key = `${height}x${width}`;
     if (!this.#axes.has(key)) this.#axes.set(key, this.#axesOf(height, width));
     return this.#axes.get(key);

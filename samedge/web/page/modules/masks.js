@@ -26,6 +26,36 @@ export function maskFromLogits(logits, axes, threshold = 0) {
   return { mask, height, width, ...found };
 }
 
+/**
+ * The mask of a result, of the photo or of the photo at another size; that of a closer look is cut
+ * from the logits of its part.
+ *
+ * @param {{logits: Float32Array, iou: Float32Array, token: number, focus?: object}} result
+ * @param {View} view - of the photo.
+ * @param {{threshold: number, size?: number[], token?: number}} more - another of its masks.
+ * @returns {object} as of maskFromLogits.
+ */
+export function maskOfResult(result, view, { threshold, size = view.size, token = result.token }) {
+  const logits = result.focus?.logits ?? result.logits;
+  const area = logits.length / result.iou.length;
+  const own = logits.subarray(token * area, (token + 1) * area);
+  if (!result.focus) return maskFromLogits(own, view.axes(size), threshold);
+  const near = view.part(result.focus.region);
+  const [x0, y0, x1, y1] = near.bounds.map((edge, side) => Math.round((edge * size[1 - (side % 2)]) / view.size[1 - (side % 2)]));
+  if (x0 >= x1 || y0 >= y1) return { mask: new Uint8Array(size[0] * size[1]), height: size[0], width: size[1], box: null, area: 0 };
+  return pasted(maskFromLogits(own, near.axes([y1 - y0, x1 - x0]), threshold), [x0, y0], size);
+}
+
+/** A mask as a part of a larger picture. */
+function pasted(found, [left, top], [height, width]) {
+  const mask = new Uint8Array(height * width);
+  for (let y = 0; y < found.height; y++) {
+    mask.set(found.mask.subarray(y * found.width, (y + 1) * found.width), (top + y) * width + left);
+  }
+  const box = found.box && found.box.map((edge, side) => edge + (side % 2 ? top : left));
+  return { mask, height, width, box, area: found.area };
+}
+
 function lastRow(rows, bottom) {
   return rows.first[bottom - 1] + rows.taps;
 }

@@ -1,7 +1,6 @@
 // Draws photo, masks and prompts: three canvases over one another.
 
-import { maskFromLogits } from "./masks.js";
-import { chosenLogits } from "./document.js";
+import { maskOfResult } from "./masks.js";
 
 const MOST_PAINTED = 2048; // px along the longer side of the photo
 const MOST_MASKED = 1280; // the same of the masks
@@ -19,7 +18,6 @@ export class Painter {
   #size = [1, 1]; // of the painted masks
   #bitmap = null; // the photo
   #shown = 0; // px along the longer side that the layers are painted for
-  #axes = null;
 
   constructor(stage) {
     this.stage = stage;
@@ -79,7 +77,6 @@ export class Painter {
     context.drawImage(this.#bitmap, 0, 0, photo.width, photo.height);
     this.#size = sized(MOST_MASKED);
     [masks.height, masks.width] = this.#size;
-    this.#axes = this.view.axes(this.#size);
     this.#painted.clear();
     return true;
   }
@@ -127,10 +124,10 @@ export class Painter {
    */
   painted(result, colour, { isKept = true } = {}) {
     const key = `${colour}/${result.token}`;
-    const source = result.exact ?? result.logits;
+    const source = result.exact ?? result.focus?.logits ?? result.logits;
     const own = this.#painted.get(source) ?? new Map();
     if (own.has(key)) return own.get(key);
-    const found = result.exact?.found(this.#size) ?? maskFromLogits(chosenLogits(result), this.#axes, this.threshold);
+    const found = result.exact?.found(this.#size) ?? maskOfResult(result, this.view, { threshold: this.threshold, size: this.#size });
     const made = { ...stamped(found, colour), share: found.area / (found.height * found.width), box: found.box };
     if (isKept) {
       own.set(key, made);

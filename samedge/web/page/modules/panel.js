@@ -1,6 +1,6 @@
 // The lists beside the photo: candidates of the active object, and all objects.
 
-import { maskFromLogits } from "./masks.js";
+import { maskOfResult } from "./masks.js";
 import { rgba } from "./painter.js";
 
 const WIDE = 120;
@@ -102,8 +102,7 @@ function smallPhoto(shown, { size: [height, width] }) {
 function drawThumbnail(canvas, { result, token, colour, small, view, threshold }) {
   const context = canvas.getContext("2d");
   const { wide, high, left, top } = small;
-  const area = result.logits.length / result.iou.length;
-  const found = maskFromLogits(result.logits.subarray(token * area, (token + 1) * area), view.axes([high, wide]), threshold);
+  const found = maskOfResult(result, view, { threshold, size: [high, wide], token });
   context.globalAlpha = 0.55;
   context.drawImage(small.canvas, left, top);
   context.globalAlpha = 1;
@@ -150,6 +149,7 @@ export class ObjectList {
       const field = row.querySelector("input");
       if (document.activeElement !== field) field.value = object.name;
       row.querySelector(".share").textContent = percentText(shareOf(object));
+      row.querySelector(".closer").textContent = object.result?.focus ? "looked closer" : "";
       row.querySelector(".sure").textContent = typeof object.score === "number" ? `${percentText(object.score)} sure` : "";
     });
     const id = active?.id ?? null;
@@ -167,7 +167,7 @@ export class ObjectList {
     });
     const away = element("button", { type: "button", class: "button icon", "aria-label": `Delete ${name}`, title: "Delete", onclick: () => remove(id) }, icon("close"));
     return element("li", { class: "object" }, swatch, field, 
-      element("span", { class: "figures" }, element("span", { class: "share", title: "Share of the photo" }), element("span", { class: "sure" })), away);
+      element("span", { class: "figures" }, element("span", { class: "share", title: "Share of the photo" }), element("span", { class: "sure" }), element("span", { class: "closer", title: "Decided on a part of the photo that was encoded again, larger" })), away);
   }
 }
 

@@ -1,6 +1,7 @@
 // Where photos come from: a file, a drop, the clipboard, a camera, an address of this site.
 
-const MOST_SHOWN = 2048; // px along the longer side of what is drawn on the screen
+const MOST_SHOWN = 2048; // px along the longer side of what is drawn on the screen, at most
+const LEAST_SHOWN = 1024;
 
 /**
  * Read a photo.
@@ -19,7 +20,7 @@ export async function readPhoto(blob, name) {
     throw new Error(`${name} is no photo that this browser reads: try JPEG, PNG, WebP or AVIF.`);
   }
   const size = [bitmap.height, bitmap.width];
-  const shrink = MOST_SHOWN / Math.max(...size);
+  const shrink = mostShown() / Math.max(...size);
   const [resizeHeight, resizeWidth] = size.map((length) => Math.max(1, Math.round(length * shrink)));
   try {
     const shown = await createImageBitmap(bitmap, shrink < 1 ? { resizeWidth, resizeHeight, resizeQuality: "medium" } : {});
@@ -28,6 +29,12 @@ export async function readPhoto(blob, name) {
     bitmap.close();
     throw new Error(`There is too little memory for ${name}: close other pages, or make it smaller.`);
   }
+}
+
+/** No window is larger than the screen, so that no more pixels than its are kept. */
+function mostShown() {
+  const longer = Math.max(screen.width, screen.height) * devicePixelRatio;
+  return Math.min(Math.max(longer, LEAST_SHOWN), MOST_SHOWN);
 }
 
 /** Give the memory of a photo back that is not shown. */

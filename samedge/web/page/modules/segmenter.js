@@ -4,7 +4,8 @@ import { chosenLogits, resultOf } from "./document.js";
 import { isAmbiguous, mostPoints, PromptError } from "./prompts.js";
 
 /**
- * Emits "answered" {start, object} when a mask is in the document, start being when it was asked for, and "failed" {error}.
+ * Emits "answered" {start, object} when a mask is in the document, start being when it was asked for, and "failed" {error};
+ * "looked" {result, encoded, ms} when an answer was decided again by a closer look, and "blind" {error} when it could not.
  *
  * Prompts are answered one after the other, since each builds on the mask of the one before. Where
  * one goes is settled when it is given; an answer is dropped where its photo is gone, its object was
@@ -18,6 +19,8 @@ export class Segmenter extends EventTarget {
   #aimed = null; // at what the last of them goes: {id, draft, isPut, hasBox, choices}
   #hovered = null;
   #isHovering = false;
+  #foreseen = null; // the newest answer to a prompt that may be given next: {handle, before, prompt, found}
+  #looks = Promise.resolve(); // one after the other
 
   /**
    * @param {object} engine - see engine.js.
@@ -32,12 +35,15 @@ export class Segmenter extends EventTarget {
     this.buckets = buckets;
     this.handle = null;
     this.isAnswering = false; // while an answer is put into the document
+    this.looker = null; // answers are decided again by its closer looks, see second-look.js
   }
 
   /** Let go of the photo: what is still asked about it is not answered any more. */
   leave() {
     if (this.handle) this.engine.release(this.handle);
     this.handle = null;
+    this.#foreseen = null;
+    this.looksBy(null);
     this.#photo += 1;
     this.#hovered = null;
     this.cancel();
@@ -47,6 +53,12 @@ export class Segmenter extends EventTarget {
   use(handle) {
     this.leave();
     this.handle = handle;
+  }
+
+  /** Have answers from now on decided again by a looker's closer looks; by none without one. */
+  looksBy(looker) {
+    this.looker?.release();
+    this.looker = looker;
   }
 
   /** Take back the prompts that still wait for their answers; whether there were some. */
@@ -129,14 +141,61 @@ export class Segmenter extends EventTarget {
     this.masks.put(object, { isActive: aim.choices === this.masks.choices });
     this.isAnswering = false;
     this.dispatchEvent(new CustomEvent("answered", { detail: { start: at, object } }));
+    this.#lookCloser(object, before.result);
+  }
+
+  /** Decide an answer that is shown again; where its prompt has changed meanwhile it is dropped. */
+  #lookCloser({ id, points, labels, box, result }, before) {
+    const { looker } = this;
+    if (!looker) return;
+    const isOff = () => looker !== this.looker || this.masks.objects.find((one) => one.id === id)?.result !== result;
+    const prompt = { points, labels, box, ...chosenFocus(this.#maskOf(before)) };
+    this.#looks = this.#looks.then(async () => {
+      const found = isOff() ? null : await looker.look(prompt, result, isOff);
+      if (found?.result) this.masks.exchange(result, found.result);
+      if (found) this.dispatchEvent(new CustomEvent("looked", { detail: found }));
+    }).catch((error) => {
+      if (!isOff()) this.dispatchEvent(new CustomEvent("blind", { detail: { error } }));
+    });
+  }
+
+  /** A result that is a prompt for the next click; null where there is none, or the model takes none. */
+  #maskOf(before) {
+    return before && this.manifest.prompts.includes("mask") ? before : null;
   }
 
   async #decoded(object, before) {
-    const takesMask = this.manifest.prompts.includes("mask");
-    const mask = before && takesMask ? chosenLogits(before).slice() : null;
+    const taken = this.#maskOf(before);
+    const mask = taken && chosenLogits(taken).slice();
     const prompt = { points: object.points, labels: object.labels, box: object.box, mask };
-    const { logits, iou } = await this.engine.decode(this.handle, prompt);
+    const foreseen = this.#isForeseen(prompt, taken) ? await this.#foreseen.found.catch(() => null) : null;
+    const { logits, iou } = foreseen ?? (await this.engine.decode(this.handle, prompt));
     return resultOf({ logits, iou }, { isAmbiguous: isAmbiguous(prompt) });
+  }
+
+  /** Begin to answer a click whose button is pressed: by the time it is let go the answer is often there. */
+  foresee(point, label) {
+    if (!this.handle || this.#live > 0) return;
+    const { points = [], labels = [], box = null, result = null } = this.masks.active ?? {};
+    const before = this.#maskOf(result);
+    const prompt = { points: [...points, point], labels: [...labels, label], box, mask: before && chosenLogits(before).slice() };
+    if (prompt.points.length <= mostPoints(this.buckets, { hasBox: Boolean(box) })) this.#foretold(prompt, before);
+  }
+
+  /** The answer to a prompt, asked for now unless it was before. */
+  #foretold(prompt, before) {
+    if (!this.#isForeseen(prompt, before)) {
+      const found = this.engine.decode(this.handle, prompt);
+      found.catch(() => {}); // whoever awaits it hears of it
+      this.#foreseen = { handle: this.handle, before, prompt, found };
+    }
+    return this.#foreseen.found;
+  }
+
+  #isForeseen({ points, labels, box }, before) {
+    const { handle = null, before: other, prompt } = this.#foreseen ?? {};
+    const text = (one) => JSON.stringify([one.points, one.labels, one.box]);
+    return handle !== null && handle === this.handle && other === before && text(prompt) === text({ points, labels, box });
   }
 
   /**
@@ -153,7 +212,7 @@ export class Segmenter extends EventTarget {
     const start = performance.now();
     try {
       const prompt = { points: [point], labels: [1], box: null, mask: null };
-      const found = await this.engine.decode(this.handle, prompt);
+      const found = await this.#foretold(prompt, null);
       if (photo !== this.#photo) return null;
       return { result: resultOf(found, { isAmbiguous: true }), ms: performance.now() - start };
     } finally {
@@ -208,4 +267,12 @@ export class Segmenter extends EventTarget {
       return { ...draft, name: word ?? draft.name, score: score ?? null, points: [point], labels: [1], result };
     }));
   }
+}
+
+/** The logits of a result as a prompt: those of its part, where it has one. */
+function chosenFocus(result) {
+  if (!result) return { mask: null, region: null };
+  const { focus, iou, token } = result;
+  if (!focus) return { mask: chosenLogits(result), region: null };
+  return { mask: chosenLogits({ logits: focus.logits, iou, token }), region: focus.region };
 }

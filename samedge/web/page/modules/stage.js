@@ -7,9 +7,10 @@ const LARGE_STEP = 0.08;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
- * Emits "click" {point, label, at}, "box" {box, at}, "hover" {point or null}, and "pending" when what
- * is being drawn has changed: `pendingBox`, `cursor`. `at` is when the mouse or a key was let go or
- * pressed, by performance.now().
+ * Emits "click" {point, label, at}, "box" {box, at}, "hover" {point or null}, "press" {point, label}
+ * when a button goes down that may become a click, and "pending" when what is being drawn has
+ * changed: `pendingBox`, `cursor`. `at` is when the mouse or a key was let go or pressed, by
+ * performance.now().
  */
 export class Stage extends EventTarget {
   #down = null;
@@ -52,6 +53,7 @@ export class Stage extends EventTarget {
     const point = this.painter.place(event.clientX, event.clientY);
     this.element.setPointerCapture(event.pointerId);
     this.#down = { at: [event.clientX, event.clientY], point, button: event.button, id: event.pointerId };
+    if (this.tool() !== "box") this.#emit("press", { point, label: this.#labelOf(event.button) });
     if (event.pointerType === "touch") {
       this.#down.timer = setTimeout(() => this.#longPressed(), LONG_PRESS_MS);
     }
@@ -85,8 +87,11 @@ export class Stage extends EventTarget {
     this.cancel();
     const at = event.timeStamp;
     if (box) this.#emitBox(box, at);
-    else if (down.button === 2 || this.tool() === "remove") this.#emit("click", { point: down.point, label: 0, at });
-    else this.#emit("click", { point: down.point, label: 1, at });
+    else this.#emit("click", { point: down.point, label: this.#labelOf(down.button), at });
+  }
+
+  #labelOf(button) {
+    return button === 2 || this.tool() === "remove" ? 0 : 1;
   }
 
   #cancelled() {

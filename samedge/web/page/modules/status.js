@@ -1,6 +1,11 @@
 // What the page says of itself: the engine's state, what it is busy with, errors, and what a
 // screen reader hears.
 
+/** A time as it is shown. */
+export function milliseconds(value) {
+  return value < 10 ? value.toFixed(1) : Math.round(value);
+}
+
 /** The lines of the page that tell people what goes on. */
 export class Status {
   #doing = new Map(); // what is worked at, by whose work it is; the last is shown

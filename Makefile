@@ -136,9 +136,10 @@ $(VENV)/.installed-release: pyproject.toml | $(BIN)/python
 	@touch $@
 
 # An hour of clicks on `samedge serve`, every mask checked, its memory written down.
+SERVE_MINUTES ?= 60
 serve-soak: $(DEV)
 	@mkdir -p build
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve_load.py --minutes 60 -o build/serve-soak.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve_load.py --clicks 1 --minutes $(SERVE_MINUTES) -o build/serve-soak.json
 
 docs: $(DEV)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs

@@ -214,9 +214,9 @@ def test_the_switch_turns_it_off(tab: Tab) -> None:
 
 
 def test_a_worker_that_cannot_start_is_said(tab: Tab) -> None:
-    tab.page.evaluate(
-        """samedge.engine.encodePart = async () => { throw new Error("there is no memory"); }"""
-    )
+    fail = """() => { const failing = async () => { throw new Error("there is no memory"); };
+        samedge.engine.encodePart = failing; }"""
+    tab.page.evaluate(fail)
     try:
         tab.drag((0.3, 0.28), (0.46, 0.5))
         tab.page.wait_for_selector("#note:not([hidden])")

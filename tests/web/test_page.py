@@ -139,6 +139,28 @@ def held(tab: Tab) -> Iterator[Tab]:
     )
 
 
+@pytest.mark.parametrize("rests", [True, False])
+def test_a_click_s_answer_begins_before_its_button_is_let_go(held: Tab, rests: bool) -> None:
+    page = held.page
+    page.evaluate("samedge.hoverLimitMs = Infinity")
+    page.set_checked("#hover", rests)
+    page.evaluate("""() => { const { engine } = samedge, own = engine.decode.bind(engine);
+        window.asked = 0;
+        engine.decode = (...given) => { window.asked += 1; return own(...given); }; }""")
+    page.mouse.move(*held.place(*CUP))
+    page.wait_for_function("rests => window.asked === Number(rests)", arg=rests)
+    with held.answer():
+        page.mouse.down()
+        page.wait_for_function("window.asked === 1")
+        page.mouse.up()
+    assert held.covers(*CUP)
+    assert page.evaluate("window.asked") == 1
+    with held.answer():  # the mask so far goes with the next one, which is another prompt
+        page.mouse.click(*held.place(*CUP))
+    assert page.evaluate("window.asked") == 2
+    page.set_checked("#hover", True)
+
+
 @pytest.fixture
 def cat(cup: Path) -> Path:
     return cup.with_name("chelsea.jpg")

@@ -68,6 +68,7 @@ def measure_page(
     loads: int = 3,
     clicks: int = 20,
     threads: int = 2,
+    hold_ms: float = 0.0,
     steps: Steps | None = None,
 ) -> BenchRecord:
     """Open a bundle's page in a headless Chromium, and time it.
@@ -79,6 +80,8 @@ def measure_page(
         loads: visits, each of a browser that knows nothing of the page.
         clicks: on the photo, in each visit.
         threads: of the page.
+        hold_ms: from a button's going down to its being let go, which a click is timed from; people
+            take about 80. The page begins when it goes down.
         steps: counts the visits.
 
     Returns:
@@ -108,7 +111,7 @@ def measure_page(
             version = f"Chromium {browser.version}"
             address = f"{server.address}?threads={threads}&device=wasm"
             for _ in range(loads):
-                visits.append(_visit(browser, address, photo, clicks))
+                visits.append(_visit(browser, address, photo, clicks=clicks, hold_ms=hold_ms))
                 steps.step("visits of the page")
     except Error as error:
         raise InferenceError(f"The page of {bundle.path} failed: {error}") from error
@@ -146,7 +149,7 @@ class _Visit:
     loaded: list[str]
 
 
-def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
+def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: float) -> _Visit:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MS)
@@ -166,7 +169,7 @@ def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
     page.wait_for_selector("html[data-encoded]", state="attached")
     encoded = process.cpu_ms()
     page.evaluate(_PLAIN)
-    times = [_click(page, index) for index in range(clicks)]
+    times = [_click(page, index, hold_ms=hold_ms) for index in range(clicks)]
     clicked = process.cpu_ms()
     timing = page.evaluate("samedge.segmenter.handle.timing")
     visit = _Visit(
@@ -186,13 +189,14 @@ def _visit(browser: Any, address: str, photo: bytes, clicks: int) -> _Visit:
     return visit
 
 
-def _click(page: Any, index: int) -> float:
+def _click(page: Any, index: int, *, hold_ms: float = 0.0) -> float:
     """Milliseconds from one click of the mouse to the frame with its mask."""
     page.evaluate("samedge.newObject()")
     answers = int(page.get_attribute("html", "data-answers") or 0)
     box = page.locator("#layer-photo").bounding_box()
     x, y = _CLICKS[index % len(_CLICKS)]
-    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    place = box["x"] + x * box["width"], box["y"] + y * box["height"]
+    page.mouse.click(*place, delay=hold_ms)
     page.wait_for_selector(f'html[data-answers="{answers + 1}"]', state="attached")
     return float(page.get_attribute("html", "data-clicked"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from samedge.types import Array
 
 _ROWS = (8, 4, 2)  # of a block, the first that divides the height
+_TALL = 7  # rows of a kernel from which on eight at once cost less than four, zeros and all
+_ACTIVATIONS = ("Relu", "Clip")
 _LEAST_WIDTH = 16  # px: a narrower picture has too few columns for a product to pay
 
 
@@ -29,16 +32,24 @@ def block_depthwise(model: Any) -> int:
     """
     import onnx
 
+    graph = model.graph
     shapes = _shapes(onnx.shape_inference.infer_shapes(model, strict_mode=True).graph)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes, count = [], 0
-    for node in model.graph.node:
-        made = _blocked(node, shapes, weights=weights, graph=model.graph)
-        count += bool(made)
-        nodes += made or [node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    _drop_unread(model.graph)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    readers = _readers(graph)
+    nodes, taken, count = list[Any](), set[str](), 0
+    for node in graph.node:
+        rows = _rows(node, shapes, constants)
+        if rows:
+            follower = _activation(node, readers, constants=constants)
+            block = _Block(node, graph, constants=constants)
+            nodes += block.nodes(shapes[node.output[0]], rows=rows, activation=follower)
+            taken.update(follower.output if follower else ())
+            count += 1
+        elif node.output[0] not in taken:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unread(graph)
     return count
 
 
@@ -50,81 +61,116 @@ def _shapes(graph: Any) -> dict[str, list[int]]:
     }
 
 
-def _blocked(node: Any, shapes: dict[str, list[int]], *, weights: Any, graph: Any) -> list[Any]:
-    """The nodes in the place of one; none where it stays."""
+def _readers(graph: Any) -> dict[str, list[Any]]:
+    """Who reads a tensor; the graph itself, as ``None``, its outputs."""
+    readers: dict[str, list[Any]] = {value.name: [None] for value in graph.output}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def _rows(node: Any, shapes: dict[str, list[int]], constants: Mapping[str, Any]) -> int:
+    """Of the output that a block is to have; 0 where a node stays as it is."""
     import onnx
 
-    if node.op_type != "Conv" or node.input[1] not in weights:
-        return []
+    if node.op_type != "Conv" or any(name not in constants for name in node.input[1:]):
+        return 0
     given = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-    kernel = onnx.numpy_helper.to_array(weights[node.input[1]])
-    shape = shapes.get(node.output[0], [])
-    is_plain = given.get("auto_pad", b"NOTSET") == b"NOTSET" and not any(
-        step != 1 for step in given.get("dilations", ())
-    )
-    is_depthwise = kernel.shape[:2] == (given.get("group", 1), 1) and kernel.shape[0] > 1
-    if not (is_plain and is_depthwise and kernel.ndim == 4 and len(shape) == 4):
-        return []
-    rows = next((rows for rows in _ROWS if shape[2] % rows == 0), 1)
-    if rows == 1 or shape[0] != 1 or shape[3] < _LEAST_WIDTH:
-        return []
-    return _Block(node, graph).nodes(kernel, shape, rows=rows, given=given)
+    kernel, shape = list(constants[node.input[1]].dims), shapes.get(node.output[0], [])
+    is_plain = given.get("auto_pad", b"NOTSET") == b"NOTSET"
+    is_plain = is_plain and all(step == 1 for step in given.get("dilations", ()))
+    is_depthwise = kernel[0] > 1 and kernel[:2] == [given.get("group", 1), 1]
+    if not (is_plain and is_depthwise and len(kernel) == len(shape) == 4):
+        return 0
+    if shape[0] != 1 or shape[3] < _LEAST_WIDTH:
+        return 0
+    most = _ROWS[0] if kernel[2] >= _TALL else _ROWS[1]
+    return next((rows for rows in _ROWS if rows <= most and shape[2] % rows == 0), 0)
+
+
+def _activation(node: Any, readers: dict[str, list[Any]], *, constants: Mapping[str, Any]) -> Any:
+    """The activation that alone reads a convolution: the library computes it with it."""
+    found = readers.get(node.output[0], [])
+    if len(found) != 1 or found[0] is None or found[0].op_type not in _ACTIVATIONS:
+        return None
+    is_plain = all(not name or name in constants for name in found[0].input[1:])
+    return found[0] if is_plain else None
 
 
 class _Block:
-    """What takes the place of one convolution."""
+    """What takes the place of one convolution, and of the activation behind it."""
 
-    def __init__(self, node: Any, graph: Any) -> None:
-        self._node, self._graph = node, graph
+    def __init__(self, node: Any, graph: Any, *, constants: Mapping[str, Any]) -> None:
+        self._node, self._graph, self._constants = node, graph, constants
         self._name = node.output[0]
 
-    def nodes(
-        self, kernel: Array, shape: list[int], *, rows: int, given: dict[str, Any]
-    ) -> list[Any]:
+    def nodes(self, shape: list[int], *, rows: int, activation: Any) -> list[Any]:
+        """A convolution that gives ``rows`` of the output at once, and its rows in their order.
+
+        Args:
+            shape: of the output, (1, C, H, W).
+            rows: a divisor of H.
+            activation: the node behind it that goes with it, or ``None``.
+        """
         import onnx
 
-        down, across = given.get("strides", (1, 1))
-        tall = stacked_kernel(kernel, rows, stride=down)
-        inputs = [self._node.input[0], self._constant("kernel", tall)]
-        if len(self._node.input) > 2:
-            inputs.append(self._repeated(self._node.input[2], rows))
+        make = onnx.helper.make_node
         _, channels, height, width = shape
-        apart = np.array([channels, rows, height // rows, width], np.int64)
-        make, whole = onnx.helper.make_node, np.array(shape, np.int64)
-        blocks, split, turned = (f"{self._name}/{what}" for what in ("blocks", "split", "turned"))
+        apart = self._constant("apart", [channels, rows, height // rows, width])
+        split, turned = f"{self._name}/split", f"{self._name}/turned"
+        made = [self._convolution(rows)]
+        result = self._name
+        if activation is not None:
+            acted, result = f"{self._name}/acted", activation.output[0]
+            moved = onnx.NodeProto()
+            moved.CopyFrom(activation)
+            moved.name, moved.input[0], moved.output[0] = acted, made[0].output[0], acted
+            made.append(moved)
         return [
-            make(
-                "Conv",
-                inputs,
-                [blocks],
-                name=blocks,
-                group=channels,
-                kernel_shape=list(tall.shape[2:]),
-                pads=list(given.get("pads", (0, 0, 0, 0))),
-                strides=[down * rows, across],
-            ),
-            make("Reshape", [blocks, self._constant("apart", apart)], [split], name=split),
+            *made,
+            make("Reshape", [made[-1].output[0], apart], [split], name=split),
             make("Transpose", [split], [turned], name=turned, perm=[0, 2, 1, 3]),
             make(
                 "Reshape",
-                [turned, self._constant("whole", whole)],
-                [self._name],
+                [turned, self._constant("whole", shape)],
+                [result],
                 name=f"{self._name}/rows",
             ),
         ]
 
-    def _constant(self, what: str, values: Array) -> str:
+    def _convolution(self, rows: int) -> Any:
+        import onnx
+
+        given = {one.name: onnx.helper.get_attribute_value(one) for one in self._node.attribute}
+        down, across = given.get("strides", (1, 1))
+        kernel, *bias = (self._values(name) for name in self._node.input[1:])
+        tall = stacked_kernel(kernel, rows, stride=down)
+        inputs = [self._node.input[0], self._constant("kernel", tall)]
+        inputs += [self._constant("bias", np.repeat(one, rows)) for one in bias]
+        name = f"{self._name}/blocks"
+        return onnx.helper.make_node(
+            "Conv",
+            inputs,
+            [name],
+            name=name,
+            group=len(kernel),
+            kernel_shape=list(tall.shape[2:]),
+            pads=list(given.get("pads", (0, 0, 0, 0))),
+            strides=[down * rows, across],
+        )
+
+    def _values(self, name: str) -> Array:
+        import onnx
+
+        return np.asarray(onnx.numpy_helper.to_array(self._constants[name]))
+
+    def _constant(self, what: str, values: Array | list[int]) -> str:
         import onnx
 
         name = f"{self._name}/{what}"
-        self._graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        self._graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), name))
         return name
-
-    def _repeated(self, bias: str, rows: int) -> str:
-        import onnx
-
-        (found,) = (one for one in self._graph.initializer if one.name == bias)
-        return self._constant("bias", np.repeat(onnx.numpy_helper.to_array(found), rows))
 
 
 def stacked_kernel(kernel: Array, rows: int, *, stride: int) -> Array:

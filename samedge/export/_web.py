@@ -10,7 +10,7 @@ from samedge.errors import ExportError
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.onnx_graph import onnx_model, save_onnx
-from samedge.export.web_graph import block_depthwise
+from samedge.export.web_graph import block_depthwise, max_for_relu
 from samedge.types import Precision
 from samedge.web.runtime import runtime_folder
 from samedge.web.site import write_site
@@ -21,8 +21,8 @@ _RUNTIME = "runtime"
 class WebExporter(Exporter):
     """One ``.onnx`` file a graph, of fixed shapes, so that nothing computes with int64 in the page.
 
-    Depthwise convolutions are written as the library multiplies them fastest
-    (:mod:`samedge.export.web_graph`).
+    They are written as the library computes them fastest in WebAssembly, by other operators for the
+    same numbers (:mod:`samedge.export.web_graph`).
 
     They are checked with ONNX Runtime on this machine, which is the browser's library built for it;
     the page runs the bundle's canary where it computes.
@@ -64,6 +64,7 @@ class WebExporter(Exporter):
         model = onnx_model(graph, request)
         if graph.is_native:
             block_depthwise(model)
+            max_for_relu(model)
         extra = save_onnx(model, path)
         if extra:
             raise ExportError(

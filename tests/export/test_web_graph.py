@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from samedge.export.web_graph import block_depthwise, stacked_kernel
+from samedge.export.web_graph import block_depthwise, max_for_relu, stacked_kernel
 from samedge.types import Array
 
 CHANNELS = 6
@@ -49,7 +49,7 @@ def kernel_of(*shape: int) -> Array:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("side", [3, 5, 7])
+@pytest.mark.parametrize("side", [5, 7])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1)])
 @pytest.mark.parametrize("size", [(32, 32), (24, 20)])
 def test_a_depthwise_convolution_gives_the_same(
@@ -71,7 +71,7 @@ def test_a_depthwise_convolution_gives_the_same(
 
 
 def test_an_activation_goes_with_it_only_where_nothing_else_reads_the_convolution() -> None:
-    model = graph_of(kernel_of(CHANNELS, 1, 3, 3), (32, 32))
+    model = graph_of(kernel_of(CHANNELS, 1, 5, 5), (32, 32))
     model.graph.node.append(helper.make_node("Add", ["convolved", "y"], ["sum"]))
     model.graph.output[0].name = "sum"
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
@@ -85,11 +85,12 @@ def test_an_activation_goes_with_it_only_where_nothing_else_reads_the_convolutio
 @pytest.mark.parametrize(
     ("kernel", "size", "attributes"),
     [
-        (kernel_of(CHANNELS, CHANNELS, 3, 3), (32, 32), {"group": 1}),
-        (kernel_of(2 * CHANNELS, 1, 3, 3), (32, 32), {}),  # two outputs a channel
-        (kernel_of(CHANNELS, 1, 3, 3), (32, 32), {"dilations": (2, 2)}),
-        (kernel_of(CHANNELS, 1, 3, 3), (33, 32), {}),  # no block of rows divides the height
-        (kernel_of(CHANNELS, 1, 3, 3), (8, 8), {}),
+        (kernel_of(CHANNELS, 1, 3, 3), (32, 32), {}),
+        (kernel_of(CHANNELS, CHANNELS, 5, 5), (32, 32), {"group": 1}),
+        (kernel_of(2 * CHANNELS, 1, 5, 5), (32, 32), {}),  # two outputs a channel
+        (kernel_of(CHANNELS, 1, 5, 5), (32, 32), {"dilations": (2, 2)}),
+        (kernel_of(CHANNELS, 1, 5, 5), (33, 32), {}),  # no block of rows divides the height
+        (kernel_of(CHANNELS, 1, 5, 5), (8, 8), {}),
     ],
 )
 def test_what_is_none_stays(
@@ -99,6 +100,26 @@ def test_what_is_none_stays(
     before = model.SerializeToString()
     assert block_depthwise(model) == 0
     assert model.SerializeToString() == before
+
+
+def test_a_relu_alone_becomes_a_maximum_and_one_behind_a_convolution_stays() -> None:
+    model = graph_of(kernel_of(CHANNELS, 1, 3, 3), (32, 32))
+    more = [
+        helper.make_node("Mul", ["y", "x"], ["product"]),
+        helper.make_node("Relu", ["product"], ["alone"]),
+        helper.make_node("Conv", ["x", "kernel", "bias"], ["other"], group=CHANNELS, pads=[1] * 4),
+        helper.make_node("Add", ["alone", "other"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["behind"]),
+    ]
+    model.graph.node.extend(more)
+    model.graph.output[0].name = "behind"
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    x = np.random.default_rng(2).normal(size=(1, CHANNELS, 32, 32)).astype(np.float32)
+    before = run(model, x)
+    assert max_for_relu(model) == 1
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds == ["Conv", "Relu", "Mul", "Max", "Conv", "Add", "Relu"]
+    assert np.array_equal(run(model, x), before)
 
 
 def test_a_stacked_kernel_holds_the_old_one_once_a_row() -> None:

@@ -88,8 +88,9 @@ def test_the_rules_are_python_s(page: Tab) -> None:
     script = """async () => (await import(
         new URL("modules/focus-plan.js", document.baseURI))).SETTINGS"""
     found = page.page.evaluate(script)
-    expected = dataclasses.asdict(FocusSettings())
-    del expected["most_looks"]  # the page asks one prompt at a time, which takes two at most
+    own = dataclasses.asdict(FocusSettings())
+    # The page asks one prompt at a time, which takes two looks: no bound of a call is reached.
+    expected = {name: value for name, value in own.items() if not name.startswith("most_")}
 
     def spelled(name: str) -> str:
         first, *more = name.split("_")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -153,8 +154,14 @@ def test_of_a_group_the_members_stay() -> None:
 def test_proposals_for_words_look_at_one_layer_of_crops(predictor: Predictor) -> None:
     assert proposing(predictor.manifest).crop_layers == 0  # the toy's own
     with load_default() as opened:
-        assert opened.manifest.thresholds.own_everything.crop_layers > 1
-        assert proposing(opened.manifest).crop_layers == 1
+        manifest = opened.manifest
+    assert manifest.thresholds.own_everything.closer_layers == 1
+    own = proposing(manifest).rules(manifest)
+    assert (own.crop_layers, own.closer_layers) == (1, 0)
+    everything = msgspec.structs.replace(manifest.thresholds.own_everything, crop_layers=3)
+    thresholds = msgspec.structs.replace(manifest.thresholds, everything=everything)
+    closer = msgspec.structs.replace(manifest, thresholds=thresholds)
+    assert proposing(closer).crop_layers == 1
 
 
 def test_find_leaves_parts_out(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

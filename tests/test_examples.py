@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from samedge.predict import everything
 from tools import docs_check
 
 pytest.importorskip("onnxruntime")
@@ -18,6 +22,22 @@ PYTHON = {
 }
 
 
+@pytest.fixture
+def _whole_photos_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything mode without its second looks at parts, which are most of its time.
+
+    `make docs-check` runs the same blocks with them.
+    """
+    monkeypatch.setattr(
+        everything, "crop_boxes", functools.partial(_no_layers, everything.crop_boxes)
+    )
+
+
+def _no_layers(crop_boxes: Callable[..., Any], size: tuple[int, int], **options: Any) -> Any:
+    return crop_boxes(size, **{**options, "layers": 0})
+
+
+@pytest.mark.usefixtures("_whole_photos_only")
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
     blocks = [one for one in PYTHON[page] if not one.not_run]

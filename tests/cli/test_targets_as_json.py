@@ -23,8 +23,9 @@ Exported = Callable[[str], tuple[Path, str]]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A tiny model's bundle for a target, and the backend to open it with here."""
     pytest.importorskip("torch")
-    from samedge.export import base
+    from samedge.export import base, pipeline
     from samedge.export.pipeline import export
+    from samedge.export.sources import photo_paths
     from tests.toys.models import tiny_sam
 
     made: dict[str, tuple[Path, str]] = {}
@@ -38,6 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
                 pytest.skip(probe.detail)
             path = tmp_path_factory.mktemp("targets") / name
             with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:1])
                 options = (
                     {} if name != "web" else {"runtime": str(small_runtime(patch, path.parent))}
                 )

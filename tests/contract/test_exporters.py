@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,32 @@ def make() -> checks.Make:
     return request
 
 
+@pytest.fixture(scope="module")
+def written_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Exporting takes seconds, and several checks look at the same files: each gets a copy."""
+    known: dict[str, tuple[Path, tuple[ExportedGraph, ...]]] = {}
+
+    def remember(exporter: Exporter) -> Callable[..., tuple[ExportedGraph, ...]]:
+        export = exporter.export
+
+        def remembered(request: ExportRequest, folder: Path) -> tuple[ExportedGraph, ...]:
+            key = f"{exporter.name} {request.precision} {dict(request.options)}"
+            if key not in known:
+                kept = tmp_path_factory.mktemp("written")
+                known[key] = kept, export(request, kept)
+            shutil.copytree(known[key][0], folder, dirs_exist_ok=True)
+            return known[key][1]
+
+        return remembered
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in base.names():
+            exporter = base.get(name)
+            patch.setattr(exporter, "export", remember(exporter))
+        yield
+
+
+@pytest.mark.usefixtures("written_once")
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", base.names())
 def test_exporter(name: str, check: Any, make: checks.Make, tmp_path: Path) -> None:

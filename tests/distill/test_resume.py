@@ -51,13 +51,29 @@ def differing(first: Path, second: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "stops"),
     [
-        ({"stage": [PROMPTS]}, [4]),
-        ({"stage": [MAE, PROMPTS]}, [3, 5, 8]),
-        ({"stage": [{**PROMPTS, "steps": 4}, PROMPTS], "model": CONVOLUTIONS}, [3, 7]),
-        ({"stage": [PROMPTS], "optim": {"ema": 0.0, "warmup": 2}}, [1]),
-        ({"stage": [PROMPTS], "run": {"workers": 1, "threads": 1}}, [2]),
+        pytest.param({"stage": [PROMPTS]}, [4], id="prompts"),
+        pytest.param(
+            {"stage": [MAE, PROMPTS]}, [3, 5, 8], id="mae then prompts", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"stage": [{**PROMPTS, "steps": 4}, PROMPTS], "model": CONVOLUTIONS},
+            [3, 7],
+            id="batch norm and painted",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"stage": [PROMPTS], "optim": {"ema": 0.0, "warmup": 2}},
+            [1],
+            id="no average",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"stage": [PROMPTS], "run": {"workers": 1, "threads": 1}},
+            [2],
+            id="worker",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["prompts", "mae then prompts", "batch norm and painted", "no average", "worker"],
 )
 def test_interrupted_run_ends_with_the_same_weights(
     tmp_path: Path, data: Path, changes: dict[str, Any], stops: list[int]
@@ -80,6 +96,7 @@ def test_interrupted_run_ends_with_the_same_weights(
     assert steps_logged[0] == steps_logged[1]
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(tmp_path: Path, data: Path) -> None:
     for seed in (3, 4):
         run = {"workers": 0, "threads": 1, "seed": seed}

@@ -88,7 +88,6 @@ def needs(*libraries: str) -> None:
 
 
 QUICK = {
-    "doctor": ("doctor", "--json"),
     "models": ("models",),
     "targets": ("targets",),
     "segment": ("segment", "PHOTO", *CLICK, "-q"),
@@ -99,6 +98,7 @@ _PHOTOS = SELFTEST.with_name("photos")
 _DATA = ("--dataset", str(_PHOTOS / "instances.json"), "--images", str(_PHOTOS))
 _PICO = ("--model", "samedge-pico", "-o", "OUTPUT", "-q")
 SLOW = {
+    "doctor": ("doctor", "--json"),
     "everything": ("everything", "PHOTO", "-q"),
     "bench": ("bench", "--min-time", "0.1", "-q"),
     "verify": ("verify", "BUNDLE", "-q"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,13 @@ class Tab:
 
     def encoded(self) -> None:
         self.page.wait_for_selector("html[data-encoded]", state="attached")
+
+    def wait_until(self, script: str) -> None:
+        """Ask until a script is true; the page's own rules forbid Playwright's way of waiting."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(script):
+            assert time.monotonic() < deadline, f"never true: {script}"
+            self.page.wait_for_timeout(20)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Pixels of the window at shares of the photo's sides."""

@@ -299,7 +299,7 @@ def test_everything_stops_and_is_one_step_to_undo(
     tab.page.select_option("#detail", "32")
     tab.page.click("#everything")
     tab.page.wait_for_selector("#everything-progress:not([hidden])")
-    tab.page.wait_for_function("document.querySelector('#everything-bar').value > 0.05")
+    tab.wait_until("document.querySelector('#everything-bar').value > 0.05")
     tab.page.click("#everything-stop")
     tab.page.wait_for_selector("html[data-everything=done]", state="attached")
     assert tab.page.is_hidden("#everything-progress")

@@ -205,7 +205,7 @@ def test_past_the_budget_there_is_no_bundle(
     ("total_ratio", "passed", "chosen", "said"),
     [
         (0.6, True, "bf16", "chosen"),
-        (1.3, True, "fp32", "not faster than fp32"),
+        pytest.param(1.3, True, "fp32", "not faster than fp32", marks=pytest.mark.slow),
         (0.996, True, "fp32", "not faster than fp32"),  # bf16 where the processor has none
         (0.6, False, "fp32", "the budget is"),
     ],

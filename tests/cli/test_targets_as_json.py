@@ -39,7 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
                 pytest.skip(probe.detail)
             path = tmp_path_factory.mktemp("targets") / name
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:1])
+                patch.setattr(pipeline, "photo_paths", lambda images: photo_paths(images)[:2])
                 options = (
                     {} if name != "web" else {"runtime": str(small_runtime(patch, path.parent))}
                 )

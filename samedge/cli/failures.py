@@ -27,6 +27,11 @@ __all__ = [
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+_LAYOUT = "\t\n"
+_CONTROL = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in _LAYOUT
+}
+
 
 class Failure(click.ClickException):
     """An error that ends a command with one line on stderr and an exit code of its own."""
@@ -48,8 +53,11 @@ def complain(message: str, *, file: IO[Any] | None = None) -> None:
 
 
 def printable(text: str) -> str:
-    """Text whose bytes of no encoding are escaped, as names of files may have them."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Text that a terminal only shows: control characters and bytes of no encoding are escaped.
+
+    Names of files may have them, and the texts of a stranger's bundle.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_CONTROL)
 
 
 def error_record(error: BaseException, *, command: str = "") -> ErrorRecord:

@@ -89,10 +89,10 @@ class Output:
     @functools.cached_property
     def console(self) -> Console:
         """A rich console on stderr: for progress and remarks. Silent with ``-q``."""
-        from rich.console import Console
+        from samedge.cli.consoles import console
 
         # This stream for good: an exporter that silences its library replaces the process' own.
-        return Console(file=sys.stderr, quiet=self.verbosity < 0, highlight=False, soft_wrap=True)
+        return console(sys.stderr, is_quiet=self.verbosity < 0)
 
     def note(self, message: str) -> None:
         """Say something about the work on stderr, unless quiet."""
@@ -162,15 +162,12 @@ class Output:
             self._write_document(error_document(error, command=self.command))
 
     def _print(self, renderables: Sequence[RenderableType]) -> None:
-        from rich.console import Console
+        from samedge.cli.consoles import console as words_console
 
         # A pipe has no width: a line stays a line there, so that grep and awk find it whole.
         is_pipe = not self._stdout.isatty()
-        console = Console(
-            file=io.StringIO() if is_pipe else self._stdout,
-            width=_PIPE_WIDTH if is_pipe else None,
-            highlight=False,
-            soft_wrap=True,
+        console = words_console(
+            io.StringIO() if is_pipe else self._stdout, width=_PIPE_WIDTH if is_pipe else None
         )
         console.on_broken_pipe = _raise_again  # type: ignore[method-assign]  # rich exits with 1
         with written_out():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from samedge.files.lines import one_line
 from samedge.records import BenchRecord, Comparison, ExportRecord
 from samedge.report.overview import Overview, ReportedSubject
+
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -361,7 +365,9 @@ def markdown(overview: Overview) -> str:
     for table in (*comparison_tables(overview), *extra):
         parts += [f"## {table.title}", table.caption, _table(table.header, table.rows)]
     if warnings(overview):
-        parts.append("## Warnings\n\n" + "\n".join(f"- {line}" for line in warnings(overview)))
+        parts.append(
+            "## Warnings\n\n" + "\n".join(f"- {_inert(line)}" for line in warnings(overview))
+        )
     for name, facts in machine_facts(overview):
         parts.append(f"## {name}\n\n" + _table(["", ""], facts))
     if commands(overview):
@@ -372,5 +378,10 @@ def markdown(overview: Overview) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    escaped = ([_inert(cell).replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def _inert(cell: str) -> str:
+    """A cell whose text is no tag of HTML, which Markdown would let through."""
+    return _TAG.sub("&lt;", one_line(cell))

@@ -13,6 +13,8 @@ SUBJECT_COLUMNS = (
     *("bundle", "bundle_id", "model", "target", "precision", "input_size", "backend", "device"),
 )
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def tidy(overview: Overview) -> str:
     """One line a figure; empty cells where a column does not apply."""
@@ -43,7 +45,8 @@ def tidy(overview: Overview) -> str:
 
 def _lines(row: Subject, where: tuple[str, str], kind: tuple[str, str]) -> Iterator[list[object]]:
     """A line for each numeric field of a row that is no part of its identity."""
-    head = [*where, *(getattr(row, column) for column in SUBJECT_COLUMNS), *kind]
+    names = [*where, *(getattr(row, column) for column in SUBJECT_COLUMNS), *kind]
+    head = [_inert(name) for name in names]
     for field in row.__struct_fields__:
         value = getattr(row, field)
         if field in Subject.__struct_fields__:
@@ -53,3 +56,8 @@ def _lines(row: Subject, where: tuple[str, str], kind: tuple[str, str]) -> Itera
             yield [*head, f"{field}_high", value[1]]
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield [*head, field, value]
+
+
+def _inert(name: object) -> object:
+    """A text that no spreadsheet takes for a formula: OWASP's "CSV injection"."""
+    return f"'{name}" if isinstance(name, str) and name.startswith(_FORMULA) else name

@@ -16,10 +16,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from samedge import records
+from samedge.bundle.manifest import ModelRecord
 from samedge.cli import output
 from samedge.cli.failures import error_record
 from samedge.errors import BackendUnavailableError, ImageError, OptionError, UnknownNameError
 from tests.cli.conftest import invoke
+from tests.toys.bundle import write_bundle
 
 BOX = ("--box", "4,6,30,20")
 
@@ -135,6 +137,20 @@ def test_our_own_bugs_are_one_document_too() -> None:
     assert isinstance(result.exception, ZeroDivisionError)
     found = json.loads(result.stdout)
     assert (found["kind"], found["message"]) == ("internal", "ZeroDivisionError: a bug")
+
+
+ESCAPES = "\x1b[31mred\x1b]0;title\x07 \x9b2J"
+
+
+def test_a_strangers_texts_give_the_terminal_no_orders(tmp_path: Path) -> None:
+    model = ModelRecord(name="toy", licence=ESCAPES, origin="a stranger")
+    write_bundle(tmp_path / "b", model=model)
+    shown = invoke("inspect", tmp_path / "b").stdout
+    assert r"\x1b[31mred\x1b]0;title" in shown
+    assert r"\x9b2J" in shown
+    refused = invoke("inspect", tmp_path / ESCAPES).stderr
+    assert r"\x1b[31mred" in refused
+    assert not {"\x1b", "\x07", "\x9b"} & {*shown, *refused}
 
 
 def test_a_full_disk_behind_stdout_is_one_line() -> None:

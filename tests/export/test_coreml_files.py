@@ -113,3 +113,11 @@ def test_two_threads_take_turns(system: Path) -> None:
     thread.join(timeout=60)
     assert entered.is_set()
     assert list(system.iterdir()) == []
+
+
+def test_what_tests_convert_lies_in_pytests_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """pytest's workers end without asking coremltools to clear up."""
+    made = Path(coremltools("models.utils")._tempfile.mkdtemp(suffix=".mlpackage"))
+    assert made.is_relative_to(tmp_path_factory.getbasetemp())

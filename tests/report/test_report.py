@@ -314,6 +314,20 @@ class TestPage:
         page = html_page(compare_records([("a", record), ("b", bench)]))
         assert "<script" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;$x^2$&amp;" in page
+        text = markdown_text(compare_records([("a", record), ("b", bench)]))
+        assert "&lt;script>alert(1)" in text
+        assert "<script" not in text
+        assert "</script" not in text
+
+    @pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+1+1", "-2", "@SUM(A1)", "\t=1"])
+    def test_no_cell_of_the_csv_is_a_formula(self, tmp_path: Path, start: str) -> None:
+        evaluation = toys.eval_record(tmp_path)
+        rows = [msgspec.structs.replace(row, model=start) for row in evaluation.results]
+        record = EvalRecord(dataset=evaluation.dataset, results=rows)
+        found = list(csv.reader(io.StringIO(tidy_csv(compare_records([("@a", record)])))))
+        names = {cell for line in found[1:] for cell in line[:-1]}
+        assert {f"'{start}", "'@a"} <= names
+        assert not any(name.startswith(tuple("=+-@\t")) for name in names)
 
     @pytest.mark.parametrize("kept", [["accuracy.json"], ["laptop.json"], ["export.json"]])
     def test_one_record_alone_is_enough(self, files: list[Path], kept: list[str]) -> None:

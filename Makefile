@@ -87,9 +87,10 @@ check: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/python tools/house.py
 
-# Two processes, one thread each, a file's tests together: what they share is made once.
+# Two processes, one thread each, a file's tests together: what they share is made once. Compiled
+# modules are kept, whatever the shell says: hundreds of tests start a Python of their own.
 pytest: $(DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 # What takes longer than about ten seconds a test: other tools' readers, training, whole exports.
 slow: $(DEV)

@@ -62,7 +62,7 @@ def _audible_loggers(caplog: pytest.LogCaptureFixture) -> None:
     """Undo what a library or an earlier test did to logging, so that tests can read our records."""
     caplog.set_level(logging.WARNING)  # of the root logger, which some libraries silence
     for name, logger in logging.root.manager.loggerDict.items():
-        if name.split(".")[0] == "samedge" and isinstance(logger, logging.Logger):
+        if name.startswith("samedge") and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
             logger.setLevel(logging.NOTSET)
 

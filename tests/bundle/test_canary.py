@@ -14,7 +14,9 @@ from samedge import runtimes
 from samedge.bundle import canary as canaries
 from samedge.bundle.canary import Canary, canary_images, check_canary, record_canary
 from samedge.errors import BundleError
+from samedge.machine.identity import machine_identity
 from samedge.pixels.frames import Frame
+from samedge.predict import trust
 from samedge.predict.predictor import Predictor
 
 pytest.importorskip("onnx")
@@ -253,6 +255,29 @@ def test_canary_runs_once_a_place(toy_bundle: Path, watched: list[str]) -> None:
         assert len(watched) == 3
     Predictor.from_bundle(toy_bundle, verify=False).close()
     assert len(watched) <= 3
+
+
+@pytest.mark.parametrize("changed", ["machine", "system", "processor", "drivers"])
+def test_canary_runs_again_on_what_is_another_machine(
+    toy_bundle: Path, watched: list[str], monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    Predictor.from_bundle(toy_bundle).close()
+    other = {**machine_identity(), changed: "after an update"}
+    monkeypatch.setattr(trust, "machine_identity", lambda: other)
+    Predictor.from_bundle(toy_bundle).close()
+    assert len(watched) == 2
+    Predictor.from_bundle(toy_bundle).close()
+    assert len(watched) == 2
+
+
+def test_canary_runs_again_with_another_build_of_the_library(
+    toy_bundle: Path, watched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Predictor.from_bundle(toy_bundle, backend="onnxruntime").close()
+    backend = type(runtimes.get("onnxruntime"))
+    monkeypatch.setattr(backend, "build", lambda *_: ("another build",))
+    Predictor.from_bundle(toy_bundle, backend="onnxruntime").close()
+    assert len(watched) == 2
 
 
 def test_cache_that_cannot_be_written_lasts_for_the_process(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from samedge.predict import everything
+from samedge.pixels.boxes import crop_boxes
 from tools import docs_check
 
 pytest.importorskip("onnxruntime")
@@ -28,13 +26,11 @@ def _whole_photos_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     `make docs-check` runs the same blocks with them.
     """
-    monkeypatch.setattr(
-        everything, "crop_boxes", functools.partial(_no_layers, everything.crop_boxes)
-    )
+    monkeypatch.setattr("samedge.predict.everything.crop_boxes", _without_layers)
 
 
-def _no_layers(crop_boxes: Callable[..., Any], size: tuple[int, int], **options: Any) -> Any:
-    return crop_boxes(size, **{**options, "layers": 0})
+def _without_layers(size: tuple[int, int], *, layers: int, overlap_ratio: float) -> Any:
+    return crop_boxes(size, layers=0, overlap_ratio=overlap_ratio)
 
 
 @pytest.mark.usefixtures("_whole_photos_only")

@@ -32,7 +32,7 @@ def crop_boxes(size: Size, *, layers: int, overlap_ratio: float) -> Iterator[tup
         overlap_ratio: of the first layer's crops, as a share of the image's shorter side.
 
     Yields:
-        A crop and its layer.
+        A crop, of one pixel at least, and its layer.
     """
     height, width = size
     yield (0, 0, width, height), 0
@@ -42,7 +42,8 @@ def crop_boxes(size: Size, *, layers: int, overlap_ratio: float) -> Iterator[tup
         lengths = [math.ceil((overlap * (side - 1) + full) / side) for full in (width, height)]
         starts = [[(length - overlap) * i for i in range(side)] for length in lengths]
         for x0, y0 in itertools.product(*starts):
-            yield (x0, y0, min(x0 + lengths[0], width), min(y0 + lengths[1], height)), layer
+            if x0 < width and y0 < height:  # an image of one row has no second row of crops
+                yield (x0, y0, min(x0 + lengths[0], width), min(y0 + lengths[1], height)), layer
 
 
 @functools.lru_cache(maxsize=8)

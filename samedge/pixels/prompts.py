@@ -38,6 +38,8 @@ CPU_BATCH = 4
 """Prompts in one call of the decoder on a processor: larger batches are no faster there, and 64
 took gigabytes."""
 
+_SURELY_PIXELS = 32  # the side of an image in which nobody asks for one pixel by a box
+
 logger = logging.getLogger(__name__)
 
 
@@ -314,7 +316,7 @@ def _clipped(box: Array, view: View) -> Array:
             f"Box {box.tolist()} is wholly outside {_words(view)}: give x0, y0, x1, y1 in pixels "
             "of the original image."
         )
-    if view.region is None and max(inside[2:]) <= 1:
+    if view.region is None and min(view.original_size) >= _SURELY_PIXELS and max(inside[2:]) <= 1:
         logger.warning(
             "Box %s lies within the first pixel of %s: coordinates are pixels, no shares of it.",
             box.tolist(),

@@ -126,6 +126,14 @@ def test_no_bucket_is_long_enough() -> None:
         fitting_bucket([(1, 2), (1, 8)], length=9)
 
 
+def test_a_box_in_shares_of_the_image_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    rows_from_prompts([Prompt(box=[0.1, 0.2, 0.9, 1.0])], VIEW)
+    assert "lies within the first pixel" in caplog.text
+    caplog.clear()
+    rows_from_prompts([Prompt(box=[0.1, 0.2, 1.5, 1.0]), BOX], VIEW)
+    assert not caplog.text
+
+
 def test_error_names_the_index_in_the_batch() -> None:
     outside = Prompt(box=[500, 10, 600, 20])
     with pytest.raises(PromptError, match=r"^Prompt 1 of 3: Box .* wholly outside"):

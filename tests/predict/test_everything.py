@@ -336,3 +336,14 @@ def test_the_embedded_model_finds_something_by_default() -> None:
         assert segment_everything(predictor, photo, config=EverythingConfig(**few))
         theirs = EverythingConfig.segment_anything(points_per_side=6)
         assert not segment_everything(predictor, photo, config=theirs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])
+def test_crops_of_a_thin_image_have_pixels(size: tuple[int, int]) -> None:
+    height, width = size
+    covered = np.zeros(size, np.bool_)
+    for (x0, y0, x1, y1), layer in crop_boxes(size, layers=2, overlap_ratio=512 / 1500):
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+        covered[y0:y1, x0:x1] |= layer > 0
+    assert covered.all()

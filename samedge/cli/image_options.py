@@ -212,10 +212,10 @@ def _pictures(given: Sequence[Path]) -> tuple[Path, ...]:
 
 def _in_folder(folder: Path) -> list[Path]:
     from samedge.errors import ImageError
-    from samedge.pixels.image_files import IMAGE_SUFFIXES
+    from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
 
     inside = sorted(path for path in folder.iterdir() if path.is_file())
-    pictures = [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
+    pictures = [path for path in inside if is_picture(path)]
     if not pictures:
         raise ImageError(
             f"{folder} holds {len(inside)} files and no picture ({', '.join(IMAGE_SUFFIXES)}): "

@@ -10,11 +10,11 @@ from samedge.errors import ExportError
 from samedge.models import zoo
 from samedge.models.checkpoint_files import weights_files
 from samedge.models.promptable import PromptableModel
+from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
 from samedge.pixels.images import load_image
 from samedge.types import Array, Steps
 
 _PHOTOS = Path(__file__).parents[1] / "data" / "photos"
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_PHOTOS = 8
 """As many are compared of a folder that holds more, evenly spread over its sorted names."""
 
@@ -96,10 +96,10 @@ def photo_paths(images: Path | str | None) -> tuple[Path, ...]:
     folder = _PHOTOS if images is None else Path(images)
     if not folder.is_dir():
         raise ExportError(f"{folder} is no folder: give one that holds photos.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(filter(is_picture, folder.iterdir()))
     if len(found) < 2:
         raise ExportError(
-            f"{folder} holds {len(found)} pictures ({', '.join(sorted(_SUFFIXES))}), expected at "
+            f"{folder} holds {len(found)} pictures ({', '.join(IMAGE_SUFFIXES)}), expected at "
             "least 2 that differ: give another folder, or none to use samedge's own."
         )
     return spread(found)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from samedge.errors import DatasetError
 from samedge.files import limits, reading
 from samedge.formats.masks import inside
+from samedge.pixels.image_files import IMAGE_SUFFIXES
 from samedge.pixels.images import load_image
 from samedge.pixels.polygons import fill
 from samedge.pixels.segmentations import UndrawableError, mask_from_segmentation
@@ -28,7 +29,6 @@ E = TypeVar("E")
 T = TypeVar("T")
 
 HEAD_BYTES = 1 << 16
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_json(path: Path) -> Any:
@@ -172,9 +172,9 @@ def find_image(name: str, folders: Sequence[Path]) -> Path | None:
     place = inside(name)
     for folder in folders:
         plain = folder / place
-        if plain.suffix.lower() in _IMAGE_ENDINGS and plain.is_file():
+        if plain.suffix.lower() in IMAGE_SUFFIXES and plain.is_file():
             return plain
-        for ending in _IMAGE_ENDINGS:
+        for ending in IMAGE_SUFFIXES:
             for candidate in (ending, ending.upper()):
                 path = folder / f"{place}{candidate}"
                 if path.is_file():

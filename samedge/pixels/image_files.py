@@ -7,7 +7,8 @@ from pathlib import Path
 
 from samedge.errors import DatasetError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+"""Of the files that are taken for pictures where a folder is named."""
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
@@ -18,7 +19,7 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder: expected one with pictures in it.")
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = (p for p in folder.rglob("*") if is_picture(p))
     files = tuple(sorted(p for p in found if not _is_hidden(p.relative_to(folder))))
     if not files:
         raise DatasetError(
@@ -36,8 +37,12 @@ def pictures_in(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted((path for path in found if not _is_hidden(Path(path.name))), key=_counted)
+    return sorted(filter(is_picture, folder.iterdir()), key=_counted)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's name is that of a picture: by its ending, and no hidden one."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _counted(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -22,6 +22,7 @@ from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
 from samedge.files.reading import read_bytes
 from samedge.pixels.frames import Frame
+from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
 from samedge.pixels.images import load_image
 from samedge.pixels.prompts import Bucket, feeds_of
 from samedge.types import IMAGE, Array, Prompt, Role, Size
@@ -35,7 +36,6 @@ MIN_IMAGES = 2
 FEW_IMAGES = 16
 """Below this many images, quarters of each are looked at as well, which shows more scales."""
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _THUMBNAIL = 16
 _SAME = 2.0  # mean difference of two thumbnails, of 255, below which the images count as one
 
@@ -131,7 +131,7 @@ def load_calibration(
     found = _listed(path, folder) if path.is_file() else _walked(folder)
     if len(found) < MIN_IMAGES:
         raise CalibrationError(
-            f"{path} holds {len(found)} images ({', '.join(sorted(_SUFFIXES))}), expected at least "
+            f"{path} holds {len(found)} images ({', '.join(IMAGE_SUFFIXES)}), expected at least "
             f"{MIN_IMAGES} and better some dozens: give a folder of photos like those that the "
             "device will see."
         )
@@ -224,7 +224,7 @@ def _listed(truth: Path, folder: Path) -> list[Path]:
 
 
 def _walked(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    return sorted(p for p in folder.rglob("*") if is_picture(p) and p.is_file())
 
 
 def _sampled(found: Sequence[Path], limit: int, seed: int) -> tuple[Path, ...]:

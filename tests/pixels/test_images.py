@@ -13,6 +13,7 @@ from PIL import Image
 
 import samedge
 from samedge.errors import ImageError
+from samedge.pixels.image_files import image_files, pictures_in
 from samedge.pixels.images import check_image, image_from_tensor, load_image
 
 
@@ -395,3 +396,12 @@ def test_what_speaks_dlpack_alone_is_taken() -> None:
             return pixels.__dlpack_device__()
 
     assert np.array_equal(image_from_tensor(Tensor()), pixels)
+
+
+def test_which_files_of_a_folder_are_pictures(tmp_path: Path) -> None:
+    for name in ("b10.JPG", "b9.jfif", "a.avif", "._a.jpg", ".hidden.png", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "c.png").touch()
+    assert [path.name for path in pictures_in(tmp_path)] == ["a.avif", "b9.jfif", "b10.JPG"]
+    assert [path.name for path in image_files(tmp_path)] == ["a.avif", "b10.JPG", "b9.jfif"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from samedge.errors import DatasetError
+from samedge.errors import DatasetError, WriteError
 from samedge.files.interrupts import interrupts_wait
 from samedge.formats.masks import ImageMasks
 
@@ -69,7 +69,7 @@ class Writer(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None and self.added:
+        if error is not None and self.added and not isinstance(error, WriteError):
             logger.warning(
                 "Stopped early: the files hold the %d images that were finished", self.added
             )

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import http.client
+import io
 import os
 import threading
 import time
@@ -21,12 +22,16 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+from PIL import Image
 
 from samedge.errors import ImageError, OptionError
 from samedge.files.reading import read_bytes
 from samedge.formats.masks import MaskRecord
+from samedge.pixels.images import load_image
+from samedge.pixels.picture_files import Source
+from samedge.pixels.prompts import check_prompts
 from samedge.predict.words.answers import WordAnswer
-from samedge.types import Progress, Prompt
+from samedge.types import Array, Progress, Prompt
 from samedge.web.refusals import ServerError, error_of, problem_of, retry_after
 from samedge.web.wire import Encoded, Found, Line, prompt_body
 
@@ -105,18 +110,18 @@ class Client:
         """The words that the server's model knows: ``words``, each with ``name``, ``synonyms``."""
         return self.call("GET", "/api/v1/words", kind=dict)
 
-    def image(self, source: str | os.PathLike[str] | bytes) -> RemoteImage:
+    def image(self, source: Source | Array) -> RemoteImage:
         """Send an image and have it encoded.
 
         Args:
-            source: a path here, or the bytes of an image's file.
+            source: a path here, or the bytes of an image's file, which are sent as they are; or
+                what else :func:`samedge.load_image` takes, which is sent as PNG.
 
         Raises:
             ImageError: no such file, or the server cannot use it.
             ServerError: the server refused, or cannot be reached.
         """
-        data = source if isinstance(source, bytes) else _file(Path(source))
-        return RemoteImage(self, data, "application/octet-stream")
+        return RemoteImage(self, _content(source), "application/octet-stream")
 
     def image_at(self, path: str) -> RemoteImage:
         """Have an image encoded that lies below one of the server's roots; errors as `image`."""
@@ -271,6 +276,7 @@ class RemoteImage:
             ServerError: the server refused, or cannot be reached.
         """
         prompts = [prompt] if isinstance(prompt, Prompt) else prompt
+        check_prompts(prompts)
         asked = {"prompts": [prompt_body(one) for one in prompts], "multimask": multimask}
         body = msgspec.json.encode(asked)
         try:
@@ -348,6 +354,16 @@ class RemoteImage:
         """Let the server drop it."""
         with contextlib.suppress(ServerError):
             self._client.call("DELETE", f"/api/v1/images/{self.id}", kind=type(None))
+
+
+def _content(source: Source | Array) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return _file(Path(source))
+    made = io.BytesIO()
+    Image.fromarray(load_image(source)).save(made, "PNG")
+    return made.getvalue()
 
 
 def _file(path: Path) -> bytes:

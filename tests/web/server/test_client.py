@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import samedge
 from samedge.errors import ImageError, OptionError, PromptError
@@ -45,6 +48,23 @@ def test_an_image_and_prompts(server: str, predictor: Predictor, tmp_path: Path)
             for record, masks in zip(found, expected, strict=True)
         )
         assert len(image.segment(prompts[0], multimask=True)) == 3
+
+
+def test_whatever_load_image_takes_is_sent(server: str) -> None:
+    data = picture(25)
+    array = load_image(data)
+    prompt = samedge.Prompt([[20, 30]])
+    with samedge.Client(server) as client:
+        expected = client.image(data).segment(prompt)
+        for source in (array, Image.fromarray(array), io.BytesIO(data)):
+            assert client.image(source).segment(prompt) == expected
+        wrongs: tuple[Any, ...] = (None, array / 255, array[..., 0])
+        for wrong in wrongs:
+            with pytest.raises(ImageError):
+                client.image(wrong)
+        nothing: Any = None
+        with pytest.raises(PromptError, match="expected a list"):
+            client.image(data).segment(nothing)
 
 
 def test_a_dropped_image_is_sent_again(server: str) -> None:

@@ -93,7 +93,7 @@ PICTURES = [
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns about damaged metadata
-@fuzz(1600)
+@fuzz(1200)
 @given(st.sampled_from(PICTURES).flatmap(damaged_bytes), ODD_VALUES)
 def test_images(data: bytes, sample_range: Any) -> None:
     with only_typed_errors():
@@ -140,7 +140,7 @@ _PROMPT_VALUES = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
-@fuzz(2000)
+@fuzz(1000)
 @given(_PROMPT_VALUES, _PROMPT_VALUES, _PROMPT_VALUES, _PROMPT_VALUES)
 def test_prompts(points: Any, labels: Any, box: Any, mask: Any) -> None:
     for fields in ({"points": points}, {"box": box}, {"mask": mask}):
@@ -163,7 +163,7 @@ def test_a_prompt_without_end_is_answered_at_once() -> None:
 _RLE = rle_from_mask(_DISC)
 
 
-@fuzz(1500)
+@fuzz(1200)
 @given(
     st.one_of(
         damaged_document(_RLE),

@@ -8,6 +8,7 @@ HEAD_BYTES = 512
 _CONVERT = "save it as JPEG, PNG, WebP or TIFF"
 _FRAME = "take a frame out of it, such as by `ffmpeg -i VIDEO -frames:v 1 frame.png`"
 _HEIC = "convert it to JPEG, or `pip install pillow-heif` and call pillow_heif.register_heif_opener"
+_FORM = "send the file's bytes alone, as `curl --data-binary @photo.jpg` does"
 _HTML = "the address may want a login or have moved: download the image itself"
 _DICOM = "write its pixels with pydicom to a 16-bit PNG; the range of the samples is measured"
 _TIFF = (
@@ -79,6 +80,8 @@ def _text(head: bytes) -> tuple[str, str]:
         return "a web page (HTML)", _HTML
     if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):
         return "an SVG drawing", "export it as PNG"
+    if text.startswith(b"--") and b"content-disposition: form-data" in text:
+        return "a form (multipart/form-data)", _FORM
     if text.startswith((b"{", b"[")):
         return "text that looks like JSON", "give the image that belongs to it"
     return "not an image in a format that Pillow reads", "give JPEG, PNG, WebP or TIFF"

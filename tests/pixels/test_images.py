@@ -269,6 +269,7 @@ def test_opencv_frames(rgb: np.ndarray) -> None:
         (b"\xef\xbb\xbf \n<!DOCTYPE html><html>", "web page"),
         (b"<?xml version='1.0'?><svg>", "SVG"),
         (b'{"images": []}', "JSON"),
+        (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n', "a form.*--data-binary"),
         (b"%PDF-1.7", "PDF"),
         (b"PK\3\4", "zip"),
         (b"\x93NUMPY\1\0", "np.load"),

@@ -22,7 +22,7 @@ def graph_of(
     """One convolution with a bias, padded as networks pad, after which something follows."""
     edge = [(length - 1) // 2 for length in kernel.shape[2:]]
     rng = np.random.default_rng(1)
-    bias = rng.normal(size=kernel.shape[0]).astype(np.float32)
+    bias = rng.normal(size=(kernel.shape[0],)).astype(np.float32)
     given = {"pads": [*edge, *edge], "strides": strides, "group": CHANNELS, **attributes}
     nodes = [
         helper.make_node("Conv", ["x", "kernel", "bias"], ["convolved"], **given),

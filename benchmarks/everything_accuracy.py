@@ -33,6 +33,11 @@ from samedge.machine.environment import environment
 from samedge.pixels import metrics
 from samedge.predict.subjects import open_predictor
 
+SHOWN = (
+    *("ar_10", "ar_1000", "ar_100_by_size", "best_iou", "best_iou_ci95", "best_iou_by_size"),
+    *("masks_an_image", "clicks_an_image", "seconds"),
+)
+
 
 class Kept(msgspec.Struct, frozen=True):
     """One photo of one bundle, as the file of finds has it."""
@@ -112,11 +117,9 @@ def figures(row: records.EverythingRow, found: Sequence[ImageFinds]) -> str:
     images = [one.recall() for one in found]
     taken = [share for image in images for share in image.hits[100].mean(axis=0).tolist()]
     owners = [one.image for one in found for _ in one.areas]
-    low, high = metrics.bootstrap_mean(taken, owners)
-    shown = ("ar_10", "ar_1000", "ar_100_by_size", "best_iou", "best_iou_ci95", "best_iou_by_size")
-    shown += ("masks_an_image", "clicks_an_image", "seconds")
-    rest = {name: getattr(row, name) for name in shown}
-    return f"{row.images} photos, {row.n} objects: AR@100 {row.ar_100} ({low} to {high}) {rest}"
+    interval = metrics.bootstrap_mean(taken, owners)
+    rest = {name: getattr(row, name) for name in SHOWN}
+    return f"{row.images} photos, {row.n} objects: AR@100 {row.ar_100}, {interval} {rest}"
 
 
 def write(row: records.EverythingRow, dataset: records.DatasetRecord, output: Path) -> None:

@@ -100,7 +100,8 @@ def _closest(part: Part, parts: Sequence[Part], *, size: Size) -> npt.NDArray[np
             shown = _shown(boxes, other.crop_box, size=size)
             offer[shown] = other.layer - _off_middle(boxes[shown], other.crop_box)
         offers.append(offer)
-    return np.argmax(offers, axis=0)
+    chosen: npt.NDArray[np.intp] = np.argmax(offers, axis=0)
+    return chosen
 
 
 def _shown(boxes: Array, crop_box: Box, *, size: Size) -> npt.NDArray[np.bool_]:

@@ -59,7 +59,7 @@ class EverythingConfig:
             better, and drop those that come back as another thing. Small ones are drawn in the
             smallest crop that shows them.
         closer_layers: with ``redrawn`` and crops, also draw in crops of so many further layers, on
-            which there are no clicks.
+            which there are no clicks; where ``crop_layers`` alone is given, as far as the bundle's.
         min_area: holes and islands of fewer pixels of the image are mended, smaller masks dropped.
 
     Raises:
@@ -142,6 +142,9 @@ class EverythingConfig:
         )
         names = [field.name for field in dataclasses.fields(defaults)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.crop_layers is not None and self.closer_layers is None:  # as close as before
+            last = defaults.crop_layers + defaults.closer_layers
+            given["closer_layers"] = max(last - self.crop_layers, 0)
         return dataclasses.replace(defaults, **given)
 
     def __post_init__(self) -> None:

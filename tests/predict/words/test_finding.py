@@ -11,7 +11,7 @@ import pytest
 
 from samedge.errors import BundleError, OptionError, PromptError
 from samedge.pixels import metrics, rle
-from samedge.predict.everything import AutomaticMask
+from samedge.predict.everything import AutomaticMask, EverythingConfig
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.choosing import kept_rows, proposing, without_parts
 from samedge.predict.words.files import drawn_prompts
@@ -162,6 +162,7 @@ def test_proposals_for_words_look_at_one_layer_of_crops(predictor: Predictor) ->
     thresholds = msgspec.structs.replace(manifest.thresholds, everything=everything)
     closer = msgspec.structs.replace(manifest, thresholds=thresholds)
     assert proposing(closer).crop_layers == 1
+    assert EverythingConfig(crop_layers=2).rules(manifest).closer_layers == 0
 
 
 def test_find_leaves_parts_out(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ def segment_everything(
         image: (H, W, 3) uint8 RGB.
         config: settings; what they leave open, and everything where there are none, is the
             bundle's.
-        progress: hears of every batch of clicks, and of those that were skipped at the end of their
-            crop.
+        progress: hears of every batch of clicks, of those that were skipped at the end of their
+            crop, and of every crop whose masks were drawn again.
 
     Returns:
         Masks of distinct things, the best ranked first.
@@ -167,11 +167,17 @@ class _Search:
         self.size = image.shape[0], image.shape[1]
         self.clicks = 0
         self.whole: ImageEmbedding | None = None  # of layer 0
-        self._steps = Steps(batch_count(self.size, self.config), progress=progress)
+        drawings = len(list(self.crops(closer=True))) if self.rules.redrawn else 0
+        total = batch_count(self.size, self.config) + drawings
+        self._steps = Steps(total, progress=progress)
 
-    def crops(self) -> Iterator[tuple[Box, int]]:
+    def crops(self, *, closer: bool = False) -> Iterator[tuple[Box, int]]:
+        """Those that are clicked on; ``closer`` also those in which masks are drawn again alone."""
+        layers = self.rules.crop_layers
+        if closer and layers:
+            layers += self.rules.closer_layers
         ratio = self.config.crop_overlap_ratio
-        return crop_boxes(self.size, layers=self.rules.crop_layers, overlap_ratio=ratio)
+        return crop_boxes(self.size, layers=layers, overlap_ratio=ratio)
 
     def masks(self) -> Iterator[Drawn]:
         """The masks of all crops, of each none that is a duplicate of another or cut off."""
@@ -183,6 +189,8 @@ class _Search:
             parts = redrawn(self.predictor, every, size=self.size, batch=batch)
         for part in parts:
             yield from self._drawn(part)
+            if self.rules.redrawn:
+                self._steps.step()
 
     def _encoded(self, crop_box: Box) -> ImageEmbedding:
         x0, y0, x1, y1 = crop_box
@@ -203,14 +211,10 @@ class _Search:
 
     def _closer_parts(self, found: Candidates) -> Iterator[Part]:
         """Smaller crops than those with clicks, to draw masks again; none without crops."""
-        clicked = self.rules.crop_layers
-        layers = clicked + self.rules.closer_layers if clicked else 0
         nothing = found[np.zeros(0, np.intp)]
-        ratio = self.config.crop_overlap_ratio
-        for box, layer in crop_boxes(self.size, layers=layers, overlap_ratio=ratio):
-            if layer > clicked:
-                encoded = functools.cache(functools.partial(self._encoded, box))
-                yield Part(box, layer, nothing, encoded)
+        for box, layer in self.crops(closer=True):
+            if layer > self.rules.crop_layers:
+                yield Part(box, layer, nothing, functools.partial(self._encoded, box))
 
     def _drawn(self, part: Part) -> list[Drawn]:
         x0, y0, x1, y1 = part.crop_box

@@ -38,7 +38,7 @@ class Part:
         crop_box: the part.
         layer: of it among the crops; 0 is the whole image.
         found: its masks, in pixels of the part.
-        encoded: gives the embedding of the part, as of an image of its own.
+        encoded: gives the embedding of the part, as of an image of its own; asked for at most once.
     """
 
     crop_box: Box
@@ -74,14 +74,18 @@ def redrawn(
             for source, target, seen in zip(parts, targets, views, strict=True)
         ]
         asked = joined(moved)
-        places = np.arange(len(asked.iou))
-        drawn = [
-            _again(predictor, part.encoded(), asked[places[start : start + batch]])
-            for start in range(0, len(places), batch)
-        ]
-        found = joined(drawn) if drawn else asked
+        found = _all_again(predictor, part, asked, batch=batch) if len(asked.iou) else asked
         cut = cut_off(found.boxes, part.crop_box, size=size, tolerance_px=_EDGE_PX)
         yield dataclasses.replace(part, found=found[~cut])
+
+
+def _all_again(predictor: Predictor, part: Part, asked: Candidates, *, batch: int) -> Candidates:
+    embedding = part.encoded()
+    places = np.arange(len(asked.iou))
+    starts = range(0, len(places), batch)
+    return joined(
+        [_again(predictor, embedding, asked[places[start : start + batch]]) for start in starts]
+    )
 
 
 def _closest(part: Part, parts: Sequence[Part], *, size: Size) -> npt.NDArray[np.intp]:

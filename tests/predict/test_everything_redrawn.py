@@ -13,11 +13,17 @@ import pytest
 from samedge import runtimes
 from samedge.errors import OptionError
 from samedge.pixels.boxes import Box
-from samedge.predict.everything import EverythingConfig, masks_and_clicks, segment_everything
+from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.everything import (
+    EverythingConfig,
+    batch_count,
+    masks_and_clicks,
+    segment_everything,
+)
 from samedge.predict.everything_candidates import Candidates, low_res_boxes
 from samedge.predict.everything_redrawn import Part, redrawn
 from samedge.predict.predictor import Predictor
-from samedge.types import Array
+from samedge.types import Array, Size
 from tests.toys.bundle import IOU_PREDICTIONS
 
 pytest.importorskip("onnx")
@@ -139,6 +145,36 @@ def test_closer_crops_are_for_drawing_alone(predictor: Predictor, image: Array) 
     assert min(closer) < min(plain)
     assert closer_clicks == plain_clicks
     assert widths(crop_layers=0, closer_layers=1)[0] == {SIZE[1]}  # without crops there are none
+
+
+def test_drawing_again_counts_its_crops_and_encodes_each_once(
+    predictor: Predictor, image: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who listens can stop it there, too: a server lets clicks of others in between."""
+    encoded: list[Size] = []
+    steps: list[tuple[int, int]] = []
+    encode = predictor.encode
+
+    def counted(picture: Array) -> ImageEmbedding:
+        encoded.append(picture.shape[:2])
+        return encode(picture)
+
+    monkeypatch.setattr(predictor, "encode", counted)
+    config = EverythingConfig(
+        points_per_side=8,
+        points_per_batch=4,
+        pred_iou_threshold=0.0,
+        stability_threshold=0.0,
+        crop_layers=1,
+        redrawn=True,
+        closer_layers=1,
+    )
+    segment_everything(predictor, image, config=config, progress=lambda *step: steps.append(step))
+    total = steps[-1][1]
+    assert steps == [(done, total) for done in range(1, total + 1)]
+    clicks = batch_count(SIZE, config)
+    assert total == clicks + 1 + 4 + 16
+    assert 5 < len(encoded) <= 1 + 4 + 16
 
 
 def test_refuses_layers_out_of_range() -> None:

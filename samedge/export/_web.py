@@ -11,7 +11,7 @@ from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.onnx_graph import onnx_model, save_onnx
 from samedge.export.web_graph import block_depthwise, max_for_relu
-from samedge.types import Precision
+from samedge.types import Precision, Role
 from samedge.web.runtime import runtime_folder
 from samedge.web.site import write_site
 
@@ -63,7 +63,8 @@ class WebExporter(Exporter):
         path = folder / f"{graph.role}.onnx"
         model = onnx_model(graph, request)
         if graph.is_native:
-            block_depthwise(model)
+            if graph.role == Role.DECODER:
+                block_depthwise(model)  # an encoder would grow, pico's by 5.5 MB, and gain little
             max_for_relu(model)
         extra = save_onnx(model, path)
         if extra:

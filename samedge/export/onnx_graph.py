@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from samedge._version import __version__
-from samedge.errors import ExportError
+from samedge.errors import ExportError, WriteError
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import Graph, folded
 from samedge.files.scratch import scratch_folder
@@ -25,6 +25,7 @@ from samedge.machine.libraries import library, silence_reports
 
 MIN_OPSET = 17  # the first with LayerNormalization
 _CAPTURE_OPSET = 18  # the first that torch.export's route writes
+_UNREADABLE = "Unable to "  # open or parse it: what the checker says where a disk fails
 _MAX_PROTOBUF_BYTES = 2**31 - 2**20
 _LARGEST_FOLDED_BYTES = 2**20
 """Computed constants above this stay computed: the runtime folds them when it loads the file."""
@@ -70,6 +71,7 @@ def save_onnx(model: Any, path: Path) -> tuple[str, ...]:
 
     Raises:
         ExportError: the model breaks ONNX's rules.
+        WriteError: the file cannot be read again.
     """
     import onnx
 
@@ -84,6 +86,10 @@ def save_onnx(model: Any, path: Path) -> tuple[str, ...]:
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:
+        if str(error).startswith(_UNREADABLE):
+            raise WriteError(
+                f"{path} cannot be read again ({error}): look after the disk, and export once more."
+            ) from error
         raise ExportError(
             f"{path.name} breaks ONNX's rules: {error}. This is a bug of samedge: please report it."
         ) from error

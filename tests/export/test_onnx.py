@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from samedge import runtimes
-from samedge.errors import ExportError
+from samedge.errors import ExportError, WriteError
 from samedge.export import base, onnx_graph
 from samedge.export.base import ExportRequest, ExportResult
 from samedge.export.graphs import DecoderGraph, EncoderGraph
@@ -201,3 +201,19 @@ def test_a_large_model_is_checked_without_pools_of_memory(
     assert base.get("onnx").check_settings(request) == {}
     monkeypatch.setattr("samedge.export._onnx._LARGE_MODEL", 1)
     assert base.get("onnx").check_settings(request) == {"memory_arena": False}
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xff\xff"])
+def test_a_file_that_is_not_read_as_it_was_written_is_no_bug_of_samedge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    def failing(_: object, path: Path) -> None:
+        if content is not None:
+            path.write_bytes(content)
+
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], []))
+    monkeypatch.setattr(onnx, "save_model", failing)
+    with pytest.raises(
+        WriteError, match=r"encoder.onnx cannot be read again .*look after the disk"
+    ):
+        save_onnx(model, tmp_path / "encoder.onnx")

@@ -11,14 +11,14 @@ that a seed gives, so that fewer are a fair sample of all. In the end it prints 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import msgspec
 import numpy as np
+from pieces import measured
 
 from samedge import records
 from samedge.evaluation.everything import (
@@ -27,23 +27,17 @@ from samedge.evaluation.everything import (
     everything_row,
     found_in_image,
 )
-from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
+from samedge.evaluation.ground_truth import GroundTruth, TruthImage, load_ground_truth
 from samedge.evaluation.reading import Readings
 from samedge.machine.environment import environment
 from samedge.pixels import metrics
 from samedge.predict.subjects import open_predictor
+from samedge.types import Array
 
 SHOWN = (
     *("ar_10", "ar_1000", "ar_100_by_size", "best_iou", "best_iou_ci95", "best_iou_by_size"),
     *("masks_an_image", "clicks_an_image", "seconds"),
 )
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """One photo of one bundle, as the file of finds has it."""
-
-    bundle: str
-    finds: ImageFinds
 
 
 @click.command()
@@ -72,29 +66,19 @@ def main(
     output: Path,
 ) -> None:
     """Measure the photos of the folder DATA: `instances.json` and `images/`."""
-    until = time.monotonic() + 60 * minutes
     truth = shuffled(load_ground_truth(data / "instances.json", data / "images"), seed, limit)
     predictor, opened = open_predictor(bundle, threads=threads)
     with predictor:
         subject = EverythingSubject(opened.subject, predictor)
-        own = predictor.bundle.id
-        kept = {k.finds.image: k.finds for k in read(finds) if k.bundle == own}
-        readings = Readings(truth)
-        finds.parent.mkdir(parents=True, exist_ok=True)
-        with finds.open("ab") as file:
-            for image in truth.images:
-                if time.monotonic() > until:
-                    break
-                pixels = readings.pixels(image)
-                if pixels is not None and image.name not in kept:
-                    kept[image.name] = one = found_in_image(subject, image, pixels=pixels)
-                    file.write(msgspec.json.encode(Kept(own, one)) + b"\n")
-                    file.flush()
-        dataset = readings.record()
-        found = [kept[image.name] for image in truth.images if image.name in kept]
-        click.echo(f"{len(found)} of {dataset.images} photos", err=True)
-        if len(found) < dataset.images:
-            sys.exit(75)  # EX_TEMPFAIL: call again
+        photos = [(image, functools.partial(found_of, subject, image)) for image in truth.images]
+        found, dataset = measured(
+            photos,
+            Readings(truth),
+            finds,
+            kind=ImageFinds,
+            bundle=predictor.bundle.id,
+            minutes=minutes,
+        )
         row = everything_row(subject, found)
     write(row, dataset, output)
     print(figures(row, found))
@@ -106,10 +90,9 @@ def shuffled(truth: GroundTruth, seed: int, limit: int | None) -> GroundTruth:
     return dataclasses.replace(truth, images=[truth.images[int(i)] for i in order])
 
 
-def read(path: Path) -> list[Kept]:
-    """What an earlier call kept."""
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    return [msgspec.json.decode(line, type=Kept) for line in lines]
+def found_of(subject: EverythingSubject, image: TruthImage, pixels: Array) -> ImageFinds:
+    """What everything mode finds in one photo."""
+    return found_in_image(subject, image, pixels=pixels)
 
 
 def figures(row: records.EverythingRow, found: Sequence[ImageFinds]) -> str:

@@ -9,6 +9,7 @@ of the words protocol (docs/accuracy-protocol.md) and writes the record that `sa
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from pieces import measured
 
 from samedge import records
 from samedge.evaluation.ground_truth import load_ground_truth
@@ -30,9 +32,8 @@ SHOWN = ("regions", "words_by", "images", "pairs", "miou", "ci95", "absent_pairs
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """One photo of one bundle, as the file of scores has it."""
+    """The scores of one photo, and how long they took."""
 
-    bundle: str
     scores: ImageScores
     seconds: float
 
@@ -61,28 +62,21 @@ def main(
     output: Path,
 ) -> None:
     """Measure the photos of the folder DATA: `instances.json` and `images/`."""
-    until = time.monotonic() + 60 * minutes
     truth = load_ground_truth(data / "instances.json", data / "images", limit=limit)
     predictor, opened = open_predictor(bundle, threads=threads)
     with predictor:
-        subject, name = PredictorWords(predictor), predictor.bundle.id
-        kept = {k.scores.image: k for k in _read(scores) if k.bundle == name}
-        scores.parent.mkdir(parents=True, exist_ok=True)
-        readings = Readings(truth)
-        with scores.open("ab") as file:
-            for entry in labelled(truth):
-                if time.monotonic() > until:
-                    break
-                pixels = readings.pixels(entry.image)
-                if pixels is not None and entry.image.name not in kept:
-                    kept[entry.image.name] = one = _measured(name, subject, entry, pixels)
-                    file.write(msgspec.json.encode(one) + b"\n")
-                    file.flush()
-        click.echo(f"{len(kept)} of {len(truth.images)} photos", err=True)
-        dataset = readings.record()
-        if len(kept) < dataset.images:
-            sys.exit(75)  # EX_TEMPFAIL: call again
-        own = [kept[image.name] for image in truth.images if image.name in kept]
+        subject = PredictorWords(predictor)
+        photos = [
+            (entry.image, functools.partial(_measured, subject, entry)) for entry in labelled(truth)
+        ]
+        own, dataset = measured(
+            photos,
+            Readings(truth),
+            scores,
+            kind=Kept,
+            bundle=predictor.bundle.id,
+            minutes=minutes,
+        )
         rows = word_rows(
             [k.scores for k in own],
             subject,
@@ -93,15 +87,10 @@ def main(
     _write(rows, dataset, output)
 
 
-def _read(path: Path) -> list[Kept]:
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    return [msgspec.json.decode(line, type=Kept) for line in lines]
-
-
-def _measured(name: str, subject: PredictorWords, entry: LabelledImage, pixels: Array) -> Kept:
+def _measured(subject: PredictorWords, entry: LabelledImage, pixels: Array) -> Kept:
     start = time.perf_counter()
     scores = score_image(subject, entry, pixels=pixels)
-    return Kept(name, scores, time.perf_counter() - start)
+    return Kept(scores, time.perf_counter() - start)
 
 
 def _write(rows: Sequence[records.WordRow], dataset: records.DatasetRecord, output: Path) -> None:

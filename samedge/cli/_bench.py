@@ -176,7 +176,7 @@ def bench(
 
 def _refuse_lost(stream: Path | None, output_path: Path | None) -> None:
     """Say which options mean nothing with a recording, or without one, and where no record goes."""
-    refuse_output(output_path, stream)
+    refuse_output(output_path)
     if stream is None:
         refuse_given("A benchmark without --stream", "box", "ask_every")
         return

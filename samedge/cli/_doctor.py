@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge.cli import output
+from samedge.cli.refusing import refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,6 +60,7 @@ def doctor(
 
     if bundle is not None and report is None:
         raise click.UsageError("--bundle needs --bundle-report FILE, the zip that it goes into.")
+    refuse_output(report)
     out.note("Running a small graph on every backend ...")
     reports = examine(backends or None)
     shown = reports if backends or out.verbosity > 0 else _of_users(reports)

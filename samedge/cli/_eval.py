@@ -120,7 +120,7 @@ def eval_(
     end, and does not count.
     """
     _refuse_lost(video, prompts or "box,center")
-    refuse_output(output_path, dataset)
+    refuse_output(output_path)
     if video is not None:
         from samedge.cli.eval_video import eval_video
 

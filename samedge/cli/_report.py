@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from samedge.cli import output
+from samedge.cli.refusing import refuse_output
 
 EPILOG = """\b
 Examples:
@@ -43,13 +44,12 @@ def report(
     The page needs no network and no script. Photographs that the accuracy was measured on are shown
     where they are at hand; mind their licence, or leave them out with --no-photos.
     """
-    from samedge.files.writing import check_no_source
     from samedge.report import html_page, load_overview, markdown_text, tidy_csv
 
     if not (html or markdown or csv):
         raise click.UsageError("Say what to write: give --html, --markdown or --csv.")
     for path in (html, markdown, csv):
-        check_no_source(path, records)
+        refuse_output(path)
     overview = load_overview(records)
     written = {}
     if html is not None:

@@ -21,6 +21,7 @@ from samedge.cli.measure_types import DURATION
 from samedge.cli.name_types import OneOf
 from samedge.cli.number_options import count_option
 from samedge.cli.prompt_types import BOX, POINT
+from samedge.cli.refusing import refuse_source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,7 +106,6 @@ class FollowRun:
             WriteError: the recording itself.
         """
         from samedge.errors import OptionError
-        from samedge.files.writing import check_no_source
         from samedge.live import sinks
         from samedge.live.recording import Output
 
@@ -116,7 +116,7 @@ class FollowRun:
                 f"-o {', '.join(map(str, self.output_paths))} names one path twice: give each once."
             )
         for path in self.output_paths:
-            check_no_source(path, (Path(self.source),))
+            refuse_source(path, (Path(self.source),))
         kinds = [self.file_format, *[None] * len(self.output_paths)]
         return [
             Output(kind or sinks.from_path(path), path)

@@ -14,6 +14,7 @@ from samedge.cli import output
 from samedge.cli.gathering import gathered
 from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import RANGE
+from samedge.cli.refusing import refuse_source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,12 +71,11 @@ class ImageRun:
             ImageError: path, format and number of images do not fit each other.
             WriteError: it is one of the images.
         """
-        from samedge.files.writing import check_no_source
         from samedge.formats.destination import Destination
 
         destination = Destination(self.output_path, self.file_format, images=len(self.images))
         if destination.writes and not destination.is_folder:
-            check_no_source(destination.path, self.images)
+            refuse_source(destination.path, self.images)
         return destination
 
     def open(self, *, focus: FocusMode = "never", refine: int | None = None) -> Predictor:

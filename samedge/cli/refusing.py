@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -29,16 +30,39 @@ def refuse_given(beside: str, *names: str) -> None:
         raise click.UsageError(f"{beside} takes no {', '.join(given)}: leave that out.")
 
 
-def refuse_output(path: Path | None, source: Path | None = None) -> None:
+def refuse_source(path: Path | None, more: Iterable[Path] = ()) -> None:
+    """Refuse to write to what is read; see :func:`samedge.files.writing.check_no_source`.
+
+    Args:
+        path: a file or folder that is to be written; ``None`` is none.
+        more: what is read beside the files and folders that the command line names.
+
+    Raises:
+        WriteError: it is one of them.
+    """
+    from samedge.files.writing import check_no_source
+
+    check_no_source(path, [*_named_beside(path), *more])
+
+
+def refuse_output(path: Path | None) -> None:
     """Refuse an output file before the work; see :func:`samedge.files.writing.check_output`.
 
     Args:
         path: of the file; ``None`` is none.
-        source: what the command reads, if anything.
 
     Raises:
-        WriteError: nothing can be written there, or it is read.
+        WriteError: nothing can be written there, or the command reads it.
     """
     from samedge.files.writing import check_output
 
-    check_output(path, () if source is None else (source,))
+    check_output(path, _named_beside(path))
+
+
+def _named_beside(path: Path | None) -> Iterator[Path]:
+    """What else the command line names that may be a file or a folder, such as a bundle."""
+    context = click.get_current_context(silent=True)
+    for given in context.params.values() if context else ():
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, str | Path) and value is not path:
+                yield Path(value)

@@ -145,9 +145,7 @@ def _image_name(data: Mapping[str, object]) -> str:
     """
     texts = {key: value for key, value in data.items() if isinstance(value, str)}
     pictures = [text for text in texts.values() if text.lower().endswith(IMAGE_SUFFIXES)]
-    name = next(iter([*(texts[key] for key in ("image",) if key in texts), *pictures]), None)
-    if name is None:
-        name = next(iter(texts.values()), "")
+    name = texts.get("image", next(iter([*pictures, *texts.values()]), ""))
     for start in ("/data/local-files/?d=", "/data/upload/"):
         if name.startswith(start):
             return unquote(name.removeprefix(start))

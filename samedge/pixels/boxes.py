@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 """``(x0, y0, x1, y1)`` pixels, half open."""
 
 _EDGE_TOLERANCE_PX = 20.0
-"""How near a box may come to the edge of a crop and not count as cut off by it."""
+"""A box that ends so near to the edge of a crop, or nearer, counts as cut off by it."""
 
 
 def crop_boxes(size: Size, *, layers: int, overlap_ratio: float) -> Iterator[tuple[Box, int]]:

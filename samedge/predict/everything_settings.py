@@ -148,13 +148,33 @@ class EverythingConfig:
         return dataclasses.replace(defaults, **given)
 
     def __post_init__(self) -> None:
-        for field in ("points_per_side", "points_per_batch", "crop_points_downscale"):
-            value = getattr(self, field)
-            if value is not None and (not isinstance(value, numbers.Real) or value < 1):
-                raise OptionError(f"{field} is {value!r}, expected 1 or more.")
-        if self.crop_layers is not None and not 0 <= self.crop_layers <= 4:
-            raise OptionError(f"crop_layers is {self.crop_layers}, expected 0 to 4.")
-        if self.closer_layers is not None and not 0 <= self.closer_layers <= 2:
-            raise OptionError(f"closer_layers is {self.closer_layers}, expected 0 to 2.")
-        if self.min_area < 0:
-            raise OptionError(f"min_area is {self.min_area}, expected 0 or more pixels.")
+        for name, (least, most, unit) in _COUNTS.items():
+            value = getattr(self, name)
+            if value is not None and not _counts(value, least, most):
+                expected = f"{least} or more" if most is None else f"{least} to {most}"
+                raise OptionError(f"{name} is {value!r}, expected {expected}{unit}.")
+        for name in _SHARES:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, numbers.Real):
+                raise OptionError(f"{name} is {value!r}, expected a number.")
+
+
+_COUNTS: dict[str, tuple[int, int | None, str]] = {
+    "points_per_side": (1, None, ""),
+    "points_per_batch": (1, None, ""),
+    "crop_points_downscale": (1, None, ""),
+    "crop_layers": (0, 4, ""),
+    "closer_layers": (0, 2, ""),
+    "min_area": (0, None, " pixels"),
+}
+"""Lowest and highest value of what is counted, and its unit."""
+
+_SHARES = (
+    *("pred_iou_threshold", "stability_threshold", "stability_weight"),
+    *("box_nms_threshold", "crop_nms_threshold", "crop_overlap_ratio"),
+)
+
+
+def _counts(value: object, least: int, most: int | None) -> bool:
+    """Whether a value is a whole number in a range."""
+    return isinstance(value, numbers.Integral) and least <= int(value) <= (most or int(value))

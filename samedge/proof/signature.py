@@ -18,7 +18,7 @@ from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.manifest import MANIFEST_NAME
 from samedge.errors import SignatureError
 from samedge.files.reading import read_bytes
-from samedge.files.writing import replacing
+from samedge.files.writing import check_no_source, replacing
 
 ENDING = ".sig"
 
@@ -46,8 +46,9 @@ def sign_bundle(
     Raises:
         BundleError: the bundle is missing or altered.
         SignatureError: the key is none that signs.
-        WriteError: the signature cannot be written.
+        WriteError: the signature cannot be written, or would replace the key or the bundle.
     """
+    check_no_source(output, (key, bundle))
     signing = _library("signing")
     opened = Bundle.open(bundle)
     config = signing.Config().set_hashing_config(_hashing(opened))

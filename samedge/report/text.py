@@ -363,16 +363,20 @@ def markdown(overview: Overview) -> str:
     )
     extra = [table for table in (make(overview) for make in makers) if table]
     for table in (*comparison_tables(overview), *extra):
-        parts += [f"## {table.title}", table.caption, _table(table.header, table.rows)]
+        parts += [
+            f"## {_inert(table.title)}",
+            _inert(table.caption),
+            _table(table.header, table.rows),
+        ]
     if warnings(overview):
         parts.append(
             "## Warnings\n\n" + "\n".join(f"- {_inert(line)}" for line in warnings(overview))
         )
     for name, facts in machine_facts(overview):
-        parts.append(f"## {name}\n\n" + _table(["", ""], facts))
+        parts.append(f"## {_inert(name)}\n\n" + _table(["", ""], facts))
     if commands(overview):
-        lines = [f"# {source}\n{command}" for source, command in commands(overview)]
-        parts.append("## Commands\n\n```\n" + "\n".join(lines) + "\n```")
+        lines = [f"# {one_line(s)}\n{one_line(command)}" for s, command in commands(overview)]
+        parts.append("## Commands\n\n" + _fenced("\n".join(lines)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -380,6 +384,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     escaped = ([_inert(cell).replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def _fenced(text: str) -> str:
+    """A block of code; its fence is longer than any in the text."""
+    fence = max(("``", *re.findall("`{3,}", text)), key=len) + "`"
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _inert(cell: str) -> str:

@@ -327,6 +327,29 @@ def test_long_commands_look_at_their_output_first(tmp_path: Path, command: tuple
     assert "x.json cannot be written" in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bench", "--bundle", "{it}", "-o"),
+        ("eval", "--bundle", "{it}", "--dataset", "gone.json", "--images", "gone", "-o"),
+        ("calibrate", "{it}", "--calibration", "gone", "-o"),
+        ("calibrate", "{it}", "--calibration", "gone", "--plot"),
+        ("doctor", "--bundle", "{it}", "--bundle-report"),
+        ("sign", "gone", "--key", "{it}", "-o"),
+        ("report", "{it}", "--csv"),
+    ],
+)
+def test_no_command_writes_over_what_it_is_given(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A bundle that is one file was replaced by the record of its own latency."""
+    it = tmp_path / "nano.samedge"
+    it.write_bytes(b"a bundle")
+    words = [word.format(it=it) for word in command]
+    result = CliRunner().invoke(cli, [*words, f"{tmp_path}/./nano.samedge"])
+    assert "is read, and would be lost" in " ".join(result.stderr.split()), result.output
+    assert result.exit_code == 1
+    assert it.read_bytes() == b"a bundle"
+
+
 def test_what_is_read_is_not_written_to(tmp_path: Path) -> None:
     photo, link, other = tmp_path / "a.jpg", tmp_path / "link.jpg", tmp_path / "b.jpg"
     photo.write_bytes(b"a photo")

@@ -236,6 +236,10 @@ class TestSegmentEverything:
         wrong: Any = "8"
         with pytest.raises(OptionError, match="points_per_side is '8', expected 1 or more"):
             EverythingConfig(points_per_side=wrong)
+        with pytest.raises(OptionError, match="crop_layers is '8', expected 0 to 4"):
+            EverythingConfig(crop_layers=wrong)
+        with pytest.raises(OptionError, match="pred_iou_threshold is '8', expected a number"):
+            EverythingConfig(pred_iou_threshold=wrong)
         with pytest.raises(OptionError, match="crop_layers is 9, expected 0 to 4"):
             EverythingConfig(crop_layers=9)
         with pytest.raises(OptionError, match="min_area is -1, expected 0 or more pixels"):

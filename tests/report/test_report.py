@@ -319,6 +319,15 @@ class TestPage:
         assert "<script" not in text
         assert "</script" not in text
 
+    def test_a_command_stays_in_its_block_of_markdown(self) -> None:
+        benched = toys.bench_record()
+        command = "```\n<script>alert(1)</script>"
+        record = msgspec.structs.replace(benched, command=command)
+        block = markdown_text(compare_records([("b", record)])).split("## Commands\n\n")[1]
+        fence, *inside, end = block.split("\n\n")[0].strip().split("\n")
+        assert fence == end == "````"
+        assert inside == ["# b", "``` <script>alert(1)</script>"]
+
     @pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+1+1", "-2", "@SUM(A1)", "\t=1"])
     def test_no_cell_of_the_csv_is_a_formula(self, tmp_path: Path, start: str) -> None:
         evaluation = toys.eval_record(tmp_path)

@@ -190,6 +190,32 @@ def test_interrupt(tmp_path: Path, toy_bundle: Path, photo: Path) -> None:
     assert f"the files hold the {len(written['images'])} images" in stderr
 
 
+_INTERRUPTED_WHILE_IMPORTED = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+from samedge.__main__ import main
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "samedge.cli.streams":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+
+
+def test_interrupt_before_anything_is_begun() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_WHILE_IMPORTED, "doctor"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize("words", [("targets", "--json"), ("targets",), ("--help",)])
 def test_closed_pipe_is_not_a_traceback(words: tuple[str, ...]) -> None:
     process = samedge(*words)

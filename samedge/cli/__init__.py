@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ def _summary(name: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
+_EMPTY_OPTION = re.compile(r"--[\w-]+=")
 _ENDINGS = (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError, OSError)
 
 
@@ -59,6 +61,16 @@ def _stdout_named() -> Iterator[None]:
 
 class LazyGroup(click.Group):
     """A group whose commands are files; listing them reads names and docstrings only."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; an empty word would be taken for the current folder where a path is due."""
+        words = itertools.takewhile(lambda word: word != "--", args)
+        if any(not word or _EMPTY_OPTION.fullmatch(word) for word in words):
+            ctx.fail(
+                "A word of the command line is empty, such as a shell's variable that is not set. "
+                "Give it a value, or leave it and its option out."
+            )
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names of the command files."""

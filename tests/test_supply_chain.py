@@ -98,6 +98,21 @@ def test_the_audit_tells_weak_from_unreachable(
     assert says in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("licence", "is_refused"),
+    [
+        ("GNU Lesser General Public License v3 (LGPLv3)", False),
+        ("GNU General Public License v3 (GPLv3)", True),
+        ("LGPL-3.0-or-later", False),
+        ("GPL-3.0-or-later", True),
+        ("GNU Affero General Public License v3", True),
+        ("Apache-2.0", False),
+    ],
+)
+def test_licences_that_would_open_everything_are_refused(licence: str, is_refused: bool) -> None:
+    assert supply_chain.is_refused(licence) == is_refused
+
+
 @pytest.mark.slow
 def test_two_builds_are_equal_to_the_byte(tmp_path: Path) -> None:
     """In folders of other names, with files of other ages."""

@@ -45,6 +45,12 @@ def audit() -> int:
     return 1 if weak else 0
 
 
+def is_refused(licence: str) -> bool:
+    """Whether a licence is among ``REFUSED``; the lesser GPL lets other licences beside it."""
+    full = licence.replace("Lesser General Public License", "").replace("LGPL", "")
+    return any(word in full for word in REFUSED)
+
+
 def licences() -> int:
     """Write what is installed, with its licences; 1 where one is refused."""
     done = _run("piplicenses", "--format=csv", "--with-urls", "--from=mixed")
@@ -55,7 +61,7 @@ def licences() -> int:
     path.parent.mkdir(exist_ok=True)
     path.write_text(done.stdout, encoding="utf-8")
     rows = done.stdout.splitlines()[1:]
-    refused = [row for row in rows if any(word in row for word in REFUSED)]
+    refused = [row for row in rows if is_refused(row)]
     print(*refused, f"{len(rows)} packages, licences in {path}; {len(refused)} refused", sep="\n")
     return 1 if refused else 0
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from samedge.errors import DatasetError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif"),
+)
 """Of the files that are taken for pictures where a folder is named."""
 
 

@@ -7,7 +7,7 @@ HEAD_BYTES = 512
 
 _CONVERT = "save it as JPEG, PNG, WebP or TIFF"
 _FRAME = "take a frame out of it, such as by `ffmpeg -i VIDEO -frames:v 1 frame.png`"
-_HEIC = "convert it to JPEG, or `pip install pillow-heif` and call pillow_heif.register_heif_opener"
+_HEIC = "`pip install pi-heif`, which decodes it (the extra samedge[heic]), or save it as JPEG"
 _FORM = "send the file's bytes alone, as `curl --data-binary @photo.jpg` does"
 _HTML = "the address may want a login or have moved: download the image itself"
 _DICOM = "write its pixels with pydicom to a 16-bit PNG; the range of the samples is measured"
@@ -62,6 +62,12 @@ def description(head: bytes) -> tuple[str, str]:
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "a video (AVI)", _FRAME
     return _text(head)
+
+
+def is_heic(head: bytes) -> bool:
+    """Whether a file is a photo of the kind that phones take, by its first bytes."""
+    is_avif = any(brand in head[16:64] for brand in _AVIF_BRANDS)  # beside the general mif1
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and not is_avif
 
 
 def _boxed(brand: bytes) -> tuple[str, str]:

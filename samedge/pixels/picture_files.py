@@ -115,8 +115,22 @@ def upright(picture: Image.Image, orientation: int) -> Image.Image:
 def _decoded(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
     head = stream.read(image_kinds.HEAD_BYTES)
     stream.seek(0)
-    with _translated(name, head), _pillow_obeys_our_limit(), Image.open(stream) as picture:
+    with _translated(name, head), _pillow_obeys_our_limit(), _opened(stream, head) as picture:
         yield _acceptable(picture, name)
+
+
+def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
+    """As Pillow opens it, and phones' HEIC photos where the extra ``heic`` is installed.
+
+    Its decoder turns them upright. It is not registered with Pillow, which is the whole program's.
+    """
+    if image_kinds.is_heic(head):
+        with contextlib.suppress(ImportError):
+            from pi_heif import HeifImageFile
+
+            heic: Image.Image = HeifImageFile(stream)
+            return heic
+    return Image.open(stream)
 
 
 def _acceptable(picture: Image.Image, name: str) -> Image.Image:
@@ -147,8 +161,9 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
             f"first. ({error})"
         ) from error
     except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
+        reason = " ".join(str(error).split())
         raise ImageError(
-            f"{name} is truncated or damaged ({error}): fetch or save the file again."
+            f"{name} is truncated or damaged ({reason}): fetch or save the file again."
         ) from error
 
 

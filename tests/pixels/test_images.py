@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,7 @@ def test_opencv_frames(rgb: np.ndarray) -> None:
     ("head", "words"),
     [
         (b"", "is empty"),
-        (b"\0\0\0\x18ftypheic", "HEIC photo.*pillow-heif"),
+        (b"\0\0\0\x18ftypheic", "HEIC photo.*pi-heif|truncated or damaged"),
         (b"\0\0\0\x18ftypisom", "video.*ffmpeg"),
         (b"\0\0\0\x18ftypcrx ", "raw file"),
         (b"\x1aE\xdf\xa3" + b"\0" * 40, "video"),
@@ -283,6 +284,36 @@ def test_what_is_no_image_is_named(head: bytes, words: str, tmp_path: Path) -> N
     path.write_bytes(head)
     with pytest.raises(ImageError, match=rf"x\.png is .*{words}|{words}"):
         load_image(path)
+
+
+ASSETS = Path(__file__).parents[1] / "assets"
+"""Red on the left, green above blue on the right, 80 x 48, written by pillow-heif; the other one
+with orientation 6, so that red is above."""
+
+
+def test_photos_of_phones() -> None:
+    pytest.importorskip("pi_heif")
+    red, green, blue = (200, 30, 30), (30, 200, 30), (30, 30, 200)
+    for name, size, corners in (
+        ("flags.heic", (48, 80, 3), (red, green, red, blue)),
+        ("turned.heic", (80, 48, 3), (red, red, blue, green)),
+    ):
+        image = load_image(ASSETS / name)
+        assert image.shape == size
+        found = image[[4, 4, -4, -4], [4, -4, 4, -4]]
+        assert np.abs(found.astype(int) - corners).max() <= 3
+        assert np.array_equal(load_image((ASSETS / name).read_bytes()), image)
+    assert ".heic" not in Image.registered_extensions()  # Pillow is the whole program's
+    data = (ASSETS / "flags.heic").read_bytes()
+    for end in (16, 100, len(data) // 2, len(data) - 20):
+        with pytest.raises(ImageError, match=r"^[^\n]*truncated or damaged[^\n]*$"):
+            load_image(data[:end])
+
+
+def test_photos_of_phones_without_their_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ImageError, match=r"HEIC photo: `pip install pi-heif`.*samedge\[heic\]"):
+        load_image(ASSETS / "flags.heic")
 
 
 def test_a_tiff_of_another_kind_is_called_a_tiff() -> None:

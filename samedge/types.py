@@ -146,6 +146,20 @@ WEIGHTS_ONLY = (Precision.W8, Precision.P8, Precision.W6, Precision.W4, Precisio
 """Precisions of the stored weights alone; what computes stays in float."""
 
 
+def drift_remedy(precision: str) -> str:
+    """What to do about a graph that computes too coarsely, or wrongly where it computes in fp32.
+
+    Args:
+        precision: that it was exported in.
+    """
+    if precision == Precision.FP32.value:
+        return (
+            "It is fp32 already: take another backend or device; if that fails as well, report a "
+            "bug with what `samedge doctor --bundle-report FILE` writes."
+        )
+    return "Export with a higher precision, such as --precision fp32."
+
+
 def _numbers(values: npt.ArrayLike, name: str) -> Array:
     """``values`` as float32; out of range becomes infinity, which is refused later."""
     try:

@@ -254,7 +254,7 @@ def _check_contrast(measured: Array, expected: Array, name: str, where: str) -> 
 
 _ADVICE = (
     "its arithmetic cannot be trusted here. Use another backend or device, or export with a higher "
-    "precision, such as --precision fp32."
+    "precision, where there is one."
 )
 
 

@@ -166,6 +166,7 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
 
 
 @click.group(
+    "samedge",
     cls=LazyGroup,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -25,9 +25,24 @@ Examples:
     metavar="RECORD.json...",
     type=click.Path(path_type=Path),
 )
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The page, with plots and pictures.",
+)
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The same in Markdown, for a README or an issue.",
+)
+@click.option(
+    "--csv",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="One row a figure, for a spreadsheet.",
+)
 @click.option("--no-photos", is_flag=True, help="Draw the masks on grey, not on the photographs.")
 @output.standard_options
 def report(

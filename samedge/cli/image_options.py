@@ -303,6 +303,10 @@ def report(
     out.failed([(str(failure.path), failure.error) for failure in failures])
 
 
+_PROMISED = {"segment": ("load", "preprocess", "encode", "decode", "postprocess")}
+"""Stages that a command's document always has: with words, most are not measured apart."""
+
+
 def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str, object]:
     from samedge.cli.failures import error_record
     from samedge.predict.segmentation import Failed
@@ -324,7 +328,7 @@ def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str
         "backend": dataclasses.asdict(outcome.backend),
         "masks": outcome.found.masks,
         **({"words": outcome.words} if outcome.words else {}),
-        "timing_ms": outcome.timing_ms,
+        "timing_ms": {**dict.fromkeys(_PROMISED.get(out.command, ())), **outcome.timing_ms},
         "files": outcome.files,
     }
 

@@ -61,7 +61,13 @@ class ServerRun:
 
 
 _OPTIONS = (
-    click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS"),
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        metavar="ADDRESS",
+        help="Listen at this address of the machine; 0.0.0.0 is all of them.",
+    ),
     click.option(
         "--port",
         metavar="PORT",
@@ -82,11 +88,15 @@ _OPTIONS = (
         "roots",
         multiple=True,
         type=click.Path(path_type=Path),
-        metavar="FOLDER",
+        metavar="DIR",
         help="Images below it may be named by path. Repeats.",
     ),
     click.option(
-        "--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Also answer as NAME."
+        "--allow-host",
+        "allowed_hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Also answer as NAME. Repeats.",
     ),
     click.option(
         "--allow-origin",
@@ -106,8 +116,8 @@ _OPTIONS = (
         default=64,
         text="Encoded images that are kept for further prompts.",
     ),
-    count_option("--keep-mib", default=1024, unit="MIB"),
-    seconds_option("--keep-seconds", default=900),
+    count_option("--keep-mib", default=1024, unit="MIB", text="Memory that they may take."),
+    seconds_option("--keep-seconds", default=900, text="How long they are kept unused."),
     count_option("--max-body", default=64, unit="MIB", text="Most of one request."),
     seconds_option("--request-seconds", default=120, text="Until an answer has to be there."),
 )

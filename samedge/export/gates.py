@@ -21,11 +21,11 @@ from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
 from samedge.proof import parity
 from samedge.proof.accuracy import Accuracy, compare
-from samedge.proof.decision import Budget, GraphLimits, Verdict, canary_limits, limits, limits_of
+from samedge.proof.decision import Budget, GraphLimits, Verdict, canary_limits, limits_of
 from samedge.proof.reference import TorchReference
 from samedge.proof.scenes import Reference
 from samedge.proof.words import WordReference, check_cosine, lowest_cosine
-from samedge.types import Precision, Role
+from samedge.types import Precision, Role, drift_remedy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def checked(
     with Predictor(bundle, backend, device=device, options=options) as predictor:
         measured = _measured(request, predictor, rules.parity(bundle.manifest))
         if rules.enforced:
-            measured.check()
+            measured.check(advice=f"{parity.ADVICE} {drift_remedy(request.precision)}")
         words = measured_words(request, predictor.graphs, enforced=rules.enforced)
         canary = _canary(request, predictor.graphs)
         accuracy = _accuracy(request, reference, predictor, rules)
@@ -175,7 +175,7 @@ def measured_words(request: ExportRequest, graphs: Graphs, *, enforced: bool) ->
         found[str(role)] = lowest_cosine(role, graphs, reference=reference, feeds=asked)
         graph = manifest.graph(role)
         if enforced and graph is not None:
-            check_cosine(role, found[str(role)], limits=limits(Precision(graph.precision)))
+            check_cosine(role, found[str(role)], precision=Precision(graph.precision))
     return msgspec.structs.replace(record, cosine_min=found)
 
 

@@ -25,7 +25,7 @@ from samedge.runtimes.base import Backend, Probe, Session
 from samedge.runtimes.deadline import check_time
 from samedge.runtimes.options import found_device, required_probe
 from samedge.runtimes.sharing import InUse, never_released, tell_of_forks
-from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
+from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role, drift_remedy
 
 logger = logging.getLogger(__name__)
 
@@ -201,10 +201,10 @@ class Graphs:
         """
         for name, array in tensors.items():
             if not np.isfinite(array).all():
-                where = self.active(role)
+                where, precision = self.active(role), self.bundle.manifest.precision
                 raise InferenceError(
-                    f"The {role} gave NaN or infinity in {name} on {where.name} {where.device!r}: "
-                    "export with a higher precision, such as --precision fp32."
+                    f"The {role} gave NaN or infinity in {name} on {where.name} {where.device!r}. "
+                    f"{drift_remedy(precision)}"
                 )
 
     def check_alive(self, pixels: Array, tensors: Mapping[str, Array]) -> None:

@@ -118,13 +118,13 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def summary(self) -> str:
         """One sentence on what was decided and by what."""
+        undecided = f"; {_MORE}" if self.verdict == Verdict.UNDECIDED.value else ""
+        return f"{self._decided}{undecided}"
+
+    @property
+    def _decided(self) -> str:
         row = self.worst
         on = f"{row.n} instances in {self.images} images, truth: {self.truth}"
-        if self.verdict == Verdict.UNDECIDED.value:
-            return (
-                f"undecided: {row.prompt} prompts lose {row.interval} mean IoU on {on}; give "
-                "--calibration with 50 photos, annotated if you can, or a longer --gate-seconds"
-            )
         return f"{self.verdict}: {row.prompt} prompts lose {row.interval} mean IoU on {on}"
 
     def check(self) -> None:
@@ -138,7 +138,10 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
         row = self.worst
         limit = allowed_drop(row.prompt, self.max_drop)
         if self.verdict == Verdict.UNDECIDED.value:
-            raise GateError(f"Accuracy is {self.summary}. The budget is {limit:.4f}. {_REMEDY}")
+            raise GateError(
+                f"Accuracy is {self._decided}. The budget is {limit:.4f}, and no bundle was "
+                f"written, as --undecided fail asks. {_MORE[:1].upper() + _MORE[1:]}."
+            )
         raise GateError(
             f"With {row.prompt} prompts the masks lose {row.drop:.4f} mean IoU ({row.interval}) "
             f"against fp32 ({row.miou:.4f} instead of {row.miou_fp32:.4f}, {row.n} instances in "
@@ -147,7 +150,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_REMEDY = "No bundle was written, as --undecided fail asks."
+_MORE = "give --calibration with 50 photos, annotated if you can, or a longer --gate-seconds"
 
 
 class _Tally:

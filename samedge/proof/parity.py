@@ -56,6 +56,9 @@ class ReferenceGraphs(Graphs, Protocol):
     frame: Frame
 
 
+ADVICE = "The exported graphs do not compute what the model computes, and no bundle was written."
+"""What it means that an export fails here."""
+
 SMALLEST = 0.001
 """Of the photo: a mask that covers less on both sides is not compared by its IoU."""
 
@@ -148,18 +151,18 @@ class Parity:
             wrong_choices=wrong,
         )
 
-    def check(self, *, advice: str | None = None) -> None:
+    def check(self, *, advice: str = ADVICE) -> None:
         """Hold the figures against the limits.
 
         Args:
-            advice: what to do; ``None`` is an export's.
+            advice: what it means, and what to do.
 
         Raises:
             ParityError: the first figure that is past its limit, the embedding's first.
         """
         for tensor, measured, limit in self.figures():
             if not measured >= limit:  # NaN fails too
-                raise ParityError(tensor, measured, limit, advice or _ADVICE)
+                raise ParityError(tensor, measured, limit, advice)
 
     def figures(self) -> Iterator[tuple[str, float, float]]:
         """Every figure that has a limit, as ``(name, measured, lowest)``."""
@@ -217,12 +220,6 @@ def _worst_kind(rows: Sequence[Row]) -> tuple[str, float]:
     means = {kind: _decided_mean([row for row in rows if row.kind == kind]) for kind in kinds}
     worst = min(kinds, key=lambda kind: means[kind])
     return worst, means[worst]
-
-
-_ADVICE = (
-    "The exported graphs do not compute what the model computes, and no bundle was written. Export "
-    "with a higher precision, such as --precision fp32; if that fails as well, report a bug."
-)
 
 
 def measure(

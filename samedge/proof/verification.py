@@ -21,7 +21,7 @@ from samedge.types import ActiveBackend, Progress, Stage, Steps
 
 _ADVICE = (
     "Here the bundle does not compute what its model computes. Use another backend or device, or "
-    "export it again with a higher precision."
+    "export it again with a higher precision, where there is one."
 )
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 

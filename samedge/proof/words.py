@@ -10,8 +10,17 @@ import torch
 from samedge.bundle.canary import Graphs
 from samedge.errors import BundleError, ParityError
 from samedge.models.words.base import WordModel
-from samedge.proof.decision import Limits
-from samedge.types import REGION_EMBEDDINGS, REGIONS, TEXT_EMBEDDINGS, TOKENS, Array, Role
+from samedge.proof.decision import limits
+from samedge.types import (
+    REGION_EMBEDDINGS,
+    REGIONS,
+    TEXT_EMBEDDINGS,
+    TOKENS,
+    Array,
+    Precision,
+    Role,
+    drift_remedy,
+)
 
 
 class WordReference:
@@ -71,16 +80,17 @@ def lowest_cosine(
     return float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
 
 
-def check_cosine(role: Role, measured: float, *, limits: Limits) -> None:
+def check_cosine(role: Role, measured: float, *, precision: Precision) -> None:
     """Refuse a graph whose embeddings are not the reference's.
+
+    Args:
+        role: of the graph.
+        measured: its lowest cosine.
+        precision: of the graph, which decides the limit.
 
     Raises:
         ParityError: they are not.
     """
-    if not measured >= limits.embedding_cosine:
-        raise ParityError(
-            f"the {role}'s embeddings",
-            measured,
-            limits.embedding_cosine,
-            "Take a higher precision, such as --precision fp32.",
-        )
+    limit = limits(precision).embedding_cosine
+    if not measured >= limit:
+        raise ParityError(f"the {role}'s embeddings", measured, limit, drift_remedy(precision))

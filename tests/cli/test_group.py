@@ -69,6 +69,11 @@ def test_mistyped_commands_and_options(arguments: list[str], nearest: str) -> No
     assert result.stdout == ""
 
 
+def test_an_unknown_command_is_one_of_samedge() -> None:
+    document = json.loads(CliRunner().invoke(cli, ["segmnet", "--json"]).stdout)
+    assert (document["command"], document["kind"]) == ("samedge", "usage")
+
+
 def test_mistyped_backend_is_answered_with_the_nearest() -> None:
     result = CliRunner().invoke(cli, ["doctor", "--backend", "onxruntime"])
     assert result.exit_code == 1
@@ -153,9 +158,12 @@ def test_an_option_has_one_metavar_and_a_metavar_one_meaning() -> None:
         command = cli.get_command(ctx, name)
         assert command is not None
         for option in command.params:
-            if not isinstance(option, click.Option) or option.is_flag or option.count:
+            if not isinstance(option, click.Option):
                 continue
             spelled = max(option.opts, key=len)
+            assert option.help, f"{name} {spelled} says nothing"
+            if option.is_flag or option.count:
+                continue
             seen.setdefault(spelled, set()).add(str(option.metavar))
             kinds = KINDS.get(str(option.metavar), (click.ParamType,))
             assert isinstance(option.type, kinds), f"{name} {spelled} {option.metavar}"

@@ -61,6 +61,9 @@ def test_segment_finds_words(bundle: Path, picture: Path) -> None:
     assert [mask["category"] for mask in found["masks"]] == ["red", "green"]
     assert all(0.5 < mask["word_score"] <= 1 for mask in found["masks"])
     assert [word["found"] for word in found["words"]] == [1, 1]
+    apart = {"preprocess", "encode", "decode", "postprocess"}  # promised, and not measured here
+    assert {stage for stage, value in found["timing_ms"].items() if value is None} == apart
+    assert found["timing_ms"]["propose"] > 0
 
 
 def test_words_are_found_with_the_least_area(

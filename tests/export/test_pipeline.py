@@ -12,7 +12,7 @@ import pytest
 
 import samedge.export
 from samedge.bundle.bundle import Bundle
-from samedge.errors import BundleError, ExportError, UnknownNameError
+from samedge.errors import BundleError, ExportError, ParityError, UnknownNameError
 from samedge.export import base
 from samedge.export._onnx import OnnxExporter
 from samedge.export.base import ExportRequest, ExportResult
@@ -153,6 +153,9 @@ def test_without_the_gate_it_is_recorded(
     assert result.bundle.manifest.gate == "skipped: --no-gate"
     assert result.parity is not None
     assert not result.parity.passed
+    with pytest.raises(ParityError, match="It is fp32 already: take another backend") as told:
+        export(sam, "cpu", output=tmp_path / "gated")
+    assert "--precision fp32" not in str(told.value)
 
 
 def test_progress_is_told(

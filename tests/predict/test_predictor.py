@@ -536,9 +536,10 @@ def test_nan_is_an_error_not_a_mask(tmp_path: Path, image: np.ndarray) -> None:
     write_bundle(tmp_path / "nan", encoder=nan_encoder())
     with (
         Predictor.from_bundle(tmp_path / "nan") as predictor,
-        pytest.raises(InferenceError, match="NaN or infinity in image_embeddings"),
+        pytest.raises(InferenceError, match="NaN or infinity in image_embeddings") as told,
     ):
         predictor.encode(image)
+    assert "It is fp32 already" in str(told.value)
 
 
 # ---- how images are made smaller

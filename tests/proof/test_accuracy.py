@@ -103,6 +103,8 @@ def test_between_the_two_the_rule_decides(center: tuple[float, float] | None) ->
     lenient.check()
     with pytest.raises(GateError, match=r"Accuracy is undecided: center prompts lose .* 28 inst"):
         strict.check()
+    with pytest.raises(GateError, match=r"fail asks\. Give --calibration with 50 photos, "):
+        strict.check()  # ends in what to do, which is the remedy of the command's document
     if center is not None:
         assert "-0.004 to 0.031 mean IoU on 28 instances" in lenient.summary
     assert "--calibration with 50 photos" in lenient.summary

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from samedge.web.server import messages, streams
 from samedge.web.server.bodies import read_body
 from samedge.web.server.failures import NotFoundError
+from samedge.web.server.forms import FORM, file_in_form, media_type
 from samedge.web.server.metrics import MEDIA_TYPE
 from samedge.web.server.operations import (
     JSON,
@@ -144,8 +145,13 @@ class _Api:
 
     async def _picture(self, request: Request) -> bytes:
         settings = self._settings
-        if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
-            return await read_body(request, limit=settings.body_bytes, seconds=settings.body_s)
+        content_type = request.headers.get("content-type", "")
+        kind = media_type(content_type)
+        if kind != JSON:
+            data = await read_body(request, limit=settings.body_bytes, seconds=settings.body_s)
+            if kind != FORM:
+                return data
+            return await asyncio.to_thread(file_in_form, data, content_type=content_type)
         named = await self._document(request, messages.PathRequest)
         return await asyncio.to_thread(read_below, named.path, settings.roots)
 

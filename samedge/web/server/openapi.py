@@ -9,6 +9,7 @@ import msgspec
 
 from samedge._version import __version__
 from samedge.files.error_documents import ErrorDocument
+from samedge.web.server.forms import FORM
 from samedge.web.server.operations import JSON, NDJSON, PICTURE, Operation
 
 VERSION = "3.1.0"
@@ -27,6 +28,12 @@ _REFUSALS = {
     500: "The model or the server failed",
     503: "The server is stopping",
     504: "The answer was not there in time",
+}
+_FILE: Json = {"type": "string", "contentMediaType": PICTURE}
+_PICTURES: Json = {
+    PICTURE: {},
+    "image/*": {},
+    FORM: {"schema": {"type": "object", "properties": {"image": _FILE}, "required": ["image"]}},
 }
 _OF_ALL = (401, 403, 500, 503)
 _OF_BODIES = (400, 408, 413, 429)
@@ -109,7 +116,5 @@ def _parameter(name: str) -> Json:
 def _body(kinds: Iterable[object], schemas: dict[object, Json]) -> Json:
     content: Json = {}
     for kind in kinds:
-        content |= (
-            {PICTURE: {}, "image/*": {}} if kind is bytes else {JSON: {"schema": schemas[kind]}}
-        )
+        content |= _PICTURES if kind is bytes else {JSON: {"schema": schemas[kind]}}
     return {"required": True, "content": content}

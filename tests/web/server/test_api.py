@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +179,60 @@ def _chunks(body: bytes) -> bytes:
         joined += rest[:count]
         body = rest[count + 2 :]
     return joined
+
+
+def _form(*parts: tuple[str, bytes], boundary: str = "----x7") -> tuple[bytes, dict[str, str]]:
+    """A form as curl and browsers send it: each part's head and its bytes."""
+    lines = [f"--{boundary}\r\n{head}\r\n\r\n".encode() + data + b"\r\n" for head, data in parts]
+    kind = f"multipart/form-data; boundary={boundary}"
+    return b"".join(lines) + f"--{boundary}--\r\n".encode(), {"Content-Type": kind}
+
+
+_FIELD = ('Content-Disposition: form-data; name="note"', b"a note\r\n--not the end")
+_FILE = 'Content-Disposition: form-data; name="image"; filename="p.png"\r\nContent-Type: image/png'
+
+
+def test_an_image_in_a_form(server: str) -> None:
+    """``curl -F image=@photo.png``, with other fields beside it."""
+    data, headers = _form(_FIELD, (_FILE, picture(21)))
+    answer = call(server, "POST", "/api/v1/images", body=data, headers=headers)
+    assert answer.status == 200, answer.raw
+    assert answer.document["image"]["id"] == sent(server, picture(21))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_form_that_curl_sends(server: str, tmp_path: Path) -> None:
+    photo = tmp_path / "é.png"
+    photo.write_bytes(picture(22))
+    address = f"{server.rstrip('/')}/api/v1/images"
+    command = ["curl", "-s", "-F", f"image=@{photo}", "-F", "note=one", address]
+    made = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert json.loads(made.stdout)["image"]["id"] == sent(server, picture(22))
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (_form(_FIELD), "no file,"),
+        (_form((_FILE, b"1"), (_FILE, b"2")), "2 files,"),
+        (_form(*[_FIELD] * 40), "32 parts"),
+        (_form(("x" * (1 << 15), b"")), "no head"),
+        ((_form((_FILE, b"1"))[0][:-20], _form()[1]), "send it whole"),
+        ((b"", _form()[1]), "send it whole"),
+        ((_form(_FIELD)[0], {"Content-Type": "multipart/form-data"}), "boundary"),
+        ((b"", {"Content-Type": 'Multipart/Form-Data; boundary="é"'}), "boundary"),
+    ],
+)
+def test_a_form_without_one_image(
+    server: str, form: tuple[bytes, dict[str, str]], words: str
+) -> None:
+    data, headers = form
+    answer = call(server, "POST", "/api/v1/images", body=data, headers=headers)
+    message = refused(answer, 400, "malformed")["message"]
+    assert words in message
+    assert "curl --data-binary @photo.jpg" in message
+
+
+def test_a_form_of_no_image(server: str) -> None:
+    data, headers = _form((_FILE, b"no image"))
+    refused(call(server, "POST", "/api/v1/images", body=data, headers=headers), 422, "image")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from samedge.distill.limits import check_range
 from samedge.distill.scenes import Scene, read_rgb
 from samedge.errors import DatasetError
 from samedge.pixels.image_files import image_files
+from samedge.pixels.picture_files import opened_picture
 from samedge.types import Array, Size
 
 OPAQUE = 127
@@ -138,7 +138,7 @@ def read_cutout(path: Path) -> Array:
         DatasetError: not a picture, or one without an alpha channel.
     """
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as (picture, _):
             if "A" not in picture.getbands() and "transparency" not in picture.info:
                 raise DatasetError(f"{path} has mode {picture.mode}, expected an alpha channel.")
             return np.array(picture.convert("RGBA").convert("RGBa"))

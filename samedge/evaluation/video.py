@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from samedge.errors import DatasetError, OptionError
 from samedge.evaluation import video_metrics
@@ -22,6 +21,7 @@ from samedge.evaluation.video_metrics import Statistics, contour_accuracy, regio
 from samedge.pixels.image_files import pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box, center_point
+from samedge.pixels.picture_files import opened_picture
 from samedge.records import DatasetRecord, Subject, VideoRow, subject_fields
 from samedge.types import Array, Progress, Prompt, Stage, Steps
 
@@ -74,10 +74,9 @@ class Video:
         """The mask of each object in a frame, by its number.
 
         Raises:
-            DatasetError: the file is no mask.
+            ImageError: the file is no mask.
         """
-        path = self.masks[frame]
-        with Image.open(path) as picture:
+        with opened_picture(self.masks[frame]) as (picture, _):
             values = np.asarray(picture if picture.mode in ("L", "P") else picture.convert("L"))
         numbers = set(np.unique(values).tolist()) - {0}
         if numbers <= {_WHITE}:  # DAVIS 2016: white on black

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,5 +123,8 @@ def test_cutout_errors_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "broken.webp").write_bytes(b"RIFF")
     with pytest.raises(DatasetError, match=r"broken\.webp is not a readable picture"):
         read_cutout(tmp_path / "broken.webp")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DatasetError, match=r"pipe\.png is not a readable picture"):
+        read_cutout(tmp_path / "pipe.png")  # and is not waited for
     with pytest.raises(DatasetError, match="is not a folder"):
         Composites(tmp_path / "nowhere")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge.errors import DatasetError, OptionError
+from samedge.errors import DatasetError, ImageError, OptionError
 from samedge.evaluation import video
 from samedge.evaluation.video import VideoSubject, evaluate_video, load_sequences, score_sequence
 from samedge.evaluation.video_metrics import (
@@ -266,6 +266,16 @@ def test_what_is_no_such_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "Annotations/480p/a/00002.png").unlink()
     with pytest.raises(DatasetError, match="holds 2 frames, expected 3"):
         load_sequences(tmp_path)
+
+
+def test_a_mask_that_is_none_is_said(tmp_path: Path) -> None:
+    write_video(tmp_path, "a", moving(4), palette=True)
+    mask = tmp_path / "Annotations/480p/a/00000.png"
+    whole = mask.read_bytes()
+    for content in (b"no picture", whole[: len(whole) // 2]):
+        mask.write_bytes(content)
+        with pytest.raises(ImageError, match=r"00000\.png"):
+            score_sequence(Still(), load_sequences(tmp_path)[0], prompt="mask")
 
 
 def test_a_video_without_an_object_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,10 @@ def test_a_limit_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.VARIABLE, "image_pixel=5")
     with pytest.raises(UnknownNameError, match="Did you mean 'image_pixels'"):
         limits.limit("prompts")
+
+
+def test_the_page_has_every_limit_and_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+)(?: (\wi)(?:B)?)? \|", page, re.MULTILINE)
+    units = {"": 1, "Mi": 1 << 20, "Gi": 1 << 30}
+    assert {name: int(n.replace(",", "")) * units[u] for name, n, u in rows} == limits.DEFAULTS

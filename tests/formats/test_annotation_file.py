@@ -49,6 +49,16 @@ def test_a_sound_file(tmp_path: Path) -> None:
     assert [[a.id for a in annotations] for _, annotations in file] == [[1], [2]]
 
 
+def test_a_file_of_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, document())
+    size = path.stat().st_size
+    monkeypatch.setenv("SAMEDGE_LIMITS", f"annotation_bytes={size}")
+    read_annotations(path)
+    monkeypatch.setenv("SAMEDGE_LIMITS", f"annotation_bytes={size - 1}")
+    with pytest.raises(DatasetError, match=rf"limit {size - 1}.*annotation_bytes={size}"):
+        read_annotations(path)
+
+
 def test_names_of_windows_find_their_files(tmp_path: Path) -> None:
     content = document()
     content["images"][0]["file_name"] = "cam1\\a.png"

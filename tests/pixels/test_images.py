@@ -188,6 +188,18 @@ def test_truncated_file(kind: str, rng: np.random.Generator) -> None:
             load_image(whole[: int(len(whole) * share)])
 
 
+def test_a_file_of_too_many_bytes_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = encoded(Image.new("L", (64, 64)))
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setenv("SAMEDGE_LIMITS", f"image_bytes={len(data) - 1}")
+    monkeypatch.setattr("PIL.Image.open", lambda *_: pytest.fail("opened"))
+    for source in (data, io.BytesIO(data), tmp_path / "a.png"):
+        with pytest.raises(ImageError, match=rf"limit {len(data) - 1}.*image_bytes={len(data)}"):
+            load_image(source)
+
+
 def test_giant_file_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(Image.new("L", (64, 64)))
     monkeypatch.setenv("SAMEDGE_LIMITS", "image_pixels=4095")

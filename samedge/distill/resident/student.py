@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from samedge.distill.resident.clicks import Prompts
+from samedge.files.writing import replacing
 from samedge.models._pyramid import ImageFeatures, PyramidConfig, PyramidEncoder
 from samedge.models.click_decoder import ClickConfig, ClickDecoder
 from samedge.models.layers import Normalize
@@ -100,9 +101,8 @@ def save_student(student: Student, path: Path, *, name: str, notes: dict[str, ob
     state = {
         k: v.detach().to("cpu", copy=True).contiguous() for k, v in student.state_dict().items()
     }
-    temporary = path.with_suffix(".part")
-    safetensors.torch.save_file(state, temporary, {"samedge": spec.to_json()})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(state, temporary, {"samedge": spec.to_json()})
 
 
 def start_from(student: Student, path: Path) -> int:

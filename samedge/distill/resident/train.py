@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import io
 import json
 import logging
 import math
@@ -28,6 +29,7 @@ from samedge.distill.resident.scenes import draw_scenes, object_bank
 from samedge.distill.resident.store import Store, load_store
 from samedge.distill.resident.student import Average, Student, save_student, start_from
 from samedge.distill.resident.views import photo_weights
+from samedge.files.writing import write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -244,16 +246,17 @@ class Run:
             "seconds": round(elapsed, 1),
         }
         record |= {"recipe": dataclasses.asdict(self.recipe), "last": self.checks[-2:]}
-        (self.output / "run.json").write_text(json.dumps(record, indent=1))
+        write_text(self.output / "run.json", json.dumps(record, indent=1))
 
 
 def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
     """Write rows, whose columns may differ."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def main() -> None:

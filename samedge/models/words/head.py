@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from samedge.bundle.manifest import ModelRecord
 from samedge.bundle.words import Word, WordTable
 from samedge.errors import CheckpointError
+from samedge.files.writing import replacing
 from samedge.models.words.base import RegionRules, WordModel
 from samedge.models.words.trunk import CHANNELS, MEAN, STD, Convolution, Trunk
 from samedge.models.zoo import WEIGHTS
@@ -176,4 +177,5 @@ def save_head(head: WordHead, path: Path) -> None:
             tensors[f"{name}.weight{_GRID}"] = grid
             tensors[f"{name}.bias"] = module.bias.detach().clone()
     spec = msgspec.json.encode(head.spec).decode()
-    safetensors.torch.save_file(tensors, path, metadata={"spec": spec})
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"spec": spec})

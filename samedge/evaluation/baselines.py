@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from samedge.errors import BackendUnavailableError, PromptError, UnknownNameError
 from samedge.formats.results import Masks
+from samedge.records.subjects import BASELINE_PREFIX as PREFIX
 from samedge.types import ActiveBackend, Array, Prompt
 
-PREFIX = "baseline:"
 GRABCUT_ITERATIONS = 3
 
 
@@ -25,6 +25,11 @@ class Baseline:
     """
 
     name: str
+
+    @property
+    def library(self) -> str:
+        """Who draws the masks: what stands as its backend."""
+        return _BASELINES[self.name][1]
 
     def encode(self, image: Array) -> Array:
         """The image itself: there is nothing to encode."""
@@ -44,11 +49,8 @@ class Baseline:
             PromptError: a prompt has no box.
         """
         del multimask
-        draw = {"box": filled_box, "grabcut": grabcut}[self.name]
+        draw, _ = _BASELINES[self.name]
         return [_masks(draw(embedding, _box(prompt)), self.name) for prompt in prompts]
-
-
-NAMES = ("box", "grabcut")
 
 
 def baseline(name: str) -> Baseline:
@@ -58,8 +60,8 @@ def baseline(name: str) -> Baseline:
         UnknownNameError: there is no such baseline.
     """
     bare = name.removeprefix(PREFIX)
-    if bare not in NAMES:
-        raise UnknownNameError("baseline", name, [PREFIX + known for known in NAMES])
+    if bare not in _BASELINES:
+        raise UnknownNameError("baseline", name, [PREFIX + known for known in _BASELINES])
     return Baseline(bare)
 
 
@@ -123,3 +125,8 @@ def grabcut(image: Array, box: tuple[float, float, float, float]) -> Array:
     except cv2.error:
         return filled_box(image, box)
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+
+
+_BASELINES: Mapping[str, tuple[Callable[[Array, tuple[float, float, float, float]], Array], str]]
+_BASELINES = {"box": (filled_box, "numpy"), "grabcut": (grabcut, "opencv")}
+"""What draws each, and its library."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from samedge.errors import PromptError
 from samedge.evaluation.ground_truth import GroundTruth, Instance, TruthImage
 from samedge.evaluation.protocols import PromptProtocol, answers
 from samedge.evaluation.reading import Readings
@@ -74,6 +75,10 @@ class EvaluatedSubject:
     def row_name(self, protocol: str) -> str:
         """What a protocol's figures are filed under."""
         return protocol + self.suffix + (self.box_suffix if protocol == "box" else "")
+
+    def answered(self, protocols: Sequence[PromptProtocol]) -> tuple[PromptProtocol, ...]:
+        """Those of some protocols that it can be measured by."""
+        return tuple(p for p in protocols if not (p.clicks and self.boxes_only))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,16 +146,22 @@ def evaluate(
     dataset's record.
 
     Raises:
+        PromptError: no subject answers any of the protocols.
         DatasetError: an image's file is missing, which is found before the first encode; or none
             of the images can be read.
     """
     started = time.perf_counter()
-    readings = Readings(truth)
     scores: dict[tuple[int, str], list[InstanceScore]] = {
         (index, subject.row_name(protocol.name)): []
         for index, subject in enumerate(subjects)
         for protocol in _asked(subject, protocols)
     }
+    if not scores:
+        raise PromptError(
+            "Nothing can be measured: only clicks are asked for, and what is evaluated answers "
+            "boxes only. Add box to the prompts, or a bundle."
+        )
+    readings = Readings(truth)
     steps = Steps(len(truth.images), progress=progress, stage=stage)
     for image in truth.images:
         pixels = readings.pixels(image)
@@ -172,7 +183,7 @@ def evaluate(
 def _asked(
     subject: EvaluatedSubject, protocols: Sequence[PromptProtocol]
 ) -> tuple[PromptProtocol, ...]:
-    asked = tuple(p for p in protocols if not (p.clicks and subject.boxes_only))
+    asked = subject.answered(protocols)
     if len(asked) < len(protocols):
         logger.warning("%s answers boxes only: clicks are left out", subject.subject.bundle)
     return asked
@@ -193,9 +204,8 @@ def _score_image(
     embeddings = [subject.segmenter.encode(pixels) for subject in subjects]
     for instances in _chunks(image):
         for index, subject in enumerate(subjects):
-            wanted = [p for p in protocols if not (p.clicks and subject.boxes_only)]
             decode = functools.partial(subject.segmenter.decode_batch, embeddings[index])
-            for name, answer in answers(decode, instances, protocols=wanted):
+            for name, answer in answers(decode, instances, protocols=subject.answered(protocols)):
                 yield (index, subject.row_name(name)), answer.score(image.name)
 
 

@@ -64,6 +64,7 @@ def evaluate(
     Raises:
         DatasetError: the dataset cannot be read, or none of its images can.
         UnknownNameError: an unknown protocol, backend or baseline.
+        PromptError: nothing that is named answers any of the protocols.
         BundleError, BackendUnavailableError, InferenceError: a bundle cannot be opened or run.
     """
     protocols = parse_protocols(prompts)

@@ -58,9 +58,8 @@ def open_subject(
         BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
     """
     if bundle is not None and bundle.startswith(baselines.PREFIX):
-        library = {"box": "numpy", "grabcut": "opencv"}
         segmenter = baselines.baseline(bundle)
-        named = Subject(bundle=bundle, backend=library[segmenter.name], device="cpu")
+        named = Subject(bundle=bundle, backend=segmenter.library, device="cpu")
         return EvaluatedSubject(named, segmenter, boxes_only=True)
     predictor, _ = open_predictor(
         bundle,

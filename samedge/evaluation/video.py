@@ -221,7 +221,7 @@ def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[
     """Follow all objects of one video together, and score each.
 
     Raises:
-        DatasetError: the first frame shows no object.
+        DatasetError: the first frame shows no object, or a mask has another size than its picture.
     """
     first = sequence.objects(0)
     if not first:
@@ -238,6 +238,7 @@ def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[
         truth = sequence.objects(index)
         for number, mask in zip(first, masks, strict=True):
             wanted = truth.get(number, np.zeros_like(mask))
+            _check_size(sequence, index, truth=wanted, given=mask)
             region[number].append(region_similarity(wanted, mask))
             contours[number].append(contour_accuracy(wanted, mask))
     return [
@@ -249,6 +250,15 @@ def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[
         )
         for number in first
     ]
+
+
+def _check_size(sequence: Video, frame: int, *, truth: Mask, given: Mask) -> None:
+    if truth.shape != given.shape:
+        raise DatasetError(
+            f"{sequence.masks[frame]} is {truth.shape[0]} x {truth.shape[1]} (height x width), and "
+            f"{sequence.pictures[frame]} {given.shape[0]} x {given.shape[1]}: masks and pictures "
+            "of one resolution belong together."
+        )
 
 
 def _row(

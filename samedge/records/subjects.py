@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+BASELINE_PREFIX = "baseline:"
+"""What the names of pseudo-bundles begin with."""
+
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured: one bundle on one backend and device.
@@ -36,6 +39,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str, str]:
         """Tells subjects apart within one record."""
         return self.bundle, self.backend, self.device or ""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is a pseudo-bundle."""
+        return self.bundle.startswith(BASELINE_PREFIX)
 
 
 class OpenedSubject(msgspec.Struct, frozen=True, kw_only=True):

@@ -378,6 +378,15 @@ class TestBaselines:
         with pytest.raises(PromptError, match="the prompt has none"):
             segmenter.decode_batch(np.zeros((4, 4, 3), np.uint8), [Prompt(points=[[1, 1]])])
 
+    def test_clicks_alone_are_refused_before_any_work(self, dataset: Path) -> None:
+        (dataset / "a.png").unlink()  # which would be said else
+        subject = EvaluatedSubject(
+            Subject(bundle="baseline:box", backend="n"), baseline("baseline:box"), boxes_only=True
+        )
+        truth = load_ground_truth(dataset / "instances.json", dataset)
+        with pytest.raises(PromptError, match="Add box to the prompts"):
+            evaluate([subject], truth, protocols=parse_protocols("center,clicks:3"))
+
     def test_filled_box_rounds_to_pixels_and_is_never_empty(self) -> None:
         image = np.zeros((10, 12, 3), np.uint8)
         prompts = [Prompt(box=[1.4, 2.6, 5.6, 7.4]), Prompt(box=[11.8, 9.8, 11.9, 9.9])]

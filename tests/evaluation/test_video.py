@@ -284,6 +284,14 @@ def test_a_video_without_an_object_is_said(tmp_path: Path) -> None:
         score_sequence(Still(), load_sequences(tmp_path)[0], prompt="mask")
 
 
+def test_masks_of_another_resolution_than_the_pictures_are_said(tmp_path: Path) -> None:
+    write_video(tmp_path, "a", moving(4), palette=False)
+    for path in (tmp_path / "Annotations").rglob("*.png"):
+        Image.open(path).resize((45, 30)).save(path)
+    with pytest.raises(DatasetError, match="of one resolution belong together"):
+        score_sequence(Still(), load_sequences(tmp_path)[0], prompt="box")
+
+
 def test_prompts_as_people_type_them() -> None:
     assert video.parse_prompts("box, mask,box") == ("box", "mask")
     with pytest.raises(OptionError, match="'boxes' is not a list"):

@@ -14,6 +14,7 @@ from samedge.machine.libraries import keep_fonts_in_cache
 from samedge.records import Record, read
 from samedge.report.decision import Answer
 from samedge.report.overview import Overview, compare_records
+from samedge.report.sources import source_names
 
 __all__ = ["Overview", "html_page", "load_overview", "markdown_text", "tidy_csv"]
 
@@ -29,7 +30,8 @@ def load_overview(paths: Sequence[Path]) -> Overview:
     """
     if not paths:
         raise DatasetError("There is no record: give what `samedge eval -o` or `bench -o` wrote.")
-    records: list[tuple[str, Record]] = [(path.name, read(path)) for path in paths]
+    names = source_names(paths)
+    records: list[tuple[str, Record]] = [(names[path], read(path)) for path in names]
     return compare_records(records)
 
 
@@ -57,7 +59,7 @@ def html_page(overview: Overview, *, photos: bool = True, answer: Answer | None 
 
 def markdown_text(overview: Overview) -> str:
     """The summary, the comparisons and the machines as GitHub-flavoured Markdown."""
-    from samedge.report.text import markdown
+    from samedge.report.markdown import markdown
 
     return markdown(overview)
 

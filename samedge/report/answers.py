@@ -18,7 +18,7 @@ from samedge.report.decision import (
     baseline_of,
     recommend,
 )
-from samedge.report.overview import Overview, ReportedSubject
+from samedge.report.overview import Overview, ReportedSubject, same_files
 
 _WHOLE = "end_to_end"
 
@@ -98,18 +98,29 @@ def _ratio(
     ours: list[float] = []
     theirs: list[float] = []
     for record in records:
-        blocks = {row.key: row.block_p50_ms for row in record.results if row.stage == _WHOLE}
-        own, other = blocks.get(first.subject.key), blocks.get(second.subject.key)
+        own, other = _blocks(record, first), _blocks(record, second)
         if own is not None and other is not None:
             count = min(len(own), len(other))
             ours, theirs = ours + own[:count], theirs + other[:count]
     return metrics.bootstrap_ratio(theirs, ours)
 
 
+def _blocks(record: BenchRecord, reported: ReportedSubject) -> list[float] | None:
+    """A subject's blocks of whole frames; ``None`` where the record has none of these files."""
+    own = (
+        row.block_p50_ms
+        for row in record.results
+        if row.stage == _WHOLE and same_files(row, reported.subject)
+    )
+    return next(own, None)
+
+
 def _instances(overview: Overview, reported: ReportedSubject) -> Iterator[ScoredInstance]:
+    """The scores behind a subject's rows; instances are filed under the names of their rows."""
     for _, record in overview.evaluations:
+        keys = {row.key for row in record.results if same_files(row, reported.subject)}
         for one in record.instances or ():
-            if (one.bundle, one.backend) == (reported.subject.bundle, reported.subject.backend):
+            if (one.bundle, one.backend, one.device or "") in keys:
                 yield one
 
 
@@ -136,13 +147,12 @@ def _losses(
         other = baseline.accuracy.get(prompt)
         if other is None or row.miou is None or other.miou is None:
             continue
-        own = {
-            (s.image, s.annotation_id): s.iou for s in scored[reported.name] if s.prompt == prompt
-        }
+        own, wanted = (
+            {(s.image, s.annotation_id): s.iou for s in scored[one.name] if s.prompt == prompt}
+            for one in (reported, baseline)
+        )
         pairs = [
-            (s.image, s.iou - own[s.image, s.annotation_id])
-            for s in scored[baseline.name]
-            if s.prompt == prompt and (s.image, s.annotation_id) in own
+            (image, wanted[image, n] - own[image, n]) for image, n in wanted if (image, n) in own
         ]
         yield _paired(prompt, pairs) if pairs else _unpaired(prompt, row, other)
 

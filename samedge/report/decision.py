@@ -36,7 +36,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """What a subject's masks lose against the baseline's, on the same prompts.
 
     Attributes:
-        measure: what was compared, such as ``box mIoU`` or ``box agreement``.
+        measure: what was compared, such as ``box mIoU`` or ``IoU with boxes``.
         value, low, high: mean loss and its 95% interval over images; the interval is ``None`` where
             fewer than two images were measured.
         n: instances or prompts.
@@ -55,6 +55,11 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     def is_nothing(self) -> bool:
         """Whether no loss is shown: the interval holds 0, or lies below it."""
         return self.value <= 0 if self.low is None else self.low <= 0
+
+    @property
+    def is_indistinct(self) -> bool:
+        """Whether the interval holds 0: neither a loss nor a gain is shown."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
 
     def within(self, most: float) -> bool:
         """Whether the loss is inside of a budget: its whole interval, or an estimate like 0's."""
@@ -167,7 +172,7 @@ def recommend(
     equals = [row for row in fitting if row is fastest or _equal(ratio(fastest.name, row.name))]
     chosen = min(equals, key=lambda row: (_largest_loss(row), row.artifact_bytes or 0))
     others = [row.name for row in equals if row is not chosen]
-    sentence = _sentence(chosen, _named(rows, baseline), others, measured)
+    sentence = _sentence(chosen, _named(rows, baseline), others, fitting=fitting, measured=measured)
     if busy:
         sentence += " The machine was busy: measure again on an idle one before you rely on it."
     return Recommendation(chosen=chosen.name, sentence=sentence, equals=others)
@@ -215,12 +220,21 @@ def _none_fits(rows: Sequence[Row], misses: dict[str, list[_Miss]]) -> Recommend
     return Recommendation(chosen=None, nearest=nearest.name, sentence=sentence)
 
 
-def _sentence(chosen: Row, baseline: Row | None, equals: list[str], rows: Sequence[Row]) -> str:
+def _sentence(
+    chosen: Row,
+    baseline: Row | None,
+    equals: list[str],
+    *,
+    fitting: Sequence[Row],
+    measured: Sequence[Row],
+) -> str:
     if baseline is None or chosen.name == baseline.name:
-        start = f"Ship {_shown(chosen)}: {_nothing_faster(chosen, rows)}"
+        start = f"Ship {_shown(chosen)}: {_nothing_faster(chosen, fitting, measured)}"
     else:
+        fits = any(row.name == baseline.name for row in fitting)
+        speed = _speed_words(chosen, baseline, baseline_fits=fits)
         loss = f", and its masks {_losses_words(chosen.losses)}" if chosen.losses else ""
-        start = f"Ship {_shown(chosen)}: {_speed_words(chosen, baseline)}{loss}"
+        start = f"Ship {_shown(chosen)}: {speed}{loss}"
     ties = f"; as fast, as far as this run can tell: {', '.join(equals)}" if equals else ""
     return f"{start}{ties}."
 
@@ -231,22 +245,27 @@ def _shown(row: Row) -> str:
     return f"`{row.target}` {row.precision}" + (" with its memory released" * row.released)
 
 
-def _nothing_faster(chosen: Row, rows: Sequence[Row]) -> str:
-    others = len([row for row in rows if row.name != chosen.name])
+def _nothing_faster(chosen: Row, fitting: Sequence[Row], measured: Sequence[Row]) -> str:
+    others = len([row for row in fitting if row.name != chosen.name])
     if not others:
-        return f"it is the only one that was measured ({chosen.p50_ms:.1f} ms a frame)"
+        count = len(measured)
+        which = "that was measured" if count == 1 else f"of the {count} that keeps the limits"
+        return f"it is the only one {which} ({chosen.p50_ms:.1f} ms a frame)"
     if others == 1:
         return "the other one that keeps the limits is no faster on this machine"
     return f"none of the {others} others that keep the limits is faster on this machine"
 
 
-def _speed_words(chosen: Row, baseline: Row) -> str:
+def _speed_words(chosen: Row, baseline: Row, *, baseline_fits: bool) -> str:
     against = f"{_shown(baseline)} on this machine"
     if chosen.speedup is None:
         return f"{chosen.p50_ms:.1f} ms a frame against {baseline.p50_ms:.1f} with {against}"
     value, low, high = chosen.speedup
     if low <= 1 <= high:
         return f"no slower and no faster than {against} ({value:.2f}x, {low:.2f} to {high:.2f})"
+    if high < 1:
+        excuse = "" if baseline_fits else ", which does not keep the limits"
+        return f"{value:.2f}x ({low:.2f} to {high:.2f}) as fast as {against}{excuse}"
     return f"{value:.1f}x ({low:.1f} to {high:.1f}) faster than {against}"
 
 
@@ -262,7 +281,7 @@ def loss_words(loss: Loss) -> str:
         return f"{1 - loss.value:.3f} {loss.measure} ({ends})"
     if loss.low is None or loss.high is None:
         return f"{loss.value:.4f} {loss.measure} (one image, no interval)"
-    if loss.is_nothing:
+    if loss.is_indistinct:
         return f"{loss.value:.4f} {loss.measure} (not distinguishable from 0)"
     return f"{loss.value:.4f} {loss.measure} ({loss.low:.4f} to {loss.high:.4f})"
 

@@ -103,7 +103,7 @@ class Overview:
     def _reported(self, subject: Subject, machine: str | None) -> ReportedSubject | None:
         for reported in self.subjects:
             same_machine = machine is None or reported.machine in (machine, None)
-            if same_machine and _same(reported.subject, subject):
+            if same_machine and same_files(reported.subject, subject):
                 return reported
         return None
 
@@ -186,14 +186,14 @@ def _evaluated_on(record: EvalRecord) -> str | None:
 def subject_label(subject: Subject) -> str:
     """Name, precision and backend of a subject, as short as people would say it."""
     name = subject.model or PurePath(subject.bundle).name or subject.bundle
-    if subject.bundle.startswith("baseline:"):
+    if subject.is_baseline:
         return subject.bundle
     device = subject.device if subject.device and subject.device.lower() != "cpu" else None
     parts = [name, subject.precision, subject.backend, device]
     return " ".join(part for part in parts if part)
 
 
-def _same(first: Subject, second: Subject) -> bool:
+def same_files(first: Subject, second: Subject) -> bool:
     """Whether two rows speak of the same files on the same backend and device."""
     if first.backend != second.backend or (first.device or "") != (second.device or ""):
         return False
@@ -242,7 +242,7 @@ def _timed_subjects(
         for stages in by_key.values():
             subject = next(iter(stages.values()))
             here_last = sorted(scored, key=lambda pair: pair[0] == machine)
-            accuracy = {row.prompt: row for _, row in here_last if _same(row, subject)}
+            accuracy = {row.prompt: row for _, row in here_last if same_files(row, subject)}
             yield ReportedSubject("", "", subject, machine, accuracy, stages)
 
 
@@ -251,7 +251,7 @@ def _scored_subjects(
 ) -> list[ReportedSubject]:
     alone: dict[tuple[str, str, str], dict[str, EvalRow]] = {}
     for row in rows:
-        if not any(_same(row, reported.subject) for reported in subjects):
+        if not any(same_files(row, reported.subject) for reported in subjects):
             alone.setdefault(row.key, {})[row.prompt] = row
     return [ReportedSubject("", "", next(iter(a.values())), None, a, {}) for a in alone.values()]
 

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from samedge._version import __version__
-from samedge.report import text
+from samedge.report import facts, text
 from samedge.report.answers import answers
 from samedge.report.decision import Answer
 from samedge.report.examples import example_rows
@@ -31,10 +31,7 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
     )
     environment.filters["code"] = _code_spans
     deadlines = text.deadline_table(overview)
-    exports = (
-        *(text.stream_table(overview), text.video_table(overview), text.everything_table(overview)),
-        *(text.export_table(overview), text.choices_table(overview)),
-    )
+    tables = [make(overview) for make in text.RECORD_TABLES]
     now = datetime.datetime.now(datetime.timezone.utc)
     return environment.get_template("page.html.j2").render(
         style=(_FOLDER / "style.css").read_text(encoding="utf-8"),
@@ -51,14 +48,14 @@ def render(overview: Overview, *, photos: bool, answer: Answer | None) -> str:
             for _, record in overview.evaluations
         }.values(),
         tables=[*text.comparison_tables(overview), *([deadlines] if deadlines else [])],
-        warnings=text.warnings(overview),
+        warnings=facts.warnings(overview),
         figures=figures(overview),
         examples=example_rows(overview, photos=photos),
         photos_shown=photos,
-        exports=[table for table in exports if table],
+        exports=[table for table in tables if table],
         plan=text.plan_table(overview),
-        machines=text.machine_facts(overview),
-        commands=text.commands(overview),
+        machines=facts.machine_facts(overview),
+        commands=facts.commands(overview),
     )
 
 

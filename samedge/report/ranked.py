@@ -44,7 +44,7 @@ def _masks(row: Row) -> str:
     for loss in row.losses:
         value = 1 - loss.value if loss.agreement else loss.value
         verb = "agree" if loss.agreement else "lose"
-        ends = "" if not loss.is_nothing or loss.agreement else ", not distinguishable from 0"
+        ends = ", not distinguishable from 0" if loss.is_indistinct and not loss.agreement else ""
         parts.append(f"{verb} {value:.4f} {loss.measure}{ends}")
     return "; ".join(parts) or "–"
 

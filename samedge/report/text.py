@@ -1,18 +1,12 @@
-"""The report as Markdown and as a tidy table."""
+"""The report's tables as text, which the page and the Markdown share."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import msgspec
-
-from samedge.files.lines import one_line
 from samedge.records import BenchRecord, Comparison, ExportRecord
 from samedge.report.overview import Overview, ReportedSubject
-
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -65,8 +59,12 @@ def _accuracy(reported: ReportedSubject, prompt: str) -> str:
     row = reported.accuracy.get(prompt)
     if row is None or row.miou is None:
         return "–"
-    half = "" if row.ci95 is None else f" ±{(row.ci95[1] - row.ci95[0]) / 2:.3f}"
-    return f"{row.miou:.3f}{half}"
+    return f"{row.miou:.3f}{_half(row.ci95)}"
+
+
+def _half(interval: tuple[float, float] | None) -> str:
+    """Half of an interval behind its figure; nothing where there is none."""
+    return "" if interval is None else f" ±{(interval[1] - interval[0]) / 2:.3f}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +214,52 @@ def everything_table(overview: Overview) -> Table | None:
     return Table("Everything", caption, header, rows)
 
 
+def words_table(overview: Overview) -> Table | None:
+    """How well words are found, beside what limits that."""
+    rows = [
+        [
+            overview.label(row),
+            row.focus,
+            row.regions,
+            row.words_by,
+            str(row.pairs),
+            figure(row.miou, 3) + _half(row.ci95),
+            *(figure(value, 3) for value in (row.false_alarms, row.top1, row.chance)),
+        ]
+        for _, record in overview.evaluations
+        for row in record.words
+    ]
+    if not rows:
+        return None
+    caption = (
+        "The masks that a word finds against all that it names; false alarms are of words that the "
+        "image does not show. Where the truth proposes or names, it says what limits the rest."
+    )
+    header = ["subject", "focus", "regions", "named by", "pairs", "mIoU", "false alarms", "top 1"]
+    return Table("Words", caption, [*header, "most frequent word"], rows)
+
+
+def pages_table(overview: Overview) -> Table | None:
+    """What a bundle's page costs a browser, beside its latency."""
+    rows = [
+        [
+            overview.label(row, overview.machine_of(source)),
+            row.browser,
+            row.engine,
+            *map(megabytes, (row.site_bytes, row.transfer_bytes, row.peak_bytes, row.empty_bytes)),
+            *map(latency, (row.canary_ms, row.encode_cpu_ms, row.click_cpu_ms)),
+        ]
+        for source, record in overview.benches
+        for row in record.pages
+    ]
+    if not rows:
+        return None
+    header = ["subject", "browser", "engine", "site MB", "first visit MB", "peak MB"]
+    header += ["empty page MB", "check ms", "encode CPU ms", "click CPU ms"]
+    caption = "The first visit as a host would compress it; peak memory with the browser's own."
+    return Table("Pages in a browser", caption, header, rows)
+
+
 def export_table(overview: Overview) -> Table | None:
     """What was exported, and how close the graphs are to the reference."""
     rows = []
@@ -290,6 +334,11 @@ def choices_table(overview: Overview) -> Table | None:
     return Table("What auto tried", caption, header, rows)
 
 
+RECORD_TABLES = (
+    *(stream_table, pages_table, video_table, everything_table, words_table),
+    *(export_table, choices_table),
+)
+"""Of what has no place in the summary, in their order; each is left out without rows."""
 _VERDICTS = {"True": "yes", "False": "no"}
 _PARITY_KEYS = ("mask_iou_mean", "mask_iou_p05", "embedding_cosine_min")
 
@@ -300,98 +349,3 @@ def bench_names(
     """Names of one benchmark's subjects by their keys."""
     machine = overview.machine_of(source)
     return {row.key: overview.name(row, machine) for row in record.results}
-
-
-def warnings(overview: Overview) -> list[str]:
-    """What speaks against the figures."""
-    return [
-        f"{source}: {warning}" for source, record in overview.benches for warning in record.warnings
-    ]
-
-
-def commands(overview: Overview) -> list[tuple[str, str]]:
-    """The exact commands that made the records, each with its record's file."""
-    found = [(source, record.command) for source, record in overview.exports]
-    found += [(source, record.command) for source, record in overview.evaluations]
-    found += [(source, record.command) for source, record in overview.benches]
-    return [(source, command) for source, command in found if command]
-
-
-def machine_facts(overview: Overview) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Each machine's name with what is known of it."""
-    return [(m.name, list(_facts(m.environment))) for m in overview.machines]
-
-
-def _facts(env: object) -> Iterator[tuple[str, str]]:
-    for field in getattr(env, "__struct_fields__", ()):
-        value = getattr(env, field)
-        if value in (None, [], {}):
-            continue
-        if field == "memory_bytes":
-            yield "memory", f"{value / 2**30:.1f} GiB"
-        elif field == "gpus":
-            yield "gpus", "; ".join(f"{g.name}, driver {g.driver or '–'}" for g in value)
-        elif field == "isa":
-            yield "instruction sets", ", ".join(value)
-        elif isinstance(value, dict | msgspec.Struct):
-            plain = msgspec.to_builtins(value)
-            known = {key: item for key, item in plain.items() if item is not None}
-            if known:
-                yield field, ", ".join(f"{key} {_plain(item)}" for key, item in known.items())
-        elif isinstance(value, list):
-            yield field, ", ".join(map(str, value))
-        else:
-            yield field.replace("_", " "), _plain(value)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return "(" + ", ".join(f"{key} {item}" for key, item in value.items()) + ")"
-    return str(value)
-
-
-def markdown(overview: Overview) -> str:
-    """Summary, comparisons, verdicts, warnings, machines and commands."""
-    header = summary_header(overview)
-    rows = [summary_row(overview, reported) for reported in overview.subjects]
-    parts = ["# samedge report", _table(header, rows)]
-    makers = (
-        *(deadline_table, stream_table, video_table, everything_table),
-        *(export_table, choices_table, plan_table),
-    )
-    extra = [table for table in (make(overview) for make in makers) if table]
-    for table in (*comparison_tables(overview), *extra):
-        parts += [
-            f"## {_inert(table.title)}",
-            _inert(table.caption),
-            _table(table.header, table.rows),
-        ]
-    if warnings(overview):
-        parts.append(
-            "## Warnings\n\n" + "\n".join(f"- {_inert(line)}" for line in warnings(overview))
-        )
-    for name, facts in machine_facts(overview):
-        parts.append(f"## {_inert(name)}\n\n" + _table(["", ""], facts))
-    if commands(overview):
-        lines = [f"# {one_line(s)}\n{one_line(command)}" for s, command in commands(overview)]
-        parts.append("## Commands\n\n" + _fenced("\n".join(lines)))
-    return "\n\n".join(parts) + "\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    escaped = ([_inert(cell).replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-
-def _fenced(text: str) -> str:
-    """A block of code; its fence is longer than any in the text."""
-    fence = max(("``", *re.findall("`{3,}", text)), key=len) + "`"
-    return f"{fence}\n{text}\n{fence}"
-
-
-def _inert(cell: str) -> str:
-    """A cell whose text is no tag of HTML, which Markdown would let through."""
-    return _TAG.sub("&lt;", one_line(cell))

@@ -29,6 +29,9 @@ def tidy(overview: Overview) -> str:
             writer.writerows(_lines(video, (source, ""), kind))
         for found in record.everything:
             writer.writerows(_lines(found, (source, ""), ("everything", "everything")))
+        for words in record.words:
+            kind = ("words", f"{words.regions} named by {words.words_by}")
+            writer.writerows(_lines(words, (source, ""), kind))
     for source, bench in overview.benches:
         where = (source, overview.machine_of(source) or "")
         for stage in bench.results:
@@ -40,6 +43,8 @@ def tidy(overview: Overview) -> str:
             writer.writerows(_lines(long, where, ("sustained", f"{long.seconds:g} s")))
         for played in bench.stream:
             writer.writerows(_lines(played, where, ("stream", played.source)))
+        for page in bench.pages:
+            writer.writerows(_lines(page, where, ("page", page.browser)))
     return stream.getvalue()
 
 

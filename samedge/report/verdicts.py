@@ -9,7 +9,6 @@ from samedge.report.answers import answers, losses_between
 from samedge.report.decision import baseline_of, loss_words
 from samedge.report.overview import Overview, ReportedSubject, compare_records
 
-_BASELINES = "baseline:"
 _TOLD = 3
 
 
@@ -26,7 +25,7 @@ def eval_verdict(record: EvalRecord) -> str:
         record: with the scores of every instance, which differences are taken between.
     """
     overview = compare_records([("eval", record)])
-    own = [one for one in overview.subjects if not one.subject.bundle.startswith(_BASELINES)]
+    own = [one for one in overview.subjects if not one.subject.is_baseline]
     subjects = own or list(overview.subjects)
     if not subjects:
         return ""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from samedge.report.decision import (
+    Answer,
     Interval,
     Limits,
     Loss,
@@ -16,6 +17,7 @@ from samedge.report.decision import (
     baseline_of,
     recommend,
 )
+from samedge.report.ranked import ranked_table
 
 
 def row(name: str, p50_ms: float, **changes: object) -> Row:
@@ -73,6 +75,35 @@ def test_others_are_counted_in_words_that_fit() -> None:
 def test_a_loss_that_is_shown_is_given_with_its_interval() -> None:
     fast = row("intel int8", 20, speedup=(2.1, 1.9, 2.3), losses=[loss(0.004, 0.002, 0.006)])
     assert "lose 0.0040 box mIoU (0.0020 to 0.0060)" in choose(row("cpu fp32", 42), fast).sentence
+
+
+def test_a_gain_that_is_shown_is_not_called_indistinguishable() -> None:
+    better = row("intel int8", 20, speedup=(2.1, 1.9, 2.3), losses=[loss(-0.03, -0.04, -0.02)])
+    sentence = choose(row("cpu fp32", 42), better).sentence
+    assert "lose -0.0300 box mIoU (-0.0400 to -0.0200)" in sentence
+    table = ranked_table(Answer(recommendation=choose(better), rows=[better], baseline="cpu fp32"))
+    assert table.rows[0][3] == "lose -0.0300 box mIoU"
+
+
+def test_who_is_slower_than_a_baseline_that_does_not_fit_is_not_called_faster() -> None:
+    large = row("cpu fp32", 10, peak_rss_bytes=900_000_000)
+    small = row("intel int8", 20, speedup=(0.5, 0.45, 0.55))
+    sentence = choose(large, small, limits=Limits(memory_bytes=300_000_000)).sentence
+    assert sentence == (
+        "Ship `intel` int8: 0.50x (0.45 to 0.55) as fast as `cpu` fp32 on this machine, which does "
+        "not keep the limits."
+    )
+
+
+def test_only_who_keeps_the_limits_is_counted() -> None:
+    large = [row(f"intel int{bits}", 5, peak_rss_bytes=900_000_000) for bits in (8, 4)]
+    limits = Limits(memory_bytes=300_000_000)
+    answer = choose(row("cpu fp32", 42), *large, limits=limits, known={})
+    assert "it is the only one of the 3 that keeps the limits (42.0 ms a frame)" in answer.sentence
+    slow = row("intel fp32", 50, speedup=(0.8, 0.7, 0.9))
+    known = {("intel fp32", "cpu fp32"): (0.8, 0.7, 0.9)}
+    two = choose(row("cpu fp32", 42), slow, *large, limits=limits, known=known)
+    assert "the other one that keeps the limits is no faster" in two.sentence
 
 
 def test_agreement_is_not_called_accuracy() -> None:

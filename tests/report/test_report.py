@@ -120,6 +120,20 @@ class TestOverview:
         assert subject_label(Subject(bundle="out/x", backend="b")) == "x b"
         assert subject_label(Subject(bundle="out/x", backend="b", device="GPU")) == "x b GPU"
 
+    def test_records_of_one_name_stay_apart(self, tmp_path: Path) -> None:
+        """A file called bench.json on every machine: each figure stays with its own machine."""
+        paths = []
+        for folder, environment in (("desk", None), ("board", toys.other_machine())):
+            path = tmp_path / folder / "bench.json"
+            path.parent.mkdir()
+            records.write(toys.bench_record(environment=environment), path)
+            paths.append(path)
+        joined = load_overview([*paths, paths[0]])
+        assert [source for source, _ in joined.benches] == ["desk/bench.json", "board/bench.json"]
+        machines = [reported.machine for reported in joined.subjects]
+        assert machines[:3] == ["Some CPU"] * 3
+        assert machines[3:] == ["NVIDIA Jetson Orin NX"] * 3
+
     def test_refuses_what_is_no_record(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="There is no record"):
             load_overview([])
@@ -234,6 +248,47 @@ class TestText:
         assert float(found["laptop.json", "bf16", "end_to_end", "n"]) == 672
         assert float(found["jetson.json", "bf16", "64", "frames_per_s"]) > 0
         assert ("laptop.json", "bf16", "load", "cold_ms") in found
+
+    def test_figures_of_words_and_of_pages_are_shown(self) -> None:
+        words = records.WordRow(
+            **records.subject_fields(toys.SUBJECTS[0]),
+            regions="everything",
+            words_by="model",
+            images=3,
+            pairs=7,
+            miou=0.432,
+            ci95=(0.4, 0.46),
+            absent_pairs=7,
+            false_alarms=0.143,
+            instances=9,
+            top1=0.778,
+            top1_ci95=None,
+            chance=0.333,
+        )
+        page = records.PageRow(
+            **records.subject_fields(toys.SUBJECTS[0]),
+            engine="WebAssembly",
+            browser="Chrome 1",
+            site_bytes=25_000_000,
+            transfer_bytes=9_000_000,
+            click_cpu_ms=12.5,
+        )
+        evaluated = EvalRecord(
+            dataset=records.DatasetRecord(path="x.json", images=3, instances=9),
+            results=[],
+            words=[words],
+        )
+        timed = msgspec.structs.replace(toys.bench_record(), pages=[page])
+        joined = compare_records([("a", evaluated), ("b", timed)])
+        text = markdown_text(joined)
+        assert "| everything | model | 7 | 0.432 ±0.030 | 0.143 | 0.778 | 0.333 |" in text
+        assert "| Chrome 1 | WebAssembly | 25.0 | 9.0 | – | – | – | – | 12.5 |" in text
+        shown = html_page(joined)
+        assert "0.432 ±0.030" in shown
+        assert "Chrome 1" in shown
+        lines = tidy_csv(joined).splitlines()
+        assert any("words,everything named by model,false_alarms,0.143" in line for line in lines)
+        assert any("page,Chrome 1,click_cpu_ms,12.5" in line for line in lines)
 
 
 class _Page(html.parser.HTMLParser):

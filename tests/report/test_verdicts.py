@@ -8,10 +8,11 @@ from samedge.records import DatasetRecord, EvalRecord, EvalRow, ScoredInstance
 from samedge.report.verdicts import eval_verdict
 
 
-def row(bundle: str, precision: str, miou: float) -> EvalRow:
+def row(bundle: str, precision: str, miou: float, *, device: str = "cpu") -> EvalRow:
     return EvalRow(
         bundle=bundle,
         backend="onnxruntime",
+        device=device,
         target="cpu",
         precision=precision,
         prompt="box",
@@ -26,12 +27,12 @@ def row(bundle: str, precision: str, miou: float) -> EvalRow:
     )
 
 
-def scored(bundle: str, drop: float) -> list[ScoredInstance]:
+def scored(bundle: str, drop: float, *, device: str = "cpu") -> list[ScoredInstance]:
     return [
         ScoredInstance(
             bundle=bundle,
             backend="onnxruntime",
-            device="cpu",
+            device=device,
             prompt="box",
             image=f"{index}.jpg",
             annotation_id=index,
@@ -70,3 +71,10 @@ def test_a_loss_is_told_against_the_plain_one(drop: float, words: str) -> None:
 
 def test_nothing_measured_says_nothing() -> None:
     assert eval_verdict(record(instances=[])) == ""
+
+
+def test_a_device_is_compared_by_its_own_masks() -> None:
+    rows = row("a", "fp32", 0.7), row("a", "int8", 0.4, device="NPU")
+    instances = [*scored("a", 0.0), *scored("a", 0.3, device="NPU")]
+    said = eval_verdict(record(*rows, instances=instances))
+    assert "loses 0.3000 box mIoU (0.3000 to 0.3000)" in said

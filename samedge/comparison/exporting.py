@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from samedge import records
@@ -13,6 +14,7 @@ from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.comparison.store import Failure, Store
 from samedge.comparison.subjects import Wanted
 from samedge.errors import SamedgeError
+from samedge.files.short_names import short_names
 from samedge.machine.environment import package_versions
 from samedge.report.decision import Limits, Loss
 from samedge.targets import target as target_named
@@ -156,14 +158,18 @@ def _export(one: Wanted, request: Request, store: Store, path: Path) -> str:
     return ""
 
 
-def foreign(path: Path, steps: Steps) -> ComparedSubject:
-    """A bundle that was made elsewhere.
+def foreign(paths: Sequence[Path], steps: Steps) -> Iterator[ComparedSubject]:
+    """Bundles that were made elsewhere, under names that tell them apart.
+
+    Args:
+        paths: of the bundles, or names of embedded models; one that comes twice is taken once.
+        steps: hears of each.
 
     Raises:
-        BundleError: it is missing or altered.
+        BundleError: one is missing or altered.
     """
-    path = bundle_path(str(path))
-    manifest = Bundle.open(path).manifest
-    steps.step()
-    name = f"{path.name} ({manifest.target} {manifest.precision})"
-    return ComparedSubject(name, manifest.target, str(manifest.precision), path)
+    for path, short in short_names([bundle_path(str(path)) for path in paths]).items():
+        manifest = Bundle.open(path).manifest
+        steps.step()
+        name = f"{short} ({manifest.target} {manifest.precision})"
+        yield ComparedSubject(name, manifest.target, str(manifest.precision), path)

@@ -32,7 +32,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What one mask scored.
 
     Attributes:
-        image: its name.
+        image: its name or path, no other's.
         prompt: the protocol, such as ``box``.
         key: tells the prompts of an image and protocol apart.
         iou: with the ground truth, or with the baseline's mask.
@@ -52,13 +52,18 @@ def loss_against(own: Sequence[Score], baseline: Sequence[Score]) -> list[Loss]:
         baseline: of the baseline, on the same prompts.
     """
     expected = {(s.image, s.prompt, s.key): s.iou for s in baseline}
-    pairs = [(s, expected[s.image, s.prompt, s.key]) for s in own]
-    found = []
-    for prompt in dict.fromkeys(score.prompt for score in own):
-        drops = [(score.image, wanted - score.iou) for score, wanted in pairs]
-        drops = [d for d, (s, _) in zip(drops, pairs, strict=True) if s.prompt == prompt]
-        found.append(_loss(f"{prompt} mIoU", drops, agreement=False))
-    return found
+    return [
+        _loss(
+            f"{prompt} mIoU",
+            [
+                (s.image, expected[s.image, prompt, s.key] - s.iou)
+                for s in own
+                if s.prompt == prompt
+            ],
+            agreement=False,
+        )
+        for prompt in dict.fromkeys(score.prompt for score in own)
+    ]
 
 
 def agreement_losses(own: Sequence[Score]) -> list[Loss]:
@@ -91,6 +96,11 @@ def _loss(measure: str, drops: Sequence[tuple[str, float]], *, agreement: bool) 
     )
 
 
+def compared_photos(photos: Sequence[Path]) -> tuple[Path, ...]:
+    """Those of some photos that masks are compared on: at most ``MOST_PHOTOS``, evenly spread."""
+    return tuple(photos[:: max(1, -(-len(photos) // MOST_PHOTOS))])
+
+
 class Agreement:
     """A baseline's masks on photos, for others to be compared with.
 
@@ -99,12 +109,11 @@ class Agreement:
 
     Args:
         baseline: the fp32 subject, opened.
-        photos: files; at most ``MOST_PHOTOS`` of them are used, evenly spread.
+        photos: files, of which :func:`compared_photos` are used.
     """
 
     def __init__(self, baseline: Predictor, photos: Sequence[Path]) -> None:
-        step = max(1, -(-len(photos) // MOST_PHOTOS))
-        self.photos = tuple(photos[::step])
+        self.photos = compared_photos(photos)
         self._prompts: dict[Path, list[tuple[str, Prompt]]] = {}
         self._expected: dict[Path, list[Array]] = {}
         for photo in self.photos:
@@ -127,7 +136,7 @@ class Agreement:
             rows = zip(asked, results, self._expected[photo], strict=True)
             found += [
                 Score(
-                    image=photo.name,
+                    image=str(photo),  # two folders may have photos of one name
                     prompt=kind,
                     key=index,
                     iou=metrics.mask_iou(_chosen(result), wanted),

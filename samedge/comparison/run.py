@@ -14,6 +14,7 @@ from samedge.benchmark.bench import bench
 from samedge.benchmark.plan import Effort, Plan
 from samedge.benchmark.process import ChosenSubject
 from samedge.bundle.bundle import Bundle
+from samedge.bundle.manifest import file_hash
 from samedge.comparison import losses, rounds
 from samedge.comparison.exporting import Clock, ComparedSubject, Request, exported, foreign
 from samedge.comparison.losses import Agreement, Score
@@ -103,7 +104,7 @@ def compare(
         stage=stage,
     )
     subjects = [exported(one, request, store=store, clock=clock, steps=steps) for one in wanted]
-    subjects += [foreign(path, steps) for path in request.bundles]
+    subjects += foreign(request.bundles, steps)
     present = [subject for subject in subjects if not subject.note]
     if not present:
         return _record(request, subjects, left_out, None, clock=clock)
@@ -126,9 +127,12 @@ def _identity(request: Request) -> Identity:
         sizes = [f"{path.name} {path.stat().st_size}" for path in files]
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    calibration = "" if request.calibration is None else str(request.calibration)
     return Identity(
-        model=request.model, photos=sizes, prompts=request.prompts, calibration=calibration
+        model=request.model,
+        photos=sizes,
+        prompts=request.prompts,
+        calibration="" if request.calibration is None else str(request.calibration),
+        weights_sha256=file_hash(Path(request.model)) if Path(request.model).is_file() else "",
     )
 
 
@@ -284,7 +288,8 @@ def _record(
 
 def _measured_on(request: Request, baseline: str | None) -> str:
     if request.dataset is None:
-        return f"{len(request.photos)} photos, against the masks of {baseline}"
+        count = len(losses.compared_photos(request.photos))
+        return f"{count} photos, against the masks of {baseline}"
     return f"{request.dataset[0].parent.name}/{request.dataset[0].name}"
 
 

@@ -33,12 +33,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         photos: names and sizes of the photos, or of the dataset's file.
         prompts: the protocols.
         calibration: what INT8 is calibrated on; empty for the default.
+        weights_sha256: of the model's file; empty for a model that is named.
     """
 
     model: str
     photos: list[str]
     prompts: str
     calibration: str = ""
+    weights_sha256: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samedge.errors import BackendUnavailableError, DatasetError
+from samedge.files.short_names import short_names
 from samedge.machine.libraries import keep_fonts_in_cache
 from samedge.records import Record, read
 from samedge.report.decision import Answer
 from samedge.report.overview import Overview, compare_records
-from samedge.report.sources import source_names
 
 __all__ = ["Overview", "html_page", "load_overview", "markdown_text", "tidy_csv"]
 
@@ -30,7 +30,7 @@ def load_overview(paths: Sequence[Path]) -> Overview:
     """
     if not paths:
         raise DatasetError("There is no record: give what `samedge eval -o` or `bench -o` wrote.")
-    names = source_names(paths)
+    names = short_names(paths)
     records: list[tuple[str, Record]] = [(names[path], read(path)) for path in names]
     return compare_records(records)
 

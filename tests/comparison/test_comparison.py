@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from samedge.benchmark.latency import Samples, stage_row
 from samedge.benchmark.plan import Plan
@@ -18,11 +22,12 @@ from samedge.comparison.released import released
 from samedge.comparison.store import Agreed, Identity, Store
 from samedge.comparison.subjects import Wanted, wanted_subjects
 from samedge.errors import DatasetError, ExportError, UnknownNameError
+from samedge.formats.results import Masks
 from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.report.decision import Limits, Loss
 from samedge.runtimes.base import Probe
 from samedge.targets import target
-from samedge.types import Precision
+from samedge.types import ActiveBackend, Array, Precision, Prompt, Steps
 
 IDENTITY = Identity(model="samedge-nano", photos=["a.jpg 1"], prompts="box")
 
@@ -101,8 +106,47 @@ class TestLosses:
         ]
         assert [loss.value for loss in losses.agreement_losses(own)] == pytest.approx([0.1, 0.4])
 
+    def test_photos_of_one_name_in_two_folders_are_two(self, tmp_path: Path) -> None:
+        """Else the interval over images would know one photo, and be none."""
+        photos = [tmp_path / folder / "1.png" for folder in ("a", "b")]
+        for photo in photos:
+            photo.parent.mkdir()
+            Image.new("RGB", (8, 8)).save(photo)
+        agreement = losses.Agreement(_Half(), photos)  # type: ignore[arg-type]
+        found = losses.agreement_losses(agreement.scores(_Half()))  # type: ignore[arg-type]
+        assert [loss.low for loss in found] == [0.0, 0.0]
+
+    def test_of_many_photos_the_ones_that_count_are_told(self) -> None:
+        photos = tuple(Path(f"{number}.jpg") for number in range(100))
+        request = exporting.Request(model="m", output=Path("c"), photos=photos)
+        assert len(losses.compared_photos(photos)) == 20
+        assert run._measured_on(request, "cpu fp32").startswith("20 photos")
+
+
+class _Half:
+    """A predictor whose every mask is the left half."""
+
+    def encode(self, image: Array) -> Array:
+        return image
+
+    def decode_batch(self, image: Array, prompts: Sequence[Prompt]) -> list[Masks]:
+        mask = np.zeros((1, *image.shape[:2]), np.bool_)
+        mask[..., : image.shape[1] // 2] = True
+        one = np.ones(1, np.float32)
+        return [Masks(mask, one, one, one, ActiveBackend("half", None, "cpu")) for _ in prompts]
+
 
 class TestStore:
+    def test_other_weights_in_the_same_file_are_another_comparison(self, tmp_path: Path) -> None:
+        photo, weights = tmp_path / "p.jpg", tmp_path / "w.safetensors"
+        photo.write_bytes(b"x")
+        weights.write_bytes(b"first")
+        request = exporting.Request(model=str(weights), output=tmp_path / "c", photos=(photo,))
+        Store(tmp_path / "c", run._identity(request))
+        weights.write_bytes(b"again")
+        with pytest.raises(DatasetError, match="weights_sha256 differs"):
+            Store(tmp_path / "c", run._identity(request))
+
     def test_another_comparison_is_refused(self, tmp_path: Path) -> None:
         Store(tmp_path / "c", IDENTITY)
         Store(tmp_path / "c", IDENTITY)
@@ -292,6 +336,16 @@ def test_agreement_counts_for_the_very_bundles(tmp_path: Path) -> None:
     assert store.scores("x", bundle_id="1", baseline_id="3") is None
     store.path("agreement", "x").write_bytes(msgspec.json.encode(scores))  # as it was kept before
     assert store.scores("x", bundle_id="1", baseline_id="2") is None
+
+
+def test_bundles_of_one_name_stay_apart(tmp_path: Path) -> None:
+    """Two folders called alike would share their scores, and the row of one."""
+    paths = [tmp_path / folder / "out" for folder in ("old", "new")]
+    for path in paths:
+        shutil.copytree(embedded_path("samedge-pico"), path)
+    found = list(exporting.foreign([*paths, paths[0]], Steps()))
+    assert [one.name for one in found] == ["old/out (cpu fp32)", "new/out (cpu fp32)"]
+    assert [one.path for one in found] == paths
 
 
 def test_without_photos_there_is_nothing_to_compare_on(tmp_path: Path) -> None:

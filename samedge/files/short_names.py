@@ -1,4 +1,4 @@
-"""What a report calls the files of its records."""
+"""Names for files that are shown together: short, and no two the same."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 
-def source_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for each file, no two the same: its own, with as many folders as tell it apart.
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name for each path, no two the same: its own, with as many folders as tell it apart.
 
-    Records of several machines are often called alike, such as ``laptop/bench.json`` and
+    Files of several machines are often called alike, such as ``laptop/bench.json`` and
     ``jetson/bench.json``.
 
     Args:
-        paths: of the records; one that comes twice counts once.
+        paths: of files or folders; one that comes twice is taken once.
     """
     whole = {os.path.abspath(path): path for path in paths}  # noqa: PTH100 - links stay apart
     parts = {path: PurePath(key).parts for key, path in whole.items()}

@@ -116,7 +116,7 @@ def _image(file: Path, name: Path, images: Path | None, left_out: Counter[str]) 
                 f"{file} does not say how large its image is: name the folder of the images "
                 "(--images), where one of the same name is."
             )
-        title, size = name.with_suffix(path.suffix).as_posix(), reading.image_size(path)
+        title, size = reading.found_name(name.as_posix(), path), reading.image_size(path)
     read = functools.partial(_record, size=size)
     records = [reading.usable(read, entry, left_out=left_out) for entry in found.features]
     return ImageMasks(title, size, tuple(filter(None, records)))

@@ -14,6 +14,7 @@ from samedge.formats import reading
 from samedge.formats.base import ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, record_from_mask
 from samedge.formats.pictures import save_picture
+from samedge.pixels.image_files import counted
 from samedge.pixels.mask_images import mask_from_picture
 
 _NUMBERED = re.compile(r"(_mask)?(_\d+)?$")
@@ -44,12 +45,11 @@ class _Png(ImageFormat):
         left_out: Counter[str],
     ) -> Iterator[ImageMasks]:
         """Masks of a file or of a folder: ``a_mask_0.png`` and ``a_mask_1.png`` are image a's."""
-        files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+        files = sorted(path.rglob("*.png"), key=_order) if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
         by_image: dict[str, list[Path]] = defaultdict(list)
         for file in files:
-            name = _NUMBERED.sub("", file.stem) or file.stem
-            by_image[(file.parent.relative_to(root) / name).as_posix()].append(file)
+            by_image[_image_name(file.relative_to(root), images)].append(file)
         if not by_image:
             raise DatasetError(f"{path} holds no .png file: name a folder of masks.")
         for name, masks in by_image.items():
@@ -57,6 +57,22 @@ class _Png(ImageFormat):
 
     def recognises(self, path: Path) -> bool:
         return path.suffix.lower() == ".png" and path.is_file()
+
+
+def _order(file: Path) -> tuple[Path, tuple[object, ...]]:
+    """Masks of an image come in the order of their numbers: 2 before 10."""
+    return file.parent, counted(file)
+
+
+def _image_name(file: Path, images: Path | None) -> str:
+    """Whose mask a file is: its name without what the writer puts behind an image's.
+
+    A number is a part of the name where there is an image so called, such as a video's frame.
+    """
+    whole = file.with_suffix("").as_posix()
+    if images is not None and reading.find_image(whole, [images]) is not None:
+        return whole
+    return (file.parent / (_NUMBERED.sub("", file.stem) or file.stem)).as_posix()
 
 
 def _image(name: str, files: list[Path], left_out: Counter[str]) -> ImageMasks:

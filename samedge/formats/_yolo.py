@@ -62,7 +62,7 @@ class _Yolo(Format):
                 continue
             size = reading.image_size(found)
             masks = _read_rows(file, size, names, left_out)
-            yield ImageMasks(f"{name}{found.suffix}", size, masks)
+            yield ImageMasks(reading.found_name(name, found), size, masks)
         if alone and len(alone) == len(texts):
             file, name = alone[0]
             raise DatasetError(

@@ -229,7 +229,9 @@ class _ImageWriter(Writer):
         self._taken: set[str] = set()
 
     def _add(self, image: ImageMasks) -> list[Path]:
-        return self._format.write_image(self._file(image.place), image, writer=self)
+        files = self._format.write_image(self._file(image.place), image, writer=self)
+        self._taken.update(str(file).casefold() for file in files)  # one a mask, where several
+        return files
 
     def _file(self, place: PurePosixPath) -> Path:
         if not self._is_folder:

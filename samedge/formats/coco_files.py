@@ -127,11 +127,12 @@ def _mask(entry: tuple[Annotation, Size]) -> npt.NDArray[np.bool_]:
 def _record(
     mask: npt.NDArray[np.bool_], annotation: Annotation, names: dict[int, str]
 ) -> MaskRecord:
+    number = annotation.category_id
     record = record_from_mask(
         mask,
         predicted_iou=annotation.score,
         stability_score=annotation.stability_score,
-        category=names.get(annotation.category_id or 0, UNSET),
+        category=UNSET if number is None else names.get(number, UNSET),
     )
     if annotation.word_score is not None:
         record = msgspec.structs.replace(record, word_score=annotation.word_score)

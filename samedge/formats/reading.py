@@ -107,14 +107,13 @@ def checked_size(height: Any, width: Any, *, where: str) -> Size:
 
 
 def mask_from_rings(
-    rings: Sequence[Sequence[float]] | Sequence[Array], size: Size, *, union: bool = False
+    rings: Sequence[Sequence[float]] | Sequence[Array], size: Size
 ) -> npt.NDArray[np.bool_]:
-    """A mask of polygons along pixels' edges.
+    """A mask of polygons along pixels' edges, of which one in another is a hole.
 
     Args:
         rings: each ``[x0, y0, x1, y1, ...]`` or (N, 2).
         size: ``(height, width)``.
-        union: rings are parts that may overlap, instead of outlines and holes.
 
     Raises:
         UndrawableError: too few points, or numbers that lie nowhere near the image.
@@ -122,12 +121,7 @@ def mask_from_rings(
     checked = [checked_ring(ring, size) for ring in rings]
     if not checked:
         raise UndrawableError("no polygon")
-    if not union:
-        return fill(checked, size)
-    mask = fill(checked[:1], size)
-    for ring in checked[1:]:
-        mask |= fill([ring], size)
-    return mask
+    return fill(checked, size)
 
 
 def checked_ring(ring: Sequence[float] | Array, size: Size) -> Array:
@@ -191,7 +185,12 @@ def named_as_in(images: Path | None, name: str) -> str:
     """
     stem = str(PurePosixPath(name).with_suffix(""))
     found = None if images is None else find_image(stem, [images])
-    return name if found is None else f"{stem}{found.suffix}"
+    return name if found is None else found_name(stem, found)
+
+
+def found_name(name: str, found: Path) -> str:
+    """What to call an image that :func:`find_image` found by a name with or without an ending."""
+    return PurePosixPath(name).with_name(found.name).as_posix()
 
 
 def image_size(path: Path) -> Size:

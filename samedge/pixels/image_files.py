@@ -23,7 +23,7 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder: expected one with pictures in it.")
     found = (p for p in folder.rglob("*") if is_picture(p))
-    files = tuple(sorted(p for p in found if not _is_hidden(p.relative_to(folder))))
+    files = tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
     if not files:
         raise DatasetError(
             f"{folder} holds no pictures: expected files ending in {', '.join(IMAGE_SUFFIXES)}."
@@ -40,7 +40,7 @@ def pictures_in(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    return sorted(filter(is_picture, folder.iterdir()), key=_counted)
+    return sorted(filter(is_picture, folder.iterdir()), key=counted)
 
 
 def is_picture(path: Path) -> bool:
@@ -48,11 +48,12 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def _counted(path: Path) -> tuple[list[tuple[int, str]], str]:
+def counted(path: Path) -> tuple[list[tuple[int, str]], str]:
     """A key by which numbers in names sort as numbers; what is left equal goes by its letters."""
     parts = re.split(r"([0-9]+)", path.name)
     return [(int(part), "") if part[:1].isdigit() else (-1, part) for part in parts], path.name
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
+    """Whether a path, or a folder on it, is a hidden one."""
     return any(part.startswith(".") for part in path.parts)

@@ -19,7 +19,7 @@ from samedge import formats
 from samedge.errors import DatasetError, ImageError, UnknownNameError, WriteError
 from samedge.formats.base import PROPERTIES, Format, Layout
 from samedge.formats.destination import Destination
-from samedge.formats.masks import ImageMasks, MaskRecord
+from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.metrics import mask_iou
 from tests.formats.pictures import HEIGHT, SHAPES, WIDTH, image
 
@@ -258,6 +258,30 @@ def test_flipped_bytes_are_our_errors(name: str, tmp_path: Path, photos: Path) -
             warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools under NumPy 2
             masks_or_message(name, path, photos)
         file.write_bytes(whole)
+
+
+def test_no_mask_takes_the_file_of_another_image(tmp_path: Path) -> None:
+    """The second image of one stem is numbered, and so are the masks of the first."""
+    mask = np.eye(8, dtype=bool)
+    three, one = (record_from_mask(mask),) * 3, (record_from_mask(~mask),)
+    folder = tmp_path / "masks"
+    files = []
+    with formats.get("png").open_writer(folder, is_folder=True) as writer:
+        for name, masks in (("a.jpg", three), ("a.png", one)):
+            files += writer.add(ImageMasks(name, (8, 8), masks))
+    assert len(set(files)) == len(files) == 4
+    assert sorted(files) == sorted(folder.iterdir())
+
+
+def test_many_masks_come_back_in_their_order(tmp_path: Path) -> None:
+    masks = []
+    for width in range(1, 13):
+        mask = np.zeros((4, 12), bool)
+        mask[0, :width] = True
+        masks.append(record_from_mask(mask))
+    path, _ = written("png", tmp_path, ImageMasks("a.png", (4, 12), tuple(masks)))
+    (image,) = read("png", path)
+    assert [record.area for record in image.masks] == list(range(1, 13))
 
 
 def test_unknown_names_are_answered() -> None:

@@ -145,3 +145,45 @@ def test_labelme_without_a_size_or_a_name(tmp_path: Path, photo: Path) -> None:
     )
     (found,), _ = read("labelme", photo / "b.json")
     assert found.name == "b"
+
+
+def test_numbers_of_frames_are_no_numbers_of_masks(tmp_path: Path) -> None:
+    """Masks of a video's frames, from any program: with the frames at hand each is its own."""
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for folder in (images, masks):
+        folder.mkdir()
+    for number in range(3):
+        Image.new("L", (20, 10), 255).save(masks / f"frame_{number:04d}.png")
+        Image.new("RGB", (20, 10)).save(images / f"frame_{number:04d}.jpg")
+    found, _ = read("png", masks, images)
+    assert [image.name for image in found] == [f"frame_{number:04d}.jpg" for number in range(3)]
+
+
+def test_files_named_after_images_with_their_endings(tmp_path: Path, photo: Path) -> None:
+    """QuPath and others keep the image's ending before their own."""
+    outline = {"type": "Polygon", "coordinates": [[*TRIANGLE, TRIANGLE[0]]]}
+    feature = {"type": "Feature", "geometry": outline}
+    path = tmp_path / "a.jpg.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    (image,), _ = read("geojson", path, photo)
+    assert image.name == "a.jpg"
+    root = yolo(tmp_path / "yolo", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    (root / "labels" / "a.txt").rename(root / "labels" / "a.jpg.txt")
+    (image,), _ = read("yolo", root, photo)
+    assert image.name == "a.jpg"
+    Image.new("L", (100, 80), 255).save(tmp_path / "a.jpg.png")
+    (image,), _ = read("png", tmp_path / "a.jpg.png", photo)
+    assert image.name == "a.jpg"
+
+
+def test_an_annotation_of_no_category_is_not_of_the_category_0(tmp_path: Path) -> None:
+    outline = [value for point in TRIANGLE for value in point]
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 80, "width": 100}],
+        "annotations": [{"id": 1, "image_id": 1, "segmentation": [outline]}],
+        "categories": [{"id": 0, "name": "person"}],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    (image,), _ = read("coco", path)
+    assert [record.category_name for record in image.masks] == ["object"]

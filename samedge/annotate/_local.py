@@ -12,7 +12,7 @@ from samedge.annotate.engines import Engine, EngineOptions
 from samedge.annotate.parts import Parts
 from samedge.annotate.process import DiedError, WorkerProcess
 from samedge.annotate.tasks import Job, Outcome, Part, PartError, Task, file_state
-from samedge.errors import InferenceError, SamedgeError
+from samedge.errors import InferenceError
 
 _AHEAD = 3  # tasks that a process holds: one at the model, one decoded, one being decoded
 _STARTS = 3  # deaths of a process before its first answer that are one too many
@@ -23,7 +23,7 @@ class _Shared:
 
     def __init__(self, tasks: Sequence[Task], job: Job) -> None:
         self.job = job
-        self.answers: queue.Queue[Outcome | SamedgeError | None] = queue.Queue()
+        self.answers: queue.Queue[Outcome | Exception | None] = queue.Queue()
         self.stop = threading.Event()
         self._tasks = deque(tasks)
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class _Keeper:
         try:
             while self._has_more():
                 self._one_process()
-        except SamedgeError as error:
+        except Exception as error:  # noqa: BLE001 - raised again by whoever listens
             self._shared.stop.set()
             self._shared.answers.put(error)
         finally:
@@ -136,7 +136,7 @@ def _listen(shared: _Shared, on_outcome: Callable[[Outcome], None], *, workers: 
     """Pass on what the threads say until all have ended.
 
     Raises:
-        SamedgeError: the first that ended one.
+        Exception: the first that ended one.
     """
     ended = 0
     while ended < workers:

@@ -53,8 +53,8 @@ class Engine(ABC):
             on_outcome: called in this thread when a task's part is on disk.
 
         Raises:
-            SamedgeError: no worker can be started, or a part cannot be written. What was done
-                stays.
+            SamedgeError, OSError: no worker can be started, or a part cannot be written. What was
+                done stays.
         """
 
 

@@ -10,6 +10,7 @@ from samedge.errors import DatasetError, SourceError
 from samedge.files.writing import replacing, write_text
 from samedge.live.sources import pyav
 from samedge.live.sources.base import ReadOptions
+from samedge.pixels.image_files import is_hidden
 from samedge.types import Progress
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
@@ -17,14 +18,15 @@ _DONE = ".complete"  # in a video's folder, with what it was made of
 
 
 def video_files(folder: Path) -> tuple[Path, ...]:
-    """The videos below a folder, sorted by path.
+    """The videos below a folder, sorted by path; hidden ones, as of pictures, are left out.
 
     Raises:
         DatasetError: the folder is missing.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder: expected one with pictures or videos in it.")
-    return tuple(sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES))
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    return tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
 
 
 def extract_frames(

@@ -54,6 +54,18 @@ def check_format(name: str) -> None:
         )
 
 
+def is_named_for(destination: str, name: str, *, ending: str = "") -> bool:
+    """Whether a file or folder is what a merger wrote, whole or one of several.
+
+    Args:
+        destination: the name that it was given, without an ending.
+        name: of the file or folder.
+        ending: of the format's files; none of a folder.
+    """
+    part_of = r"(-\d{5}-of-\d{5})?"
+    return bool(re.fullmatch(rf"{re.escape(destination)}{part_of}{re.escape(ending)}", name))
+
+
 class PartSource(Protocol):
     """Where a merger finds the results of images."""
 
@@ -126,11 +138,10 @@ class Merger:
     def _remove_stale(self, files: Sequence[Path]) -> None:
         """Remove what an earlier run wrote in another number of files: it is no longer true."""
         ending = self._format.endings[0] if self._is_one_file else ""
-        name = re.escape(self._destination.name)
-        ours = re.compile(rf"{name}(-\d{{5}}-of-\d{{5}})?{re.escape(ending)}")
         kept = {*files, *(parent for file in files for parent in file.parents)}
         for path in self._destination.parent.iterdir():
-            if ours.fullmatch(path.name) and path not in kept:
+            is_ours = is_named_for(self._destination.name, path.name, ending=ending)
+            if is_ours and path not in kept:
                 remove(path)
 
     def _found(self, task: Task) -> ImageMasks | None:

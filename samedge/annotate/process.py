@@ -49,9 +49,13 @@ class WorkerProcess:
 
     def __enter__(self) -> WorkerProcess:
         self._chatter = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = start_python(
-            CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._chatter
-        )
+        try:
+            self._process = start_python(
+                CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._chatter
+            )
+        except BaseException:
+            self._chatter.close()
+            raise
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
         self._write(json_text(self._job))
         return self
@@ -109,7 +113,7 @@ class WorkerProcess:
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        with process.stdout as stream:
+        with process.stdout as stream, contextlib.suppress(ValueError):  # half of a line: it died
             for line in stream:
                 self._replies.put(decoded(line, Reply))  # type: ignore[arg-type]  # a union
         self._replies.put(None)

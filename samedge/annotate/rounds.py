@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 import msgspec
@@ -150,8 +149,3 @@ def put_accuracy(folder: Path, accuracy: Accuracy, *, bundle_id: str) -> list[Ro
 def _written(folder: Path, rounds: list[Round]) -> list[Round]:
     write_text(folder / FILE, json_text(_Rounds(rounds=rounds), indent=2) + "\n")
     return rounds
-
-
-def now() -> str:
-    """The time of the end of a round."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -13,9 +13,9 @@ import msgspec
 
 from samedge.annotate import engines
 from samedge.annotate.engines import EngineOptions
-from samedge.annotate.merging import Merged, Merger, check_format
+from samedge.annotate.merging import Merged, Merger, check_format, is_named_for
 from samedge.annotate.parts import Parts
-from samedge.annotate.rounds import Round, add_round, now
+from samedge.annotate.rounds import Round, add_round
 from samedge.annotate.tasks import (
     RUN_SCHEMA,
     AutoSettings,
@@ -29,6 +29,7 @@ from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.bundle.manifest import Manifest
 from samedge.errors import DatasetError, OptionError, WriteError
 from samedge.files.json_text import json_text
+from samedge.files.lines import created_now
 from samedge.files.reading import read_bytes
 from samedge.files.writing import remove, write_text
 from samedge.pixels.image_files import image_files
@@ -38,7 +39,9 @@ if sys.platform != "win32":
     import fcntl
 
 RUN_FILE = "run.json"
-PARTS, _LOCK, ANNOTATIONS = "parts", ".lock", "annotations"
+PARTS, _LOCK = "parts", ".lock"
+ANNOTATIONS, REVIEWED = "annotations", "reviewed"
+"""What the files of the model's masks, and of people's decisions, are called."""
 SHARD_IMAGES = 20_000
 
 
@@ -135,7 +138,7 @@ def _for_workers(settings: AutoSettings) -> AutoSettings:
 def _round(merged: Merged, manifest: Manifest) -> Round:
     return Round(
         stage="auto",
-        ended=now(),
+        ended=created_now(),
         bundle_id=manifest.id,
         model=manifest.model.name,
         images=merged.images,
@@ -154,19 +157,19 @@ def tasks_in(images: Path, *, results: Path) -> list[Task]:
     Raises:
         DatasetError: the folder is missing or holds none.
     """
-    skipped = absolute(results)
-    if skipped == absolute(images):
-        skipped /= ANNOTATIONS
-    found = [p for p in image_files(images) if not _is_below(p, skipped, root=images)]
+    found = [p for p in image_files(images) if not _is_result(p, absolute(results), root=images)]
     if not found:
         raise DatasetError(f"{images} holds no pictures but results of a run: name another folder.")
     tasks = [Task(name=p.relative_to(images).as_posix(), path=str(p)) for p in found]
     return sorted(tasks, key=lambda task: task.name)
 
 
-def _is_below(path: Path, folder: Path, *, root: Path) -> bool:
-    """Whether a picture below ``root`` lies in a folder that lies below ``root`` itself."""
-    return absolute(root) in folder.parents and folder in absolute(path).parents
+def _is_result(path: Path, results: Path, *, root: Path) -> bool:
+    """Whether a picture below ``root`` was written by a run, whose results lie there, too."""
+    if results == absolute(root):
+        first = path.relative_to(root).parts[0]
+        return any(is_named_for(name, first) for name in (ANNOTATIONS, REVIEWED))
+    return absolute(root) in results.parents and results in absolute(path).parents
 
 
 class _Counter:

@@ -66,13 +66,15 @@ def bench(
     plan = Plan(
         images=find_images(PHOTOS if images is None else Path(images)),
         effort=dataclasses.replace(
-            chosen, seconds=min_time_s or chosen.seconds, count=min_count or chosen.count
+            chosen,
+            seconds=chosen.seconds if min_time_s is None else min_time_s,
+            count=chosen.count if min_count is None else min_count,
         ),
         threads=threads,
         prompts_per_frame=tuple(prompts_per_frame),
         sustained_s=sustained_minutes * 60,
         deadline_ms=deadline_ms,
-        deadline_count=min_count or Plan.deadline_count,
+        deadline_count=Plan.deadline_count if min_count is None else min_count,
         keep_samples=keep_samples,
     )
     subjects = chosen_subjects(bundles, backends=backends, devices=devices)

@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from samedge.errors import DatasetError, UnknownNameError
+from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
 from samedge.pixels.metrics import PERCENTILE_MIN_COUNT
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
 
@@ -76,7 +76,9 @@ def find_images(folder: Path = PHOTOS) -> tuple[Path, ...]:
     Raises:
         DatasetError: there is none.
     """
-    found = tuple(sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES))
+    found = tuple(sorted(filter(is_picture, folder.glob("*"))))
     if not found:
-        raise DatasetError(f"{folder} holds no picture ({', '.join(PICTURES)}) to measure on.")
+        raise DatasetError(
+            f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}) to measure on."
+        )
     return found

@@ -65,13 +65,17 @@ class WorkerProcess:
 
     def __enter__(self) -> WorkerProcess:
         self._chatter = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = start_python(
-            bench_worker.__name__,
-            variables=self._variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._chatter,
-        )
+        try:
+            self._process = start_python(
+                bench_worker.__name__,
+                variables=self._variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._chatter,
+            )
+        except BaseException:
+            self._chatter.close()
+            raise
         return self
 
     def __exit__(

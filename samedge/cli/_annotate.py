@@ -13,6 +13,7 @@ from samedge.cli.annotate_desk import accuracy, opened, sit_down
 from samedge.cli.annotate_models import bundle_of
 from samedge.cli.annotate_options import AnnotateRun, annotate_options
 from samedge.cli.desk_options import DeskRun, desk_options
+from samedge.cli.refusing import refuse_given
 
 if TYPE_CHECKING:
     from samedge.annotate.merging import Merged
@@ -66,10 +67,12 @@ def annotate(
         raise click.UsageError("--auto and --rank are two commands: give one of them.")
     if run.bundle is not None and run.model is not None:
         raise click.UsageError("--bundle and --model both name the model: give one of them.")
+    _refuse_lost(is_auto=automatic, is_rank=ranks)
     settings = _settings(out, run, is_auto=automatic)
     images, broken = _images(out, folder, run)
     if ranks:
         _rank(out, images, run, settings)
+        out.failed([(str(path), error) for path, error in broken])
         return
     if not automatic:
         out.failed([(str(path), error) for path, error in broken])
@@ -80,6 +83,20 @@ def annotate(
     _report(out, result, images=images)
     out.failed([(str(path), error) for path, error in broken])
     _list_failures(out, result.merged)
+
+
+def _refuse_lost(*, is_auto: bool, is_rank: bool) -> None:
+    """Say which options mean nothing for this way to annotate, instead of losing them."""
+    page = ("port", "opens", "annotator", "categories", "most_proposals", "order")
+    processes = ("engine", "workers", "image_seconds", "gpus_per_worker", "shard_images", "restart")
+    masks = ("points_per_side", "predicted_iou", "stability", "crop_layers", "min_area")
+    if is_auto:
+        refuse_given("--auto", *page)
+    elif is_rank:
+        truth = ("truth", "truth_images", "truth_limit")
+        refuse_given("--rank", *page, *processes, *masks, *truth, "file_format")
+    else:
+        refuse_given("The page, without --auto,", *processes)
 
 
 def _settings(out: output.Output, run: AnnotateRun, *, is_auto: bool) -> AutoSettings:

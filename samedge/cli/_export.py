@@ -262,9 +262,9 @@ def _parity(result: ExportResult) -> Table:
     parity = result.parity
     if parity is not None:
         table.add_section()
-        decided = parity.decided_iou_mean or 0.0
-        figures = [parity.mask_iou_mean, parity.mask_iou_p05, decided]
-        table.add_row("all", str(parity.prompts), *(f"{figure:.4f}" for figure in figures))
+        figures = [parity.mask_iou_mean, parity.mask_iou_p05, parity.decided_iou_mean]
+        shown = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
+        table.add_row("all", str(parity.prompts), *shown)
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from samedge import _discovery
 from samedge.cli import output
 from samedge.cli.serve_options import ServerRun, serve_options
 
@@ -14,6 +15,9 @@ Examples:
   SAMEDGE_TOKEN=... samedge serve --host 0.0.0.0 --allow-host labels.example
   samedge serve --port 0 --json | jq -r .address
 """
+
+
+PROTOCOLS = _discovery.names("samedge.web.server.protocols")
 
 
 @click.command("serve", epilog=EPILOG)
@@ -29,7 +33,7 @@ Examples:
     "protocols",
     multiple=True,
     metavar="P",
-    help="Answer this program only: x_anylabeling, label_studio. Repeats. [default: all]",
+    help=f"Answer this program only: {', '.join(PROTOCOLS)}. Repeats. [default: all]",
 )
 @output.standard_options
 def serve(
@@ -47,19 +51,11 @@ def serve(
     It listens on this machine alone unless --host says otherwise. The address is printed when it
     answers; SIGTERM and Ctrl-C finish what is in flight. /openapi.json describes the interface.
     """
-    from samedge.bundle.bundle import bundle_path, embedded_path
-    from samedge.predict.predictor import Predictor
+    from samedge.predict.subjects import named_predictor
     from samedge.web.server.running import serve as serve_until_stopped
 
     settings = run.settings()
-    path = bundle_path(bundle)
-    with Predictor.from_bundle(
-        path,
-        backend=backend,
-        device=device,
-        threads=threads,
-        any_backend=path == embedded_path(),
-    ) as predictor:
+    with named_predictor(bundle, backend=backend, device=device, threads=threads) as predictor:
         predictor.load()  # before the first request, which would wait for it
 
         def started(address: str) -> None:

@@ -80,7 +80,8 @@ class AnnotateRun:
             *(self.bundle, self.model, self.backend, self.device, self.points_per_side),
             *(self.predicted_iou, self.stability, self.crop_layers),
         )
-        return any(value is not None for value in wanted) or self.min_area > 0
+        is_chosen = any(value is not None for value in wanted)
+        return is_chosen or self.min_area > 0 or self.sample_range != "auto"
 
     def engine_options(self) -> EngineOptions:
         """How many workers: one a core, or one for a device that all would share."""

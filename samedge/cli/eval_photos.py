@@ -161,13 +161,17 @@ def _everything_table(rows: Sequence[EverythingRow]) -> Table:
         table.add_row(
             *(row.bundle, row.backend, row.focus, str(row.n)),
             *map(_figure, (row.ar_10, row.ar_100, row.ar_1000, row.best_iou, *sizes)),
-            *(f"{value or 0:.1f}" for value in (row.masks_an_image, row.clicks_an_image)),
+            *map(_count, (row.masks_an_image, row.clicks_an_image)),
         )
     return table
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _footer(record: EvalRecord) -> str:

@@ -21,6 +21,7 @@ def eval_words(out: output.Output, request: EvalRequest) -> None:
     from samedge import records
     from samedge.errors import DatasetError
     from samedge.evaluation.ground_truth import load_ground_truth
+    from samedge.evaluation.words import KINDS
     from samedge.machine.environment import environment
 
     truth = load_ground_truth(
@@ -33,7 +34,7 @@ def eval_words(out: output.Output, request: EvalRequest) -> None:
         words=rows,
         environment=environment(),
         command=output.command_line(),
-        seconds=round(sum(row.seconds or 0 for row in rows[::3]), 3),
+        seconds=round(sum(row.seconds or 0 for row in rows[:: len(KINDS)]), 3),
     )
     if request.output_path is not None:
         records.write(record, request.output_path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from samedge import _discovery
 from samedge.cli import failures, output
 from samedge.cli.gathering import gathered
 from samedge.cli.image_options import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from samedge.types import Prompt
 
 Numbers = tuple[float, ...]
-FORMATS = ("video", "masks", "jsonl", "coco")
+FORMATS = _discovery.names("samedge.live.sinks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,16 +130,13 @@ class FollowRun:
         Raises:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
         """
-        from samedge.bundle.bundle import bundle_path, is_embedded
-        from samedge.predict.predictor import Predictor
+        from samedge.predict.subjects import named_predictor
 
-        path = bundle_path(self.bundle)
-        return Predictor.from_bundle(
-            path,
+        return named_predictor(
+            self.bundle,
             backend=self.backend,
             device=self.device,
             threads=self.threads,
-            any_backend=is_embedded(path),
             refine=self.refine,
         )
 

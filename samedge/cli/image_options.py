@@ -88,17 +88,10 @@ class ImageRun:
         Raises:
             BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
         """
-        from samedge.bundle.bundle import bundle_path, is_embedded
-        from samedge.predict.predictor import Predictor
+        from samedge.predict.subjects import named_predictor
 
-        path = bundle_path(self.bundle)
-        predictor = Predictor.from_bundle(
-            path,
-            backend=self.backend,
-            device=self.device,
-            any_backend=is_embedded(path),
-            focus=focus,
-            refine=refine,
+        predictor = named_predictor(
+            self.bundle, backend=self.backend, device=self.device, focus=focus, refine=refine
         )
         if len(self.images) == 1:  # it needs both graphs; several may go through other predictors
             predictor.load()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from pathlib import Path
 
 import msgspec
 
 from samedge._version import __version__
 from samedge.comparison.run import JOINED, CompareRecord
+from samedge.files.lines import created_now
 from samedge.files.writing import write_bytes, write_text
 from samedge.report import html_page, load_overview
 from samedge.report.decision import Answer
@@ -38,8 +38,8 @@ def write_result(record: CompareRecord, folder: Path, *, command: str) -> Files:
         folder: of the comparison, whose records the page draws.
         command: what was typed, for the document.
     """
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    head = {"schema": SCHEMA, "samedge_version": __version__, "created": now, "command": command}
+    head = {"schema": SCHEMA, "samedge_version": __version__, "created": created_now()}
+    head["command"] = command
     content = msgspec.json.encode({**head, **msgspec.to_builtins(record)})
     document = folder / "compare.json"
     write_bytes(document, msgspec.json.format(content, indent=1) + b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import platform
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from samedge.export import base
 from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.quantization import plan_of
 from samedge.export.word_feeds import words_record
+from samedge.files.lines import created_now
 from samedge.machine.environment import isa
 from samedge.models.decoders import thresholds_of
 from samedge.runtimes.base import Backend
@@ -117,14 +117,13 @@ def _manifest(
     notes: Sequence[str],
     words: WordsRecord | None,
 ) -> Manifest:
-    now = datetime.datetime.now(datetime.timezone.utc)
     exporter, frame = base.get(request.target.format), request.model.frame
     versions = {"python": platform.python_version(), "samedge": __version__}
     manifest = Manifest(
         schema=SCHEMA,
         id="",
         samedge_version=__version__,
-        created=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=created_now(),
         model=request.source,
         target=request.target.name,
         backend=request.target.backend,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from samedge import _cache
 from samedge._version import __version__
-from samedge.bundle.bundle import Bundle
+from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.bundle.manifest import MANIFEST_NAME
 from samedge.errors import SamedgeError
 from samedge.files.json_text import json_text
@@ -94,6 +94,7 @@ def _environment() -> dict[str, object]:
 def _manifest(bundle: Path) -> dict[str, object]:
     """The manifest as it stands there, and whether the bundle opens."""
     try:
+        bundle = bundle_path(str(bundle))
         opened = Bundle.open(bundle)
     except SamedgeError as error:
         return {"path": str(bundle), "opens": False, "error": str(error), "text": _text(bundle)}

@@ -21,7 +21,7 @@ from samedge import runtimes
 from samedge.errors import InferenceError
 from samedge.files.scratch import scratch_folder
 from samedge.files.writing import write_bytes
-from samedge.machine.child import start_python
+from samedge.machine.child import ending, last_words, start_python
 from samedge.machine.environment import environment
 from samedge.machine.known_problems import Facts, Problem, find_problems
 from samedge.runtimes.base import Backend, Probe, Session
@@ -192,13 +192,8 @@ def _examine_in_subprocess(name: str) -> BackendReport:
             return _broken(name, f"did not answer within {TIMEOUT_S:.0f} s")
         if path.exists():
             return msgspec.json.decode(path.read_bytes(), type=BackendReport)
-        return _broken(name, _last_words(child.returncode, said))
-
-
-def _last_words(code: int, said: str) -> str:
-    lines = said.strip().splitlines()
-    how = f"signal {-code}" if code < 0 else f"code {code}"
-    return f"crashed its process with {how}: {lines[-1] if lines else 'no message'}"
+        how = f"crashed its process with {ending(child.returncode)}; its last words"
+        return _broken(name, f"{how}: {last_words(said)}")
 
 
 def _broken(name: str, what: str) -> BackendReport:

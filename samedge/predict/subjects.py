@@ -23,7 +23,7 @@ def bundle_names(bundles: BundleNames) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, several)))
 
 
-def open_predictor(
+def named_predictor(
     bundle: str | None,
     *,
     backend: str | None = None,
@@ -32,8 +32,8 @@ def open_predictor(
     focus: FocusMode = "never",
     refine: int | None = None,
     preprocess: Preprocess | None = None,
-) -> tuple[Predictor, OpenedSubject]:
-    """Open a bundle with both graphs loaded.
+) -> Predictor:
+    """A bundle as the commands name it; its graphs are loaded when they are needed.
 
     Args:
         bundle: its path, or an embedded model's name; ``None`` is the embedded model.
@@ -44,19 +44,45 @@ def open_predictor(
         refine: how many times boxes are asked about again; ``None``: once with ``focus``.
         preprocess: how large images are made smaller; ``None`` as the bundle says.
 
+    Raises:
+        BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
+    """
+    path = bundle_path(bundle)
+    return Predictor.from_bundle(
+        path,
+        backend=backend,
+        device=device,
+        threads=threads,
+        any_backend=is_embedded(path),
+        focus=focus,
+        refine=refine,
+        preprocess=preprocess,
+    )
+
+
+def open_predictor(
+    bundle: str | None,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    focus: FocusMode = "never",
+    refine: int | None = None,
+    preprocess: Preprocess | None = None,
+) -> tuple[Predictor, OpenedSubject]:
+    """Open a bundle with both graphs loaded; the arguments are those of :func:`named_predictor`.
+
     Returns:
         The predictor, and what it is.
 
     Raises:
         BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
     """
-    path = bundle_path(bundle)
-    predictor = Predictor.from_bundle(
-        path,
+    predictor = named_predictor(
+        bundle,
         backend=backend,
         device=device,
         threads=threads,
-        any_backend=is_embedded(path),
         focus=focus,
         refine=refine,
         preprocess=preprocess,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 from samedge._version import __version__
 from samedge.errors import DatasetError
 from samedge.files.json_text import builtins_from, json_text
+from samedge.files.lines import created_now
 from samedge.files.reading import read_bytes
 from samedge.files.writing import write_text
 from samedge.records.accuracy import EVAL_SCHEMA, EvalRecord
@@ -39,8 +39,7 @@ def write(record: Record, path: Path) -> None:
     Raises:
         WriteError: the file cannot be written.
     """
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    head = {"schema": record.schema, "samedge_version": __version__, "created": now}
+    head = {"schema": record.schema, "samedge_version": __version__, "created": created_now()}
     write_text(path, json_text(head | fields(record), indent=1) + "\n")
 
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samedge.bundle.bundle import bundle_path, embedded_path
 from samedge.errors import PromptError, UnknownNameError
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything import EverythingConfig, segment_everything
 from samedge.predict.predictor import Predictor
+from samedge.predict.subjects import named_predictor
 from samedge.tracking.base import Status
 from samedge.tracking.tracker import Tracker
 from samedge.types import Array, Prompt
@@ -198,10 +198,7 @@ def create(
     """
     if kind not in _KINDS:
         raise UnknownNameError("kind of CVAT function", kind, _KINDS)
-    path = bundle_path(bundle)
-    predictor = Predictor.from_bundle(
-        path, backend=backend, device=device, any_backend=path == embedded_path()
-    )
+    predictor = named_predictor(bundle, backend=backend, device=device)
     if kind == "interaction":
         return InteractionFunction(predictor)
     return TrackingFunction(predictor) if kind == "tracking" else _detection(predictor, label)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samedge.bundle.bundle import bundle_path, embedded_path
 from samedge.pixels.images import check_image
 from samedge.pixels.metrics import bounding_box
 from samedge.predict.everything import EverythingConfig, segment_everything
 from samedge.predict.predictor import Predictor
+from samedge.predict.subjects import named_predictor
 from samedge.types import Array, Prompt
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ def model(
         BundleError, BackendUnavailableError: as ``Predictor.from_bundle``.
         ImportError: FiftyOne is not installed.
     """
-    path = bundle_path(bundle)
-    predictor = Predictor.from_bundle(
-        path, backend=backend, device=device, any_backend=path == embedded_path()
-    )
+    predictor = named_predictor(bundle, backend=backend, device=device)
     return _model_class()(predictor, prompts=prompts, label=label)
 
 

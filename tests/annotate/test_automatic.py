@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -256,9 +258,10 @@ def test_a_run_that_is_killed_ends_in_the_same_bytes(
 
 
 @pytest.mark.parametrize("place", ["out", "."])
-def test_results_among_the_photos_are_not_annotated(photos: Path, place: str) -> None:
+@pytest.mark.parametrize("made", ["annotations", "annotations-00001-of-00002", "reviewed"])
+def test_results_among_the_photos_are_not_annotated(photos: Path, place: str, made: str) -> None:
     results = photos / place
-    picture(results / "annotations" / "a_mask.png", seed=1)
+    picture(results / made / "a_mask.png", seed=1)
     assert tuple(task.name for task in tasks_in(photos, results=results)) == NAMES
 
 
@@ -305,3 +308,28 @@ def test_paths_may_be_relative(
     assert all(Path(task.path).is_absolute() for task in tasks)
     assert Path(job.parts).is_absolute()
     assert Path(str(job.settings.bundle)).is_absolute()
+
+
+def test_what_ends_a_worker_ends_the_run(
+    photos: Path, tmp_path: Path, settings: AutoSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without room for another process: the run must not end as if all were done."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(process, "start_python", refuse)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        run(photos, tmp_path / "out", settings)
+
+
+def test_half_of_an_answer_is_a_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it writes: nobody waits for the rest of its line."""
+    (tmp_path / "half_an_answer.py").write_text("print('{\"type\": \"rea', end='')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(process, "CHILD", "half_an_answer")
+    with (
+        process.WorkerProcess(Job(settings=AutoSettings(), parts="unused")) as worker,
+        pytest.raises(process.DiedError, match="ended with exit code 0"),
+    ):
+        worker.answer(30.0, threading.Event())

@@ -215,8 +215,11 @@ class TestBench:
             effort("strikt")
 
     def test_a_folder_without_pictures(self, tmp_path: Path) -> None:
+        (tmp_path / "._a.jpg").write_bytes(b"what macOS leaves on other disks")
         with pytest.raises(DatasetError, match="holds no picture"):
             find_images(tmp_path)
+        (tmp_path / "a.JFIF").touch()
+        assert find_images(tmp_path) == (tmp_path / "a.JFIF",)
 
 
 def test_peak_memory_is_not_inherited() -> None:

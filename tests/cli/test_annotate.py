@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,9 @@ from PIL import Image
 
 from samedge.bundle.bundle import Bundle
 from samedge.cli.annotate_models import bundle_of
+from samedge.cli.annotate_options import AnnotateRun
 from samedge.cli.output import Output
+from samedge.errors import SourceError
 from tests.cli.conftest import invoke
 
 
@@ -58,6 +61,9 @@ def test_images_in_their_order(photos: Path, toy_bundle: Path) -> None:
         (("--model", "samedge-pico"), "both name the model"),
         (("--auto", "--format", "overlay"), "draws on pictures"),
         (("--auto", "--every", "0"), "Invalid value for '--every'"),
+        (("--auto", "--port", "80", "--open"), "--auto takes no --port, --open"),
+        (("--rank", "--format", "png", "--workers", "2"), "--rank takes no --workers, --format"),
+        (("--workers", "2"), "without --auto, takes no --workers"),
         (("--auto", "--engine", "rya"), "'rya'"),
     ],
 )
@@ -96,3 +102,26 @@ def test_weights_of_a_student_are_exported_once(
     assert asked == [run / "last.safetensors"]
     assert found[0] == found[1]
     Bundle.open(found[0])
+
+
+def test_a_video_that_cannot_be_read_is_told_by_a_ranking(
+    tmp_path: Path, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(_: Path, frames: Path, **__: object) -> list[tuple[Path, SourceError]]:
+        frames.mkdir(parents=True)
+        Image.new("RGB", (48, 40)).save(frames / "000000.png")
+        return [(tmp_path / "cut.mp4", SourceError("cut.mp4 broke off."))]
+
+    monkeypatch.setattr("samedge.annotate.frames.extract_frames", broken_off)
+    options = ("--rank", "--every", "2", "--bundle", toy_bundle, "-o", tmp_path / "out")
+    result = invoke("annotate", tmp_path, *options)
+    assert result.exit_code == 1
+    assert "cut.mp4 broke off." in result.stderr
+
+
+def test_a_range_of_samples_goes_before_that_of_an_earlier_run() -> None:
+    wanted = dataclasses.fields(AnnotateRun)
+    given = dict.fromkeys((field.name for field in wanted), None)
+    common = {**given, "min_area": 0, "sample_range": "auto"}
+    assert not AnnotateRun(**common).asks_for_masks  # type: ignore[arg-type]
+    assert AnnotateRun(**{**common, "sample_range": (0.0, 4095.0)}).asks_for_masks  # type: ignore[arg-type]

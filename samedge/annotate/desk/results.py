@@ -13,14 +13,14 @@ from samedge.annotate.desk.messages import DeskAnswer, FilesAnswer
 from samedge.annotate.desk.reviews import ReviewHead
 from samedge.annotate.merging import Merged, Merger
 from samedge.annotate.one_writer import one_writer
-from samedge.annotate.rounds import Accuracy, Round, keep_round, now
-from samedge.annotate.run import SHARD_IMAGES
+from samedge.annotate.rounds import Accuracy, Round, keep_round
+from samedge.annotate.run import REVIEWED, SHARD_IMAGES
 from samedge.annotate.tasks import Task
 from samedge.errors import SamedgeError
+from samedge.files.lines import created_now
 
 logger = logging.getLogger(__name__)
 
-REVIEWED = "reviewed"
 STAGE = "assisted"
 IDLE_S = 20.0
 """The longest pause between two actions of a person that counts as work."""
@@ -115,7 +115,7 @@ class Results:
                 return
             try:
                 self.write()
-            except SamedgeError:
+            except (SamedgeError, OSError):
                 logger.exception("the annotation files were not written; the reviews are")
             self._ends.wait(_PAUSE_S)
 
@@ -164,7 +164,7 @@ def _round(
     seconds = sum(head.seconds for head in heads)
     return Round(
         stage=STAGE,
-        ended=now(),
+        ended=created_now(),
         bundle_id=bundle_id,
         model=model,
         images=len(heads),

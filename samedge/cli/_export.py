@@ -262,8 +262,8 @@ def _parity(result: ExportResult) -> Table:
     parity = result.parity
     if parity is not None:
         table.add_section()
-        figures = [parity.mask_iou_mean, parity.mask_iou_p05, parity.decided_iou_mean]
-        shown = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
+        overall = (parity.mask_iou_mean, parity.mask_iou_p05, parity.decided_iou_mean)
+        shown = ("-" if figure is None else f"{figure:.4f}" for figure in overall)
         table.add_row("all", str(parity.prompts), *shown)
     return table
 

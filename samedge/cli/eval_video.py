@@ -69,16 +69,16 @@ def _subjects(
     refine: int,
 ) -> Iterator[VideoSubject]:
     """Every bundle on every backend; a baseline once, its first mask by the first bundle."""
-    from samedge.evaluation.baselines import PREFIX
     from samedge.evaluation.followers import baseline_subject, tracker_subject
     from samedge.predict.subjects import open_predictor
+    from samedge.records.subjects import BASELINE_PREFIX
 
     named = list(dict.fromkeys(bundles))
-    models = [bundle for bundle in named if not bundle.startswith(PREFIX)]
+    models = [bundle for bundle in named if not bundle.startswith(BASELINE_PREFIX)]
     wished = tuple(dict.fromkeys(backends)) or (None,)
     chosen: list[str | None] = [*named] or [None]
     for bundle in chosen:
-        if bundle is not None and bundle.startswith(PREFIX):
+        if bundle is not None and bundle.startswith(BASELINE_PREFIX):
             first = models[0] if models else None
             predictor, _ = open_predictor(first, backend=wished[0], device=device, refine=refine)
             yield baseline_subject(bundle, stack.enter_context(predictor))

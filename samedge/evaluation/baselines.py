@@ -9,7 +9,7 @@ import numpy as np
 
 from samedge.errors import BackendUnavailableError, PromptError, UnknownNameError
 from samedge.formats.results import Masks
-from samedge.records.subjects import BASELINE_PREFIX as PREFIX
+from samedge.records.subjects import BASELINE_PREFIX
 from samedge.types import ActiveBackend, Array, Prompt
 
 GRABCUT_ITERATIONS = 3
@@ -59,9 +59,9 @@ def baseline(name: str) -> Baseline:
     Raises:
         UnknownNameError: there is no such baseline.
     """
-    bare = name.removeprefix(PREFIX)
+    bare = name.removeprefix(BASELINE_PREFIX)
     if bare not in _BASELINES:
-        raise UnknownNameError("baseline", name, [PREFIX + known for known in _BASELINES])
+        raise UnknownNameError("baseline", name, [BASELINE_PREFIX + known for known in _BASELINES])
     return Baseline(bare)
 
 

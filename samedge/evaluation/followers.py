@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from samedge.errors import BackendUnavailableError, UnknownNameError
-from samedge.evaluation.baselines import PREFIX
 from samedge.evaluation.subjects import box_suffix
 from samedge.evaluation.video import VideoSubject
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import subject
 from samedge.records import Subject
+from samedge.records.subjects import BASELINE_PREFIX
 from samedge.tracking.settings import TrackerSettings
 from samedge.tracking.tracker import Tracker
 from samedge.types import Array, Prompt
@@ -70,7 +70,7 @@ def _optical_flow(target: Array, source: Array) -> Array:
         import cv2
     except ImportError as error:
         raise BackendUnavailableError(
-            f"{PREFIX}{FLOW} needs OpenCV, which is not here: pip install 'samedge[eval]'"
+            f"{BASELINE_PREFIX}{FLOW} needs OpenCV, which is not here: pip install 'samedge[eval]'"
         ) from error
     searcher = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (target, source))
@@ -98,9 +98,9 @@ def baseline_subject(name: str, predictor: Predictor) -> VideoSubject:
     Raises:
         UnknownNameError: another baseline.
     """
-    bare = name.removeprefix(PREFIX)
+    bare = name.removeprefix(BASELINE_PREFIX)
     if bare not in (STILL, FLOW):
-        raise UnknownNameError("baseline", name, [PREFIX + STILL, PREFIX + FLOW])
+        raise UnknownNameError("baseline", name, [BASELINE_PREFIX + STILL, BASELINE_PREFIX + FLOW])
     library = "numpy" if bare == STILL else "opencv"
     follower = FirstMaskFollower(predictor, moves=bare == FLOW)
     named = Subject(bundle=name, backend=library, device="cpu")

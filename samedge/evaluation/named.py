@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from samedge.evaluation.baselines import PREFIX
 from samedge.evaluation.evaluate import EvaluatedSubject
 from samedge.evaluation.evaluate import evaluate as evaluate_subjects
 from samedge.evaluation.ground_truth import load_ground_truth
@@ -19,6 +18,7 @@ from samedge.pixels.sample_range import SampleRange
 from samedge.predict.focus import FocusMode
 from samedge.predict.subjects import BundleNames, bundle_names
 from samedge.records import EvalRecord
+from samedge.records.subjects import BASELINE_PREFIX
 from samedge.types import Progress, Stage
 
 DEFAULT_PROMPTS = "box,center"
@@ -109,7 +109,7 @@ def opened_subjects(
     """
     subjects = []
     for bundle in bundles or (None,):
-        is_baseline = bundle is not None and bundle.startswith(PREFIX)
+        is_baseline = bundle is not None and bundle.startswith(BASELINE_PREFIX)
         for backend in (None,) if is_baseline else (tuple(dict.fromkeys(backends)) or (None,)):
             subject = open_subject(
                 bundle, backend=backend, device=device, focus=focus, refine=refine

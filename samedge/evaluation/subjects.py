@@ -10,6 +10,7 @@ from samedge.pixels.resizing import EXACT
 from samedge.predict.focus import FocusMode
 from samedge.predict.subjects import open_predictor, subject
 from samedge.records import Subject
+from samedge.records.subjects import BASELINE_PREFIX
 
 FOCUS_SUFFIXES: Mapping[FocusMode, str] = {
     "never": "",
@@ -57,7 +58,7 @@ def open_subject(
         UnknownNameError: no such baseline.
         BundleError, BackendUnavailableError, InferenceError: as ``Predictor.from_bundle``.
     """
-    if bundle is not None and bundle.startswith(baselines.PREFIX):
+    if bundle is not None and bundle.startswith(BASELINE_PREFIX):
         segmenter = baselines.baseline(bundle)
         named = Subject(bundle=bundle, backend=segmenter.library, device="cpu")
         return EvaluatedSubject(named, segmenter, boxes_only=True)

@@ -121,7 +121,6 @@ def subject(predictor: Predictor, *, name: str | None = None) -> Subject:
         name: the bundle as the user named it; ``None`` takes the model's name.
     """
     manifest, active = predictor.manifest, predictor.active_backend()
-    hashes = [predictor.bundle.artifact(graph.role).sha256 for graph in manifest.own_graphs]
     return Subject(
         bundle=name or manifest.model.name,
         backend=active.name,
@@ -133,8 +132,14 @@ def subject(predictor: Predictor, *, name: str | None = None) -> Subject:
         precision=manifest.precision,
         input_size=manifest.input_size,
         preprocess=predictor.frame.rule,
-        artifact_sha256=hashlib.sha256("".join(hashes).encode("ascii")).hexdigest(),
+        artifact_sha256=artifact_sha256(predictor.bundle),
     )
+
+
+def artifact_sha256(bundle: Bundle) -> str:
+    """One hash of the files of all graphs that samedge runs, in the manifest's order."""
+    hashes = [bundle.artifact(graph.role).sha256 for graph in bundle.manifest.own_graphs]
+    return hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()
 
 
 def artifact_bytes(predictor: Predictor) -> int:

@@ -20,7 +20,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         bundle_id: identity of the bundle; figures with equal ids belong to the same files.
         preprocess: how large images were made smaller, ``exact`` or ``fast``; ``None`` in records
             from before there was a choice, which was ``exact``.
-        artifact_sha256: of the encoder's and the decoder's artifact hashes, in that order.
+        artifact_sha256: of the artifact hashes of all graphs, in the manifest's order; it tells
+            whether two rows ran the same files.
     """
 
     bundle: str

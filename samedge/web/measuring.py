@@ -21,6 +21,7 @@ from samedge.bundle.bundle import Bundle
 from samedge.errors import BackendUnavailableError, InferenceError
 from samedge.machine.environment import environment
 from samedge.pixels.images import load_image
+from samedge.predict.subjects import artifact_sha256
 from samedge.records import (
     BenchRecord,
     PageRow,
@@ -30,7 +31,7 @@ from samedge.records import (
     WorkloadImage,
     subject_fields,
 )
-from samedge.types import IMAGE_ROLES, Steps
+from samedge.types import Steps
 from samedge.web.runtime import VERSION
 from samedge.web.site import check_site, site_files
 from samedge.web.static import serving
@@ -250,7 +251,7 @@ def _subject(bundle: Bundle, device: str) -> Subject:
         target=manifest.target,
         precision=manifest.precision,
         input_size=manifest.input_size,
-        artifact_sha256=",".join(bundle.artifact(role).sha256 for role in IMAGE_ROLES),
+        artifact_sha256=artifact_sha256(bundle),
     )
 
 

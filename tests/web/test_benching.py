@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from samedge import records
-from samedge.bundle.bundle import embedded_path
+from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.errors import BundleError, OptionError
+from samedge.predict.predictor import Predictor
+from samedge.predict.subjects import subject
+from samedge.web import measuring
 from samedge.web.benching import chosen_pages
 from samedge.web.measuring import BACKEND
 from tests.cli.conftest import invoke
@@ -34,6 +37,13 @@ def test_a_bundle_of_target_web_is_a_page_unless_a_backend_is_named(web_bundle: 
     assert chosen_pages(web_bundle, backends=["onnxruntime"]) == []
     assert chosen_pages("samedge-pico") == chosen_pages(()) == []
     assert len(chosen_pages("samedge-pico", backends=[BACKEND])) == 1
+
+
+def test_a_page_and_a_backend_name_the_same_files_by_the_same_hash(web_bundle: Path) -> None:
+    """`bench --baseline` says "artifacts differ" where they do, not where a page ran them."""
+    page = measuring._subject(Bundle.open(web_bundle), "cpu")
+    with Predictor.from_bundle(web_bundle) as predictor:
+        assert page.artifact_sha256 == subject(predictor).artifact_sha256
 
 
 def test_pages_are_measured_by_themselves(web_bundle: Path) -> None:

@@ -134,6 +134,7 @@ def test_an_image_of_the_local_files(server: str) -> None:
         by_path.document["results"][0]["score"]
         == predicted(server, uri(picture(1)), marks).document["results"][0]["score"]
     )
+    assert predicted(server, "/data/local-files/?d=deep/photo.png&d=x", marks).status == 200
     refused(predicted(server, "/data/local-files/?d=../secret.png", marks), 403, "forbidden")
 
 

@@ -222,7 +222,7 @@ class _Backend:
         if source.startswith("data:"):
             return await asyncio.to_thread(bytes_from_uri, source)
         if source.startswith(_LOCAL_FILES):
-            (path,) = parse_qs(urlsplit(source).query).get("d", [""])
+            path = parse_qs(urlsplit(source).query).get("d", [""])[0]
             return await asyncio.to_thread(read_below, path, self._settings.roots)
         return await asyncio.to_thread(self._fetched, source)
 

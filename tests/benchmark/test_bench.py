@@ -105,7 +105,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> BenchRecord:
 
 
 class TestBench:
-    def test_every_stage_of_every_contestant(self, record: BenchRecord) -> None:
+    def test_every_stage_of_every_subject(self, record: BenchRecord) -> None:
         stages = [(row.backend, row.stage) for row in record.results]
         assert stages == [(b, s) for b in ("fast", "slow") for s in latency.STAGES]
         by_stage = {(row.backend, row.stage): row for row in record.results}

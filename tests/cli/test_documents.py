@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import click
 import msgspec
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from PIL import Image
 from samedge import records, runtimes
 from samedge.benchmark import bench as library
 from samedge.benchmark.bench import Effort
+from samedge.cli import cli
 from samedge.inspection import doctor
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
 from tests.cli.conftest import HEIGHT, WIDTH, invoke
@@ -375,3 +377,13 @@ def test_error(tmp_path: Path) -> None:
     found = parsed(Error, "segment", *arguments, exit_code=1)
     assert (found.command, found.error.exit_code) == ("segment", 1)
     assert found.error.type == "BundleError"
+
+
+def test_the_page_tells_of_every_command_s_document() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    told = {
+        name
+        for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)
+        for name in heading.split(", ")
+    }
+    assert told - {"Errors"} == set(cli.list_commands(click.Context(cli)))

@@ -24,7 +24,7 @@ from samedge.bundle.manifest import (
     file_hash,
 )
 from samedge.bundle.reading import decode_manifest
-from samedge.errors import BundleError
+from samedge.errors import BundleError, nearest_name
 from samedge.files.reading import read_bytes
 
 _UNPACKED = "bundles"
@@ -72,10 +72,7 @@ class Bundle:
         if path.is_dir():
             return cls._open_folder(path, path, verify=verify)
         if not path.is_file():
-            remedy = f"export one with `samedge export --target TARGET -o {path}`"
-            if str(path) in embedded_models():
-                remedy = f"samedge.load_default(model={str(path)!r}) opens the embedded model"
-            raise BundleError(f"There is no bundle at {path}: {remedy}.")
+            raise BundleError(f"There is no bundle at {path}: {_remedy_for_none(path)}.")
         return cls._open_archive(path, verify=verify)
 
     @classmethod
@@ -226,6 +223,15 @@ DEFAULT_MODEL = "samedge-nano"
 _PREFIX, _SUFFIX = "samedge-", "-cpu"
 
 
+def _remedy_for_none(path: Path) -> str:
+    known = embedded_models()
+    if str(path) in known:
+        return f"samedge.load_default(model={str(path)!r}) opens the embedded model"
+    export = f"export one with `samedge export --target TARGET -o {path}`"
+    near = nearest_name(str(path), known)
+    return f"the embedded model is called {near!r}; otherwise {export}" if near else export
+
+
 def embedded_path(name: str = DEFAULT_MODEL) -> Path:
     """A bundle that comes inside the samedge package, for the plain processor.
 
@@ -293,8 +299,8 @@ def _read_manifest(path: Path, folder: Path) -> bytes:
         )
     except BundleError as error:
         raise BundleError(
-            f"{path} holds no readable {MANIFEST_NAME}, so it is no bundle: check the path, or "
-            f"export it again. ({error})"
+            f"{path} holds no readable {MANIFEST_NAME}, so it is no bundle "
+            f"({str(error).rstrip('.')}): check the path, or export it again."
         ) from error
 
 

@@ -67,14 +67,14 @@ def build(
     Opening the bundle does the same the first time; this does it when you choose to wait. An engine
     is used only with the very graph, TensorRT version and GPU that it was built for.
     """
-    from samedge.bundle.bundle import Bundle
+    from samedge.bundle.bundle import Bundle, bundle_path
     from samedge.runtimes.tensorrt.bundles import build_bundle, parse_bundle
 
     if parse_only and not (capability is None and workspace is None):
         raise click.UsageError(
             "--parse-only builds nothing, and so has no use for --capability and --workspace."
         )
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle_path(str(bundle)))
     with out.progress("Parsing" if parse_only else "Building") as bar:
         if parse_only:
             result = parse_bundle(opened, flavour=flavour, progress=bar.progress, stage=bar.stage)

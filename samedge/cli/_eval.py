@@ -169,6 +169,10 @@ def _refuse_lost(video: Path | None, prompts: str) -> None:
         return
     refuse_given("A dataset of photos", "ask_every")
     kinds = {name.strip() for name in prompts.split(",")}
+    if "text" in kinds and len(kinds) > 1:
+        raise click.UsageError(
+            f"--prompts {prompts}: words are measured alone; give text in a run of its own."
+        )
     if kinds <= {"text", "everything"}:
         refuse_given(f"--prompts {prompts}", "instances")
     if "box" not in kinds or "everything" in kinds:

@@ -28,12 +28,12 @@ def roofline(out: output.Output, *, bundle: Path) -> None:
     A bound is arithmetic over each module's published dense peaks; how much slower a real engine
     is, only `samedge bench` on the device can tell.
     """
-    from samedge.bundle.bundle import Bundle
+    from samedge.bundle.bundle import Bundle, bundle_path
     from samedge.errors import IncompatibleArtifactError
     from samedge.inspection.roofline import PEERS, bounds, graph_cost
     from samedge.machine.hardware import HARDWARE
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle_path(str(bundle)))
     costs: dict[str, GraphCost] = {}
     for graph in opened.manifest.own_graphs:
         if graph.format != "onnx":

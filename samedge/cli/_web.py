@@ -33,11 +33,11 @@ def web(out: output.Output, *, bundle: Path, port: int, opens: bool) -> None:
     Photos stay in the browser, which computes everything. Ctrl-C ends it. Any other host can serve
     the same folder; threads need its two headers, which docs/web.md names.
     """
-    from samedge.bundle.bundle import Bundle
+    from samedge.bundle.bundle import Bundle, bundle_path
     from samedge.web.site import check_site, site_files
     from samedge.web.static import serving
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle_path(str(bundle)))
     check_site(opened)
     with serving(site_files(opened), port=port) as server:
         size_bytes = sum(path.stat().st_size for path in site_files(opened).values())

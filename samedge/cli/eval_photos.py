@@ -55,7 +55,7 @@ def eval_photos(out: output.Output, request: EvalRequest) -> None:
     if wants_prompts:  # refuse unknown names before any work
         from samedge.evaluation.protocols import parse_protocols
 
-        parse_protocols(prompts)
+        parse_protocols(prompts, beside=(_EVERYTHING, "text"))
     truth = load_ground_truth(
         request.dataset, request.images, limit=request.limit, sample_range=request.sample_range
     )

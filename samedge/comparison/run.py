@@ -126,7 +126,9 @@ def _identity(request: Request) -> Identity:
     try:
         sizes = [f"{path.name} {path.stat().st_size}" for path in files]
     except OSError as error:
-        raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
+        raise DatasetError(
+            f"{error.filename} cannot be read ({error.strerror}): check the path."
+        ) from error
     return Identity(
         model=request.model,
         photos=sizes,

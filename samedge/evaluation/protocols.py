@@ -33,8 +33,15 @@ class PromptProtocol:
     clicks: int
 
 
-def parse_protocols(text: str) -> tuple[PromptProtocol, ...]:
+_KNOWN = ("box", "center", "clicks:N")
+
+
+def parse_protocols(text: str, *, beside: Sequence[str] = ()) -> tuple[PromptProtocol, ...]:
     """Read ``box,center,clicks:N``.
+
+    Args:
+        text: the names, separated by commas.
+        beside: what else could have been named there, for the message.
 
     Raises:
         UnknownNameError: neither of the three.
@@ -43,15 +50,15 @@ def parse_protocols(text: str) -> tuple[PromptProtocol, ...]:
     names = dict.fromkeys(part.strip() for part in text.split(",") if part.strip())
     if not names:
         raise PromptError("No prompt protocol is named: expected box, center or clicks:N.")
-    return tuple(_protocol(name) for name in names)
+    return tuple(_protocol(name, beside) for name in names)
 
 
-def _protocol(name: str) -> PromptProtocol:
+def _protocol(name: str, beside: Sequence[str]) -> PromptProtocol:
     if name in ("box", "center"):
         return PromptProtocol(name, int(name == "center"))
     kind, _, count = name.partition(":")
     if kind != "clicks":
-        raise UnknownNameError("prompt protocol", name, ("box", "center", "clicks:N"))
+        raise UnknownNameError("prompt protocol", name, (*_KNOWN, *beside))
     if not count.isdecimal() or int(count) < 1:
         raise PromptError(
             f"{name!r} does not say how many clicks: expected a number of at least 1, such as "

@@ -146,8 +146,9 @@ def _remedy(error: SamedgeError) -> str:
     if isinstance(own, str) and own:
         return own
     message = one_line(str(error))
-    if isinstance(error, UnknownNameError) and (hint := re.search(r"Did you mean .*?\?", message)):
-        return hint.group()
+    if isinstance(error, UnknownNameError):
+        hint = re.search(r"Did you mean .*?\?", message)
+        return hint.group() if hint else re.sub(r".*?\bKnown: ", "Name one of: ", message)
     tail = message.rpartition(": ")[2]
     return re.split(r"(?<=[.?!]) (?=[A-Z`])", tail)[-1]
 

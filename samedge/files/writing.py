@@ -305,6 +305,6 @@ def _named(path: Path) -> Iterator[None]:
             raise
         remedy = _REMEDIES.get(error.errno, "check the disk")
         raise WriteError(
-            f"{path} cannot be written ({error.strerror}): {remedy}. What was there is untouched.",
+            f"{path} cannot be written ({error.strerror}), and what was there stays: {remedy}.",
             errno=error.errno,
         ) from error

@@ -157,8 +157,8 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         raise ImageError(f"{name} is {kind}: {remedy}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{name} is too large, limit {limits.limit('image_pixels')} pixels: downscale it "
-            f"first. ({error})"
+            f"{name} is too large, limit {limits.limit('image_pixels')} pixels ({error}): "
+            "downscale it first."
         ) from error
     except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
         reason = " ".join(str(error).split())

@@ -55,7 +55,9 @@ def external_files(model: Path) -> tuple[str, ...]:
         state = model.stat()
         return _found(model, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
     except (OSError, _MalformedError) as error:
-        raise InferenceError(f"{model} cannot be read as an ONNX file ({error}).") from error
+        raise InferenceError(
+            f"{model} cannot be read as an ONNX file ({error}): export it again."
+        ) from error
 
 
 @functools.lru_cache(maxsize=64)

@@ -21,7 +21,7 @@ import pytest
 
 from samedge._cache import cache_folder
 from samedge.bundle import _commit
-from samedge.bundle.bundle import Bundle, embedded_path
+from samedge.bundle.bundle import Bundle, embedded_models, embedded_path
 from samedge.bundle.manifest import bundle_id
 from samedge.bundle.writer import BundleWriter
 from samedge.errors import BundleError, IncompatibleArtifactError
@@ -146,6 +146,8 @@ def test_extra_files_belong_to_the_artifact(tmp_path: Path) -> None:
 def test_missing_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no bundle at .*samedge export"):
         Bundle.open(tmp_path / "absent")
+    with pytest.raises(BundleError, match=r"called 'samedge-\w+'; otherwise export one"):
+        Bundle.open(embedded_models()[0].removeprefix("samedge-"))
 
 
 def test_folder_without_manifest(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ class TestEval:
         [
             (["--bundle", "baseline:blox"], "Did you mean 'baseline:box'"),
             (["--prompts", "boxes"], "Did you mean 'box'"),
+            (["--prompts", "everythin"], "Did you mean 'everything'"),
             (["--bundle", "nowhere"], "nowhere"),
         ],
     )

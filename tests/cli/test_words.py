@@ -119,6 +119,13 @@ def test_everything_names_regions(bundle: Path, picture: Path) -> None:
     assert [mask.get("category") for mask in found["masks"]] == ["red", "green", None]
 
 
+def test_words_are_measured_alone(bundle: Path, truth: Path) -> None:
+    arguments = ("--dataset", truth, "--images", truth.parent, "--prompts", "box,text")
+    result = invoke("eval", *arguments, "--bundle", bundle)
+    assert result.exit_code == 2
+    assert "text in a run of its own" in " ".join(result.stderr.split())
+
+
 def test_inspect_lists_words(bundle: Path) -> None:
     result = invoke("inspect", bundle)
     assert "red, green" in result.stdout

@@ -74,7 +74,9 @@ class Tokenizer:
             lines = _text(data).split("\n")[1 : _MERGES + 1]
             pairs = [tuple(line.split()) for line in lines]
         except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise BundleError(f"The tokenizer's merges cannot be read ({error}).") from error
+            raise BundleError(
+                f"The tokenizer's merges cannot be read ({error}): export the bundle again."
+            ) from error
         merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
         if len(merges) != _MERGES:
             raise BundleError(

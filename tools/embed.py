@@ -5,9 +5,10 @@
     python tools/embed.py --manifest samedge/data/nano-cpu
 
 Writes `samedge/models/weights/NAME.safetensors` with the licence and origin of an embedded model;
-with --bundle it also exports the `cpu` bundle in `samedge/data`, with the embedded model of words:
-a first run needs no torch. The package carries weights twice, for export and to run; to keep the
-wheel small the former are rounded to half precision, and the bundle is made of the rounded ones.
+with --bundle it also exports the `cpu` bundle in `samedge/data`, with the embedded model of words
+where the bundle there has it: a first run needs no torch. The package carries weights twice, for
+export and to run; to keep the wheel small the former are rounded to half precision, and the bundle
+is made of the rounded ones.
 With --words only the model of words is added to a bundle that is there. With --manifest it brings
 the `bundle.json` of an embedded bundle to today's schema, to the fast preprocessing, and to the
 thresholds that its decoder's plug-in and the embedded model of words have today, and its words to
@@ -118,7 +119,9 @@ def embedded(weights: Path, name: str, *, bundle: bool) -> None:
     click.echo(f"{target}: {target.stat().st_size} bytes", err=True)
     if bundle:
         folder = Path(samedge.__file__).parent / "data" / f"{name.removeprefix('samedge-')}-cpu"
-        result = export(name, "cpu", output=folder, words=words_request(EMBEDDED))
+        has_words = Bundle.open(folder).manifest.own_words is not None
+        words = words_request(EMBEDDED) if has_words else None
+        result = export(name, "cpu", output=folder, words=words)
         click.echo(f"{folder}: bundle {result.bundle.manifest.id}", err=True)
 
 

@@ -52,12 +52,13 @@ def refuse_code(archive: Path) -> None:
         for name in names:
             if not _MEMBER.fullmatch(name.removeprefix(f"{root}/")):
                 raise _refusal(archive, f"holds {name}, which no exported graph needs")
+        if len(set(names)) != len(names):  # Python would read the last of them, torch the first
+            raise _refusal(archive, "holds a member twice")
         for name in names:
-            data = content.read(name)
             if name.endswith(".json"):
-                _check_document(archive, json.loads(data))
+                _check_document(archive, json.loads(content.read(name)))
             elif name.endswith("model.pt"):
-                _check_pickle(archive, data)
+                _check_pickle(archive, content.read(name))
 
 
 def _check_document(archive: Path, document: Any) -> None:

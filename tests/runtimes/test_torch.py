@@ -176,5 +176,15 @@ def test_two_archives_in_one(sound: Path, tmp_path: Path) -> None:
     refused(archive, "2 folders at its top")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_member_twice(sound: Path, tmp_path: Path) -> None:
+    """Python reads the last of two members of one name, and torch the first."""
+    archive = rewritten(sound, tmp_path / "bad.pt2", lambda name, data: data)
+    with zipfile.ZipFile(archive, "a") as content:
+        program = next(name for name in content.namelist() if name.endswith("models/model.json"))
+        content.writestr(program, content.read(program))
+    refused(archive, "holds a member twice")
+
+
 def test_sound_archive_is_let_through(sound: Path) -> None:
     refuse_code(sound)

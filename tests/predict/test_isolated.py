@@ -58,6 +58,20 @@ def test_the_same_answers_to_the_bit(
     assert found.backend == expected.backend
 
 
+def test_this_process_never_asks_for_the_library(
+    toy_bundle: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that crashes when it is loaded would take the caller along."""
+
+    def loaded(name: str) -> None:
+        pytest.fail(f"{name} was asked for outside of its process")
+
+    for module in ("_onnxruntime", "onnxruntime.optimised"):
+        monkeypatch.setattr(f"samedge.runtimes.{module}.library", loaded)
+    with Predictor.isolated(toy_bundle, threads=1) as predictor:
+        predictor.predict(image, CLICK)
+
+
 def test_a_process_that_crashed_is_started_again_and_the_call_answered(
     isolated: Predictor, image: np.ndarray
 ) -> None:

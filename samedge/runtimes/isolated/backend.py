@@ -19,6 +19,7 @@ from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes
 from samedge.runtimes.deadline import OPEN_TIMEOUT_S, TIMEOUT_S, check_time, remaining_s
 from samedge.runtimes.isolated.messages import (
     Answer,
+    Asked,
     Build,
     Close,
     Found,
@@ -126,7 +127,7 @@ class IsolatedBackend(Backend):
 
     def reads(self, model: Path) -> tuple[Path, ...]:
         """As of ``Backend.reads``."""
-        return self._inner.reads(model)
+        return tuple(map(Path, self._words(_opening("reads", model, None, None, ()))))
 
     def end(self) -> None:
         """End the process. A later call starts another."""
@@ -267,12 +268,16 @@ class IsolatedSession(Session):
 
 
 def _opening(
-    what: str,
+    what: Asked,
     model: Path,
     device: str | None,
     options: Mapping[str, Any] | None,
     shapes: Sequence[Shapes],
 ) -> Opening:
+    if not _is_utf8(str(model)):
+        raise InferenceError(
+            f"{str(model)!r} is no UTF-8, and cannot be told to another process: rename it."
+        )
     return Opening(
         what=what,
         model=str(model),
@@ -280,3 +285,10 @@ def _opening(
         options=dict(options or {}),
         shapes=[dict(one) for one in shapes],
     )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import IO
+from typing import IO, Literal
 
 import msgspec
 import numpy as np
 
 from samedge.runtimes.base import Array, Probe, TensorSpec
 from samedge.types import Options
+
+Asked = Literal["open", "prepare", "files", "reads"]
+"""What is asked about a graph's file."""
 
 
 class TensorHead(msgspec.Struct, frozen=True):
@@ -35,9 +38,14 @@ class Build(msgspec.Struct, frozen=True, tag=True):
 
 
 class Opening(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Open a graph, look for its compiled files, or prepare it: the arguments are the same."""
+    """What to do about a graph's file; the arguments are those of ``Backend.open``.
 
-    what: str
+    Attributes:
+        what: ``open`` it, ``prepare`` it, list the ``files`` that it was compiled to, or those
+            that opening it ``reads``.
+    """
+
+    what: Asked
     model: str
     device: str | None = None
     options: Options = {}

@@ -79,6 +79,8 @@ class Worker:
 
     def _opening(self, order: Opening) -> Answer:
         model, where = Path(order.model), {"device": order.device, "options": order.options}
+        if order.what == "reads":
+            return Words([str(file) for file in self._backend.reads(model)])
         if order.what == "files":
             files = self._backend.compiled_files(model, **where)  # type: ignore[arg-type]
             return Words([str(file) for file in files])

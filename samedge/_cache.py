@@ -55,6 +55,18 @@ def cache_file(kind: str, name: str) -> Path:
     return users if os.path.lexists(users) else cache_folder(kind) / name
 
 
+def cache_files(kind: str, pattern: str) -> tuple[Path, ...]:
+    """Where the things are kept whose names match, by :func:`cache_file`; sorted by name.
+
+    Args:
+        kind: name of the subfolder.
+        pattern: such as ``"*.blob"``.
+    """
+    folders = dict.fromkeys((cache_folder(kind), _users_root()[0] / kind))
+    names = {path.name for folder in folders for path in folder.glob(pattern)}
+    return tuple(cache_file(kind, name) for name in sorted(names))
+
+
 @functools.cache
 def private_folder(reason: str) -> Path:
     """A folder for this process alone that goes when it ends.

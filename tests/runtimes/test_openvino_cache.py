@@ -73,3 +73,13 @@ def test_what_the_library_refuses_is_made_again(cache: Path) -> None:
     assert _cache.keep(path, b"of another version")
     assert np.array_equal(embedding(), right)
     assert path.stat().st_size > 1_000_000
+
+
+def test_what_a_cache_holds_is_known_where_it_cannot_be_written(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = BACKEND.write_example(tmp_path, "openvino")
+    BACKEND.open(graph).close()
+    (kept,) = BACKEND.compiled_files(graph)
+    monkeypatch.setattr("samedge._cache.os.access", lambda path, mode: False)
+    assert BACKEND.compiled_files(graph) == (kept,)

@@ -88,7 +88,7 @@ class CompiledGraph:
         """What the cache holds of this graph, for any shapes."""
         if not self._is_kept:
             return ()
-        return tuple(sorted(_cache.cache_folder(KIND).glob(f"{self.key()}-*.blob")))
+        return _cache.cache_files(KIND, f"{self.key()}-*.blob")
 
     def key(self) -> str:
         """Short hash of everything that a compiled graph depends on, but for its inputs' shapes.

@@ -41,8 +41,10 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}({', '.join(map(str, self.shape))})"
 
-    def mismatch(self, array: Array) -> str | None:
+    def mismatch(self, array: object) -> str | None:
         """Say how ``array`` differs from this spec, or ``None`` when it fits."""
+        if not isinstance(array, np.ndarray):
+            return f"type {type(array).__name__}, expected a NumPy array"
         if array.dtype != np.dtype(self.dtype):
             return f"dtype {array.dtype}, expected {self.dtype}"
         fits = array.ndim == len(self.shape) and all(

@@ -37,6 +37,7 @@ WRONG_FEEDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"points": None}, "missing input 'points'"),
     ({"extra": np.zeros(1)}, "unknown input 'extra'"),
     ({"points": np.zeros((2, 3))}, "'points' has dtype float64, expected float32"),
+    ({"points": [[0.0, 1.0, 2.0]]}, "'points' has type list, expected a NumPy array"),
     ({"points": np.zeros((2, 4), np.float32)}, r"'points' has shape \(2, 4\)"),
     ({"points": np.zeros(3, np.float32)}, r"'points' has shape \(3,\)"),
     ({"image": np.zeros((1, 2, 2, 3), np.float32)}, "'image' has dtype float32"),

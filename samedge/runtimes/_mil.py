@@ -21,6 +21,7 @@ from samedge.runtimes.mil import proto
 from samedge.runtimes.mil.example import write_coreml_example
 from samedge.runtimes.mil.package import Package, files_inside, read_package
 from samedge.runtimes.options import checked_choice, checked_device, checked_options
+from samedge.runtimes.torch_threads import torch_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,17 +75,9 @@ class MilSession(Session):
         return tensors
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        import torch
-
         interpreter = self._ready()
-        before = torch.get_num_threads()
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        try:
+        with torch_threads(self._threads):
             results = interpreter.run(self._tensors(feeds))
-        finally:
-            if self._threads:
-                torch.set_num_threads(before)
         return {
             spec.name: results[spec.name].numpy().astype(spec.dtype, copy=False)
             for spec in self.outputs
@@ -200,11 +193,9 @@ class MilBackend(Backend):
             return MilSession(
                 package, function=function, rounded=rounded, threads=settings["threads"]
             )
-        except BundleError as error:
-            raise InferenceError(f"The mil backend cannot open {model}: {error}") from error
-        except SamedgeError:
-            raise
         except Exception as error:
+            if isinstance(error, SamedgeError) and not isinstance(error, BundleError):
+                raise
             raise InferenceError(f"The mil backend cannot open {model}: {error}") from error
 
     def reads(self, model: Path) -> tuple[Path, ...]:

@@ -14,6 +14,7 @@ from samedge.errors import InferenceError, SamedgeError
 from samedge.runtimes.base import Array, Backend, Probe, Session, Shapes, TensorSpec
 from samedge.runtimes.options import checked_device, checked_options
 from samedge.runtimes.pt2 import refuse_code
+from samedge.runtimes.torch_threads import torch_threads
 
 
 class TorchSession(Session):
@@ -38,14 +39,9 @@ class TorchSession(Session):
             torch.from_numpy(np.require(feeds[spec.name], requirements=["C", "W"])).to(self.device)
             for spec in self.inputs
         ]
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads or before)
-        try:
-            with torch.inference_mode():
-                results = self._module(*tensors)
-                return {name: tensor.cpu().numpy() for name, tensor in results.items()}
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(self._threads), torch.inference_mode():
+            results = self._module(*tensors)
+            return {name: tensor.cpu().numpy() for name, tensor in results.items()}
 
     def close(self) -> None:
         """Release the graph's memory."""

@@ -34,8 +34,6 @@ _TURNS = {
 _REFUSED = ("EPS", "MPEG", "WMF", "BUFR", "GRIB", "HDF5")
 """What Pillow recognises and hands to other programs, or cannot decode."""
 
-_BOMB_LOCK = threading.Lock()
-
 
 @contextlib.contextmanager
 def opened_picture(
@@ -115,7 +113,7 @@ def upright(picture: Image.Image, orientation: int) -> Image.Image:
 def _decoded(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
     head = stream.read(image_kinds.HEAD_BYTES)
     stream.seek(0)
-    with _translated(name, head), _pillow_obeys_our_limit(), _opened(stream, head) as picture:
+    with _translated(name, head), _PILLOW_LIMIT.lifted(), _opened(stream, head) as picture:
         yield _acceptable(picture, name)
 
 
@@ -160,6 +158,11 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
             f"{name} is too large, limit {limits.limit('image_pixels')} pixels ({error}): "
             "downscale it first."
         ) from error
+    except MemoryError as error:
+        raise ImageError(
+            f"{name} needs more memory than there is, or is damaged: give a smaller image, or "
+            "fetch it again."
+        ) from error
     except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
         reason = " ".join(str(error).split())
         raise ImageError(
@@ -167,17 +170,37 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def _pillow_obeys_our_limit() -> Iterator[None]:
-    """Pillow's own limit is a global; where ours was raised above it, it is lifted for a while."""
-    allowed = limits.limit("image_pixels")
-    before = Image.MAX_IMAGE_PIXELS
-    if before is None or allowed <= before:
-        yield
-        return
-    with _BOMB_LOCK:
-        Image.MAX_IMAGE_PIXELS = allowed
+class _PillowLimit:
+    """Pillow's own limit, a global: lifted as long as somebody needs more, in any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users, self._own = 0, 0
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Have Pillow take as many pixels as our own limit allows."""
+        if not self._enter(limits.limit("image_pixels")):
+            yield
+            return
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = before
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    Image.MAX_IMAGE_PIXELS = self._own
+
+    def _enter(self, allowed: int) -> bool:
+        with self._lock:
+            now = Image.MAX_IMAGE_PIXELS
+            if now is None or (not self._users and allowed <= now):
+                return False
+            if not self._users:
+                self._own = now
+            self._users += 1
+            Image.MAX_IMAGE_PIXELS = max(now, allowed)
+            return True
+
+
+_PILLOW_LIMIT = _PillowLimit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -16,6 +17,7 @@ import samedge
 from samedge.errors import ImageError
 from samedge.pixels.image_files import image_files, pictures_in
 from samedge.pixels.images import check_image, image_from_tensor, load_image
+from samedge.pixels.picture_files import opened_picture
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -355,6 +357,30 @@ def test_a_raised_limit_also_raises_pillows(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SAMEDGE_LIMITS", "image_pixels=4096")
     assert load_image(data).shape == (64, 64, 3)
     assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_pillows_limit_stays_lifted_until_the_last_who_needs_it_is_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encoded(Image.new("1", (64, 64)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setenv("SAMEDGE_LIMITS", "image_pixels=4096")
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(opened_picture(data))
+        second.enter_context(opened_picture(data))
+        first.close()
+        assert load_image(data).shape == (64, 64, 3)
+        second.close()
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_lack_of_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(picture: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", failing)
+    with pytest.raises(ImageError, match="needs more memory than there is"):
+        load_image(encoded(Image.new("L", (4, 4))))
 
 
 def test_a_pillow_image_that_was_cut_off(rng: np.random.Generator) -> None:

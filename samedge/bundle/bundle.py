@@ -158,15 +158,16 @@ class Bundle:
         Raises:
             BundleError: there is none, or its files changed since the bundle was opened.
         """
-        return self._unchanged(self.artifact(role))
+        record = self.artifact(role)
+        self._check_unchanged(record.files)
+        return self.folder / record.path
 
-    def _unchanged(self, record: ArtifactRecord) -> Path:
-        for name in record.files:
+    def _check_unchanged(self, names: Iterable[str]) -> None:
+        for name in names:
             if _stamp(self.folder, name) != self._stamps[name]:
                 raise BundleError(
                     f"{self.folder / name} changed since the bundle was opened: open it again."
                 )
-        return self.folder / record.path
 
     def file(self, path: str) -> Path:
         """Where an artifact lies that is no graph, to be read now.
@@ -180,7 +181,8 @@ class Bundle:
         found = next((record for record in self.manifest.artifacts if record.path == path), None)
         if found is None:
             raise BundleError(f"{self.path} has no artifact {path!r}: export the bundle again.")
-        return self._unchanged(found)
+        self._check_unchanged(found.files)
+        return self.folder / path
 
     def check_named(self, role: str, files: Iterable[Path]) -> None:
         """Refuse a graph that would make its backend open what the manifest does not name.
@@ -210,11 +212,18 @@ class Bundle:
         """The two pictures with known answers; ``None`` where the bundle has none.
 
         Raises:
-            BundleError: the file is damaged.
+            BundleError: the file is damaged, or changed since the bundle was opened.
         """
         if self.manifest.canary_sha256 is None:
             return None
-        return Canary.from_bytes((self.folder / CANARY_NAME).read_bytes())
+        self._check_unchanged([CANARY_NAME])
+        data = read_bytes(
+            self.folder / CANARY_NAME,
+            limit="document_bytes",
+            expected="a canary",
+            error=BundleError,
+        )
+        return Canary.from_bytes(data)
 
 
 DEFAULT_MODEL = "samedge-nano"

@@ -292,6 +292,18 @@ def test_file_exchanged_after_the_check(folder: Path) -> None:
         bundle.artifact_path("encoder")
 
 
+def test_canary_exchanged_after_the_check(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    assert bundle.canary() is not None
+    (folder / "new").write_bytes((folder / "canary.npz").read_bytes())
+    (folder / "new").rename(folder / "canary.npz")
+    with pytest.raises(BundleError, match="changed since the bundle was opened"):
+        bundle.canary()
+    (folder / "canary.npz").unlink()
+    with pytest.raises(BundleError, match="is missing"):
+        bundle.canary()
+
+
 def test_no_embedded_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("samedge.bundle.bundle.__file__", str(tmp_path / "bundle" / "bundle.py"))
     with pytest.raises(BundleError, match=r"no embedded model 'samedge-nano'.*--bundle"):

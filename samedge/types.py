@@ -6,13 +6,14 @@ import dataclasses
 import decimal
 import enum
 import numbers
+import operator
 from collections.abc import Callable
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from samedge.errors import PromptError
+from samedge.errors import PromptError, SamedgeError
 from samedge.files import limits
 
 Array = npt.NDArray[Any]
@@ -160,6 +161,18 @@ def drift_remedy(precision: str) -> str:
     return "Export with a higher precision, such as --precision fp32."
 
 
+def whole_region(region: Region, *, error: type[SamedgeError]) -> Region:
+    """A region as a tuple of Python's own whole numbers; what is none raises ``error``."""
+    try:
+        x0, y0, x1, y1 = map(operator.index, region)
+    except (TypeError, ValueError) as problem:
+        raise error(
+            f"The region is {region!r:.80}, expected four whole numbers x0, y0, x1, y1: pixels of "
+            "the image."
+        ) from problem
+    return x0, y0, x1, y1
+
+
 def _numbers(values: npt.ArrayLike, name: str) -> Array:
     """``values`` as float32; out of range becomes infinity, which is refused later."""
     try:
@@ -272,7 +285,7 @@ class Prompt:
 
     Raises:
         PromptError: wrong shapes, unknown labels, NaN, an empty or inverted box, too many points,
-            words beside anything else, or no prompt.
+            a region of no whole numbers, words beside anything else, or no prompt.
     """
 
     points: npt.NDArray[np.float32]
@@ -303,7 +316,8 @@ class Prompt:
         object.__setattr__(self, "labels", _labels_array(labels, len(array)))
         object.__setattr__(self, "box", _box_array(box))
         object.__setattr__(self, "mask", None if mask is None else _mask_array(mask))
-        object.__setattr__(self, "region", region)
+        seen = None if region is None else whole_region(region, error=PromptError)
+        object.__setattr__(self, "region", seen)
         object.__setattr__(self, "text", text)
         if not self.kinds:
             raise PromptError("The prompt is empty: give at least a point, a box or a mask.")
@@ -360,6 +374,8 @@ class Prompt:
             parts.append(f"box={self.box.tolist()}")
         if self.mask is not None:
             parts.append(f"mask=<{self.mask.shape[0]}x{self.mask.shape[1]} {self.mask.dtype}>")
+        parts += [f"region={self.region}"] * (self.region is not None)
+        parts += [f"text={self.text!r}"] * (self.text is not None)
         return f"Prompt({', '.join(parts)})"
 
 

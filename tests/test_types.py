@@ -176,3 +176,16 @@ def test_prompts_are_copied_and_pickled() -> None:
 def test_prompts_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Prompt(points=[[1, 2]]).box = None  # type: ignore[misc]
+
+
+def test_all_that_a_prompt_has_is_shown() -> None:
+    assert repr(Prompt(text="dog")) == "Prompt(text='dog')"
+    logits = np.zeros((8, 8), np.float32)
+    shown = repr(Prompt(box=[0, 0, 5, 5], mask=logits, region=(0, 0, 9, 9)))
+    assert shown == "Prompt(box=[0.0, 0.0, 5.0, 5.0], mask=<8x8 float32>, region=(0, 0, 9, 9))"
+
+
+def test_a_region_of_no_whole_numbers_is_refused() -> None:
+    wrong: Any = (0, 0, 9)
+    with pytest.raises(PromptError, match="expected four whole numbers"):
+        Prompt(points=[[1, 1]], mask=np.zeros((8, 8), np.float32), region=wrong)

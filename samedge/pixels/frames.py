@@ -28,7 +28,7 @@ from samedge.pixels.images import check_image
 from samedge.pixels.layouts import YuvImage
 from samedge.pixels.resizing import EXACT, FAST, PREPROCESSES, exact_resized, fast_resized
 from samedge.pixels.upscaling import Axes, cut_mask, padded_axis, plain_axis, upscaled
-from samedge.types import Array, Region, Size
+from samedge.types import Array, Region, Size, whole_region
 
 LONGEST_SIDE, SQUARE = "longest_side_bilinear", "square_bilinear"
 RESIZES = (LONGEST_SIDE, SQUARE)
@@ -206,6 +206,8 @@ class View:
     region: Region | None = None
 
     def __post_init__(self) -> None:
+        if self.region is not None:
+            object.__setattr__(self, "region", whole_region(self.region, error=ImageError))
         height, width = self.original_size
         x0, y0, x1, y1 = self.bounds
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from samedge.errors import PromptError
+from samedge.errors import ImageError, PromptError
 from samedge.pixels.frames import Frame, View
 from samedge.pixels.metrics import bounding_box
 from samedge.pixels.regridding import regridded
@@ -347,6 +347,9 @@ def _mask_logits(prompt: Prompt, view: View) -> Array | None:
         )
     if prompt.region is None or prompt.region == view.bounds:
         return np.asarray(prompt.mask)
-    seen = view.frame.view(view.original_size, region=prompt.region)
+    try:
+        seen = view.frame.view(view.original_size, region=prompt.region)
+    except ImageError as error:
+        raise PromptError(f"The low-res logits are of another image. {error}") from error
     moved: Array = regridded(prompt.mask[None], source=seen, target=view)[0]
     return moved

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,6 +318,18 @@ def test_mask_prompt_of_a_region_is_its_part_of_the_mask() -> None:
 def test_region_outside_is_refused(region: tuple[int, int, int, int]) -> None:
     with pytest.raises(ImageError, match=r"empty or not inside the image of 120x90"):
         View(Frame(target_length=64), (90, 120), region)
+
+
+@pytest.mark.parametrize("region", [(0.5, 0, 9, 9), (0, 0, 9), "abcd", 5])
+def test_region_of_no_whole_numbers_is_refused(region: Any) -> None:
+    with pytest.raises(ImageError, match="expected four whole numbers"):
+        View(Frame(target_length=64), (90, 120), region)
+
+
+def test_regions_of_other_sequences_are_the_same() -> None:
+    frame, expected = Frame(target_length=64), (0, 0, 30, 20)
+    for given in (list(expected), np.array(expected)):
+        assert frame.view((90, 120), region=given) == frame.view((90, 120), region=expected)
 
 
 # ---- what a frame may say

@@ -120,3 +120,5 @@ def test_labels_stay_inside_and_empty_masks_have_none() -> None:
     drawn = draw_masks(image, masks, labels=["0 0.50", "1 0.50", "2 0.50"])
     assert drawn.shape == image.shape
     assert np.array_equal(draw_masks(image, masks[2:], labels=["2 0.50"]), image)
+    plain = draw_masks(image, masks)
+    assert np.array_equal(draw_masks(image, masks, labels=["", " ", "\t"]), plain)

@@ -175,6 +175,15 @@ def test_prompts_of_a_region_are_those_of_the_image() -> None:
         feeds_of([Prompt(box=[200, 100, 300, 200])], view)
 
 
+def test_logits_of_a_region_of_another_image_do_not_fit() -> None:
+    side = FRAME.low_res_side
+    logits = np.zeros((side, side), np.float32)
+    strange = Prompt(points=[[40, 30]], mask=logits, region=(0, 0, SIZE[1] + 1, 5))
+    with pytest.raises(PromptError, match="are of another image"):
+        row_from_prompt(strange, VIEW)
+    assert rows_from_prompts([strange], VIEW, skip=True) == [None]
+
+
 def test_batches_are_cut_and_filled_up() -> None:
     rows = [row for row in rows_from_prompts([BOX] * 5, VIEW) if row is not None]
 

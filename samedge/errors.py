@@ -68,7 +68,7 @@ class UnknownNameError(SamedgeError, LookupError):
         self, kind: str, name: str, known: Iterable[str], *, meant: Iterable[str] = ()
     ) -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        nearest = nearest_name(name, self.known)
+        nearest = nearest_name(str(name), self.known)  # whatever a caller gave
         near = tuple(meant) or ((nearest,) if nearest else ())
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         listing = ", ".join(self.known) or "none"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Any
 
 import pytest
 
-from samedge import errors
+from samedge import errors, runtimes
 from samedge.errors import ParityError, SamedgeError, UnknownNameError
 
 CLASSES = [
@@ -50,6 +51,13 @@ def test_unknown_name_lists_and_suggests() -> None:
     error = UnknownNameError("target", "jetsn", ["intel", "jetson", "cpu"])
     assert str(error) == "Unknown target 'jetsn'. Did you mean 'jetson'? Known: cpu, intel, jetson."
     assert str(UnknownNameError("target", "zzz", [])) == "Unknown target 'zzz'. Known: none."
+
+
+def test_a_name_that_is_no_text_is_unknown_too() -> None:
+    for name in (None, 5):
+        wrong: Any = name
+        with pytest.raises(UnknownNameError, match=rf"Unknown backend {name!r}\. Known: .*torch"):
+            runtimes.get(wrong)
 
 
 def test_parity_names_tensor_value_and_threshold() -> None:

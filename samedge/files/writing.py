@@ -117,7 +117,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path: the file to write; its folder is made where needed.
 
     Yields:
-        An empty file with the same name and suffix, to be overwritten.
+        Another path with the same name and suffix, to be written to.
 
     Raises:
         WriteError: it cannot be written; what was there is untouched.
@@ -275,7 +275,7 @@ def _held(folder: Path) -> int | None:
 
 
 def _created(temporary: Path) -> int:
-    """Make an empty file; the mode that the process gives to new files, or the old file's own."""
+    """Make an empty file; the mode that this process gives to new ones."""
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)

@@ -35,7 +35,7 @@ def draw_labels(picture: Image.Image, masks: Array, *, labels: Sequence[str]) ->
     taken: list[Corners] = []
     for mask, label in sorted(zip(masks, labels, strict=True), key=lambda pair: -pair[0].sum()):
         box = bounding_box(mask)
-        if box is None or not label:
+        if box is None or not label.strip():
             continue
         words, place = _placed(draw, font, mask, label=label, box=box, taken=taken)
         taken.append(place)

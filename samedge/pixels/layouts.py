@@ -7,6 +7,7 @@ hundred pixels a side, is turned into RGB.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -101,8 +102,8 @@ def image_from_yuv(
             f"The layout is {layout!r} and the matrix {matrix!r}, expected NV12, I420 or YUYV, and "
             f"{', '.join(_RED_BLUE)}."
         )
-    data = np.asarray(frame) if hasattr(frame, "dtype") else np.frombuffer(frame, np.uint8)
-    height, width = size or _size_of(data, layout)
+    data = _samples(frame)
+    height, width = _size_of(data, layout) if size is None else _whole(size)
     expected = height * width * (4 if layout == "YUYV" else 3) // 2
     if data.dtype != np.uint8 or data.size != expected or min(height, width) < 1:
         raise ImageError(
@@ -112,6 +113,23 @@ def image_from_yuv(
     if width % 2 or (height % 2 and layout != "YUYV"):
         raise ImageError(f"A {layout} frame of {width}x{height} pixels has an odd side.")
     return YuvImage(*_planes(data, layout, (height, width)), matrix=matrix)
+
+
+def _samples(frame: Any) -> Array:
+    try:
+        return np.asarray(frame) if hasattr(frame, "dtype") else np.frombuffer(frame, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise ImageError(
+            f"The frame is a {type(frame).__name__}, expected an array or a buffer of uint8."
+        ) from error
+
+
+def _whole(size: Size) -> Size:
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"size is {size!r}, expected (height, width) in whole pixels.") from error
+    return height, width
 
 
 def _size_of(data: Array, layout: str) -> Size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 from typing import Any
 
@@ -155,8 +156,13 @@ class EverythingConfig:
                 raise OptionError(f"{name} is {value!r}, expected {expected}{unit}.")
         for name in _SHARES:
             value = getattr(self, name)
-            if value is not None and not isinstance(value, numbers.Real):
+            if value is not None and not _is_finite(value):
                 raise OptionError(f"{name} is {value!r}, expected a number.")
+        if not 0 <= self.crop_overlap_ratio < 1:
+            raise OptionError(
+                f"crop_overlap_ratio is {self.crop_overlap_ratio}, expected a share of 0 or more, "
+                "and below 1."
+            )
 
 
 _COUNTS: dict[str, tuple[int, int | None, str]] = {
@@ -173,6 +179,10 @@ _SHARES = (
     *("pred_iou_threshold", "stability_threshold", "stability_weight"),
     *("box_nms_threshold", "crop_nms_threshold", "crop_overlap_ratio"),
 )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _counts(value: object, least: int, most: int | None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,9 +96,13 @@ def test_grey_stays_grey_in_every_matrix() -> None:
         (np.zeros(24, np.uint8), "NV12", None, "0x0 pixels"),
         (np.zeros((4, 4), np.uint8), "YUYV", None, "0x0 pixels"),
         (bytes(24), "I420", (4, 6), "24 samples.*expected 36"),
+        ("frame.raw", "NV12", None, "The frame is a str, expected an array or a buffer"),
+        (None, "NV12", (4, 4), "The frame is a NoneType"),
+        (bytes(24), "NV12", (4.0, 4.0), "size is .4.0, 4.0., expected"),
+        (bytes(24), "NV12", (4,), "size is .4,., expected"),
     ],
 )
-def test_what_is_no_such_frame(frame: Array, layout: str, size: Size | None, reason: str) -> None:
+def test_what_is_no_such_frame(frame: Any, layout: str, size: Size | None, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         image_from_yuv(frame, layout, size=size)  # type: ignore[arg-type]
 

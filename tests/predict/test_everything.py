@@ -240,6 +240,11 @@ class TestSegmentEverything:
             EverythingConfig(crop_layers=wrong)
         with pytest.raises(OptionError, match="pred_iou_threshold is '8', expected a number"):
             EverythingConfig(pred_iou_threshold=wrong)
+        with pytest.raises(OptionError, match="stability_weight is nan, expected a number"):
+            EverythingConfig(stability_weight=float("nan"))
+        for ratio in (-0.1, 1.0, 5):
+            with pytest.raises(OptionError, match=f"crop_overlap_ratio is {ratio}, expected a sh"):
+                EverythingConfig(crop_overlap_ratio=ratio)
         with pytest.raises(OptionError, match="crop_layers is 9, expected 0 to 4"):
             EverythingConfig(crop_layers=9)
         with pytest.raises(OptionError, match="min_area is -1, expected 0 or more pixels"):

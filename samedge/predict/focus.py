@@ -66,13 +66,13 @@ def checked_rounds(refine: int | None, *, mode: FocusMode, kinds: Sequence[str])
     """
     if refine is None:
         return int(mode != "never" and "mask" in kinds)
+    if not isinstance(refine, int) or not 0 <= refine <= MOST_ROUNDS:
+        raise OptionError(f"refine is {refine!r}, expected a number from 0 to {MOST_ROUNDS}.")
     if refine and "mask" not in kinds:
         raise OptionError(
             f"refine is {refine}, and the model understands {', '.join(kinds)}: it takes no mask "
             "to go on from. Leave refine out, or use another bundle."
         )
-    if not 0 <= refine <= MOST_ROUNDS:
-        raise OptionError(f"refine is {refine}, expected a number from 0 to {MOST_ROUNDS}.")
     return refine
 
 
@@ -166,11 +166,16 @@ class SecondLook:
 
         Args:
             embedding: of the whole image; it is not decoded.
-            prompts: boxes, or masks, that fit the image.
+            prompts: boxes, or masks.
 
         Yields:
             The place of a prompt that is worth a look and gets one, and its answer.
+
+        Raises:
+            PromptError: a prompt does not fit the image or the bundle.
+            BundleError: the embedding is from another bundle.
         """
+        self._decoder.fitting(embedding, prompts, skip=False)
         looks, view = embedding.looks, embedding.view
         if self.mode == "never" or looks is None:
             return

@@ -167,8 +167,12 @@ class Beside(Generic[Opened]):
                     refine=own.refine,
                 )
                 opened.frame = own.frame  # its rule may be the caller's
-                if own.is_verified:
-                    trust.check_canary_once(opened.graphs)
+                try:
+                    if own.is_verified:
+                        trust.check_canary_once(opened.graphs)
+                except BaseException:
+                    opened.close()
+                    raise
                 self._opened[callers] = opened
             return self._opened[callers]
 
@@ -253,13 +257,32 @@ class ManyFrames:
         if on_error not in ("raise", "return"):
             raise OptionError(f"on_error is {on_error!r}, expected 'raise' or 'return'.")
         count = usual_workers() if workers is None else workers
-        if count < 1:
-            raise OptionError(f"workers is {workers}, expected 1 or more.")
-        if isinstance(frames, str | os.PathLike):
-            raise OptionError(f"frames is one file, {os.fspath(frames)}: give a list of files.")
+        if not isinstance(count, int) or count < 1:
+            raise OptionError(f"workers is {workers!r}, expected a whole number of 1 or more.")
+        _check_given(frames, prompts)
         pairs = frames if prompts is None else _paired(frames, prompts)
         tasks = _tasks(self, pairs, is_kept=isinstance(frames, Sequence))
         return _mapped(self, tasks, multimask=multimask, on_error=on_error, workers=count)
+
+
+def _check_given(frames: object, prompts: object) -> None:
+    """Refuse what cannot be gone through.
+
+    Raises:
+        OptionError: the frames are one file, or no frames.
+        PromptError: the prompts are none.
+    """
+    if isinstance(frames, str | os.PathLike):
+        raise OptionError(f"frames is one file, {os.fspath(frames)}: give a list of files.")
+    if not isinstance(frames, Iterable):
+        raise OptionError(
+            f"frames is a {type(frames).__name__}, expected an iterable of files or arrays."
+        )
+    if not isinstance(prompts, Prompt | Iterable | None):
+        raise PromptError(
+            f"prompts is a {type(prompts).__name__}, expected one samedge.Prompt for all frames, "
+            "or an iterable with one entry a frame."
+        )
 
 
 def _mapped(
@@ -314,7 +337,7 @@ def _tasks(predictor: Segmenter, pairs: Iterable[object], *, is_kept: bool) -> I
             )
         frame, asked = pair
         own = frame if is_kept else _copied(frame)
-        yield _Task(index, own, (asked,) if isinstance(asked, Prompt) else tuple(asked))
+        yield _Task(index, own, tuple(asked) if isinstance(asked, Iterable) else (asked,))
 
 
 def _copied(frame: Given) -> Given:
@@ -364,14 +387,27 @@ def _masks(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks:
     image = task.frame if isinstance(task.frame, YuvImage) else load_image(task.frame)
     timing = {} if task.path is None else {"read": (time.perf_counter() - start) * 1e3}
     check_prompts(task.prompts)
-    if any(prompt.text is not None for prompt in task.prompts):
-        rgb = image.rgb() if isinstance(image, YuvImage) else image
-        results = [predictor.predict(rgb, p, multimask=multimask) for p in task.prompts]
-    else:
+    drawn = [prompt for prompt in task.prompts if prompt.text is None]
+    answers: Iterator[Masks] = iter(())
+    if drawn or not task.prompts:
         embedding = predictor.encode(image)
-        results = predictor.decode_batch(embedding, task.prompts, multimask=multimask)
+        answers = iter(predictor.decode_batch(embedding, drawn, multimask=multimask))
         timing |= embedding.timing_ms
+    results = [
+        next(answers)
+        if prompt.text is None
+        else _named(predictor, image, prompt, multimask=multimask)
+        for prompt in task.prompts
+    ]
     for result in results:
         for stage, value in result.timing_ms.items():
             timing[stage] = timing.get(stage, 0.0) + value
     return FrameMasks(task.index, task.path, tuple(results), timing)
+
+
+def _named(
+    predictor: Segmenter, image: Array | YuvImage, prompt: Prompt, *, multimask: bool
+) -> Masks:
+    """What words name, which looks at the picture and not at its embedding."""
+    rgb = image.rgb() if isinstance(image, YuvImage) else image
+    return predictor.predict(rgb, prompt, multimask=multimask)

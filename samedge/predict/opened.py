@@ -105,6 +105,7 @@ class OpenedBundle(ManyFrames):
         if backend is None and any_backend:
             chosen, probe = best_backend(bundle)
         how = placement(bundle, chosen, device=device, threads=threads)
+        frame = frame_with(bundle.manifest.frame, preprocess)
         opened = cls(
             bundle,
             chosen,
@@ -114,7 +115,7 @@ class OpenedBundle(ManyFrames):
             focus=focus,
             refine=refine,
         )
-        opened.frame = frame_with(bundle.manifest.frame, preprocess)
+        opened.frame = frame
         return opened._checked(start, verify=verify)
 
     @classmethod
@@ -128,6 +129,7 @@ class OpenedBundle(ManyFrames):
         verify: bool = True,
         focus: FocusMode = "never",
         refine: int | None = None,
+        preprocess: Preprocess | None = None,
         timeout_s: float = TIMEOUT_S,
         open_timeout_s: float = OPEN_TIMEOUT_S,
     ) -> Opened:
@@ -137,13 +139,14 @@ class OpenedBundle(ManyFrames):
         hangs is ended at the limit. Tensors go through pipes, which costs milliseconds a call.
 
         Args:
-            path: as of :meth:`from_bundle`, and so the next six.
+            path: as of :meth:`from_bundle`, and so the next seven.
             backend: see there.
             device: see there.
             threads: see there.
             verify: see there.
             focus: see there.
             refine: see there.
+            preprocess: see there.
             timeout_s: for one run of a graph.
             open_timeout_s: for opening one, which may compile it.
 
@@ -154,6 +157,7 @@ class OpenedBundle(ManyFrames):
         bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify=verify)
         inner = runtimes.get(backend or bundle.manifest.backend)
         how = placement(bundle, inner, device=device, threads=threads)
+        frame = frame_with(bundle.manifest.frame, preprocess)
         from samedge.runtimes.isolated.backend import IsolatedBackend
 
         chosen = IsolatedBackend(inner, timeout_s=timeout_s, open_timeout_s=open_timeout_s)
@@ -166,16 +170,21 @@ class OpenedBundle(ManyFrames):
                 focus=focus,
                 refine=refine,
             )
+            opened.frame = frame
             return opened._checked(start, verify=verify)
         except BaseException:
             chosen.end()
             raise
 
     def _checked(self: Opened, start: float, *, verify: bool) -> Opened:
-        """The same, its canary run if it never was here."""
+        """The same, its canary run if it never was here; closed where that fails."""
         self.is_verified = verify
-        if verify:
-            trust.check_canary_once(self.graphs)
+        try:
+            if verify:
+                trust.check_canary_once(self.graphs)
+        except BaseException:
+            self.close()
+            raise
         self._other_load_ms = (time.perf_counter() - start) * 1e3 - self.graphs.load_ms
         return self
 

@@ -58,8 +58,8 @@ def frame_with(frame: Frame, preprocess: Preprocess | None) -> Frame:
 def _thread_option(threads: int | None) -> dict[str, int]:
     if threads is None:
         return {}
-    if threads < 1:
-        raise OptionError(f"threads is {threads}, expected 1 or more.")
+    if not isinstance(threads, int) or threads < 1:
+        raise OptionError(f"threads is {threads!r}, expected a whole number of 1 or more.")
     return {"threads": threads}
 
 

@@ -462,8 +462,10 @@ def test_both_answers_count(toy_bundle: Path, backend: str, image: np.ndarray) -
 
 
 def test_rounds_that_cannot_be_are_refused(toy_bundle: Path, backend: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="refine is 9, expected"):
-        Predictor.from_bundle(toy_bundle, backend=backend, refine=9)
+    for count in (9, -1, 1.5):
+        rounds: Any = count
+        with pytest.raises(OptionError, match=f"refine is {count}, expected"):
+            Predictor.from_bundle(toy_bundle, backend=backend, refine=rounds)
     maskless = write_bundle(tmp_path / "maskless", prompts=["point", "box"])
     with pytest.raises(OptionError, match="takes no mask"):
         Predictor.from_bundle(maskless, backend=backend, refine=1)

@@ -58,6 +58,16 @@ def test_the_same_answers_to_the_bit(
     assert found.backend == expected.backend
 
 
+def test_images_are_made_smaller_as_the_caller_says(toy_bundle: Path, image: np.ndarray) -> None:
+    large = np.tile(image, (4, 4, 1))
+    with (
+        Predictor.isolated(toy_bundle, threads=1, preprocess="fast") as isolated,
+        Predictor.from_bundle(toy_bundle, threads=1, preprocess="fast") as plain,
+    ):
+        assert np.array_equal(isolated.encode(large).data, plain.encode(large).data)
+        assert isolated.frame.rule == "fast"
+
+
 def test_this_process_never_asks_for_the_library(
     toy_bundle: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,8 +203,18 @@ def test_wrong_words_and_numbers_are_refused_at_once(
         predictor.map(images, prompts, on_error="skip")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"one file, photo\.jpg: give a list"):
         predictor.map("photo.jpg", prompts)
-    with pytest.raises(OptionError, match="workers is 0"):
-        predictor.map(images, prompts, workers=0)
+    for count in (0, 1.5, "2"):
+        workers: Any = count
+        with pytest.raises(OptionError, match=rf"workers is {count!r}"):
+            predictor.map(images, prompts, workers=workers)
+    number: Any = 5
+    with pytest.raises(OptionError, match="frames is a int"):
+        predictor.map(number, prompts)
+    with pytest.raises(PromptError, match="prompts is a int"):
+        predictor.map(images, number)
+    for frames, asked in ((images[:1], [number]), ([(images[0], number)], None)):
+        with pytest.raises(PromptError, match=r"is a int, expected a samedge\.Prompt"):
+            list(predictor.map(frames, asked))
     wrong: Any = {"points": [[1, 1]]}
     with pytest.raises(PromptError, match=r"is a str, expected a samedge\.Prompt"):
         list(predictor.map(images[:1], wrong))

@@ -25,6 +25,7 @@ from samedge.errors import (
     UnknownNameError,
 )
 from samedge.predict.graph_opening import GraphOpening
+from samedge.predict.graphs import Graphs
 from samedge.predict.opening import best_backend
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.predictor import load_default
@@ -325,6 +326,8 @@ def test_embedding_of_another_bundle_is_refused(
         embedding = stranger.encode(image)
     with pytest.raises(BundleError, match="encode the image again"):
         predictor.decode(embedding, Prompt(points=[[1, 1]]))
+    with pytest.raises(BundleError, match="encode the image again"):
+        list(predictor.closer_looks(embedding, [Prompt(box=[1, 1, 9, 9])]))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (700, 3), (31, 33)])
@@ -437,6 +440,30 @@ def test_openvino_compiles_the_decoder_for_a_click(
     assert compiled.count((1, 2)) == 1
 
 
+def test_graphs_of_a_bundle_that_is_refused_are_closed(
+    toy_bundle: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one device's predictor and on the one beside it alike."""
+    checked: list[Graphs] = []
+
+    def refused(graphs: Graphs) -> None:
+        graphs.load()
+        checked.append(graphs)
+        raise BundleError("it computes something else")
+
+    with Predictor.from_bundle(toy_bundle, backend=backend) as opened:
+        monkeypatch.setattr("samedge.predict.trust.check_canary_once", refused)
+        monkeypatch.setattr(Graphs, "options_for", lambda graphs, callers: {"threads": 1})
+        with pytest.raises(BundleError, match="something else"):
+            opened.beside(2)
+    with pytest.raises(BundleError, match="something else"):
+        Predictor.from_bundle(toy_bundle, backend=backend)
+    with pytest.raises(BundleError, match="something else"):
+        Predictor.isolated(toy_bundle, backend=backend)
+    assert len(checked) == 3
+    assert not any(graphs.opened for graphs in checked)
+
+
 def test_graphs_are_opened_when_they_are_needed(toy_bundle: Path, image: np.ndarray) -> None:
     Predictor.from_bundle(toy_bundle).close()  # the canary has run
     with Predictor.from_bundle(toy_bundle) as predictor:
@@ -479,9 +506,9 @@ def test_absent_backend_ends_in_the_install_command(
         Predictor.from_bundle(toy_bundle)
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_threads_are_positive(toy_bundle: Path, threads: int) -> None:
-    with pytest.raises(OptionError, match="expected 1 or more"):
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+def test_threads_are_positive(toy_bundle: Path, threads: Any) -> None:
+    with pytest.raises(OptionError, match="1 or more"):
         Predictor.from_bundle(toy_bundle, threads=threads)
 
 

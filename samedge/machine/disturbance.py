@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from samedge.machine import power
-from samedge.machine._system import ROOT
+from samedge.machine.system import ROOT
 
 BUSY_SHARE = 0.10
 """Share of the machine's processor time in other hands above which it counts as busy."""

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from samedge import _discovery
-from samedge.machine._system import ROOT, command, text
 from samedge.machine.power import power
+from samedge.machine.system import ROOT, command, l4t_release, memory_bytes, text
 from samedge.records import Environment, GpuRecord
 
 _OWN_PACKAGES = (
@@ -157,9 +157,9 @@ def _physical_cores(root: Path) -> int | None:
 
 
 def _memory_bytes(root: Path) -> int | None:
-    match = re.search(r"^MemTotal:\s+(\d+) kB", text(root / "proc/meminfo"), re.MULTILINE)
-    if match:
-        return int(match.group(1)) * 1024
+    found = memory_bytes(root=root).get("MemTotal")
+    if found is not None:
+        return found
     size = command("sysctl", "-n", "hw.memsize").strip() if sys.platform == "darwin" else ""
     return int(size) if size.isdecimal() else None
 
@@ -208,10 +208,8 @@ def _jetpack(root: Path) -> str | None:
     match = re.search(package, text(root / "var/lib/dpkg/status"), re.MULTILINE)
     if match:
         return match.group(1)
-    tegra = re.search(
-        r"R(\d+) \(release\), REVISION: ([\d.]+)", text(root / "etc/nv_tegra_release")
-    )
-    return f"L4T {tegra.group(1)}.{tegra.group(2)}" if tegra else None
+    tegra = l4t_release(root=root)
+    return f"L4T {tegra}" if tegra else None
 
 
 def _container(root: Path) -> bool | None:

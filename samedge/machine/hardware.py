@@ -30,6 +30,9 @@ from types import MappingProxyType
 
 from samedge.types import Precision
 
+RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities that TensorRT for RTX 1.7 compiles for: desktop cards', no Jetson's."""
+
 _ORIN = "8.7"
 _GIB = 2**30
 

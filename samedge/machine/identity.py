@@ -10,7 +10,7 @@ import hashlib
 import platform
 from pathlib import Path
 
-from samedge.machine._system import ROOT, text
+from samedge.machine.system import ROOT, text
 
 _PROCESSOR = ("model name", "CPU part", "CPU implementer", "microcode", "flags", "Features")
 _DRIVERS = ("proc/driver/nvidia/version", "sys/module/nvidia/version", "etc/nv_tegra_release")

@@ -7,17 +7,23 @@ with the names that others report of JetPack 7 (the GPU's clock on Thor is ``gpu
 
 from __future__ import annotations
 
-import re
-import subprocess
 from pathlib import Path
 
 import msgspec
 
+from samedge.machine.system import (
+    ROOT,
+    l4t_release,
+    memory_bytes,
+    number,
+    power_mode,
+    text,
+)
+
 _MIB = 2**20
 _LOW_MEMORY = 2 * 2**30
-_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
-_JETPACK = {"35": "5", "36": "6", "38": "7", "39": "7"}
-"""By the major number of L4T."""
+JETPACK_OF_L4T = {35: 5, 36: 6, 38: 7, 39: 7}
+"""Major number of the JetPack that brings a major number of L4T."""
 
 
 class JetsonState(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,23 +54,24 @@ class JetsonState(msgspec.Struct, frozen=True, kw_only=True):
     advice: list[str]
 
 
-def jetson_state(root: Path = Path("/")) -> JetsonState | None:
+def jetson_state(root: Path = ROOT) -> JetsonState | None:
     """The state of this Jetson, or ``None`` on any other machine.
 
     Args:
         root: where the file system starts.
     """
-    module = _text(root / "proc/device-tree/model").strip("\0\n ")
-    release = _RELEASE.search(_text(root / "etc/nv_tegra_release"))
+    module = text(root / "proc/device-tree/model").strip("\0\n ")
+    release = l4t_release(root=root)
     if release is None and "jetson" not in module.lower():
         return None
-    memory = _memory(root)
+    jetpack = JETPACK_OF_L4T.get(int(release.partition(".")[0])) if release else None
+    memory = memory_bytes(root=root)
     now, most = _gpu_clocks(root)
-    mode = _power_mode()
+    mode = power_mode()
     return JetsonState(
         module=module or "Jetson",
-        l4t=f"{release.group(1)}.{release.group(2)}" if release else None,
-        jetpack=_JETPACK.get(release.group(1)) if release else None,
+        l4t=release,
+        jetpack=None if jetpack is None else str(jetpack),
         power_mode=mode,
         gpu_mhz=now,
         gpu_max_mhz=most,
@@ -117,34 +124,10 @@ def _mib(value: int | None) -> str:
     return "unknown" if value is None else str(value // _MIB)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _memory(root: Path) -> dict[str, int]:
-    """Entries of ``/proc/meminfo`` in bytes."""
-    found = re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
-    return {name: int(value) * 1024 for name, value in found}
-
-
 def _gpu_clocks(root: Path) -> tuple[int | None, int | None]:
     """Current and highest clock of the GPU, MHz."""
     for folder in sorted((root / "sys/class/devfreq").glob("*gpu*")):
-        now, most = _text(folder / "cur_freq").strip(), _text(folder / "max_freq").strip()
-        if now.isdigit() and most.isdigit():
-            return int(now) // 1_000_000, int(most) // 1_000_000
+        now, most = number(folder / "cur_freq"), number(folder / "max_freq")
+        if now is not None and most is not None:
+            return now // 1_000_000, most // 1_000_000
     return None, None
-
-
-def _power_mode() -> str | None:
-    try:
-        answer = subprocess.run(
-            ["nvpmodel", "-q"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"NV Power Mode: (\S+)", answer.stdout)
-    return match.group(1) if match else None

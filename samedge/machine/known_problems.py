@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from samedge.machine.hardware import RTX_CAPABILITIES
+from samedge.machine.jetson import JETPACK_OF_L4T
+
 Version = tuple[int, ...]
 
 
@@ -160,14 +163,11 @@ def _tensorrt_and_jetpack(facts: Facts) -> Problem | None:
     )
 
 
-_JETPACK_OF_L4T = {35: 5, 36: 6, 38: 7}
-
-
 def _jetpack_major(release: str | None) -> int | None:
     version = parse((release or "").removeprefix("L4T").strip())
     if version is None:
         return None
-    return _JETPACK_OF_L4T.get(version[0]) if "L4T" in (release or "") else version[0]
+    return JETPACK_OF_L4T.get(version[0]) if "L4T" in (release or "") else version[0]
 
 
 def _tensorrt_out_of_sight(facts: Facts) -> Problem | None:
@@ -183,18 +183,15 @@ def _tensorrt_out_of_sight(facts: Facts) -> Problem | None:
     )
 
 
-_RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-
-
 def _tensorrt_rtx_and_gpu(facts: Facts) -> Problem | None:
     # The compute capabilities that tensorrt_rtx 1.7 offers to build for.
-    others = sorted(set(facts.capabilities) - set(_RTX_CAPABILITIES))
+    others = sorted(set(facts.capabilities) - set(RTX_CAPABILITIES))
     if "tensorrt-rtx" not in facts.versions or facts.tensorrt is not None or not others:
         return None
     return Problem(
         name="tensorrt-rtx-gpu",
         message=f"TensorRT for RTX {facts.versions['tensorrt-rtx']} has no kernels for compute "
-        f"capability {', '.join(others)}, only for {', '.join(_RTX_CAPABILITIES)}: data-centre "
+        f"capability {', '.join(others)}, only for {', '.join(RTX_CAPABILITIES)}: data-centre "
         "and Jetson GPUs need TensorRT itself.",
         fix="pip install tensorrt",
     )

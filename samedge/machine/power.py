@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from samedge.machine._system import ROOT, command, first_line, number, text
+from samedge.machine.system import ROOT, command, first_line, number, power_mode, text
 from samedge.records import Power
 
 _CPU = "sys/devices/system/cpu"
@@ -39,7 +39,7 @@ def power(*, root: Path = ROOT) -> Power:
         on_battery=_on_battery(root),
         cpu_quota=_cpu_quota(root),
         temperature_c=temperature_c(root=root),
-        nvpmodel=_nvpmodel(),
+        nvpmodel=power_mode(),
         rails_mw=_rails_mw(root) or None,
     )
 
@@ -121,11 +121,6 @@ def gpu_slowdowns() -> list[str]:
         if reasons:
             found.append(f"GPU {index} for {' and '.join(reasons)}")
     return found
-
-
-def _nvpmodel() -> str | None:
-    match = re.search(r"NV Power Mode: (\S+)", command("nvpmodel", "-q"))
-    return match.group(1) if match else None
 
 
 def _rails_mw(root: Path) -> dict[str, int]:

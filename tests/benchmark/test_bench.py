@@ -21,7 +21,7 @@ from samedge.benchmark.bench import EFFORTS, Effort, Plan, bench, effort, find_i
 from samedge.benchmark.latency import Samples, compare, stage_row, verdict
 from samedge.benchmark.process import ChosenSubject
 from samedge.errors import BundleError, DatasetError, InferenceError, UnknownNameError
-from samedge.machine import _system, disturbance, environment, power
+from samedge.machine import disturbance, environment, power, system
 from samedge.machine.disturbance import Watch, processor_times
 from samedge.records import BenchRecord, Power, StageRow, Subject, read, write
 

@@ -30,7 +30,7 @@ def test_another_machine_is_none(tmp_path: Path) -> None:
 
 
 def test_the_state_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jetson, "_power_mode", lambda: "MAXN_SUPER")
+    monkeypatch.setattr(jetson, "power_mode", lambda: "MAXN_SUPER")
     state = jetson.jetson_state(pretend(tmp_path))
     assert state is not None
     assert (state.l4t, state.jetpack, state.power_mode) == ("36.4.3", "6", "MAXN_SUPER")
@@ -45,7 +45,7 @@ def test_the_state_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_slows_it_down_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jetson, "_power_mode", lambda: "15W")
+    monkeypatch.setattr(jetson, "power_mode", lambda: "15W")
     state = jetson.jetson_state(pretend(tmp_path, available_kb=900_000, clock=306_000_000))
     assert state is not None
     mode, clock, memory = state.advice
@@ -55,7 +55,7 @@ def test_what_slows_it_down_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jetson, "_power_mode", lambda: None)
+    monkeypatch.setattr(jetson, "power_mode", lambda: None)
     release = tmp_path / "etc/nv_tegra_release"
     release.parent.mkdir()
     release.write_text("# R38 (release), REVISION: 2.0")
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.Monk
 def test_thors_clock_is_found_under_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jetson, "_power_mode", lambda: "MAXN")
+    monkeypatch.setattr(jetson, "power_mode", lambda: "MAXN")
     files = {
         "proc/device-tree/model": "NVIDIA Jetson AGX Thor Developer Kit\0",
         "etc/nv_tegra_release": "# R39 (release), REVISION: 2.1, GCID: 1\n",

@@ -500,11 +500,12 @@ def test_half_of_the_free_memory_is_workspace(
     assert jobs[0].workspace_bytes == expected
 
 
-def test_available_memory_is_the_kernels_estimate(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 7802136 kB\nMemFree: 100 kB\nMemAvailable: 4000 kB\n")
-    assert cuda_module.available_memory(meminfo) == 4_096_000
-    assert cuda_module.available_memory(tmp_path / "absent") == 0
+def test_available_memory_is_the_kernels_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"MemTotal": 8_000_000, "MemFree": 100, "MemAvailable": 4_096_000}
+    monkeypatch.setattr(cuda_module, "memory_bytes", lambda: told)
+    assert cuda_module.available_memory() == 4_096_000
+    monkeypatch.setattr(cuda_module, "memory_bytes", dict)
+    assert cuda_module.available_memory() == 0
 
 
 def test_preparing_builds_the_engine_that_opening_finds(toy: Path, jobs: list[BuildJob]) -> None:

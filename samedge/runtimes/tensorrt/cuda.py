@@ -6,19 +6,17 @@ what was being done. Owners free once, in ``close`` or when they are forgotten.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
 import importlib.metadata
-import re
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from samedge.errors import BackendUnavailableError, InferenceError
+from samedge.machine.system import memory_bytes
 from samedge.runtimes.base import Array
 
 FIX = "pip install 'samedge[tensorrt]'"
@@ -121,12 +119,9 @@ class Cuda:
         self.call("copying", "cudaMemcpyAsync", target, source, size, native_kind, stream)
 
 
-def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+def available_memory() -> int:
     """Bytes that this machine could give to a program without swapping; 0 where it is not told."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-        return int(found.group(1)) * 1024 if found else 0
-    return 0
+    return memory_bytes().get("MemAvailable", 0)
 
 
 class Owned:

@@ -13,6 +13,7 @@ import filelock
 from samedge._cache import cache_folder
 from samedge.errors import BackendUnavailableError, OptionError
 from samedge.files.scratch import scratch_folder
+from samedge.machine.hardware import RTX_CAPABILITIES
 from samedge.runtimes.base import Shapes
 from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob, Profile
@@ -119,10 +120,6 @@ def device_of_capability(capability: str, flavour: Flavour) -> Device:
             f"{', '.join(RTX_CAPABILITIES)}."
         )
     return Device(gpu="", capability=capability)
-
-
-RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-"""Of desktop cards; a Jetson's are not among them."""
 
 
 def engine_for(

@@ -50,3 +50,23 @@ def first_line(*arguments: str, timeout_s: float = 1.5) -> str:
         finally:
             alarm.cancel()
             process.kill()
+
+
+def memory_bytes(*, root: Path = ROOT) -> dict[str, int]:
+    """Entries of ``/proc/meminfo``, such as ``MemTotal``; none where there is no such file."""
+    found = re.findall(r"^(\w+):\s+(\d+) kB", text(root / "proc/meminfo"), re.MULTILINE)
+    return {name: int(value) * 1024 for name, value in found}
+
+
+def l4t_release(*, root: Path = ROOT) -> str | None:
+    """Release of a Jetson's Linux for Tegra, such as ``36.4.3``; ``None`` on other machines."""
+    found = re.search(
+        r"R(\d+) \(release\), REVISION: ([\d.]+)", text(root / "etc/nv_tegra_release")
+    )
+    return f"{found.group(1)}.{found.group(2)}" if found else None
+
+
+def power_mode() -> str | None:
+    """A Jetson's power mode, such as ``MAXN_SUPER``; ``None`` where nothing tells."""
+    match = re.search(r"NV Power Mode: (\S+)", command("nvpmodel", "-q"))
+    return match.group(1) if match else None

@@ -174,8 +174,9 @@ def write_graphs(args: argparse.Namespace, folder: Path) -> None:
     from samedge.models.building import build_model
     from samedge.models.spec import ModelSpec
     from samedge.models.zoo import load_model
+    from samedge.pixels.image_files import PHOTOS
     from samedge.pixels.images import load_image
-    from samedge.proof.photos import PHOTOS, CalibrationSet
+    from samedge.proof.photos import CalibrationSet
 
     class TwoPhotos(CalibrationSet):
         """Without their quarters: ranges of random weights mean nothing, and ViT-B is slow."""

@@ -21,12 +21,12 @@ import numpy as np
 
 from samedge.bundle.bundle import bundle_path
 from samedge.machine.environment import environment
+from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.crops import region_crops
 from samedge.predict.words.finding import find
 from samedge.predict.words.regions import RegionScorer
-from samedge.proof.photos import PHOTOS
 
 
 @click.command()

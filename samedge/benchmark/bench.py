@@ -31,7 +31,7 @@ from samedge.benchmark.latency import (
     verdict,
 )
 from samedge.benchmark.messages import Closed, Measured, Opened
-from samedge.benchmark.plan import EFFORTS, PHOTOS, Effort, Plan, effort, find_images
+from samedge.benchmark.plan import EFFORTS, Effort, Plan, effort, find_images
 from samedge.benchmark.process import ChosenSubject, WorkerProcess
 from samedge.bundle.bundle import bundle_path
 from samedge.files.scratch import scratch_folder
@@ -52,7 +52,7 @@ from samedge.records import (
 )
 from samedge.types import Progress, Stage, Steps
 
-__all__ = ["EFFORTS", "PHOTOS", "Effort", "Plan", "bench", "effort", "find_images"]
+__all__ = ["EFFORTS", "Effort", "Plan", "bench", "effort", "find_images"]
 
 BLOCK_SECONDS, BLOCK_COUNT = 0.5, 8
 RATE_SECONDS, RATE_COUNT = 1.0, 5

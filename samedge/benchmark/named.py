@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samedge.benchmark.bench import bench as bench_subjects
-from samedge.benchmark.plan import PHOTOS, Plan, find_images
+from samedge.benchmark.plan import Plan, find_images
 from samedge.benchmark.plan import effort as effort_named
 from samedge.benchmark.process import ChosenSubject
+from samedge.pixels.image_files import PHOTOS
 from samedge.predict.subjects import BundleNames, backends_for, bundle_names
 from samedge.records import BenchRecord
 from samedge.types import Progress, Stage

@@ -6,10 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from samedge.errors import DatasetError, UnknownNameError
-from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
+from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, is_picture
 from samedge.pixels.metrics import PERCENTILE_MIN_COUNT
-
-PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
 
 @dataclasses.dataclass(frozen=True)

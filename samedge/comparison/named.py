@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samedge.benchmark.plan import PHOTOS, find_images
+from samedge.benchmark.plan import find_images
 from samedge.errors import BackendUnavailableError, OptionError
+from samedge.pixels.image_files import PHOTOS
 from samedge.predict.subjects import BundleNames, bundle_names
 from samedge.report.decision import Limits
 from samedge.types import Progress, Stage

@@ -24,11 +24,12 @@ from samedge.export.quantization import check_plan
 from samedge.export.sources import opened_model, photo_paths, spread
 from samedge.files.scratch import scratch_folder
 from samedge.models.promptable import PromptableModel
+from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.prompts import Bucket
 from samedge.predict.predictor import Predictor
 from samedge.proof import decision
 from samedge.proof.decision import Budget
-from samedge.proof.photos import PHOTOS, CalibrationSet, load_calibration
+from samedge.proof.photos import CalibrationSet, load_calibration
 from samedge.proof.scenes import Reference
 from samedge.targets import Target
 from samedge.targets import target as target_named

@@ -10,11 +10,10 @@ from samedge.errors import ExportError
 from samedge.models import zoo
 from samedge.models.checkpoint_files import weights_files
 from samedge.models.promptable import PromptableModel
-from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
+from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, is_picture
 from samedge.pixels.images import load_image
 from samedge.types import Array, Steps
 
-_PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 MAX_PHOTOS = 8
 """As many are compared of a folder that holds more, evenly spread over its sorted names."""
 
@@ -93,7 +92,7 @@ def photo_paths(images: Path | str | None) -> tuple[Path, ...]:
     Raises:
         ExportError: the folder holds fewer than two pictures.
     """
-    folder = _PHOTOS if images is None else Path(images)
+    folder = PHOTOS if images is None else Path(images)
     if not folder.is_dir():
         raise ExportError(f"{folder} is no folder: give one that holds photos.")
     found = sorted(filter(is_picture, folder.iterdir()))

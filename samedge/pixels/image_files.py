@@ -14,6 +14,10 @@ IMAGE_SUFFIXES = (
 """Of the files that are taken for pictures where a folder is named."""
 
 
+PHOTOS = Path(__file__).parents[1] / "data" / "photos"
+"""The photos that come with samedge."""
+
+
 def image_files(folder: Path) -> tuple[Path, ...]:
     """The pictures below a folder, sorted by path; hidden folders are left out.
 
@@ -22,13 +26,18 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder: expected one with pictures in it.")
-    found = (p for p in folder.rglob("*") if is_picture(p))
-    files = tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
+    files = pictures_below(folder)
     if not files:
         raise DatasetError(
             f"{folder} holds no pictures: expected files ending in {', '.join(IMAGE_SUFFIXES)}."
         )
     return files
+
+
+def pictures_below(folder: Path) -> tuple[Path, ...]:
+    """As :func:`image_files`, but there may be none."""
+    found = (p for p in folder.rglob("*") if is_picture(p) and p.is_file())
+    return tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
 from samedge.files.reading import read_bytes
 from samedge.pixels.frames import Frame
-from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
+from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, pictures_below
 from samedge.pixels.images import load_image
 from samedge.pixels.prompts import Bucket, feeds_of
 from samedge.types import IMAGE, Array, Prompt, Role, Size
@@ -30,7 +30,6 @@ from samedge.types import IMAGE, Array, Prompt, Role, Size
 Feeds = dict[str, Array]
 """One array for every input of a graph."""
 
-PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 TRUTH_NAME = "instances.json"
 MIN_IMAGES = 2
 FEW_IMAGES = 16
@@ -128,7 +127,7 @@ def load_calibration(
     """
     path = PHOTOS if source is None else Path(source)
     truth, folder = _locate(path)
-    found = _listed(path, folder) if path.is_file() else _walked(folder)
+    found = _listed(path, folder) if path.is_file() else pictures_below(folder)
     if len(found) < MIN_IMAGES:
         raise CalibrationError(
             f"{path} holds {len(found)} images ({', '.join(IMAGE_SUFFIXES)}), expected at least "
@@ -221,10 +220,6 @@ def _listed(truth: Path, folder: Path) -> list[Path]:
             "with `images` and `annotations`."
         ) from error
     return sorted(folder / name for name in names if (folder / name).is_file())
-
-
-def _walked(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if is_picture(p) and p.is_file())
 
 
 def _sampled(found: Sequence[Path], limit: int, seed: int) -> tuple[Path, ...]:

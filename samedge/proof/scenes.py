@@ -17,10 +17,11 @@ from samedge.errors import BackendUnavailableError
 from samedge.evaluation.ground_truth import GroundTruth, Instance
 from samedge.evaluation.protocols import Answer, answers, parse_protocols
 from samedge.formats.results import Masks
+from samedge.pixels.image_files import PHOTOS
 from samedge.predict.predictor import Predictor
 from samedge.proof import decision
 from samedge.proof.composites import Cutout, composites, cutout_of, reduced
-from samedge.proof.photos import PHOTOS, CalibrationSet
+from samedge.proof.photos import CalibrationSet
 from samedge.types import Array, Prompt, Size
 
 PROTOCOLS = "box,center,clicks:3"

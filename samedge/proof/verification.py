@@ -14,6 +14,7 @@ from typing import Any
 from samedge.bundle.manifest import Manifest, file_hash
 from samedge.errors import BundleError
 from samedge.models import zoo
+from samedge.pixels.image_files import PHOTOS, pictures_in
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
 from samedge.proof.signature import verify_signature
@@ -23,7 +24,6 @@ _ADVICE = (
     "Here the bundle does not compute what its model computes. Use another backend or device, or "
     "export it again with a higher precision, where there is one."
 )
-PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def _parity(predictor: Predictor, checkpoint: Path | None) -> Check:
 
     manifest = predictor.manifest
     model = zoo.load_model(weights, image_size=manifest.input_size).eval()
-    photos = [load_image(photo) for photo in sorted(PHOTOS.glob("*.jpg"))]
+    photos = [load_image(photo) for photo in pictures_in(PHOTOS)]
     limits = kept_limits(manifest)
     measured = parity.measure(TorchReference(model), predictor, photos=photos, limits=limits)
     measured.check(advice=_ADVICE)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from samedge.benchmark.plan import PHOTOS, effort, find_images
+from samedge.benchmark.plan import effort, find_images
 from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.errors import OptionError
+from samedge.pixels.image_files import PHOTOS
 from samedge.predict.subjects import BundleNames, bundle_names
 from samedge.records import BenchRecord
 from samedge.types import Progress, Stage, Steps

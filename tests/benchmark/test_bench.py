@@ -429,7 +429,7 @@ class TestEnvironment:
         tools("tegrastats", f"echo '{line}'; exec sleep 60")
         tools("nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
         monkeypatch.setattr(
-            power, "first_line", functools.partial(_system.first_line, timeout_s=600)
+            power, "first_line", functools.partial(system.first_line, timeout_s=600)
         )
         found = power.power(root=tmp_path)
         assert found.rails_mw == {"VDD_IN": 4971, "VDD_SOC": 1418}
@@ -544,3 +544,12 @@ class TestDisturbance:
         watch = Watch(root=tmp_path)
         self._stat(tmp_path, 1000, 91_000)
         assert watch.warnings([3000.0] * 12) == []
+
+
+def test_pictures_are_those_of_every_command(tmp_path: Path) -> None:
+    for name in ("f10.png", "f2.avif", "._f2.png", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images(tmp_path)] == ["f2.avif", "f10.png"]
+    for empty in (tmp_path / "f2.avif", tmp_path / "nowhere"):
+        with pytest.raises(DatasetError, match="holds no picture"):
+            find_images(empty)

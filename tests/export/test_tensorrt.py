@@ -30,9 +30,10 @@ from samedge.export.tensorrt_rules import violations
 from samedge.models.painted import PaintedSam
 from samedge.models.promptable import PromptableModel
 from samedge.models.sam import Sam
+from samedge.pixels.image_files import PHOTOS
 from samedge.predict.predictor import Predictor
 from samedge.proof.accuracy import Accuracy, AccuracyRow
-from samedge.proof.photos import PHOTOS, CalibrationSet
+from samedge.proof.photos import CalibrationSet
 from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob
 from samedge.targets import TARGETS, target

@@ -14,6 +14,7 @@ from samedge.errors import ImageError, OptionError
 from samedge.pixels import metrics
 from samedge.pixels.boxes import crop_boxes, nms, point_grid
 from samedge.pixels.frames import Frame
+from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.images import load_image
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything import (
@@ -25,7 +26,6 @@ from samedge.predict.everything import (
 )
 from samedge.predict.everything_points import ClickGrid
 from samedge.predict.words.predictor import load_default
-from samedge.proof.photos import PHOTOS
 from samedge.types import Array, Prompt
 
 SIDE = 256

@@ -12,9 +12,9 @@ from PIL import Image
 
 from samedge.errors import CalibrationError
 from samedge.pixels.frames import Frame
+from samedge.pixels.image_files import PHOTOS
 from samedge.proof.photos import (
     FEW_IMAGES,
-    PHOTOS,
     generated_prompts,
     load_calibration,
 )
@@ -145,3 +145,11 @@ def test_prompts_lie_inside_of_the_image(size: tuple[int, int]) -> None:
             places = np.concatenate([points, corners.reshape(-1, 2)])
             assert (places >= 0).all()
             assert (places <= (size[1], size[0])).all()
+
+
+def test_pictures_in_hidden_folders_are_none(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a.png", "b.png", ".thumbnails/a.png", "deep/.trash/b.png")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(seed)).save(path)
+    assert [path.name for path in load_calibration(tmp_path).images] == ["a.png", "b.png"]

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
+import safetensors
 import safetensors.torch
 import timm
 from torch import Tensor, nn
@@ -115,10 +116,15 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     """Load a local safetensors file with timm's names into a ``features_only`` backbone.
 
     Raises:
-        CheckpointError: tensors that the backbone needs are missing or have another shape. What
-            only a classifier needs is left out, and logged.
+        CheckpointError: the file cannot be read, or tensors that the backbone needs are missing or
+            have another shape. What only a classifier needs is left out, and logged.
     """
-    loaded = safetensors.torch.load_file(path)
+    try:
+        loaded = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors ({error}): check the path, or fetch it again."
+        ) from error
     flat = {key.replace(".", "_"): key for key in loaded}  # features_only flattens some names
     own = {key: value for key, value in backbone.state_dict().items() if value.ndim > 0}
     missing = [key for key in own if key.replace(".", "_") not in flat]

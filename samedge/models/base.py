@@ -16,6 +16,7 @@ from torch import nn
 
 from samedge import _discovery
 from samedge.errors import CheckpointError, UnknownNameError
+from samedge.machine.libraries import silence_reports
 from samedge.models.promptable import EmbeddingMap, image_embeddings
 
 PACKAGE = "samedge.models"
@@ -110,6 +111,7 @@ def encoder(name: str) -> Encoder[Any]:
     Raises:
         UnknownNameError: there is none of that name.
     """
+    silence_reports()  # timm, which some are made of, loads huggingface_hub
     found: Encoder[Any] = _discovery.load(PACKAGE, name, attribute="ENCODER")
     return found
 

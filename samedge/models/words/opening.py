@@ -8,6 +8,7 @@ from pathlib import Path
 
 from samedge.bundle.manifest import ModelRecord, combined_hash, file_hash
 from samedge.errors import BackendUnavailableError, CheckpointError, UnknownNameError
+from samedge.machine.libraries import library
 from samedge.models.checkpoint_files import read_weights
 from samedge.models.words.base import WordModel
 from samedge.models.words.clip import ClipModel
@@ -112,14 +113,14 @@ def check_licence(licence: str, *, name: str, accepted: bool) -> None:
 
 def _fetched(repository: str) -> Path:
     try:
-        import huggingface_hub
+        hub = library("huggingface_hub")
     except ImportError as error:
         raise BackendUnavailableError(
             f"Fetching {repository} needs huggingface_hub, which is not installed. Fix: "
             "pip install 'samedge[clip]'"
         ) from error
     try:
-        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=list(_FILES)))
+        return Path(hub.snapshot_download(repository, allow_patterns=list(_FILES)))
     except Exception as error:
         raise CheckpointError(
             f"{repository} cannot be fetched from the hub ({type(error).__name__}: {error}): fetch "

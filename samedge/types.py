@@ -92,6 +92,7 @@ IMAGE_EMBEDDINGS = "image_embeddings"
 POINT_COORDS, POINT_LABELS = "point_coords", "point_labels"
 MASK_INPUT, HAS_MASK_INPUT = "mask_input", "has_mask_input"
 LOW_RES_MASKS, IOU_PREDICTIONS = "low_res_masks", "iou_predictions"
+PROMPT_TENSORS = (POINT_COORDS, POINT_LABELS, MASK_INPUT, HAS_MASK_INPUT)
 REGIONS, REGION_EMBEDDINGS = "regions", "region_embeddings"
 TOKENS, TEXT_EMBEDDINGS = "tokens", "text_embeddings"
 """Tensors of the graphs that samedge itself reads or feeds. An encoder may give more than one
@@ -145,20 +146,6 @@ class Precision(str, enum.Enum):
 
 WEIGHTS_ONLY = (Precision.W8, Precision.P8, Precision.W6, Precision.W4, Precision.P4)
 """Precisions of the stored weights alone; what computes stays in float."""
-
-
-def drift_remedy(precision: str) -> str:
-    """What to do about a graph that computes too coarsely, or wrongly where it computes in fp32.
-
-    Args:
-        precision: that it was exported in.
-    """
-    if precision == Precision.FP32.value:
-        return (
-            "It is fp32 already: take another backend or device; if that fails as well, report a "
-            "bug with what `samedge doctor --bundle-report FILE` writes."
-        )
-    return "Export with a higher precision, such as --precision fp32."
 
 
 def whole_region(region: Region, *, error: type[SamedgeError]) -> Region:

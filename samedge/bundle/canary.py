@@ -21,7 +21,7 @@ from samedge import _cache
 from samedge.errors import BundleError
 from samedge.pixels.frames import Frame
 from samedge.pixels.prompts import Bucket, feeds_of
-from samedge.types import IMAGE, IMAGE_EMBEDDINGS, LOW_RES_MASKS, Array, Prompt, Role
+from samedge.types import IMAGE, IMAGE_EMBEDDINGS, LOW_RES_MASKS, Array, Precision, Prompt, Role
 
 Answers = Mapping[str, Mapping[str, Array]]
 """Tensors by role and name."""
@@ -322,6 +322,20 @@ def _thinned(array: Array) -> Array:
         return array
     step = max(array.shape[-1] // _MAX_SIDE, 1)
     return np.ascontiguousarray(array[..., ::step, ::step])
+
+
+def drift_remedy(precision: str) -> str:
+    """What to do about a graph that computes too coarsely, or wrongly where it computes in fp32.
+
+    Args:
+        precision: that it was exported in.
+    """
+    if precision == Precision.FP32.value:
+        return (
+            "It is fp32 already: take another backend or device; if that fails as well, report a "
+            "bug with what `samedge doctor --bundle-report FILE` writes."
+        )
+    return "Export with a higher precision, such as --precision fp32."
 
 
 def remembered(facts: Mapping[str, Any]) -> bool:

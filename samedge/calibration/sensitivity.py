@@ -36,8 +36,6 @@ MAX_IMAGES = 8
 _ROUNDS = 7
 _REVISION = 6  # raise it when the figures mean something else, so that no old one is taken
 
-"""Hears of every group and attempt."""
-
 
 class GroupDrop(msgspec.Struct, frozen=True, kw_only=True):
     """One group, quantized alone.

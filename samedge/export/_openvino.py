@@ -9,7 +9,7 @@ from typing import Any
 
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph, flat
-from samedge.export.onnx_graph import metadata, onnx_model, save_onnx
+from samedge.export.onnx_graph import metadata, onnx_model, save_onnx, written_onnx
 from samedge.export.quantization import plan_of, quantized
 from samedge.export.signs import make_unimodal
 from samedge.machine.libraries import library
@@ -41,7 +41,7 @@ class OpenVinoExporter(Exporter):
 
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         if not graph.is_native:
-            return self._as_onnx(graph, request, folder)
+            return written_onnx(graph, request, folder=folder)
         openvino = library("openvino")
         path = folder / f"{graph.role}.xml"
         if request.precision is Precision.INT8:
@@ -64,17 +64,6 @@ class OpenVinoExporter(Exporter):
             format=self.name,
             precision=precision,
             extra_files=(path.with_suffix(".bin").name,),
-        )
-
-    def _as_onnx(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
-        path = folder / f"{graph.role}.onnx"
-        extra = save_onnx(onnx_model(graph, request), path)
-        return ExportedGraph(
-            graph=graph,
-            path=path.name,
-            format="onnx",
-            precision=Precision.FP32,
-            extra_files=extra,
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph, folded
-from samedge.export.onnx_graph import onnx_model, save_onnx
+from samedge.export.onnx_graph import written_onnx
 from samedge.types import Precision
 
 
@@ -23,15 +23,8 @@ class Pt2Exporter(Exporter):
     packages = ("torch", "onnx", "onnxslim")
 
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
-        if not graph.is_native:  # the programs that know another dialect read ONNX
-            extra = save_onnx(onnx_model(graph, request), folder / f"{graph.role}.onnx")
-            return ExportedGraph(
-                graph=graph,
-                path=f"{graph.role}.onnx",
-                format="onnx",
-                precision=request.precision,
-                extra_files=extra,
-            )
+        if not graph.is_native:
+            return written_onnx(graph, request, folder=folder)
         path = folder / f"{graph.role}.pt2"
         example = graph.example()
         dynamic = {

@@ -17,7 +17,7 @@ from samedge.export import tensorrt_rules
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph
 from samedge.export.islands import island_notes
-from samedge.export.onnx_graph import onnx_model, save_onnx
+from samedge.export.onnx_graph import onnx_model, save_onnx, written_onnx
 from samedge.export.tensorrt_graph import cast_bytes_first
 from samedge.export.tensorrt_precision import PRECISIONS, lower_precision
 from samedge.pixels.prompts import Bucket
@@ -65,29 +65,22 @@ class TensorRtExporter(Exporter):
     def _export(self, graph: Graph, request: ExportRequest, folder: Path) -> ExportedGraph:
         import onnx
 
-        model = onnx_model(graph, request)
-        path = folder / f"{graph.role}.onnx"
         if not graph.is_native:
-            extra = save_onnx(model, path)
-            return self._exported(graph, path, Precision.FP32, extra)
-        save_onnx(cast_bytes_first(model), path)
+            return written_onnx(graph, request, folder=folder)
+        path = folder / f"{graph.role}.onnx"
+        save_onnx(cast_bytes_first(onnx_model(graph, request)), path)
         precision = lower_precision(path, graph, request=request)
         model = onnx.load(path)
         tensorrt_rules.check(model, role=graph.role)
         extra = save_onnx(model, path)
         script = folder / f"{graph.role}.trtexec.sh"
         script.write_text(trtexec_script(graph, request.buckets), encoding="utf-8")
-        return self._exported(graph, path, precision, (*extra, script.name))
-
-    def _exported(
-        self, graph: Graph, path: Path, precision: Precision, extra: tuple[str, ...]
-    ) -> ExportedGraph:
         return ExportedGraph(
             graph=graph,
             path=path.name,
             format=self.artifact_format,
             precision=precision,
-            extra_files=extra,
+            extra_files=(*extra, script.name),
             notes=island_notes(path),
         )
 

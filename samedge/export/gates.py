@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from samedge.bundle.canary import Canary, canary_images, check_canary, record_canary
+from samedge.bundle.canary import (
+    Canary,
+    canary_images,
+    check_canary,
+    drift_remedy,
+    record_canary,
+)
 from samedge.bundle.manifest import Manifest, ParityRecord, WordsRecord
 from samedge.bundle.writer import BundleWriter
 from samedge.export import base, staging
@@ -25,7 +31,7 @@ from samedge.proof.decision import Budget, GraphLimits, Verdict, canary_limits, 
 from samedge.proof.reference import TorchReference
 from samedge.proof.scenes import Reference
 from samedge.proof.words import WordReference, check_cosine, lowest_cosine
-from samedge.types import Precision, Role, drift_remedy
+from samedge.types import Precision, Role
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

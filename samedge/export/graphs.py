@@ -33,6 +33,7 @@ from samedge.types import (
     MASK_INPUT,
     POINT_COORDS,
     POINT_LABELS,
+    PROMPT_TENSORS,
     REGION_EMBEDDINGS,
     REGIONS,
     TEXT_EMBEDDINGS,
@@ -53,7 +54,6 @@ _PROMPT_AXES: DynamicAxes = MappingProxyType(
     }
 )
 _TEXT_START = 49_406  # CLIP's mark before a text; the one after it is the next id
-_PROMPTS = (POINT_COORDS, POINT_LABELS, MASK_INPUT, HAS_MASK_INPUT)
 
 
 class Graph(nn.Module, ABC):
@@ -195,7 +195,7 @@ class DecoderGraph(Graph):
         self.dynamic_axes = _FIXED if bucket else _PROMPT_AXES
         if model.embedding_names != (IMAGE_EMBEDDINGS,):
             named = _named(
-                lambda *inputs: self.decoder(*inputs), (*model.embedding_names, *_PROMPTS)
+                lambda *inputs: self.decoder(*inputs), (*model.embedding_names, *PROMPT_TENSORS)
             )
             self.forward = named  # type: ignore[method-assign]
 

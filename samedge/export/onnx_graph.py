@@ -18,10 +18,11 @@ import torch
 
 from samedge._version import __version__
 from samedge.errors import ExportError, WriteError
-from samedge.export.base import ExportRequest
+from samedge.export.base import ExportedGraph, ExportRequest
 from samedge.export.graphs import Graph, folded
 from samedge.files.scratch import scratch_folder
 from samedge.machine.libraries import library, silence_reports
+from samedge.types import Precision
 
 MIN_OPSET = 17  # the first with LayerNormalization
 _CAPTURE_OPSET = 18  # the first that torch.export's route writes
@@ -94,6 +95,24 @@ def save_onnx(model: Any, path: Path) -> tuple[str, ...]:
             f"{path.name} breaks ONNX's rules: {error}. This is a bug of samedge: please report it."
         ) from error
     return extra
+
+
+def written_onnx(graph: Graph, request: ExportRequest, *, folder: Path) -> ExportedGraph:
+    """A graph of another project's dialect, whose programs read nothing else than float ONNX.
+
+    Args:
+        graph: what to write.
+        request: gives the metadata.
+        folder: for the file.
+
+    Raises:
+        ExportError, WriteError: as of :func:`onnx_model` and :func:`save_onnx`.
+    """
+    path = folder / f"{graph.role}.onnx"
+    extra = save_onnx(onnx_model(graph, request), path)
+    return ExportedGraph(
+        graph=graph, path=path.name, format="onnx", precision=Precision.FP32, extra_files=extra
+    )
 
 
 def _traced(graph: Graph, opset: int) -> Any:

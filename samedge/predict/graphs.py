@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from samedge.bundle.bundle import Bundle
+from samedge.bundle.canary import drift_remedy
 from samedge.errors import InferenceError, NotPicklableError
 from samedge.predict.alive import Liveness
 from samedge.predict.graph_opening import GraphOpening
@@ -25,7 +26,7 @@ from samedge.runtimes.base import Backend, Probe, Session
 from samedge.runtimes.deadline import check_time
 from samedge.runtimes.options import found_device, required_probe
 from samedge.runtimes.sharing import InUse, never_released, tell_of_forks
-from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role, drift_remedy
+from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
 
 logger = logging.getLogger(__name__)
 

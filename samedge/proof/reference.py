@@ -9,18 +9,13 @@ import torch
 from samedge.errors import BundleError
 from samedge.models.promptable import PromptableModel
 from samedge.types import (
-    HAS_MASK_INPUT,
     IMAGE,
     IOU_PREDICTIONS,
     LOW_RES_MASKS,
-    MASK_INPUT,
-    POINT_COORDS,
-    POINT_LABELS,
+    PROMPT_TENSORS,
     Array,
     Role,
 )
-
-_PROMPTS = (POINT_COORDS, POINT_LABELS, MASK_INPUT, HAS_MASK_INPUT)
 
 
 class TorchReference:
@@ -59,6 +54,6 @@ class TorchReference:
     def _decoded(self, feeds: Mapping[str, Array]) -> dict[str, torch.Tensor]:
         names = self.model.embedding_names
         tensors = {name: torch.from_numpy(feeds[name]) for name in names}
-        prompts = [torch.from_numpy(feeds[name]) for name in _PROMPTS]
+        prompts = [torch.from_numpy(feeds[name]) for name in PROMPT_TENSORS]
         masks, quality = self.model.decode_embedded(tensors, *prompts)
         return {LOW_RES_MASKS: masks, IOU_PREDICTIONS: quality}

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import torch
 
-from samedge.bundle.canary import Graphs
+from samedge.bundle.canary import Graphs, drift_remedy
 from samedge.errors import BundleError, ParityError
 from samedge.models.words.base import WordModel
+from samedge.pixels.metrics import embedding_cosines
 from samedge.proof.decision import limits
 from samedge.types import (
     REGION_EMBEDDINGS,
@@ -19,7 +20,6 @@ from samedge.types import (
     Array,
     Precision,
     Role,
-    drift_remedy,
 )
 
 
@@ -72,12 +72,8 @@ def lowest_cosine(
             tuple(asked.run(role, feed).values()) for asked in (reference, graphs)
         )
         pairs.append((wanted, given))
-    wanted = np.concatenate([pair[0] for pair in pairs]).astype(np.float64)
-    given = np.concatenate([pair[1] for pair in pairs]).astype(np.float64)
-    shared = wanted.mean(axis=0)
-    a, b = wanted - shared, given - shared
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
+    wanted, given = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return float(np.min(embedding_cosines(wanted, given)))  # NaN stays NaN, and passes no gate
 
 
 def check_cosine(role: Role, measured: float, *, precision: Precision) -> None:

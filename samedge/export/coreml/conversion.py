@@ -31,10 +31,9 @@ from samedge.export.graphs import Graph
 from samedge.files.scratch import scratch_folder
 from samedge.pixels.prompts import Bucket
 from samedge.runtimes.mil.package import read_package
+from samedge.types import IMAGE, POINT_COORDS, POINT_LABELS
 
-IMAGE = "image"
-COORDINATES = "point_coords"
-_POINTS = (COORDINATES, "point_labels")
+_POINTS = (POINT_COORDS, POINT_LABELS)
 _TERMINAL = ("sin", "cos", "exp", "clip")
 _COORDINATE_ARITHMETIC = frozenset(
     {
@@ -169,7 +168,7 @@ class _HalfPrecision:
         if value is None:
             return False
         if value.op is None:
-            return bool(value.name == COORDINATES)
+            return bool(value.name == POINT_COORDS)
         return value.op.op_type not in _TERMINAL and self._keeps_coordinates(value.op)
 
 

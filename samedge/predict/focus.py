@@ -52,7 +52,7 @@ _PIXELS_AT_ONCE = 1 << 25
 """Of masks that closer looks hold together where their answers are taken one by one."""
 
 
-def checked_rounds(refine: int | None, *, mode: FocusMode, kinds: Sequence[str]) -> int:
+def checked_rounds(refine: object, *, mode: FocusMode, kinds: Sequence[str]) -> int:
     """How many times boxes are asked about again.
 
     Args:

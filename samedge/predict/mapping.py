@@ -10,18 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
-import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-import numpy as np
-
 from samedge.bundle.bundle import Bundle
-from samedge.errors import OptionError, PromptError
+from samedge.errors import OptionError
 from samedge.formats.results import Masks
 from samedge.pixels.frames import Frame
 from samedge.pixels.images import load_image
@@ -30,16 +26,18 @@ from samedge.pixels.prompts import check_prompts
 from samedge.predict import trust
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.focus import FocusMode
+from samedge.predict.frame_tasks import (
+    Asked,
+    FrameTask,
+    Given,
+    check_given,
+    frame_tasks,
+    with_prompts,
+)
 from samedge.predict.graphs import Graphs
 from samedge.predict.ordered import OF_ONE_IMAGE, in_order, usual_workers
 from samedge.runtimes.base import Backend, Probe
 from samedge.types import Array, Prompt
-
-Given = str | os.PathLike[str] | Array | YuvImage
-"""A frame: its file, (H, W, 3) uint8 RGB, or a camera's as ``image_from_yuv`` makes it."""
-
-Asked = Prompt | Sequence[Prompt]
-"""What is asked about one frame."""
 
 OnError = Literal["raise", "return"]
 
@@ -256,38 +254,18 @@ class ManyFrames:
         """
         if on_error not in ("raise", "return"):
             raise OptionError(f"on_error is {on_error!r}, expected 'raise' or 'return'.")
-        count = usual_workers() if workers is None else workers
+        count: object = usual_workers() if workers is None else workers
         if not isinstance(count, int) or count < 1:
             raise OptionError(f"workers is {workers!r}, expected a whole number of 1 or more.")
-        _check_given(frames, prompts)
-        pairs = frames if prompts is None else _paired(frames, prompts)
-        tasks = _tasks(self, pairs, is_kept=isinstance(frames, Sequence))
+        check_given(frames, prompts)
+        pairs = frames if prompts is None else with_prompts(frames, prompts)
+        tasks = frame_tasks(self.graphs, pairs, is_kept=isinstance(frames, Sequence))
         return _mapped(self, tasks, multimask=multimask, on_error=on_error, workers=count)
-
-
-def _check_given(frames: object, prompts: object) -> None:
-    """Refuse what cannot be gone through.
-
-    Raises:
-        OptionError: the frames are one file, or no frames.
-        PromptError: the prompts are none.
-    """
-    if isinstance(frames, str | os.PathLike):
-        raise OptionError(f"frames is one file, {os.fspath(frames)}: give a list of files.")
-    if not isinstance(frames, Iterable):
-        raise OptionError(
-            f"frames is a {type(frames).__name__}, expected an iterable of files or arrays."
-        )
-    if not isinstance(prompts, Prompt | Iterable | None):
-        raise PromptError(
-            f"prompts is a {type(prompts).__name__}, expected one samedge.Prompt for all frames, "
-            "or an iterable with one entry a frame."
-        )
 
 
 def _mapped(
     predictor: Segmenter,
-    tasks: Iterable[_Task],
+    tasks: Iterable[FrameTask],
     *,
     multimask: bool,
     on_error: OnError,
@@ -302,87 +280,14 @@ def _mapped(
             yield outcome
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Task:
-    """One frame and what is asked about it."""
-
-    index: int
-    frame: Given
-    prompts: tuple[Prompt, ...]
-
-    @property
-    def path(self) -> Path | None:
-        """The frame's file."""
-        return Path(self.frame) if isinstance(self.frame, str | os.PathLike) else None
-
-
-def _tasks(predictor: Segmenter, pairs: Iterable[object], *, is_kept: bool) -> Iterator[_Task]:
-    """One task a frame, as long as the predictor is open.
-
-    Args:
-        predictor: that was asked.
-        pairs: of a frame and its prompts.
-        is_kept: whether who gave the frames leaves them as they are.
-
-    Raises:
-        PromptError: what came is no such pair.
-        InferenceError: the predictor is closed.
-    """
-    for index, pair in enumerate(pairs):
-        predictor.graphs.check_open()
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise PromptError(
-                f"Frame {index} came as {type(pair).__name__} without prompts: give `prompts`, or "
-                "pairs of a frame and its prompts."
-            )
-        frame, asked = pair
-        own = frame if is_kept else _copied(frame)
-        yield _Task(index, own, tuple(asked) if isinstance(asked, Iterable) else (asked,))
-
-
-def _copied(frame: Given) -> Given:
-    """A frame of its own: a camera's buffer may hold another by the time that it is looked at."""
-    if isinstance(frame, YuvImage):
-        planes = {n: getattr(frame, n).copy() for n in ("brightness", "blue", "red")}
-        return dataclasses.replace(frame, **planes)
-    return frame.copy() if isinstance(frame, np.ndarray) and frame.flags.writeable else frame
-
-
-def _paired(
-    frames: Iterable[object], prompts: Prompt | Iterable[Asked]
-) -> Iterator[tuple[object, Asked]]:
-    """Each frame with what is asked about it.
-
-    Raises:
-        PromptError: there are fewer prompts than frames, or a list of more.
-    """
-    if isinstance(prompts, Prompt):
-        yield from zip(frames, itertools.repeat(prompts), strict=False)
-        return
-    asked, count = iter(prompts), 0
-    for count, frame in enumerate(frames, start=1):
-        one = next(asked, None)
-        if one is None:
-            raise PromptError(
-                f"There are prompts for {count - 1} frames, and more frames: give one entry a "
-                "frame, or one prompt for all."
-            )
-        yield frame, one
-    if isinstance(prompts, Sequence) and len(prompts) > count:
-        raise PromptError(
-            f"There are {len(prompts)} entries of prompts and {count} frames: give one entry a "
-            "frame; several prompts about one frame go as a list inside of it."
-        )
-
-
-def _outcome(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks | FailedFrame:
+def _outcome(predictor: Segmenter, task: FrameTask, *, multimask: bool) -> FrameMasks | FailedFrame:
     try:
         return _masks(predictor, task, multimask=multimask)
     except OF_ONE_IMAGE as error:
         return FailedFrame(task.index, task.path, error)
 
 
-def _masks(predictor: Segmenter, task: _Task, *, multimask: bool) -> FrameMasks:
+def _masks(predictor: Segmenter, task: FrameTask, *, multimask: bool) -> FrameMasks:
     start = time.perf_counter()
     image = task.frame if isinstance(task.frame, YuvImage) else load_image(task.frame)
     timing = {} if task.path is None else {"read": (time.perf_counter() - start) * 1e3}

@@ -55,7 +55,7 @@ def frame_with(frame: Frame, preprocess: Preprocess | None) -> Frame:
     return frame.with_rule(preprocess)
 
 
-def _thread_option(threads: int | None) -> dict[str, int]:
+def _thread_option(threads: object) -> dict[str, int]:
     if threads is None:
         return {}
     if not isinstance(threads, int) or threads < 1:

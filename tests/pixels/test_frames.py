@@ -328,7 +328,8 @@ def test_region_of_no_whole_numbers_is_refused(region: Any) -> None:
 
 def test_regions_of_other_sequences_are_the_same() -> None:
     frame, expected = Frame(target_length=64), (0, 0, 30, 20)
-    for given in (list(expected), np.array(expected)):
+    others: tuple[Any, ...] = (list(expected), np.array(expected))
+    for given in others:
         assert frame.view((90, 120), region=given) == frame.view((90, 120), region=expected)
 
 

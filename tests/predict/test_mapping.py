@@ -17,7 +17,8 @@ from samedge.errors import ImageError, InferenceError, OptionError, PromptError
 from samedge.formats.results import Masks
 from samedge.pixels.images import load_image
 from samedge.pixels.layouts import YuvImage, image_from_yuv
-from samedge.predict.mapping import Asked, FailedFrame, FrameMasks, Given
+from samedge.predict.frame_tasks import Asked, Given
+from samedge.predict.mapping import FailedFrame, FrameMasks
 from samedge.predict.predictor import Predictor
 from samedge.types import Prompt
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from samedge.bundle.manifest import Manifest, Shape
 from samedge.files.json_text import builtins_from
+from samedge.types import IMAGE_ROLES
 from samedge.web.server.failures import NotFoundError
 from samedge.web.server.service import Service
 from samedge.web.site import INDEX, page_files
@@ -71,6 +72,6 @@ def shown_manifest(manifest: Manifest) -> bytes:
     graphs = [
         _Graph(role=str(graph.role), precision=graph.precision, shapes=list(graph.shapes))
         for graph in manifest.own_graphs
-        if graph.role in ("encoder", "decoder")
+        if graph.role in IMAGE_ROLES
     ]
     return msgspec.json.encode({**shown, "graphs": graphs, "artifacts": []})

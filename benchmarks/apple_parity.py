@@ -12,7 +12,6 @@ model (``apple.py``); in these, rounding weighs more than in any net that was tr
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from torch import nn
 
 from samedge.export import export
 from samedge.export.sources import photo_paths
+from samedge.files.lines import created_now
 from samedge.machine.environment import environment
 from samedge.models.building import build_model
 from samedge.models.promptable import PromptableModel
@@ -47,7 +47,7 @@ def main() -> None:
         result = export(model, "apple", precision="fp32", output=bundle, images=photos)
     record = {
         "schema": "samedge.benchmarks.apple-parity/1",
-        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created_now(),
         "encoder": args.encoder,
         "parity": msgspec.to_builtins(result.parity),
         "bytes": {

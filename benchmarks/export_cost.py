@@ -12,7 +12,6 @@ interpreter and libraries included. On a busy machine look at
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ import msgspec
 import torch
 
 from samedge._version import __version__
+from samedge.files.lines import created_now
 from samedge.machine.environment import environment
 from samedge.models.building import build_model
 from samedge.models.keymaps import META
@@ -128,7 +128,7 @@ def main() -> None:
                 measured += cases[name](target, Path(folder))
     document = {
         "benchmark": "export_cost",
-        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created_now(),
         "samedge_version": __version__,
         "environment": msgspec.to_builtins(environment()),
         "load_average_before": load,

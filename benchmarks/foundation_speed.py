@@ -27,7 +27,6 @@ counts the processor time of that thread, which is what the wall clock would sho
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import json
 import os
@@ -50,6 +49,7 @@ from samedge._version import __version__
 from samedge.bundle.bundle import Bundle
 from samedge.export.pipeline import export
 from samedge.export.sources import photo_paths
+from samedge.files.lines import created_now
 from samedge.machine.environment import environment
 from samedge.models._tinyvit import ENCODER, TinyViTConfig
 from samedge.models.keymaps import META
@@ -298,7 +298,7 @@ def record(times: Times, bundles: dict[str, Bundle], load: tuple[float, float, f
     manifests = {name: bundle.manifest for name, bundle in bundles.items()}
     return {
         "benchmark": "foundation_speed",
-        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created_now(),
         "samedge_version": __version__,
         "environment": msgspec.to_builtins(environment()),
         "load_average": {"before": load, "after": os.getloadavg()},

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -35,6 +34,7 @@ from samedge.bundle.bundle import Bundle
 from samedge.evaluation.evaluate import EvaluatedSubject, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
+from samedge.files.lines import created_now
 from samedge.inspection.roofline import bounds, graph_cost
 from samedge.machine.environment import environment
 from samedge.pixels import metrics
@@ -226,7 +226,7 @@ def report(args: argparse.Namespace) -> None:
     within = [row for row in rows if row["precision"] in LOST_AT_MOST]
     record = {
         "schema": "samedge.benchmarks.jetson/1",
-        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created_now(),
         "environment": msgspec.to_builtins(environment()),
         "share_of_images": share,
         "accuracy": rows,

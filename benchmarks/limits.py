@@ -16,7 +16,6 @@ the copy's. Everything runs in turns, in an order that rotates; costs are fitted
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import json
 import statistics
@@ -37,6 +36,7 @@ from openvino import opset13 as ops
 from samedge import runtimes
 from samedge._version import __version__
 from samedge.bundle.bundle import Bundle, bundle_path
+from samedge.files.lines import created_now
 from samedge.inspection.roofline import graph_cost
 from samedge.machine.environment import environment, usable_cores
 from samedge.predict.embedding import ImageEmbedding
@@ -341,6 +341,10 @@ def measure(arguments: argparse.Namespace) -> None:
     pairs = [(n, b) for n in ("samedge-nano", "samedge-pico") for b in ("onnxruntime", "openvino")]
     wanted = [*pairs, *((path, None) for path in arguments.bundle)]
     subjects = [Subject(name, backend, counted=known) for name, backend in wanted]
+    names = [subject.name for subject in subjects]
+    if len(set(names)) < len(names):  # their times would be mixed
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise SystemExit(f"Measured twice: {', '.join(twice)}. Leave out one --bundle of each.")
     varied = subjects[:2]
     everything = list(tasks(subjects, varied))
     for backend in ("onnxruntime", "openvino"):
@@ -348,7 +352,7 @@ def measure(arguments: argparse.Namespace) -> None:
     times = interleaved(everything, seconds=arguments.seconds, least=arguments.rounds)
     record = Record(
         benchmark="limits",
-        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=created_now(),
         samedge_version=__version__,
         command=" ".join(["python benchmarks/limits.py", *sys.argv[1:]]),
         environment=environment(),

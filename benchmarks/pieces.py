@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -52,7 +53,7 @@ def measured(
         One a readable photo, in the order of the photos, and what the dataset was.
     """
     until = time.monotonic() + 60 * minutes
-    lines = file.read_bytes().splitlines() if file.is_file() else []
+    lines = whole_lines(file)
     kept = [msgspec.json.decode(line, type=Kept[kind]) for line in lines]  # type: ignore[valid-type]
     known = {one.image: one.found for one in kept if one.bundle == bundle}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,3 +76,12 @@ def measured(
     if len(found) < dataset.images:
         sys.exit(75)  # EX_TEMPFAIL: call again
     return found, dataset
+
+
+def whole_lines(file: Path) -> list[bytes]:
+    """The lines of a file that is added to; what a killed call left half written is cut off."""
+    content = file.read_bytes() if file.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(file, len(whole))
+    return whole.splitlines()

@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import io
 import json
 import math
 import platform
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +31,7 @@ import numpy as np
 from PIL import Image
 
 import samedge
+from samedge.files.lines import created_now
 from samedge.predict.predictor import Predictor
 from samedge.web.client import Client, ServerError
 
@@ -192,7 +193,7 @@ def rss_bytes(pid: int) -> int | None:
     """Memory of a process; ``None`` where the system does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * 4096
+        return pages * resource.getpagesize()
     return None
 
 
@@ -291,7 +292,7 @@ def report(
     return {
         "schema": "samedge.serve-load/1",
         "samedge_version": samedge.__version__,
-        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created_now(),
         "command": " ".join(["python", "benchmarks/serve_load.py", *sys.argv[1:]]),
         "machine": platform.machine(),
         "python": platform.python_version(),

@@ -20,7 +20,6 @@ processor time of a frame. Intervals are those of a bootstrap over rounds.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import queue
 import statistics
@@ -38,6 +37,7 @@ from PIL import Image
 from samedge._version import __version__
 from samedge.bundle.bundle import bundle_path
 from samedge.export.sources import photo_paths
+from samedge.files.lines import created_now
 from samedge.machine.environment import environment, usable_cores
 from samedge.pixels.frames import View
 from samedge.pixels.images import load_image
@@ -300,7 +300,7 @@ def main() -> None:
         subject.close()
     record = Record(
         benchmark="throughput",
-        created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=created_now(),
         samedge_version=__version__,
         environment=environment(),
         bar=BAR,

@@ -14,6 +14,7 @@ their count) and Spearman's rank correlation, which says how well predictions pu
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def draw(found: Sequence[Calibration], output: Path) -> None:
     """Write the plot, an SVG or a picture by its ending."""
     figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-    for each, color in zip(found, _COLORS, strict=False):
+    for each, color in zip(found, itertools.cycle(_COLORS), strict=False):
         x = [b.predicted for b in each.bins]
         y = [b.measured for b in each.bins]
         low = [b.measured - b.interval[0] if b.interval else 0.0 for b in each.bins]

@@ -8,6 +8,7 @@ A dashed line ends the warm-up, which the slope leaves out.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _COLORS = ("#0072b2", "#d55e00", "#009e73")
 def draw(found: Sequence[Soak], output: Path) -> None:
     """Write the plot, an SVG or a picture by its ending."""
     figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
-    for each, color in zip(found, _COLORS, strict=False):
+    for each, color in zip(found, itertools.cycle(_COLORS), strict=False):
         prompts = [sample.prompts / 1000 for sample in each.samples]
         memory = [sample.resident_bytes / 1e6 for sample in each.samples]
         grown = f"{each.growth_bytes / 1e6:+.2f} MB in {PER:,} prompts"

@@ -52,9 +52,10 @@ def main(
 ) -> None:
     """Fit on the folder DATA, and say how well photos are done that a fit has not seen."""
     until = time.monotonic() + 60 * minutes
-    cache.mkdir(parents=True, exist_ok=True)
     photos = sorted(train_words.read_photos(data / "train"), key=lambda photo: photo.order)
     predictor, _ = open_predictor(bundle, threads=1)
+    cache = cache / predictor.bundle.id  # other weights or rules propose other regions
+    cache.mkdir(parents=True, exist_ok=True)
     with predictor:
         scorer = RegionScorer(predictor.graphs)
         parts = [_objects(scorer, photos, cache / "objects.npz")]

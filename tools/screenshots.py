@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from samedge.errors import BackendUnavailableError
+from samedge.web.measuring import browser_path
+
 SHOTS = {
     "light": (1280, 900, ()),
     "dark": (1280, 900, ("--blink-settings=preferredColorScheme=0",)),
@@ -31,9 +32,10 @@ def main() -> int:
     parser.add_argument("page", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        print("no browser found: sudo apt-get install chromium", file=sys.stderr)
+    try:
+        browser = browser_path()
+    except BackendUnavailableError as error:
+        print(error, file=sys.stderr)
         return 1
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, (width, height, flags) in SHOTS.items():

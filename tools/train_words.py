@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from samedge.bundle.bundle import Bundle
 from samedge.bundle.words import Word
 from samedge.models.words.head import HeadSpec, WordHead, off_grid, on_grid, save_head
 from samedge.models.words.trunk import Convolution
@@ -202,6 +203,8 @@ def main(
     output: Path,
 ) -> None:
     """Train on the folder DATA and write the weights."""
+    opened = Bundle.open(bundle)
+    cache = cache / f"{opened.id}-{points}-{proposed}"  # other settings propose other regions
     cache.mkdir(parents=True, exist_ok=True)
     photos = sorted(read_photos(data / "train"), key=lambda photo: photo.order)
     whole = [photo for photo in photos if photo.is_complete][:proposed]

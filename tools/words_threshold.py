@@ -28,6 +28,7 @@ import numpy as np
 import safetensors.torch
 from train_words import MOST_ALARMS, Photo, read_photos
 
+from benchmarks.pieces import whole_lines
 from samedge.models.words.head import EMBEDDED, load_head
 from samedge.models.zoo import WEIGHTS
 from samedge.pixels import metrics
@@ -87,8 +88,7 @@ def main(
     predictor, _ = open_predictor(bundle, threads=1)
     with predictor:
         own = predictor.bundle.id
-        lines = kept.read_bytes().splitlines() if kept.is_file() else []
-        read = [msgspec.json.decode(line, type=Measured) for line in lines]
+        read = [msgspec.json.decode(line, type=Measured) for line in whole_lines(kept)]
         found = {one.photo: one for one in read if one.bundle == own}
         kept.parent.mkdir(parents=True, exist_ok=True)
         scorer = RegionScorer(predictor.graphs)

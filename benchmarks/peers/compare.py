@@ -43,6 +43,7 @@ import summary
 from subjects import FAMILIES, SUBJECTS, PeerSubject
 
 from samedge._version import __version__
+from samedge.files.lines import created_now
 from samedge.machine.disturbance import Watch
 from samedge.machine.environment import environment
 
@@ -201,7 +202,7 @@ def do_document(arguments: argparse.Namespace, notes: Notes) -> None:
     installed = notes.last("sizes")
     document = {
         "benchmark": "peers",
-        "created": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": created_now(),
         "samedge_version": __version__,
         "environment": msgspec.to_builtins(environment()),
         "packages": prepare.versions(arguments.work),

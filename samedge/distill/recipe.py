@@ -169,7 +169,7 @@ class FeaturesStage(Stage, tag="features", frozen=True, kw_only=True):
 
     Attributes:
         teacher: a checkpoint of samedge or a name of the model zoo.
-        teacher_size: side of the teacher's input; 0 takes the teacher's own.
+        teacher_size: side of the teacher's input; 0 takes the student's.
         loss: ``mse`` or ``huber`` over the positions that are not padding.
         flip: also learn from mirrored images (their embeddings are cached too).
     """

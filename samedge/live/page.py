@@ -106,8 +106,9 @@ class Page:
                 self.send_response(200)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # the browser has gone
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def _stream(self) -> None:
                 self.send_response(200)

@@ -37,7 +37,7 @@ from samedge.web.site import check_site, site_files
 from samedge.web.static import serving
 
 BACKEND = "onnxruntime-web"
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MS = 180_000.0
 _PLAIN = """for (const id of ["hover", "closer"]) {
   const option = document.getElementById(id);
@@ -52,10 +52,10 @@ def browser_path() -> str:
     Raises:
         BackendUnavailableError: there is none.
     """
-    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         raise BackendUnavailableError(
-            f"No browser to measure in: none of {', '.join(_BROWSERS)} is here. Install one, by "
+            f"No browser to measure in: none of {', '.join(BROWSERS)} is here. Install one, by "
             "`apt-get install chromium` for example."
         )
     return found

@@ -17,13 +17,13 @@ from samedge import _cache
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.errors import DownloadError
 from samedge.web import runtime
+from samedge.web.measuring import BROWSERS
 from samedge.web.site import RUNTIME, bundle_files, page_files, site_files, write_site
 from samedge.web.static import StaticServer, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 KEPT = Path(__file__).resolve().parents[2] / "build" / "test-cache"
 PATIENCE_MS = 120_000  # a laden machine takes its time
 

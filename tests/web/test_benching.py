@@ -17,9 +17,8 @@ from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import subject
 from samedge.web import measuring
 from samedge.web.benching import chosen_pages
-from samedge.web.measuring import BACKEND
+from samedge.web.measuring import BACKEND, BROWSERS
 from tests.cli.conftest import invoke
-from tests.web.conftest import BROWSERS
 
 
 @pytest.fixture(scope="module")

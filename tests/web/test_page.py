@@ -383,6 +383,25 @@ def test_downloads_hold_the_same_masks(tab: Tab, cup: Path, tmp_path: Path) -> N
         assert archive.namelist() == ["coffee_mask_0.png", "coffee_mask_1.png"]
 
 
+@pytest.mark.parametrize("kind", ["png", "cutout"])
+def test_empty_masks_are_no_pictures(opened: Tab, kind: str) -> None:
+    """They were an empty archive, and a message about a canvas of negative size."""
+    said = opened.page.evaluate(
+        """async (kind) => {
+            const { makeFile } = await import("./modules/downloads.js");
+            const { View } = await import("./modules/frame.js");
+            const view = new View({ resize: "longest_side_bilinear", target_length: 64 }, [48, 64]);
+            const result = { logits: new Float32Array(16 * 16).fill(-9), iou: [1], token: 0 };
+            const objects = [{ name: "Object 1", colour: "#56b4e9", result }];
+            const photo = { name: "a.jpg", blob: new Blob() };
+            const given = { photo, objects, view, threshold: 0 };
+            return makeFile(kind, given).then(() => "a file", String);
+        }""",
+        kind,
+    )
+    assert said == "Error: The masks are empty: click on a thing first."
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("notes.txt", b"no photo"), ("half.jpg", b"\xff\xd8\xff\xe0\x00\x10")]
 )

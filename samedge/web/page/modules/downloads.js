@@ -10,6 +10,8 @@ const KINDS = {
   coco: { tail: "_masks", make: coco },
 };
 
+const NOTHING = "The masks are empty: click on a thing first.";
+
 /**
  * Make a file of masks.
  *
@@ -47,6 +49,7 @@ async function pngs(masked, { stem }) {
       for (let i = 0; i < pixels.length; i++) pixels[i] = found.mask[i] ? 0xffffffff : 0xff000000;
     }));
   }
+  if (!pictures.length) throw new Error(NOTHING);
   if (pictures.length === 1) return { blob: pictures[0], ending: ".png" };
   const named = pictures.map((blob, index) => ({ name: `${stem}_mask_${index}.png`, blob }));
   return { blob: await zipped(named), ending: "s.zip" };
@@ -62,6 +65,7 @@ async function cutout(masked, { photo, view }) {
     const [a, b, c, d] = found.box;
     [x0, y0, x1, y1] = [Math.min(x0, a), Math.min(y0, b), Math.max(x1, c), Math.max(y1, d)];
   }
+  if (x1 <= x0) throw new Error(NOTHING);
   const bitmap = await createImageBitmap(photo.blob, x0, y0, x1 - x0, y1 - y0, { colorSpaceConversion: "none" });
   const wide = x1 - x0;
   const blob = await picture(wide, y1 - y0, (pixels) => {

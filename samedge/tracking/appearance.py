@@ -76,15 +76,19 @@ def sample(image: Image.Image, mask: Array, *, box: Box, bins: int) -> tuple[Arr
         box: of the mask.
         bins: steps a channel.
     """
+    window = box.grown(0.3).inside((mask.shape[0], mask.shape[1]))
+    index, inside = _sampled(image, mask, window=window, bins=bins)
+    return _shares(index[inside], bins), _shares(index[~inside], bins)
+
+
+def _sampled(image: Image.Image, mask: Array, *, window: Box, bins: int) -> tuple[Array, Array]:
+    """Colours of a window by their steps, and where they are inside a mask."""
     height, width = mask.shape
-    window = box.grown(0.3).inside((height, width))
     size = patch_size(window, _SAMPLE_SIDE)
     rows = (window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]).astype(np.int64)
     columns = (window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]).astype(np.int64)
     inside = mask[np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))]
-    picture = patch(image, window, size=size)
-    index = _colour_index(picture, bins)
-    return _shares(index[inside], bins), _shares(index[~inside], bins)
+    return _colour_index(patch(image, window, size=size), bins), inside
 
 
 def evidence(image: Image.Image, known: Template, *, window: Box, size: Size, bins: int) -> Array:
@@ -114,12 +118,7 @@ def fit(image: Image.Image, mask: Array, *, known: Template, window: Box, bins: 
         window: where to look, inside the image.
         bins: steps a channel of the template.
     """
-    height, width = mask.shape
-    size = patch_size(window, _SAMPLE_SIDE)
-    rows = (window.top + (np.arange(size[0]) + 0.5) * window.height / size[0]).astype(np.int64)
-    columns = (window.left + (np.arange(size[1]) + 0.5) * window.width / size[1]).astype(np.int64)
-    inside = mask[np.ix_(np.minimum(rows, height - 1), np.minimum(columns, width - 1))]
-    index = _colour_index(patch(image, window, size=size), bins)
+    index, inside = _sampled(image, mask, window=window, bins=bins)
     own = known.first + known.recent
     chance = ((own + 1e-5) / (own + 2 * known.around + 2e-5))[index]
     return float(np.where(inside, chance, 1 - chance).mean())

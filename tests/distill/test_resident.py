@@ -16,7 +16,7 @@ from samedge.distill.resident.clicks import (
 )
 from samedge.distill.resident.objectives import mask_terms, quality_terms, ranking_terms
 from samedge.distill.resident.passes import join_rows, split_rows
-from samedge.distill.resident.scenes import _grid, _sample
+from samedge.distill.resident.scenes import resampled, sampling_grid
 from samedge.distill.resident.train import rate
 from samedge.distill.resident.views import _affine
 from samedge.types import BOX_TOP_LEFT, FOREGROUND
@@ -104,9 +104,11 @@ def test_a_view_of_the_whole_photo_is_the_photo() -> None:
     photo = torch.rand(1, 3, 64, 64, generator=_generator())
     whole = torch.tensor([[64.0, 64.0]])
     affine = _affine(whole * 0, whole, whole * 0, whole, torch.tensor([False]), torch.zeros(1))
-    torch.testing.assert_close(_sample(photo, _grid(affine, 64, 64)), photo, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        resampled(photo, sampling_grid(affine, 64, 64)), photo, atol=1e-4, rtol=0
+    )
     affine = _affine(whole * 0, whole, whole * 0, whole, torch.tensor([True]), torch.zeros(1))
-    drawn = _sample(photo, _grid(affine, 64, 64))
+    drawn = resampled(photo, sampling_grid(affine, 64, 64))
     torch.testing.assert_close(drawn, photo.flip(3), atol=1e-4, rtol=0)
 
 

@@ -167,6 +167,7 @@ def test_files_named_after_images_with_their_endings(tmp_path: Path, photo: Path
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     (image,), _ = read("geojson", path, photo)
     assert image.name == "a.jpg"
+    (tmp_path / "yolo").mkdir()
     root = yolo(tmp_path / "yolo", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")
     (root / "labels" / "a.txt").rename(root / "labels" / "a.jpg.txt")
     (image,), _ = read("yolo", root, photo)

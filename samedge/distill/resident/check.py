@@ -16,7 +16,7 @@ from samedge.distill.resident.clicks import (
     solid,
 )
 from samedge.distill.resident.passes import FIRST_CORRECTION, refine
-from samedge.distill.resident.scenes import _grid, _sample
+from samedge.distill.resident.scenes import resampled, sampling_grid
 from samedge.distill.resident.store import PADDING_COLOUR, SIDE, Store
 from samedge.distill.resident.student import Student
 from samedge.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, IGNORED
@@ -125,12 +125,12 @@ def _second_look(
     affine[:, 0, 0], affine[:, 1, 1], affine[:, :, 2] = step, step, low
     parts = []
     for some in torch.split(torch.arange(len(size), device=size.device), 64):
-        grid = _grid(affine[some], SIDE, SIDE)
+        grid = sampling_grid(affine[some], SIDE, SIDE)
         within = _inside((size[some] / step[some, None]).flip(1), SIDE, SIDE)
-        images = _sample(store.photos[owner[some]].float(), grid, padding="border")
+        images = resampled(store.photos[owner[some]].float(), grid, padding="border")
         colour = images.new_tensor(PADDING_COLOUR).view(1, 3, 1, 1)
         images = torch.where(within[:, None], images, colour)
-        truth = _sample(masks[some, None].float(), grid)[:, 0] > 0.5
+        truth = resampled(masks[some, None].float(), grid)[:, 0] > 0.5
         moved = (boxes[some] - low[some].repeat(1, 2)) / step[some, None]
         with _bf16(images):
             logits, _ = student.decode(student.encode(images), _prompts(boxes=moved))

@@ -80,7 +80,7 @@ def draw_scenes(
     return Scenes(torch.where(inside, images, colour), masks, valid, usable)
 
 
-def _grid(affine: Tensor, side: int, source_side: int, *, step: float = 1.0) -> Tensor:
+def sampling_grid(affine: Tensor, side: int, source_side: int, *, step: float = 1.0) -> Tensor:
     """Sampling positions for ``grid_sample``: (V, side, side, 2) for affines in pixels."""
     centres = (torch.arange(side, device=affine.device) + 0.5) * step
     x = affine[:, :, 0, None, None] * centres
@@ -89,7 +89,8 @@ def _grid(affine: Tensor, side: int, source_side: int, *, step: float = 1.0) -> 
     return (place * (2.0 / source_side) - 1.0).permute(0, 2, 3, 1)
 
 
-def _sample(images: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
+def resampled(images: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
+    """Pictures, (V, C, H, W), looked at where a grid of :func:`sampling_grid` says."""
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
@@ -97,14 +98,16 @@ def _pictures(store: Store, views: Views, plan: ViewPlan) -> Tensor:
     """(B, 3, S, S) float32 pictures without light, noise and padding."""
     n = plan.singles
     photos = store.photos[views.photo[:n]].float()
-    singles = _sample(photos, _grid(views.affine[:n], SIDE, SIDE), padding="border")
+    singles = resampled(photos, sampling_grid(views.affine[:n], SIDE, SIDE), padding="border")
     if not plan.mosaics:
         return singles
     # A tile is half as fine as its photo: sample twice as finely and average.
     affine, corner = views.affine[n:].clone(), views.corner[n:]
     affine[:, :, 2] += (affine[:, :, :2] @ corner[..., None])[..., 0]
     photos = store.photos[views.photo[n:]].float()
-    tiles = F.avg_pool2d(_sample(photos, _grid(affine, SIDE, SIDE, step=0.5), padding="border"), 2)
+    tiles = F.avg_pool2d(
+        resampled(photos, sampling_grid(affine, SIDE, SIDE, step=0.5), padding="border"), 2
+    )
     half = SIDE // 2
     tiles = tiles.view(plan.mosaics, 2, 2, 3, half, half).permute(0, 3, 1, 4, 2, 5)
     return torch.cat([singles, tiles.reshape(plan.mosaics, 3, SIDE, SIDE)])
@@ -133,7 +136,9 @@ def _rows(
 
 def _masks(store: Store, views: Views, owner: Tensor, chosen: Tensor) -> Tensor:
     """(R, S, S) bool."""
-    drawn = _sample(store.masks[chosen][:, None].float(), _grid(views.affine[owner], SIDE, SIDE))
+    drawn = resampled(
+        store.masks[chosen][:, None].float(), sampling_grid(views.affine[owner], SIDE, SIDE)
+    )
     steps = torch.arange(SIDE, device=owner.device) + 0.5
     low, high = views.corner[owner], (views.corner + views.extent)[owner]
     inside = (steps > low[..., None]) & (steps < high[..., None])  # (R, 2, S)
@@ -186,9 +191,9 @@ def _cut_out(store: Store, photo: Tensor, mask: Tensor) -> Tensor:
     scale = (side / CUTOUT_SIDE)[:, None, None]
     linear = torch.eye(2, device=boxes.device) * scale
     affine = torch.cat([linear, (centre - side[:, None] * 0.5)[..., None]], 2)
-    grid = _grid(affine, CUTOUT_SIDE, SIDE)
-    colour = _sample(store.photos[photo].float(), grid, padding="border")
-    drawn = _sample(F.avg_pool2d(store.masks[mask][:, None].float(), 3, 1, 1), grid)
+    grid = sampling_grid(affine, CUTOUT_SIDE, SIDE)
+    colour = resampled(store.photos[photo].float(), grid, padding="border")
+    drawn = resampled(F.avg_pool2d(store.masks[mask][:, None].float(), 3, 1, 1), grid)
     alpha = ((drawn - 0.3) / 0.5).clamp(0, 1)
     return torch.cat([colour * alpha, alpha * 255], 1).round().byte()
 
@@ -216,7 +221,7 @@ def _paste(
     centre = uniform(gen, total, 2) * extent.repeat_interleave(LAYERS, 0)
     shift = CUTOUT_SIDE / 2 - (linear @ centre[..., None])[..., 0]
     affine = torch.cat([linear, shift[..., None]], 2)
-    layers = _sample(bank[level, pick].float(), _grid(affine, SIDE, CUTOUT_SIDE))
+    layers = resampled(bank[level, pick].float(), sampling_grid(affine, SIDE, CUTOUT_SIDE))
     layers = layers.view(count, LAYERS, 4, SIDE, SIDE)
     bright = torch.exp(normal(gen, count, LAYERS, 1, 1, 1, std=0.15))
     own = masks.view(plan.pictures, plan.masks, SIDE, SIDE)[:count]

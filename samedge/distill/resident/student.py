@@ -17,7 +17,7 @@ from samedge.models.click_decoder import ClickConfig, ClickDecoder
 from samedge.models.layers import Normalize
 from samedge.models.spec import ModelSpec
 
-ORIGIN = "trained by samedge from ImageNet weights; data and recipe in docs/model-card.md"
+ORIGIN = "trained by samedge.distill.resident"
 
 
 class Student(nn.Module):
@@ -75,14 +75,13 @@ def _floats(module: nn.Module) -> list[Tensor]:
     return [t for t in module.state_dict().values() if t.is_floating_point()]
 
 
-def save_student(student: Student, path: Path, *, name: str, notes: dict[str, object]) -> None:
+def save_student(student: Student, path: Path, *, name: str) -> None:
     """Write weights with what is needed to build the model again.
 
     Args:
         student: to save.
         path: a safetensors file.
         name: of the model.
-        notes: more of ``ModelSpec``: licence and origin.
     """
     encoder = dataclasses.asdict(student.image_encoder.config)
     size = encoder.pop("image_size")
@@ -94,9 +93,7 @@ def save_student(student: Student, path: Path, *, name: str, notes: dict[str, ob
         decoder="click",
         decoder_options=dataclasses.asdict(student.decoder.config),
         licence="Apache-2.0",
-        origin=str(
-            notes.get("origin", "trained by samedge; data and recipe in docs/model-card.md")
-        ),
+        origin=ORIGIN,
     )
     state = {
         k: v.detach().to("cpu", copy=True).contiguous() for k, v in student.state_dict().items()

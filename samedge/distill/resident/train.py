@@ -236,7 +236,6 @@ class Run:
                 learner.average.student,
                 self.output / f"{learner.plan.name}.safetensors",
                 name=learner.plan.name,
-                notes={"origin": "trained by samedge.distill.resident", "pictures": self.pictures},
             )
         write_csv(self.output / "steps.csv", self.history)
         write_csv(self.output / "checks.csv", self.checks)

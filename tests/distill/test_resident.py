@@ -105,10 +105,10 @@ def test_a_view_of_the_whole_photo_is_the_photo() -> None:
     whole = torch.tensor([[64.0, 64.0]])
     affine = _affine(whole * 0, whole, whole * 0, whole, torch.tensor([False]), torch.zeros(1))
     torch.testing.assert_close(
-        resampled(photo, sampling_grid(affine, 64, 64)), photo, atol=1e-4, rtol=0
+        resampled(photo, sampling_grid(affine, 64, source=64)), photo, atol=1e-4, rtol=0
     )
     affine = _affine(whole * 0, whole, whole * 0, whole, torch.tensor([True]), torch.zeros(1))
-    drawn = resampled(photo, sampling_grid(affine, 64, 64))
+    drawn = resampled(photo, sampling_grid(affine, 64, source=64))
     torch.testing.assert_close(drawn, photo.flip(3), atol=1e-4, rtol=0)
 
 

@@ -125,7 +125,7 @@ def _second_look(
     affine[:, 0, 0], affine[:, 1, 1], affine[:, :, 2] = step, step, low
     parts = []
     for some in torch.split(torch.arange(len(size), device=size.device), 64):
-        grid = sampling_grid(affine[some], SIDE, SIDE)
+        grid = sampling_grid(affine[some], SIDE, source=SIDE)
         within = _inside((size[some] / step[some, None]).flip(1), SIDE, SIDE)
         images = resampled(store.photos[owner[some]].float(), grid, padding="border")
         colour = images.new_tensor(PADDING_COLOUR).view(1, 3, 1, 1)

@@ -80,13 +80,13 @@ def draw_scenes(
     return Scenes(torch.where(inside, images, colour), masks, valid, usable)
 
 
-def sampling_grid(affine: Tensor, side: int, source_side: int, *, step: float = 1.0) -> Tensor:
+def sampling_grid(affine: Tensor, side: int, *, source: int, step: float = 1.0) -> Tensor:
     """Sampling positions for ``grid_sample``: (V, side, side, 2) for affines in pixels."""
     centres = (torch.arange(side, device=affine.device) + 0.5) * step
     x = affine[:, :, 0, None, None] * centres
     y = affine[:, :, 1, None, None] * centres[:, None]
     place = x + y + affine[:, :, 2, None, None]
-    return (place * (2.0 / source_side) - 1.0).permute(0, 2, 3, 1)
+    return (place * (2.0 / source) - 1.0).permute(0, 2, 3, 1)
 
 
 def resampled(images: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
@@ -98,7 +98,9 @@ def _pictures(store: Store, views: Views, plan: ViewPlan) -> Tensor:
     """(B, 3, S, S) float32 pictures without light, noise and padding."""
     n = plan.singles
     photos = store.photos[views.photo[:n]].float()
-    singles = resampled(photos, sampling_grid(views.affine[:n], SIDE, SIDE), padding="border")
+    singles = resampled(
+        photos, sampling_grid(views.affine[:n], SIDE, source=SIDE), padding="border"
+    )
     if not plan.mosaics:
         return singles
     # A tile is half as fine as its photo: sample twice as finely and average.
@@ -106,7 +108,7 @@ def _pictures(store: Store, views: Views, plan: ViewPlan) -> Tensor:
     affine[:, :, 2] += (affine[:, :, :2] @ corner[..., None])[..., 0]
     photos = store.photos[views.photo[n:]].float()
     tiles = F.avg_pool2d(
-        resampled(photos, sampling_grid(affine, SIDE, SIDE, step=0.5), padding="border"), 2
+        resampled(photos, sampling_grid(affine, SIDE, source=SIDE, step=0.5), padding="border"), 2
     )
     half = SIDE // 2
     tiles = tiles.view(plan.mosaics, 2, 2, 3, half, half).permute(0, 3, 1, 4, 2, 5)
@@ -137,7 +139,7 @@ def _rows(
 def _masks(store: Store, views: Views, owner: Tensor, chosen: Tensor) -> Tensor:
     """(R, S, S) bool."""
     drawn = resampled(
-        store.masks[chosen][:, None].float(), sampling_grid(views.affine[owner], SIDE, SIDE)
+        store.masks[chosen][:, None].float(), sampling_grid(views.affine[owner], SIDE, source=SIDE)
     )
     steps = torch.arange(SIDE, device=owner.device) + 0.5
     low, high = views.corner[owner], (views.corner + views.extent)[owner]
@@ -191,7 +193,7 @@ def _cut_out(store: Store, photo: Tensor, mask: Tensor) -> Tensor:
     scale = (side / CUTOUT_SIDE)[:, None, None]
     linear = torch.eye(2, device=boxes.device) * scale
     affine = torch.cat([linear, (centre - side[:, None] * 0.5)[..., None]], 2)
-    grid = sampling_grid(affine, CUTOUT_SIDE, SIDE)
+    grid = sampling_grid(affine, CUTOUT_SIDE, source=SIDE)
     colour = resampled(store.photos[photo].float(), grid, padding="border")
     drawn = resampled(F.avg_pool2d(store.masks[mask][:, None].float(), 3, 1, 1), grid)
     alpha = ((drawn - 0.3) / 0.5).clamp(0, 1)
@@ -221,7 +223,7 @@ def _paste(
     centre = uniform(gen, total, 2) * extent.repeat_interleave(LAYERS, 0)
     shift = CUTOUT_SIDE / 2 - (linear @ centre[..., None])[..., 0]
     affine = torch.cat([linear, shift[..., None]], 2)
-    layers = resampled(bank[level, pick].float(), sampling_grid(affine, SIDE, CUTOUT_SIDE))
+    layers = resampled(bank[level, pick].float(), sampling_grid(affine, SIDE, source=CUTOUT_SIDE))
     layers = layers.view(count, LAYERS, 4, SIDE, SIDE)
     bright = torch.exp(normal(gen, count, LAYERS, 1, 1, 1, std=0.15))
     own = masks.view(plan.pictures, plan.masks, SIDE, SIDE)[:count]

@@ -549,7 +549,7 @@ class TestDisturbance:
 def test_pictures_are_those_of_every_command(tmp_path: Path) -> None:
     for name in ("f10.png", "f2.avif", "._f2.png", "notes.txt"):
         (tmp_path / name).touch()
-    assert [path.name for path in find_images(tmp_path)] == ["f2.avif", "f10.png"]
+    assert [path.name for path in find_images(tmp_path)] == ["f10.png", "f2.avif"]
     for empty in (tmp_path / "f2.avif", tmp_path / "nowhere"):
         with pytest.raises(DatasetError, match="holds no picture"):
             find_images(empty)

@@ -77,14 +77,14 @@ def scenes(predictor: Predictor, truth: GroundTruth) -> Iterator[Scene]:
         boxes = [np.asarray(thing.box, np.float64) for thing in things]
         masks = [thing.mask for thing in things]
         yield Scene(predictor.encode(pixels), boxes, masks, is_part=False)
-        for box, mask in zip(boxes, masks, strict=True):
-            side = max(box[2] - box[0], box[3] - box[1])
+        for thing, box in zip(things, boxes, strict=True):
+            side = float(max(box[2] - box[0], box[3] - box[1]))
             if side >= SMALL * max(size):
                 continue
-            x0, y0, x1, y1 = square_region(box, size, side=max(LEAST_PX, PART * side))
+            x0, y0, x1, y1 = square_region(thing.box, size, side=max(LEAST_PX, PART * side))
             embedding = predictor.encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
             moved = box - [x0, y0, x0, y0]
-            yield Scene(embedding, [moved], [mask[y0:y1, x0:x1]], is_part=True)
+            yield Scene(embedding, [moved], [thing.mask[y0:y1, x0:x1]], is_part=True)
 
 
 def score(model: ClickSam, found: Sequence[Scene]) -> Score:

@@ -17,6 +17,8 @@ from samedge.errors import PromptError
 _LONGEST = 200  # characters of one phrase
 _MOST = 64  # words of one call
 _SHOWN = 5
+_ALIKE = 0.7
+"""Share of letters by which an unknown word is a slip of a known one, not another word."""
 _RELATION_WORDS = """
 left right top bottom upper lower middle center centre front back behind beside between near next
 above below under over on in inside outside with without no not except only other another
@@ -207,7 +209,7 @@ def nearest_words(phrase: str, table: WordTable) -> list[str]:
         word = table.words[row].name
         ranked[word] = max(ranked.get(word, 0.0), ratio)
     best = sorted(ranked, key=lambda word: -ranked[word])[:_SHOWN]
-    return [word for word in best if ranked[word] >= 0.55]
+    return [word for word in best if ranked[word] >= _ALIKE]
 
 
 def _listed(names: Sequence[str]) -> str:

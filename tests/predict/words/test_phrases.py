@@ -106,6 +106,7 @@ def test_unknown_words_are_answered_with_the_nearest(table: WordTable) -> None:
         asked_words(["sky"], table, free=False)
     assert nearest_words("knif", table)[0] == "knife"
     assert nearest_words("xylophone", table) == []
+    assert nearest_words("cloud", table) == []  # half of its letters are those of couch
 
 
 def test_a_text_encoder_reads_phrases(table: WordTable) -> None:

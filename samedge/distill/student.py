@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-import safetensors
 import torch
 from torch import nn
 
@@ -17,6 +16,7 @@ from samedge.errors import CheckpointError, RecipeError
 from samedge.models._proxyless import ProxylessEncoder
 from samedge.models._timm import TimmEncoder, load_backbone
 from samedge.models.building import build_model
+from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.imagenet import load_mobilenet_v2
 from samedge.models.promptable import PromptableModel
 from samedge.models.proxyless_trunk import load_trunk
@@ -115,9 +115,8 @@ def _load_encoder(student: PromptableModel, path: Path, samples: Mixture) -> Non
 
 
 def _load_timm(encoder: TimmEncoder, path: Path, samples: Mixture) -> None:
-    with safetensors.safe_open(path, framework="pt") as file:
-        is_folded = "features.0.0.weight" in set(file.keys())
-    if is_folded:
+    tensors, _ = read_safetensors(path)
+    if "features.0.0.weight" in tensors:
         images = torch.stack([samples[index]["image"] for index in range(_STATISTICS_IMAGES)])
         load_mobilenet_v2(encoder.backbone, path, images)
     else:

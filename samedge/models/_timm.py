@@ -8,13 +8,12 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
-import safetensors.torch
 import timm
 from torch import Tensor, nn
 
 from samedge.errors import CheckpointError, UnknownNameError
 from samedge.models.base import Encoder
+from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.neck import FusionNeck
 from samedge.models.same_padding import use_same_padding
 
@@ -119,12 +118,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
         CheckpointError: the file cannot be read, or tensors that the backbone needs are missing or
             have another shape. What only a classifier needs is left out, and logged.
     """
-    try:
-        loaded = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as safetensors ({error}): check the path, or fetch it again."
-        ) from error
+    loaded, _ = read_safetensors(path)
     flat = {key.replace(".", "_"): key for key in loaded}  # features_only flattens some names
     own = {key: value for key, value in backbone.state_dict().items() if value.ndim > 0}
     missing = [key for key in own if key.replace(".", "_") not in flat]

@@ -234,17 +234,30 @@ def _other_archive(file: Path) -> str:
     return f"is a zip file without torch's weights ({some(names)}): unpack it, give the file inside"
 
 
-def _read_safetensors(file: Path) -> Weights:
+def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file by name, and its metadata.
+
+    Raises:
+        CheckpointError: it is missing, damaged or no such file.
+    """
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
-            description = (opened.metadata() or {}).get(METADATA)
-        tensors = safetensors.torch.load_file(file)
+            metadata = opened.metadata() or {}
+        return safetensors.torch.load_file(file), metadata
+    except OSError as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({error.strerror or error}): check the path."
+        ) from error
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"{file} is not a readable safetensors file: {error}. It may be truncated: "
             "download it again."
         ) from error
-    return Weights(file, tensors, description)
+
+
+def _read_safetensors(file: Path) -> Weights:
+    tensors, metadata = read_safetensors(file)
+    return Weights(file, tensors, metadata.get(METADATA))
 
 
 def _read_pickle(file: Path) -> Weights:

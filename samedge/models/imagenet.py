@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from samedge.errors import CheckpointError
+from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.layers import Normalize
 
 _REPEATS = (1, 2, 3, 4, 3, 3, 1)
@@ -53,9 +53,9 @@ def load_mobilenet_v2(backbone: nn.Module, path: Path, images: Tensor) -> None:
             of 32.
 
     Raises:
-        CheckpointError: the file lacks a tensor or has one of another shape.
+        CheckpointError: the file cannot be read, or lacks a tensor or has one of another shape.
     """
-    tensors = {k: v.float() for k, v in safetensors.torch.load_file(path).items()}
+    tensors = {k: v.float() for k, v in read_safetensors(path)[0].items()}
     _check(backbone, tensors, path)
     _fold_normalisation(tensors)
     modules = dict(backbone.named_modules())

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from samedge.errors import CheckpointError
+from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.layers import Normalize
 
 _EPS = 1e-3
@@ -133,11 +133,11 @@ def load_trunk(trunk: ProxylessTrunk, path: Path) -> None:
         path: safetensors file with the authors' names.
 
     Raises:
-        CheckpointError: tensors are missing or have another shape.
+        CheckpointError: the file cannot be read, or tensors are missing or have another shape.
     """
     loaded = {
         name.replace(".mobile_inverted_conv.", "."): tensor
-        for name, tensor in safetensors.torch.load_file(path).items()
+        for name, tensor in read_safetensors(path)[0].items()
     }
     own = trunk.state_dict()
     wrong = [n for n, t in own.items() if n not in loaded or loaded[n].shape != t.shape]

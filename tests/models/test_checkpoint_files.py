@@ -20,8 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from samedge.errors import CheckpointError
+from samedge.models._timm import load_backbone
 from samedge.models.checkpoint_files import weights_files
 from samedge.models.checkpoints import load_checkpoint
+from samedge.models.imagenet import load_mobilenet_v2
+from samedge.models.proxyless_trunk import ProxylessTrunk, load_trunk
 
 State = dict[str, Tensor]
 
@@ -367,3 +370,19 @@ def test_an_unreadable_file(
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\): check its"):
         load_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{" * 40, b"\xff" * 40])
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    images = torch.zeros(1, 3, 32, 32)
+    loads: tuple[Callable[[], object], ...] = (
+        lambda: load_trunk(ProxylessTrunk(), path),
+        lambda: load_mobilenet_v2(nn.Identity(), path, images),
+        lambda: load_backbone(nn.Identity(), path),
+    )
+    for load in loads:
+        with pytest.raises(CheckpointError, match=r"w\.safetensors (cannot be read|is not a read)"):
+            load()

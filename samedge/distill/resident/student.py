@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from samedge.distill.resident.clicks import Prompts
 from samedge.files.writing import replacing
 from samedge.models._pyramid import ImageFeatures, PyramidConfig, PyramidEncoder
+from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.click_decoder import ClickConfig, ClickDecoder
 from samedge.models.layers import Normalize
 from samedge.models.spec import ModelSpec
@@ -103,9 +104,13 @@ def save_student(student: Student, path: Path, *, name: str) -> None:
 
 
 def start_from(student: Student, path: Path) -> int:
-    """Take all of a checkpoint of the same kind, or the backbone of another; the tensors taken."""
+    """Take all of a checkpoint of the same kind, or the backbone of another; the tensors taken.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     prefix = "image_encoder.backbone."
-    loaded = safetensors.torch.load_file(path)
+    loaded, _ = read_safetensors(path)
     if "decoder.weights.hidden.weight" in loaded:
         student.load_state_dict(loaded)
         return len(loaded)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable
-from typing import NoReturn
 
 from samedge._version import __version__
 
@@ -19,23 +16,16 @@ def main() -> None:
             return
         except OSError:
             pass  # the command line, below, comes to the same and says it
-    command_line = _command_line()
-    command_line()
+    import signal
 
-
-def _command_line() -> Callable[[], NoReturn]:
-    """Import the command line; Ctrl-C meanwhile ends the process as it ends any other program.
-
-    Nothing is begun yet that could be lost, and Python would show where in an import it was.
-    """
     listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if listens:
+    if listens:  # Ctrl-C while it is imported ends it as any other program: nothing is begun yet
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from samedge.cli import main as command_line
 
     if listens:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return command_line
+    command_line()
 
 
 if __name__ == "__main__":

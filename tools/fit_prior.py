@@ -13,7 +13,6 @@ is kept, among what loses next to nothing in the parts that a second look decode
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +29,7 @@ from samedge.pixels.prompts import feeds_of
 from samedge.pixels.regions import square_region
 from samedge.predict.decoding import FIRMER
 from samedge.predict.embedding import ImageEmbedding
+from samedge.predict.focus_plan import FocusSettings
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import open_predictor
 from samedge.proof.reference import TorchReference
@@ -42,7 +42,7 @@ CLEAR = 0
 """The token of prompts that leave no doubt, as boxes do."""
 
 MOST_LOST = 0.001
-SMALL, PART, LEAST_PX = 0.25, 2.5, 64  # docs/everything.md: things below a quarter, their parts
+LOOKS = FocusSettings()
 
 
 class Scene(NamedTuple):
@@ -79,9 +79,10 @@ def scenes(predictor: Predictor, truth: GroundTruth) -> Iterator[Scene]:
         yield Scene(predictor.encode(pixels), boxes, masks, is_part=False)
         for thing, box in zip(things, boxes, strict=True):
             side = float(max(box[2] - box[0], box[3] - box[1]))
-            if side >= SMALL * max(size):
+            if side >= LOOKS.below * max(size):
                 continue
-            x0, y0, x1, y1 = square_region(thing.box, size, side=max(LEAST_PX, PART * side))
+            wide = max(LOOKS.around.least_px, LOOKS.around.context * side)
+            x0, y0, x1, y1 = square_region(thing.box, size, side=wide)
             embedding = predictor.encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
             moved = box - [x0, y0, x0, y0]
             yield Scene(embedding, [moved], [thing.mask[y0:y1, x0:x1]], is_part=True)
@@ -138,9 +139,8 @@ def main(weights: Path, *, bundle: str, dataset: Path, images: Path, output: Pat
     predictor, _ = open_predictor(bundle)
     with predictor:
         found = list(scenes(predictor, load_ground_truth(dataset, images)))
-    fitted = copy.deepcopy(model).requires_grad_(requires_grad=False)
-    fit(fitted, found)
-    save_checkpoint(fitted, output, spec=model.spec)
+    fit(model.requires_grad_(requires_grad=False), found)
+    save_checkpoint(model, output, spec=model.spec)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click's; an empty word would be taken for the current folder where a path is due."""
-        words = itertools.takewhile(lambda word: word != "--", args)
-        if any(not word or _EMPTY_OPTION.fullmatch(word) for word in words):
+        options = itertools.takewhile(lambda word: word != "--", args)
+        if "" in args or any(map(_EMPTY_OPTION.fullmatch, options)):
             ctx.fail(
                 "A word of the command line is empty, such as a shell's variable that is not set. "
                 "Give it a value, or leave it and its option out."

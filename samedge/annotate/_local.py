@@ -11,7 +11,8 @@ from pathlib import Path
 from samedge.annotate.engines import Engine, EngineOptions
 from samedge.annotate.parts import Parts
 from samedge.annotate.process import DiedError, WorkerProcess
-from samedge.annotate.tasks import Job, Outcome, Part, PartError, Task, file_state
+from samedge.annotate.tasks import Job, Outcome, Part, Task, file_state
+from samedge.annotate.worker import part_error
 from samedge.errors import InferenceError
 
 _AHEAD = 3  # tasks that a process holds: one at the model, one decoded, one being decoded
@@ -103,7 +104,8 @@ class _Keeper:
         self._shared.answers.put(self._failed(task, str(death)))
 
     def _failed(self, task: Task, message: str) -> Outcome:
-        error = PartError(kind="InferenceError", message=message)
+        what_to_do = "Give a smaller image, or more time with --image-seconds."
+        error = part_error(InferenceError(f"{message} {what_to_do}"))
         file_bytes, modified_ns = file_state(Path(task.path))
         part = Part(name=task.name, file_bytes=file_bytes, modified_ns=modified_ns, error=error)
         Parts(Path(self._shared.job.parts)).write(part)

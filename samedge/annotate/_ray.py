@@ -42,8 +42,8 @@ class RayWorker:
             batch: columns ``name`` and ``path``.
 
         Returns:
-            Columns ``name``, ``masks``, ``seconds``, ``kind`` and ``message``; the last two are
-            empty where all went well.
+            Columns ``name``, ``masks``, ``seconds``, ``kind``, ``message`` and ``remedy``; the last
+            three are empty where all went well.
         """
         from samedge.annotate.worker import AutoWorker, load
 
@@ -59,6 +59,7 @@ class RayWorker:
             "seconds": np.array([row.seconds for row in rows]),
             "kind": np.array([row.error.kind if row.error else "" for row in rows], object),
             "message": np.array([row.error.message if row.error else "" for row in rows], object),
+            "remedy": np.array([row.error.remedy if row.error else "" for row in rows], object),
         }
 
 
@@ -101,7 +102,8 @@ def _blocks(rows: int, workers: int) -> int:
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
     kind = str(row["kind"])
-    error = PartError(kind=kind, message=str(row["message"])) if kind else None
+    message, remedy = str(row["message"]), str(row["remedy"])
+    error = PartError(kind=kind, message=message, remedy=remedy) if kind else None
     return Outcome(
         name=str(row["name"]), masks=int(row["masks"]), seconds=float(row["seconds"]), error=error
     )

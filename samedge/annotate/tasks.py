@@ -84,10 +84,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an image has no masks: a stable word, and the line that people see."""
+    """Why an image has no masks, as :class:`~samedge.files.error_documents.ErrorRecord` says it.
+
+    Attributes:
+        kind: a stable word.
+        message: the line that people see.
+        remedy: what to do; empty in what an earlier samedge wrote.
+        exit_code: of a command that this alone ended.
+    """
 
     kind: str
     message: str
+    remedy: str = ""
+    exit_code: int = 1
 
 
 class PartHead(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 from samedge.annotate.parts import Parts
 from samedge.annotate.tasks import AutoSettings, Job, Outcome, Part, PartError, Task, file_state
 from samedge.errors import ImageError, SamedgeError
+from samedge.files.error_documents import error_record
 from samedge.files.reading import read_bytes
 from samedge.pixels.images import load_image
 from samedge.pixels.sample_range import SampleRange
@@ -69,8 +70,7 @@ def _range(settings: AutoSettings) -> SampleRange:
 
 def part_error(error: BaseException) -> PartError:
     """An exception as it is kept beside an image."""
-    message = " ".join(str(error).split()) or "There is not enough memory: give smaller images."
-    return PartError(kind=type(error).__name__, message=message)
+    return msgspec.convert(error_record(error), PartError, from_attributes=True)
 
 
 class Annotator:

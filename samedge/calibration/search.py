@@ -124,12 +124,19 @@ def find_plan(
         stage: is told which.
 
     Raises:
-        CalibrationError: the bundle cannot be quantized, or no mix fits the budget.
+        CalibrationError: the bundle or all of its parts cannot be quantized, or no mix fits the
+            budget.
     """
     quantizer_for(bundle)
     bench = bench_for(bundle)
+    groups = groups_of(bundle)
+    if not groups:
+        raise CalibrationError(
+            f"{bundle.path} has no part that INT8 can quantize (products of constant weights, by "
+            "name): export the model with samedge in fp32, or keep a float precision."
+        )
     feeds = RoleFeeds(bundle, data)
-    steps = Steps(len(groups_of(bundle)) + _MOST_MIXES, progress=progress, stage=stage)
+    steps = Steps(len(groups) + _MOST_MIXES, progress=progress, stage=stage)
     drops = sensitivities(bundle, data, feeds=feeds, max_images=max_images, steps=steps)
     with (
         bench.open(bundle) as predictor,

@@ -13,6 +13,7 @@ from samedge.cli.annotate_desk import accuracy, opened, sit_down
 from samedge.cli.annotate_models import bundle_of
 from samedge.cli.annotate_options import AnnotateRun, annotate_options
 from samedge.cli.desk_options import DeskRun, desk_options
+from samedge.cli.failures import error_record
 from samedge.cli.refusing import refuse_given
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from samedge.annotate.run import AutoResult
     from samedge.annotate.tasks import AutoSettings
     from samedge.errors import SourceError
+
+    Videos = Sequence[tuple[Path, SourceError]]
 
 EPILOG = """\b
 Examples:
@@ -71,7 +74,7 @@ def annotate(
     settings = _settings(out, run, is_auto=automatic)
     images, broken = _images(out, folder, run)
     if ranks:
-        _rank(out, images, run, settings)
+        _rank(out, images, run, settings, broken=broken)
         out.failed([(str(path), error) for path, error in broken])
         return
     if not automatic:
@@ -80,7 +83,7 @@ def annotate(
         return
     result = _annotated(out, images, run, settings)
     _measure(out, run, desk, settings)
-    _report(out, result, images=images)
+    _report(out, result, images=images, broken=broken)
     out.failed([(str(path), error) for path, error in broken])
     _list_failures(out, result.merged)
 
@@ -128,9 +131,7 @@ def _measure(out: output.Output, run: AnnotateRun, desk: DeskRun, settings: Auto
         put_accuracy(run.output_path, found, bundle_id=predictor.manifest.id)
 
 
-def _images(
-    out: output.Output, folder: Path, run: AnnotateRun
-) -> tuple[Path, Sequence[tuple[Path, SourceError]]]:
+def _images(out: output.Output, folder: Path, run: AnnotateRun) -> tuple[Path, Videos]:
     """The folder of pictures to annotate, and videos that broke off."""
     from samedge.annotate.frames import extract_frames, video_files
 
@@ -163,7 +164,9 @@ def _annotated(
         )
 
 
-def _rank(out: output.Output, images: Path, run: AnnotateRun, settings: AutoSettings) -> None:
+def _rank(
+    out: output.Output, images: Path, run: AnnotateRun, settings: AutoSettings, *, broken: Videos
+) -> None:
     from samedge.annotate.ranking import rank_images, write_ranking
     from samedge.annotate.run import tasks_in
     from samedge.errors import ImageError
@@ -183,12 +186,23 @@ def _rank(out: output.Output, images: Path, run: AnnotateRun, settings: AutoSett
     for one in ranking.images[:_FIRST]:
         figures = (one.uncertainty, one.doubt, one.instability, one.disagreement, one.novelty)
         table.add_row(one.name, *(f"{figure:.3f}" for figure in figures))
-    document = {"bundle_id": ranking.bundle_id, "images": ranking.images, "files": [file]}
+    document = {
+        "bundle_id": ranking.bundle_id,
+        "images": ranking.images,
+        "failures": [{"image": name, "error": error} for name, error in ranking.failures],
+        "broken_videos": _broken(broken),
+        "files": [file],
+    }
     out.result(document, table, f"wrote {file}, all {len(ranking.images)} images in their order")
     out.failed([(name, ImageError(error.message)) for name, error in ranking.failures])
 
 
-def _report(out: output.Output, result: AutoResult, *, images: Path) -> None:
+def _broken(videos: Videos) -> list[dict[str, object]]:
+    """Videos that broke off, for the document."""
+    return [{"video": path, "error": error_record(error)} for path, error in videos]
+
+
+def _report(out: output.Output, result: AutoResult, *, images: Path, broken: Videos) -> None:
     merged = result.merged
     document = {
         "images": {"path": str(images), "count": merged.images, "failed": len(merged.failures)},
@@ -198,10 +212,8 @@ def _report(out: output.Output, result: AutoResult, *, images: Path) -> None:
         "done_before": result.done_before,
         "done_now": result.done_now,
         "duplicates": merged.duplicates,
-        "failures": [
-            {"image": name, "error": {"kind": error.kind, "message": error.message}}
-            for name, error in merged.failures
-        ],
+        "failures": [{"image": name, "error": error} for name, error in merged.failures],
+        "broken_videos": _broken(broken),
         "files": merged.files,
     }
     out.result(document, _summary(result), *(f"wrote {path}" for path in merged.files))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from samedge.evaluation.protocols import parse_protocols
 from samedge.evaluation.subjects import open_subject
 from samedge.machine.disturbance import tells_of_a_busy_machine
 from samedge.predict.predictor import Predictor
+from samedge.proof.photos import load_calibration
 from samedge.records import BenchRecord, EvalRecord
 from samedge.report.decision import (
     Interval,
@@ -47,7 +50,6 @@ JOINED = "joined"
 _KIND = "bench"
 """Of the rounds' records."""
 _ROUND = Effort(seconds=4.0, count=64, launches=1)
-_DEADLINE_ROUND = Effort(seconds=4.0, count=256, launches=1)
 
 
 class CompareRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,7 @@ def compare(
     Raises:
         UnknownNameError: an unknown model, target, precision or protocol.
         DatasetError: no photo, a dataset that cannot be read, or a folder of something else.
+        CalibrationError: a calibration set that cannot calibrate.
         SamedgeError: the measurement itself failed; a subject that cannot be exported does not end
             the comparison.
     """
@@ -124,18 +127,32 @@ def _identity(request: Request) -> Identity:
         raise DatasetError("There is no photo to compare on: give a folder of photos.")
     files = request.photos if request.dataset is None else request.dataset[:1]
     try:
-        sizes = [f"{path.name} {path.stat().st_size}" for path in files]
+        return Identity(
+            model=request.model,
+            photos=[f"{path.name} {path.stat().st_size}" for path in files],
+            prompts=request.prompts,
+            calibration="" if request.calibration is None else str(request.calibration),
+            weights_sha256=file_hash(Path(request.model)) if Path(request.model).is_file() else "",
+            contents_sha256=_contents(request),
+        )
     except OSError as error:
         raise DatasetError(
             f"{error.filename} cannot be read ({error.strerror}): check the path."
         ) from error
-    return Identity(
-        model=request.model,
-        photos=sizes,
-        prompts=request.prompts,
-        calibration="" if request.calibration is None else str(request.calibration),
-        weights_sha256=file_hash(Path(request.model)) if Path(request.model).is_file() else "",
-    )
+
+
+def _contents(request: Request) -> str:
+    """One hash over all pictures and annotations: their names do not tell them apart."""
+    files = list(request.photos)
+    if request.dataset is not None:
+        truth = load_ground_truth(request.dataset[0], request.dataset[1])
+        for image in truth.images:
+            image.check_file()
+        files += [request.dataset[0], *(image.path for image in truth.images)]
+    hashes = [file_hash(path) for path in files]
+    if request.calibration is not None:
+        hashes.append(load_calibration(request.calibration).fingerprint)
+    return hashlib.sha256("\n".join(hashes).encode("ascii")).hexdigest()
 
 
 def _measure_losses(
@@ -233,8 +250,10 @@ def _benched(
     limits = request.limits
     plan = Plan(
         images=request.photos[:4],
-        effort=_ROUND if limits.deadline_ms is None else _DEADLINE_ROUND,
+        effort=_ROUND,
         deadline_ms=limits.deadline_ms,
+        # The verdict is about all rounds together.
+        deadline_count=math.ceil(Plan.deadline_count / request.rounds),
         keep_samples=True,
     )
     for index in range(request.rounds):

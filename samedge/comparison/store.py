@@ -34,6 +34,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         prompts: the protocols.
         calibration: what INT8 is calibrated on; empty for the default.
         weights_sha256: of the model's file; empty for a model that is named.
+        contents_sha256: over what the photos, the dataset, its images and the calibration set
+            hold; empty in a folder of an earlier samedge.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     prompts: str
     calibration: str = ""
     weights_sha256: str = ""
+    contents_sha256: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +154,9 @@ def _read(path: Path, kind: type[T]) -> T | None:
         ) from error
 
 
-def _differing(first: Identity, second: Identity) -> str:
+def _differing(known: Identity, asked: Identity) -> str:
     names = Identity.__struct_fields__
-    return ", ".join(name for name in names if getattr(first, name) != getattr(second, name))
+    found = [name for name in names if getattr(known, name) != getattr(asked, name)]
+    if found == ["contents_sha256"] and not known.contents_sha256:
+        return "an earlier samedge began it, and did not keep what the photos hold: contents_sha256"
+    return ", ".join(found)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from samedge.errors import DatasetError, ImageError
 from samedge.evaluation.ground_truth import GroundTruth, TruthImage
-from samedge.records import DatasetRecord
+from samedge.files.error_documents import ErrorRecord, error_record
+from samedge.records import DatasetRecord, FailedImage
 from samedge.types import Array
 
 
@@ -23,7 +24,7 @@ class Readings:
 
     def __init__(self, truth: GroundTruth) -> None:
         self._truth = truth
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, ErrorRecord] = {}
         for image in truth.images:
             image.check_file()
 
@@ -32,7 +33,7 @@ class Readings:
         try:
             return image.pixels()
         except (DatasetError, ImageError, OSError) as error:
-            self._failed[image.name] = str(error)
+            self._failed[image.name] = error_record(error)
             return None
 
     def record(self) -> DatasetRecord:
@@ -43,7 +44,7 @@ class Readings:
         """
         truth, failed = self._truth, self._failed
         if failed and len(failed) == len(truth.images):
-            reason = next(iter(failed.values()))
+            reason = next(iter(failed.values())).message
             raise DatasetError(f"No image of {truth.path} can be read: {reason}")
         lost = [image for image in truth.images if image.name in failed]
         return DatasetRecord(
@@ -52,5 +53,6 @@ class Readings:
             instances=truth.instance_count - sum(len(image.annotations) for image in lost),
             skipped=truth.skipped,
             images_dir=str(truth.images_dir),
-            failed=failed,
+            failed={name: error.message for name, error in failed.items()},
+            failures=[FailedImage(image=name, error=error) for name, error in failed.items()],
         )

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from samedge.bundle.canary import Graphs
+from samedge.bundle.manifest import file_hash
 from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
 from samedge.files.reading import read_bytes
@@ -59,8 +60,9 @@ class CalibrationSet:
 
     @property
     def fingerprint(self) -> str:
-        """Short hash over the files' names and sizes: tells whether a cached figure still holds."""
-        facts = [(path.name, path.stat().st_size) for path in self.images]
+        """Short hash over what the files hold: tells whether a cached figure still holds."""
+        described = () if self.truth is None else (self.truth,)
+        facts = [(path.name, file_hash(path)) for path in (*self.images, *described)]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
     def photos(self) -> Iterator[Array]:

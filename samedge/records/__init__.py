@@ -15,6 +15,7 @@ from samedge.records.accuracy import (
     EverythingRow,
     Example,
     ExampleMask,
+    FailedImage,
     InstanceScore,
     ScoredInstance,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "ExportRecord",
     "ExportedArtifact",
     "ExportedBundle",
+    "FailedImage",
     "GpuRecord",
     "InstanceScore",
     "OpenedSubject",

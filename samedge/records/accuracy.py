@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from samedge.files.error_documents import ErrorRecord
 from samedge.records.machine import Environment
 from samedge.records.subjects import Subject
 from samedge.records.video import VideoRow
@@ -119,6 +120,13 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     frame: str | None = None
 
 
+class FailedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that could not be read, and what to do about it."""
+
+    image: str
+    error: ErrorRecord
+
+
 class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the accuracy was measured on.
 
@@ -126,6 +134,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
         skipped: annotations that were left out, by reason.
         images_dir: where the images lay, for reports.
         failed: images that could not be read, and why.
+        failures: the same with what to do; empty in records of an earlier samedge.
     """
 
     path: str
@@ -134,6 +143,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, int] = {}
     images_dir: str | None = None
     failed: dict[str, str] = {}
+    failures: list[FailedImage] = []
 
 
 class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):

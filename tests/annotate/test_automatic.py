@@ -135,7 +135,7 @@ def test_a_bad_image_is_listed_and_tried_again(
     (photos / "bad.jpg").write_bytes(b"\xff\xd8 no more")
     result = run(photos, tmp_path / "out", settings)
     ((name, error),) = result.merged.failures
-    assert (name, error.kind, result.merged.images) == ("bad.jpg", "ImageError", 4)
+    assert (name, error.kind, result.merged.images) == ("bad.jpg", "image", 4)
     picture(photos / "bad.jpg", seed=5)
     again = run(photos, tmp_path / "out", settings)
     assert (again.done_now, again.merged.failures, again.merged.images) == (1, (), 5)
@@ -210,6 +210,7 @@ def test_an_image_that_kills_its_process_costs_itself_alone(
     ((failed, error),) = result.merged.failures
     assert failed == name
     assert said in error.message
+    assert error.remedy == "Give a smaller image, or more time with --image-seconds."
     assert written(tmp_path / "out") == written(sound.output)
 
 

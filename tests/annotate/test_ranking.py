@@ -55,7 +55,8 @@ def test_figures_are_shares_and_a_bad_image_is_listed(tmp_path: Path, toy_bundle
         )
     assert heard == [(1, 3), (2, 3), (3, 3)]
     assert sorted(one.name for one in made.images) == ["a.png", "b.png"]
-    assert [name for name, _ in made.failures] == ["c.png"]
+    assert [(name, error.kind) for name, error in made.failures] == [("c.png", "image")]
+    assert made.failures[0][1].remedy
     for one in made.images:
         figures = (one.doubt, one.instability, one.disagreement, one.novelty)
         assert all(0 <= figure <= 1 for figure in figures)

@@ -41,7 +41,9 @@ def test_a_bad_image_is_told_in_the_document_and_by_the_exit_code(
     assert document["schema"] == "samedge.annotate/1"
     assert document["images"] == {"path": str(photos), "count": 2, "failed": 1}
     (failure,) = document["failures"]
-    assert (failure["image"], failure["error"]["kind"]) == ("bad.jpg", "ImageError")
+    assert (failure["image"], failure["error"]["kind"]) == ("bad.jpg", "image")
+    assert set(failure["error"]) == {"kind", "message", "remedy", "exit_code"}
+    assert failure["error"]["remedy"]
     assert [Path(file).name for file in document["files"]] == ["annotations.json"]
     assert "bad.jpg" in result.stderr
 
@@ -114,9 +116,13 @@ def test_a_video_that_cannot_be_read_is_told_by_a_ranking(
 
     monkeypatch.setattr("samedge.annotate.frames.extract_frames", broken_off)
     options = ("--rank", "--every", "2", "--bundle", toy_bundle, "-o", tmp_path / "out")
-    result = invoke("annotate", tmp_path, *options)
+    result = invoke("annotate", tmp_path, *options, "--json")
     assert result.exit_code == 1
     assert "cut.mp4 broke off." in result.stderr
+    document = json.loads(result.stdout)
+    ((video, error),) = [(one["video"], one["error"]) for one in document["broken_videos"]]
+    assert (Path(video).name, error["kind"]) == ("cut.mp4", "source")
+    assert document["failures"] == []
 
 
 def test_a_range_of_samples_goes_before_that_of_an_earlier_run() -> None:

@@ -43,8 +43,12 @@ def test_a_bad_image_is_left_out_and_named(toy_bundle: Path, photos: Path) -> No
     assert document["schema"] == "samedge.eval/1"
     assert document["dataset"]["images"] == document["dataset"]["instances"] == 2
     assert document["results"][0]["n"] == 2
-    assert set(document["dataset"]["failed"]) == {"2.png", "3.png"}
-    assert "the masks would not fit it" in document["dataset"]["failed"]["3.png"]
+    failed = document["dataset"]["failed"]
+    assert set(failed) == {"2.png", "3.png"}
+    assert "the masks would not fit it" in failed["3.png"]
+    failures = {one["image"]: one["error"] for one in document["dataset"]["failures"]}
+    assert {name: error["message"] for name, error in failures.items()} == failed
+    assert all(error["remedy"] and error["exit_code"] == 1 for error in failures.values())
     assert json.loads(Path("record.json").read_text())["results"] == document["results"]
     lines = [line for line in result.stderr.splitlines() if line.startswith("samedge: ")]
     assert len(lines) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,6 +147,41 @@ class TestStore:
         weights.write_bytes(b"again")
         with pytest.raises(DatasetError, match="weights_sha256 differs"):
             Store(tmp_path / "c", run._identity(request))
+
+    def test_photos_of_equal_name_and_size_are_told_apart(self, tmp_path: Path) -> None:
+        """Cameras number their photos anew in every folder."""
+        photos = [tmp_path / folder / "1.bmp" for folder in ("a", "b")]
+        for photo, colour in zip(photos, ("red", "blue"), strict=True):
+            photo.parent.mkdir()
+            Image.new("RGB", (8, 8), colour).save(photo)
+        first, second = (
+            exporting.Request(model="m", output=tmp_path / "c", photos=(photo,)) for photo in photos
+        )
+        Store(tmp_path / "c", run._identity(first))
+        Store(tmp_path / "c", run._identity(first))
+        with pytest.raises(DatasetError, match="contents_sha256 differs"):
+            Store(tmp_path / "c", run._identity(second))
+
+    def test_other_pictures_of_a_dataset_are_another_comparison(self, tmp_path: Path) -> None:
+        truth, picture = tmp_path / "truth.json", tmp_path / "1.png"
+        image = {"id": 1, "file_name": "1.png", "width": 8, "height": 8}
+        area = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 6, 1, 6, 6]]}
+        truth.write_text(json.dumps({"images": [image], "annotations": [area]}), encoding="utf-8")
+        request = exporting.Request(
+            model="m", output=tmp_path / "c", photos=(), dataset=(truth, tmp_path)
+        )
+        with pytest.raises(DatasetError, match=r"there is no .*1\.png"):
+            run._identity(request)
+        found = []
+        for colour in ("red", "blue"):
+            Image.new("RGB", (8, 8), colour).save(picture)
+            found.append(run._identity(request).contents_sha256)
+        assert found[0] != found[1]
+
+    def test_a_folder_of_an_earlier_samedge_says_so(self, tmp_path: Path) -> None:
+        Store(tmp_path / "c", IDENTITY)
+        with pytest.raises(DatasetError, match="an earlier samedge began it"):
+            Store(tmp_path / "c", msgspec.structs.replace(IDENTITY, contents_sha256="ab"))
 
     def test_another_comparison_is_refused(self, tmp_path: Path) -> None:
         Store(tmp_path / "c", IDENTITY)
@@ -295,8 +331,10 @@ class TestReleasedMemory:
         self, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         calls: list[list[str]] = []
+        plans: list[Plan] = []
 
-        def bench(subjects: list[ChosenSubject], _: Plan) -> BenchRecord:
+        def bench(subjects: list[ChosenSubject], plan: Plan) -> BenchRecord:
+            plans.append(plan)
             names = [str(subject.bundle) for subject in subjects]
             calls.append([Path(name).name for name in names])
             rows = self.peaks(*((Path(n), 300 if "released" in n else 500) for n in names)).results
@@ -319,6 +357,7 @@ class TestReleasedMemory:
             rounds=2,
         )
         found = run.compare(request)
+        assert plans[0].deadline_count * 2 >= 662 > plans[0].deadline_count, "of all rounds"
         assert [row.released for row in found.rows] == [False, True]
         assert found.recommendation.chosen == found.rows[1].name
         assert "with its memory released" in found.recommendation.sentence

@@ -195,6 +195,14 @@ def test_no_part_fits(bench: Bench, data: CalibrationSet, fp32: ExportResult) ->
             find_plan(fp32.bundle, data)
 
 
+def test_a_bundle_without_parts_is_told(data: CalibrationSet, fp32: ExportResult) -> None:
+    """Nodes of other tools may have no names; there is nothing to choose from then."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(quantizer_for(fp32.bundle)), "modules", lambda *_: ())
+        with pytest.raises(CalibrationError, match="no part that INT8 can quantize"):
+            find_plan(fp32.bundle, data)
+
+
 def test_an_interrupted_search_goes_on(
     bench: Bench, data: CalibrationSet, fp32: ExportResult
 ) -> None:

@@ -45,6 +45,16 @@ def test_the_same_sample_every_time(tmp_path: Path) -> None:
     assert other.fingerprint != first.fingerprint
 
 
+def test_a_photo_of_equal_name_and_size_is_another(tmp_path: Path) -> None:
+    """Else figures that were measured on other photos would be taken for those of these."""
+    folder = folder_of(tmp_path / "photos", range(4))
+    first = load_calibration(folder).fingerprint
+    photo = folder / "000.png"
+    content = photo.read_bytes()
+    photo.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the checksum behind the pixels
+    assert load_calibration(folder).fingerprint != first
+
+
 def test_samedge_ships_photos_to_calibrate_on() -> None:
     data = load_calibration()
     assert data.source == PHOTOS

@@ -11,7 +11,7 @@ from samedge.annotate.desk.queue import PhotoQueue
 from samedge.annotate.ranking import Measured, measure
 from samedge.annotate.tasks import AutoSettings, PartError, Task
 from samedge.annotate.worker import OF_ONE_IMAGE, load, part_error
-from samedge.errors import SamedgeError
+from samedge.errors import ImageError, SamedgeError
 from samedge.web.server.failures import StoppingError
 from samedge.web.server.service import Service
 from samedge.web.server.worker import CancelledWorkError, Job
@@ -57,7 +57,7 @@ class Asking:
     def _asked(self, task: Task) -> Measured | PartError:
         loaded = load(task, self._settings)
         if loaded.pixels is None:
-            return loaded.error or PartError(kind="ImageError", message="It cannot be read.")
+            return loaded.error or part_error(ImageError(f"{task.path} cannot be read."))
         pixels = loaded.pixels
 
         def work(job: Job[Measured]) -> Measured:

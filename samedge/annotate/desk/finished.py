@@ -10,7 +10,8 @@ from msgspec import UNSET
 
 from samedge.annotate.desk.proposals import Proposals
 from samedge.annotate.desk.reviews import Review, ReviewHead, Reviews
-from samedge.annotate.tasks import Part, PartError, Task, file_state
+from samedge.annotate.tasks import Part, Task, file_state
+from samedge.annotate.worker import part_error
 from samedge.errors import DatasetError, ImageError, WriteError
 
 
@@ -48,9 +49,7 @@ class FinishedPhotos:
             return part
         message = f"The photo is {_shown(size)} now, and was {_shown(head.size)} when its masks "
         message += "were accepted: they are left out. Put it back, or open it and annotate it anew."
-        return msgspec.structs.replace(
-            part, masks=(), error=PartError(kind="ImageError", message=message)
-        )
+        return msgspec.structs.replace(part, masks=(), error=part_error(ImageError(message)))
 
     def _other_size(self, head: ReviewHead) -> tuple[int, int] | None:
         """The size of the photo as it is now, where that is another one."""

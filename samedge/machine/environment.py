@@ -20,6 +20,7 @@ from samedge.machine.system import ROOT, command, l4t_release, memory_bytes, tex
 from samedge.records import Environment, GpuRecord
 
 _OWN_PACKAGES = (
+    "av",
     "numpy",
     "opencv-contrib-python",
     "opencv-python",

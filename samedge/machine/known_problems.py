@@ -237,6 +237,19 @@ def _onnxruntime_on_a_mac(facts: Facts) -> Problem | None:
     )
 
 
+def _pyav_and_colours(facts: Facts) -> Problem | None:
+    # PyAV-Org/PyAV issues 873, 1431, 2149 and 2230; measured with 14.2 to 18.1.
+    version = facts.version("av")
+    if version is None or version >= (17,):
+        return None
+    return Problem(
+        name="pyav-colours",
+        message=f"PyAV {facts.versions['av']} takes every video for BT.601 of limited range, "
+        "whatever the file says: colours of HD video are off by up to a tenth. 17 repaired it.",
+        fix="pip install 'av>=17'",
+    )
+
+
 RULES: tuple[Callable[[Facts], Problem | None], ...] = (
     _torch_reads_unsafely,
     _torch_and_torchvision,
@@ -249,4 +262,5 @@ RULES: tuple[Callable[[Facts], Problem | None], ...] = (
     _cuda_python_and_driver,
     _openvino_half_precision,
     _onnxruntime_on_a_mac,
+    _pyav_and_colours,
 )

@@ -242,6 +242,56 @@ def test_cocos_video_format(tmp_path: Path) -> None:
         assert mask_from_rle(entry["segmentations"][0]).sum() == entry["areas"][0]
 
 
+def test_a_camera_that_comes_back_with_another_size(tmp_path: Path) -> None:
+    """COCO's videos have one size each, and a drawn one keeps the picture's shape."""
+    frames = images()
+    for index in range(5, COUNT):
+        frames[index] = np.asarray(Image.fromarray(frames[index]).resize((160, 240)))
+    paths = [tmp_path / name for name in ("a.json", "a.mp4")]
+    outputs = [Output(sinks.from_path(path), path) for path in paths]
+    with Camera(frames, drop=False) as camera:
+        record(camera, tracker(), prompts=prompts(), outputs=outputs)
+    document = json.loads(paths[0].read_text())
+    videos = {video["id"]: video for video in document["videos"]}
+    assert [(v["height"], v["width"], v["length"]) for v in videos.values()] == [
+        (120, 160, 5),
+        (240, 160, COUNT - 5),
+    ]
+    annotations = document["annotations"]
+    assert [(a["id"], a["video_id"], a["object_id"]) for a in annotations] == [
+        (1, 1, 0),
+        (2, 1, 1),
+        (3, 2, 0),
+        (4, 2, 1),
+    ]
+    for annotation in annotations:
+        video = videos[annotation["video_id"]]
+        assert len(annotation["segmentations"]) == video["length"] == len(video["file_names"])
+        sizes = {tuple(rle["size"]) for rle in annotation["segmentations"] if rle is not None}
+        assert sizes == {(video["height"], video["width"])}
+    with Camera(str(paths[1]), drop=False) as camera:
+        last = list(camera)[-1].image
+    assert last.shape == (120, 160, 3)
+    assert last[:, :40].max() < 20 < last[:, 60:100].max(), "as high as before, bars at the sides"
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((96, 128), 6), ((720, 1280), 1)])
+def test_a_drawn_video_says_what_its_colours_are(
+    tmp_path: Path, size: tuple[int, int], matrix: int
+) -> None:
+    """Players take what says nothing for BT.709 from 720 lines up, and show other colours."""
+    av = pytest.importorskip("av", minversion="17")
+    path, red = tmp_path / "red.mp4", np.full((*size, 3), (200, 60, 40), np.uint8)
+    frame = VideoFrame(red, 0, captured_s=0.0, pts_s=0.0)
+    with sinks.get("video").open(path, fps=10.0) as recording:
+        recording.write(Drawn(Followed(frame, (), result_s=0.0, tracking_ms=1.0), red))
+    with av.open(str(path)) as container:
+        coder = container.streams.video[0].codec_context
+        assert (int(coder.colorspace), int(coder.color_range)) == (matrix, 1)
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(shown[20, 20].astype(int) - (200, 60, 40)).max() <= 4
+
+
 def test_a_run_that_follows_nothing_leaves_older_files(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.jsonl", "a.json", "a.mp4")]
     for path in paths:

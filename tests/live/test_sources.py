@@ -191,6 +191,38 @@ def test_a_password_stays_out_of_errors() -> None:
     assert "cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("size", "matrix", "said", "kept"),
+    [
+        ((96, 128), 6, (6, 1), True),
+        ((720, 1280), 1, (1, 1), True),
+        ((96, 128), 1, (1, 2), True),
+        ((720, 1280), 6, (2, 0), True),  # BT.601 where nothing is said, as FFmpeg has it
+        ((720, 1280), 1, (2, 0), False),
+    ],
+)
+def test_colours_are_those_that_the_file_says(
+    tmp_path: Path, size: tuple[int, int], matrix: int, said: tuple[int, int], kept: bool
+) -> None:
+    av = pytest.importorskip("av", minversion="17")
+    path, wanted = tmp_path / "red.mkv", np.array((200, 60, 40))
+    picture = av.VideoFrame.from_ndarray(np.full((*size, 3), wanted, np.uint8), format="rgb24")
+    wide = {"dst_colorspace": matrix, "dst_color_range": said[1] or 1}
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=FPS)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = said
+        frame = picture.reformat(format="yuv420p", **wide)
+        frame.colorspace, frame.color_range = said
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (grab,) = read(str(path))
+    assert grab.image is not None
+    off = np.abs(grab.image[10, 10] - wanted).max()
+    assert (off <= 3) if kept else (off >= 10)
+
+
 def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     path = tmp_path / "sound.wav"

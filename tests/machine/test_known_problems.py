@@ -21,6 +21,7 @@ BAD = {
     "cuda-python-driver": Facts(versions={"cuda-bindings": "13.5.0"}, cuda_driver="12.6"),
     "openvino-f16": Facts(devices={"openvino": ("CPU", "GPU.0")}),
     "onnxruntime-coreml": Facts(devices={"onnxruntime": ("cpu", "coreml")}),
+    "pyav-colours": Facts(versions={"av": "16.1.0"}),
 }
 GOOD = {
     "torch-weights-only": Facts(versions={"torch": "2.10.0+cu130"}),
@@ -35,6 +36,7 @@ GOOD = {
     "cuda-python-driver": Facts(versions={"cuda-bindings": "12.9.9"}, cuda_driver="12.6"),
     "openvino-f16": Facts(devices={"openvino": ("CPU",)}),
     "onnxruntime-coreml": Facts(devices={"onnxruntime": ("cuda:0", "cpu")}),
+    "pyav-colours": Facts(versions={"av": "17.0.0"}),
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from samedge.errors import BackendUnavailableError
 from samedge.files.writing import replacing
@@ -20,6 +20,7 @@ _ENCODERS = ("libx264", "h264_videotoolbox", "libopenh264", "mpeg4")
 _TICKS_A_SECOND = 1000
 _BITS_A_PIXEL = 4  # a second, at thirty frames: good enough to judge a mask's edge
 _DEFAULT_FPS = 30.0
+_BT709, _BT601, _LIMITED = 1, 6, 1  # ITU-T H.273, as FFmpeg counts, too
 
 
 class _Movie(Recording):
@@ -38,7 +39,10 @@ class _Movie(Recording):
         if self._stream is None:
             self._stream = self._encoder(drawn.overlay.shape[0], drawn.overlay.shape[1])
         size = self._stream.height, self._stream.width
-        frame = av.VideoFrame.from_ndarray(_fitted(drawn.overlay, size), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(_fitted(drawn.overlay, size), format="rgb24")
+        frame = picture.reformat(
+            format=self._stream.pix_fmt, dst_colorspace=_matrix(size), dst_color_range=_LIMITED
+        )
         frame.pts, frame.time_base = self._tick(drawn), Fraction(1, _TICKS_A_SECOND)
         self._container.mux(self._stream.encode(frame))
 
@@ -62,6 +66,9 @@ class _Movie(Recording):
         stream = self._container.add_stream(name, rate=round(self._fps))
         stream.width, stream.height = max(2, width // 2 * 2), max(2, height // 2 * 2)
         stream.pix_fmt = "yuv420p"
+        coder = stream.codec_context
+        coder.colorspace = _matrix((stream.height, stream.width))
+        coder.color_range, coder.color_primaries, coder.color_trc = _LIMITED, _BT709, _BT709
         stream.bit_rate = max(200_000, width * height * _BITS_A_PIXEL)
         stream.codec_context.time_base = Fraction(1, _TICKS_A_SECOND)
         return stream
@@ -76,12 +83,20 @@ class _Movie(Recording):
         return self._last_tick
 
 
+def _matrix(size: tuple[int, int]) -> int:
+    """The matrix that players expect of a size; it also stands in the file."""
+    height, width = size
+    return _BT709 if width >= 1280 or height > 576 else _BT601
+
+
 def _fitted(image: Any, size: tuple[int, int]) -> Any:
     if image.shape[:2] == size:
         return image
     if image.shape[0] - size[0] in (0, 1) and image.shape[1] - size[1] in (0, 1):
         return np.ascontiguousarray(image[: size[0], : size[1]])  # codecs want even sides
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0])))
+    # A camera that came back with another size: all of the picture, in its own shape.
+    picture = ImageOps.pad(Image.fromarray(image), (size[1], size[0]))
+    return np.asarray(picture)
 
 
 class Video(Sink):

@@ -10,10 +10,9 @@ from samedge.errors import DatasetError, SourceError
 from samedge.files.writing import replacing, write_text
 from samedge.live.sources import pyav
 from samedge.live.sources.base import ReadOptions
-from samedge.pixels.image_files import is_hidden
+from samedge.pixels.image_files import VIDEO_SUFFIXES, is_hidden, is_video
 from samedge.types import Progress
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 _DONE = ".complete"  # in a video's folder, with what it was made of
 
 
@@ -25,7 +24,7 @@ def video_files(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder: expected one with pictures or videos in it.")
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    found = (p for p in folder.rglob("*") if is_video(p) and p.is_file())
     return tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
 
 

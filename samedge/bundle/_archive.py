@@ -43,13 +43,21 @@ def read_member(archive: Path, name: str) -> bytes:
     """
     with _opened(archive) as content:
         if name not in content.namelist():
-            raise BundleError(
-                f"{archive} holds no {name}, so it is no bundle: export it again with samedge."
-            )
+            remedy = _remedy_for_none(content.namelist(), name)
+            raise BundleError(f"{archive} holds no {name}, so it is no bundle: {remedy}.")
         try:
             return content.read(name)
         except _DAMAGED as error:
             raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
+
+
+def _remedy_for_none(members: Iterable[str], name: str) -> str:
+    """What to do with an archive that has no manifest at its top, such as one of a folder."""
+    for member in members:
+        folder, _, last = member.rpartition("/")
+        if last == name or member.endswith(SUFFIX):
+            return f"unpack it, and name its {member if last != name else folder}"
+    return "export it again with samedge"
 
 
 def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
@@ -98,13 +106,17 @@ def _refusal(content: zipfile.ZipFile, archive_bytes: int) -> str | None:
         return f"it has {len(entries)} members, limit {_MAX_MEMBERS}"
     if len({name.casefold() for name in names}) != len(names):
         return "it holds a member twice"
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return "it is compressed, expected stored: unpack it, and name the folder"
     if sum(entry.file_size for entry in entries) > archive_bytes:
         return "its members claim more bytes than the file has"
     for entry in entries:
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            return f"{entry.filename} is compressed or encrypted, expected stored"
-        if entry.is_dir() or kind not in (0, stat.S_IFREG):
+        if entry.flag_bits & 1:
+            return f"{entry.filename} is encrypted"
+        if entry.is_dir():
+            return f"{entry.filename} is not a plain file but a folder: unpack it, and name that"
+        if kind not in (0, stat.S_IFREG):
             return f"{entry.filename} is not a plain file"
         if not is_safe_path(entry.filename):
             return f"{entry.filename!r} leaves the folder"

@@ -6,6 +6,7 @@ This module owns the verified load, :mod:`samedge.bundle.manifest` the schema,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -73,6 +74,8 @@ class Bundle:
             return cls._open_folder(path, path, verify=verify)
         if not path.is_file():
             raise BundleError(f"There is no bundle at {path}: {_remedy_for_none(path)}.")
+        if path.suffix != _archive.SUFFIX and (path.parent / MANIFEST_NAME).is_file():
+            raise BundleError(f"{path} is one file of a bundle: name its folder, {path.parent}.")
         return cls._open_archive(path, verify=verify)
 
     @classmethod
@@ -309,8 +312,17 @@ def _read_manifest(path: Path, folder: Path) -> bytes:
     except BundleError as error:
         raise BundleError(
             f"{path} holds no readable {MANIFEST_NAME}, so it is no bundle "
-            f"({str(error).rstrip('.')}): check the path, or export it again."
+            f"({str(error).rstrip('.')}): {_remedy_for_folder(folder)}."
         ) from error
+
+
+def _remedy_for_folder(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        inside = sorted(file.parent for file in folder.glob(f"*/{MANIFEST_NAME}"))
+        if inside:
+            more = "" if len(inside) == 1 else f", or another of the {len(inside)} in it"
+            return f"name {inside[0]}{more}"
+    return "check the path, or export it again"
 
 
 def _stamp(folder: Path, name: str) -> tuple[int, ...]:

@@ -169,6 +169,8 @@ def _from_polygon(shape: _Shape, size: Size) -> npt.NDArray[np.bool_]:
 
 
 def _from_rectangle(shape: _Shape, size: Size) -> npt.NDArray[np.bool_]:
+    if len(shape.points) == 4:  # X-AnyLabeling writes all corners
+        return _from_polygon(shape, size)
     (x0, y0), (x1, y1) = _two_points(shape, size)
     picture = Image.new("L", (size[1], size[0]))
     box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))

@@ -238,7 +238,10 @@ def _check_unique(path: Path, kind: str, entries: list[Entry]) -> None:
 
 def _check_image(path: Path, image: AnnotatedImage) -> None:
     if not image.file_name or "\0" in image.file_name:
-        raise DatasetError(f"{path}: image {image.id} has file_name {image.file_name!r:.60}.")
+        raise DatasetError(
+            f"{path}: image {image.id} has file_name {image.file_name!r:.60}, expected "
+            "the image's file: mend the file, or export it again."
+        )
     what = f"{path}: image {image.id}"
     limits.check(image.height * image.width, "image_pixels", what=what, error=DatasetError)
 
@@ -247,9 +250,11 @@ def _check_annotation(path: Path, annotation: Annotation, known: set[int]) -> No
     if annotation.image_id not in known:
         raise DatasetError(
             f"{path}: annotation {annotation.id} names no image: it belongs to image "
-            f"{annotation.image_id}, which is not in `images`."
+            f"{annotation.image_id}, which is not in `images`: remove the annotation, or put the "
+            "image back."
         )
     if annotation.iscrowd not in (None, 0, 1):
         raise DatasetError(
-            f"{path}: annotation {annotation.id} has iscrowd {annotation.iscrowd}, expected 0 or 1."
+            f"{path}: annotation {annotation.id} has iscrowd {annotation.iscrowd}, expected 0 or "
+            "1: mend the file, or export it again."
         )

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET
 
 from samedge import formats
-from samedge.errors import DatasetError, ImageError, UnknownNameError
+from samedge.errors import DatasetError, ImageError, OptionError, UnknownNameError
 from samedge.files.writing import check_no_source
 from samedge.formats.base import PROPERTIES, Format, Layout
 from samedge.formats.destination import Destination
@@ -70,6 +70,7 @@ def convert(
         DatasetError: the source is damaged, of no known format, or of one that cannot be read.
         ImageError: the target's ending does not fit its format, or is one file for many images.
         UnknownNameError: no such format.
+        OptionError: the target has no ending, and no format is named.
         WriteError: a file cannot be written, or the target is the source.
     """
     reader = _reader(source, source_format)
@@ -123,6 +124,11 @@ def _reader(source: Path, name: str | None) -> Format:
 
 
 def _destination(target: Path, name: str | None) -> Destination:
+    if name is None and not target.suffix:
+        known = ", ".join(n for n in formats.names() if not formats.get(n).draws)
+        raise OptionError(
+            f"{target} has no ending, which would say the format: name one with --to ({known})."
+        )
     if name is None and formats.from_ending(target) is None:
         raise UnknownNameError("ending of an annotation file", target.suffix, _endings())
     return Destination(target, name)

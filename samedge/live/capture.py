@@ -160,7 +160,8 @@ class Capture:
 def main() -> int:
     """Carry out the order on the command line."""
     order = msgspec.json.decode(sys.argv[1], type=Order)
-    with os.fdopen(os.dup(1), "wb") as out, os.fdopen(0, "rb", buffering=0) as incoming:
+    incoming = os.fdopen(0, "rb", buffering=0)  # never closed: a thread reads it to the end
+    with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)  # what libraries print is no message
         capture = Capture(order, FreeSlots(incoming), out)
         with contextlib.suppress(BrokenPipeError):  # the parent has gone

@@ -1,4 +1,4 @@
-"""The pictures of a folder."""
+"""The pictures of a folder, and its videos."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ IMAGE_SUFFIXES = (
 )
 """Of the files that are taken for pictures where a folder is named."""
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+    *(".wmv", ".flv", ".3gp", ".ogv"),
+)
+"""Of the files that are taken for videos where a folder is named."""
 
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 """The photos that come with samedge."""
@@ -55,6 +60,11 @@ def pictures_in(folder: Path) -> list[Path]:
 def is_picture(path: Path) -> bool:
     """Whether a file's name is that of a picture: by its ending, and no hidden one."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name is that of a video: by its ending, and no hidden one."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def counted(path: Path) -> tuple[list[tuple[int, str]], str]:

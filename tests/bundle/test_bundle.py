@@ -543,6 +543,25 @@ def test_archive_without_manifest(tmp_path: Path) -> None:
         Bundle.open(tmp_path / "b.samedge")
 
 
+@pytest.mark.parametrize("inside", ["pico/bundle.json", "my/pico/bundle.json", "x/pico.samedge"])
+def test_archive_of_a_folder_says_what_to_name(tmp_path: Path, inside: str) -> None:
+    """As file managers make them."""
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as content:
+        content.writestr("readme", b"hello")
+        content.writestr(inside, b"{}")
+    wanted = inside.removesuffix("/bundle.json")
+    with pytest.raises(BundleError, match=rf"unpack it, and name its {wanted}\."):
+        Bundle.open(tmp_path / "b.zip")
+
+
+def test_what_lies_around_a_bundle_names_it(folder: Path) -> None:
+    for file in ("bundle.json", "encoder.onnx"):
+        with pytest.raises(BundleError, match=rf"one file of a bundle: name its folder, {folder}"):
+            Bundle.open(folder / file)
+    with pytest.raises(BundleError, match=rf"is no bundle .*: name {folder}"):
+        Bundle.open(folder.parent)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_truncated_archive(archive: Path, share: float) -> None:
     data = archive.read_bytes()

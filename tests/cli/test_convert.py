@@ -144,6 +144,7 @@ def test_a_drawing_lies_on_the_photo(photos: Path) -> None:
         (["in.json", "in.json"], 1, "is read, and would be lost"),
         (["absent.json", "x.json"], 1, "There is nothing at absent.json"),
         (["in.json", "x.gif"], 1, "Unknown ending of an annotation file '.gif'"),
+        (["in.json", "folder"], 1, "folder has no ending, which would say the format: name one"),
         (["in.json", "x.png", "--to", "coco"], 1, "coco results go to .json"),
         (["photos", "x.json"], 1, "looks like no format"),
         (["in.json", "x", "--to", "gif"], 1, "Unknown format 'gif'"),

@@ -132,6 +132,19 @@ def test_geojson_with_heights_collections_and_alone(tmp_path: Path, photo: Path)
             assert sum(left_out.values()) == 1 - count
 
 
+def test_a_rectangle_of_x_anylabeling_has_four_corners(tmp_path: Path) -> None:
+    about = {"label": "cat", "shape_type": "rectangle"}
+    corners = [[10, 10], [40, 10], [40, 30], [10, 30]]
+    shapes = [about | {"points": corners}, about | {"points": corners[::2]}]
+    document = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 50, "imageWidth": 60}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (found,), left_out = read("labelme", tmp_path / "a.json")
+    assert not left_out
+    four, two = (record.mask for record in found.masks)
+    assert four.sum() == 31 * 21
+    assert (four == two).all()
+
+
 def test_labelme_without_a_size_or_a_name(tmp_path: Path, photo: Path) -> None:
     shape = {"label": "cat", "points": TRIANGLE, "shape_type": "polygon"}
     document: dict[str, Any] = {"shapes": [shape], "imagePath": "C:\\x\\a.jpg", "imageHeight": None}

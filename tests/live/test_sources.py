@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import shutil
 import struct
 import sys
 import threading
@@ -233,6 +234,43 @@ def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
     with pytest.raises(SourceError, match="no video stream"):
         read(str(path))
+
+
+def test_a_recording_without_its_index_is_named(movie: Path, tmp_path: Path) -> None:
+    """As cameras leave it that lose their power: FFmpeg cannot mend that."""
+    cut = tmp_path / "cut.mp4"
+    data = movie.read_bytes()
+    cut.write_bytes(data[: data.index(b"moov") - 4])
+    with pytest.raises(SourceError, match=r"ends before its index \(moov\).*copy it again"):
+        read(str(cut))
+    cut.write_bytes(data[:60])
+    with pytest.raises(SourceError, match="ends before its index"):
+        read(str(cut))
+
+
+def test_a_page_in_a_videos_place_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "a.mp4").write_text("<!doctype html><html>", encoding="utf-8")
+    with pytest.raises(SourceError, match="download the video itself"):
+        read(str(tmp_path / "a.mp4"))
+
+
+def test_a_folder_of_videos_is_told_from_one_of_frames(
+    movie: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(movie, tmp_path / "a.mp4")
+    with pytest.raises(SourceError, match=r"name one of its 1 videos, such as .*a\.mp4"):
+        read(str(tmp_path))
+    Image.new("RGB", (32, 16)).save(tmp_path / "cover.png")
+    assert len(read(str(tmp_path))) == 1
+    assert "its videos (1) are left out" in caplog.text
+
+
+def test_a_file_that_is_not_there_is_told_as_that() -> None:
+    with pytest.raises(SourceError, match=r"gone\.mp4' .* no such file or folder, check the path"):
+        sources.find("videos/gone.mp4")
+    with pytest.raises(SourceError, match=r"'camera' is no source of video that is here\. Exp"):
+        sources.find("camera")
 
 
 def test_no_such_hardware_decoder(movie: Path) -> None:

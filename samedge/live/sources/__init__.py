@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from samedge import _discovery
 from samedge.errors import SourceError
 from samedge.live.sources.base import Source
@@ -36,4 +38,6 @@ def find(spec: str) -> tuple[str, Source]:
         if source.claims(spec):
             return name, source
     forms = "; ".join(source.form for source in kinds.values())
-    raise SourceError(f"{spec!r} is no source of video that is here. Expected {forms}.")
+    is_path = "://" not in spec and (os.sep in spec or "." in spec)
+    why = ": there is no such file or folder, check the path" if is_path else ""
+    raise SourceError(f"{spec!r} is no source of video that is here{why}. Expected {forms}.")

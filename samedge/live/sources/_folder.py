@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -10,11 +11,13 @@ from PIL import Image
 
 from samedge.errors import ImageError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source
-from samedge.pixels.image_files import IMAGE_SUFFIXES, pictures_in
+from samedge.pixels.image_files import IMAGE_SUFFIXES, is_video, pictures_in
 from samedge.pixels.images import load_image
 from samedge.types import Array
 
 DEFAULT_FPS = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -27,8 +30,17 @@ def pictures(folder: Path) -> list[Path]:
         found = pictures_in(folder)
     except OSError as error:
         raise SourceError(f"{folder} cannot be read ({error.strerror}): check the path.") from error
+    videos = [path for path in folder.iterdir() if is_video(path)]
+    if found and videos:
+        logger.warning(
+            "%s: its pictures are the frames, and its videos (%d) are left out.",
+            folder,
+            len(videos),
+        )
     if not found:
-        raise SourceError(f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
+        hint = f": name one of its {len(videos)} videos, such as {min(videos)}" if videos else ""
+        endings = ", ".join(IMAGE_SUFFIXES)
+        raise SourceError(f"{folder} holds no picture ({endings}) to take for a frame{hint}.")
     return found
 
 

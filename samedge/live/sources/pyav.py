@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -101,13 +101,38 @@ def _no_video(where: str, reason: str) -> str:
         )
     with open(where, "rb") as file:  # noqa: PTH123
         head = file.read(image_kinds.HEAD_BYTES)
+        has_no_index = head[4:8] == b"ftyp" and not _has_index(file)
     kind, remedy = image_kinds.description(head)
     if not head or kind.startswith(("a web page", "a zip", "a gzip", "a Git LFS", "text that")):
-        return f"{where} is no video but {kind}: {remedy}."
+        return f"{where} is no video but {kind}: {remedy.replace('the image', 'the video')}."
+    if has_no_index:
+        return (
+            f"{where} ends before its index (moov), without which its frames cannot be found: copy "
+            "it again. Where the recording itself was cut off, a repair tool such as untrunc "
+            "needs a whole video of the same camera."
+        )
     return (
         f"{where} is not read as video: {reason}. Give a video that FFmpeg plays, or a folder of "
         "pictures; a file that was cut off may be mended by `ffmpeg -i IN -c copy OUT.mkv`."
     )
+
+
+def _has_index(file: BinaryIO) -> bool:
+    """Whether an MP4 or MOV has the box that says where its frames are, or is in fragments."""
+    size = file.seek(0, os.SEEK_END)
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        header = file.read(16)
+        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if kind in (b"moov", b"moof"):
+            return True
+        if length == 1:  # the length did not fit into four bytes
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:  # the last box has 0
+            return False
+        at += length
+    return False
 
 
 def _acceleration(av: Any, hardware: str | None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 
 from samedge import _discovery
-from samedge.bundle.manifest import Thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.models.base import read_config
 from samedge.models.parted import PartedDecoder
 from samedge.models.promptable import EmbeddingMap, PromptableModel

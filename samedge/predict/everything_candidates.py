@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from samedge.bundle.manifest import Thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.pixels.frames import LOW_RES_STRIDE, View
 from samedge.predict.everything_settings import EverythingRules
 from samedge.types import Array

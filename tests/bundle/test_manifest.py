@@ -14,14 +14,9 @@ import numpy as np
 import pytest
 
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import (
-    EverythingRecord,
-    Manifest,
-    Thresholds,
-    bundle_id,
-    check_manifest,
-)
+from samedge.bundle.manifest import Manifest, bundle_id, check_manifest
 from samedge.bundle.reading import decode_manifest
+from samedge.bundle.thresholds import EverythingRecord, Thresholds
 from samedge.errors import BundleError, IncompatibleArtifactError
 from samedge.pixels.frames import Frame
 from samedge.predict.predictor import Predictor

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samedge.bundle.manifest import Thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.models.decoders import Decoder, PlainDecoder
 from samedge.models.forms.planar_painted import PlanarPaintedDecoder
 from samedge.models.painted import PaintedDecoder, PaintedSam

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from samedge.bundle.manifest import Thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.errors import CheckpointError, UnknownNameError
 from samedge.export.graphs import DecoderGraph, folded
 from samedge.models.decoders import Decoder

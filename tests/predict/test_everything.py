@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from samedge.bundle.bundle import embedded_path
-from samedge.bundle.manifest import Thresholds, usual_thresholds
+from samedge.bundle.manifest import usual_thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.errors import ImageError, OptionError
 from samedge.pixels import metrics
 from samedge.pixels.boxes import crop_boxes, nms, point_grid

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from samedge import runtimes
-from samedge.bundle.manifest import Thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.errors import OptionError, PromptError, UnknownNameError
 from samedge.pixels import rle
 from samedge.pixels.frames import LOW_RES_STRIDE

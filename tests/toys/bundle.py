@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from samedge._version import __version__
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import record_canary
-from samedge.bundle.manifest import SCHEMA, Manifest, ModelRecord, Shape, TensorRecord, Thresholds
+from samedge.bundle.manifest import SCHEMA, Manifest, ModelRecord, Shape, TensorRecord
+from samedge.bundle.thresholds import Thresholds
 from samedge.bundle.writer import BundleWriter
 from samedge.pixels.frames import Frame
 from samedge.predict.graphs import Graphs

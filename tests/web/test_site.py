@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from samedge.bundle.bundle import Bundle
-from samedge.bundle.manifest import EverythingRecord, GraphRecord, Manifest, Thresholds, WordsRecord
+from samedge.bundle.manifest import GraphRecord, Manifest, WordsRecord
+from samedge.bundle.thresholds import EverythingRecord, Thresholds
 from samedge.errors import BundleError, OptionError
 from samedge.pixels.frames import Frame
 from samedge.types import PROMPT_KINDS, Role

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from samedge.bundle.manifest import EverythingRecord, Thresholds
+from samedge.bundle.thresholds import EverythingRecord, Thresholds
 from samedge.models.click_decoder import ClickDecoder, ClickSam
 from samedge.models.click_parts import ClickConfig, click_maps
 from samedge.models.decoders import Decoder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from samedge.bundle.manifest import Thresholds
+from samedge.bundle.thresholds import Thresholds
 from samedge.models.decoders import Decoder
 from samedge.models.forms.planar_painted import PlanarPaintedDecoder
 from samedge.models.painted import PaintedDecoder, PaintedSam

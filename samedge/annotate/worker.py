@@ -86,7 +86,7 @@ class Annotator:
 
     def __init__(self, predictor: Predictor, settings: AutoSettings) -> None:
         self._predictor, self._settings = predictor, settings
-        self._config = EverythingConfig.for_bundle(
+        self._config = EverythingConfig.without_near_duplicates(
             predictor.manifest,
             points_per_side=settings.points_per_side,
             crop_layers=settings.crop_layers,

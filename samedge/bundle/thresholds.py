@@ -27,6 +27,10 @@ class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         coarse_to_fine: skip clicks that a good mask covers already.
         redrawn: every mask is asked for again by its own box; left out where not.
         closer_layers: further layers of crops in which small ones are redrawn; left out for none.
+        crop_suppression: ``suppression`` where crops are looked at, in them and between them; left
+            out where it is the same.
+        soft_nms_sigma: masks rank the lower, the more their boxes overlap with better ones, by
+            Soft-NMS with this width; left out for none.
     """
 
     points_per_side: Annotated[int, msgspec.Meta(ge=1, le=256)] = 32
@@ -38,6 +42,8 @@ class EverythingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     coarse_to_fine: bool = True
     redrawn: bool | msgspec.UnsetType = msgspec.UNSET
     closer_layers: Annotated[int, msgspec.Meta(ge=0, le=2)] | msgspec.UnsetType = msgspec.UNSET
+    crop_suppression: Share | msgspec.UnsetType = msgspec.UNSET
+    soft_nms_sigma: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -72,13 +72,46 @@ def nms(boxes: Array, scores: Array, *, threshold: float) -> npt.NDArray[np.int6
     alive = np.ones(len(boxes), np.bool_)
     for index in range(len(boxes)):
         if alive[index]:
-            rest = boxes[index + 1 :]
-            corner = np.minimum(boxes[index, 2:], rest[:, 2:])
-            sides = np.maximum(corner - np.maximum(boxes[index, :2], rest[:, :2]), 0)
-            common = sides[:, 0] * sides[:, 1]
-            iou = common / np.maximum(areas[index] + areas[index + 1 :] - common, 1e-12)
-            alive[index + 1 :] &= iou <= threshold
+            alive[index + 1 :] &= _ious(index, boxes, areas, first=index + 1) <= threshold
     return order[alive]
+
+
+def soft_nms_order(boxes: Array, scores: Array, *, sigma: float) -> npt.NDArray[np.int64]:
+    """All boxes by their scores, each lowered the more, the more it overlaps with those before it.
+
+    Soft-NMS with the Gaussian weight exp(-IoU^2 / sigma) (N. Bodla et al., *Soft-NMS*, 2017), which
+    ranks duplicates low instead of dropping them.
+
+    Args:
+        boxes: (N, 4) ``x0, y0, x1, y1``.
+        scores: (N,), of 0 or more, higher comes first.
+        sigma: the larger, the less is lowered; 0 leaves the order of the scores.
+
+    Returns:
+        (N,) indices of the boxes.
+    """
+    left = np.array(scores, np.float64)
+    if not sigma:
+        return np.argsort(-left, kind="stable")
+    boxes = np.asarray(boxes, np.float64)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.zeros(len(boxes), np.int64)
+    for place in range(len(boxes)):
+        best = order[place] = int(left.argmax())
+        left *= np.exp(-(_ious(best, boxes, areas, first=0) ** 2) / sigma)
+        left[order[: place + 1]] = -np.inf
+    return order
+
+
+def _ious(index: int, boxes: Array, areas: Array, *, first: int) -> npt.NDArray[np.float64]:
+    """IoU of one box with each from number ``first`` on."""
+    rest = boxes[first:]
+    corner = np.minimum(boxes[index, 2:], rest[:, 2:])
+    sides = np.maximum(corner - np.maximum(boxes[index, :2], rest[:, :2]), 0)
+    common = sides[:, 0] * sides[:, 1]
+    union = np.maximum(areas[index] + areas[first:] - common, 1e-12)
+    found: npt.NDArray[np.float64] = common / union
+    return found
 
 
 def cut_off(

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samedge.formats.masks import ImageMasks
-from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid
+from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid, soft_nms_order
 from samedge.pixels.images import check_image, load_image
 from samedge.pixels.sample_range import SampleRange
 from samedge.predict.embedding import ImageEmbedding
@@ -90,7 +90,7 @@ def masks_and_clicks(
         found = _suppressed(
             found, search.preference(found), threshold=search.rules.crop_nms_threshold
         )
-    order = np.argsort(-search.rank(found), kind="stable")
+    order = soft_nms_order(_boxes(found), search.rank(found), sigma=search.rules.soft_nms_sigma)
     ranked = [found[index] for index in order]
     if predictor.focus != "never" and search.whole is not None:
         ranked = refocused(predictor, search.whole, found=ranked, min_area=search.config.min_area)
@@ -278,5 +278,9 @@ class _Search:
 
 
 def _suppressed(masks: Sequence[Drawn], scores: Array, *, threshold: float) -> list[Drawn]:
-    boxes = np.array([one.mask.box for one in masks], np.float64).reshape(-1, 4)
-    return [masks[index] for index in nms(boxes, scores, threshold=threshold)]
+    return [masks[index] for index in nms(_boxes(masks), scores, threshold=threshold)]
+
+
+def _boxes(masks: Sequence[Drawn]) -> npt.NDArray[np.float64]:
+    """(N, 4), of the image."""
+    return np.array([one.mask.box for one in masks], np.float64).reshape(-1, 4)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import UnsetType
 
 from samedge.bundle.manifest import Manifest
 from samedge.errors import OptionError
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class EverythingRules:
     coarse_to_fine: bool
     redrawn: bool
     closer_layers: int
+    soft_nms_sigma: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,8 @@ class EverythingConfig:
             smallest crop that shows them.
         closer_layers: with ``redrawn`` and crops, also draw in crops of so many further layers, on
             which there are no clicks; where ``crop_layers`` alone is given, as far as the bundle's.
+        soft_nms_sigma: masks come the later, the more their boxes overlap with those before them
+            (:func:`~samedge.pixels.boxes.soft_nms_order`); 0 leaves the order to the rank alone.
         min_area: holes and islands of fewer pixels of the image are mended, smaller masks dropped.
 
     Raises:
@@ -81,6 +86,7 @@ class EverythingConfig:
     coarse_to_fine: bool | None = None
     redrawn: bool | None = None
     closer_layers: int | None = None
+    soft_nms_sigma: float | None = None
     min_area: int = 0
 
     @classmethod
@@ -96,6 +102,25 @@ class EverythingConfig:
         """
         given = cls(**{name: value for name, value in settings.items() if value is not None})
         return dataclasses.replace(given, **vars(given.rules(manifest)))
+
+    @classmethod
+    def without_near_duplicates(cls, manifest: Manifest, **settings: Any) -> EverythingConfig:
+        """As :meth:`for_bundle`, for those who go through all masks: one of several that are alike.
+
+        Everything mode keeps what may be better than a higher ranked mask of nearly the same box,
+        which finds more and is ranked low. Where each mask costs a person's or a network's time,
+        ``suppression`` of the bundle holds between crops, too.
+
+        Args:
+            manifest: of the bundle.
+            settings: fields that are to be as given; ``None`` leaves one to the bundle.
+
+        Raises:
+            OptionError: a setting is out of its range.
+        """
+        cut = manifest.thresholds.own_everything.suppression
+        alike = {"box_nms_threshold": cut, "crop_nms_threshold": cut}
+        return cls.for_bundle(manifest, **{**alike, **settings})
 
     @classmethod
     def segment_anything(cls, **settings: Any) -> EverythingConfig:
@@ -120,26 +145,31 @@ class EverythingConfig:
             coarse_to_fine=False,
             redrawn=False,
             closer_layers=0,
+            soft_nms_sigma=0.0,
         )
         return cls(**{**vars(theirs), **settings})
 
     def rules(self, manifest: Manifest) -> EverythingRules:
         """These settings, and the bundle's where they are ``None``."""
         cuts, own = manifest.thresholds, manifest.thresholds.own_everything
-        closer = own.closer_layers
+        layers = own.crop_layers if self.crop_layers is None else self.crop_layers
+        suppression = own.suppression
+        if layers:
+            suppression = _or(own.crop_suppression, suppression)
         defaults = EverythingRules(
             points_per_side=own.points_per_side,
             pred_iou_threshold=cuts.predicted_iou,
             stability_threshold=cuts.stability,
-            box_nms_threshold=own.suppression,
+            box_nms_threshold=suppression,
             stability_weight=own.stability_weight,
             crop_layers=own.crop_layers,
-            crop_nms_threshold=own.suppression,
+            crop_nms_threshold=suppression,
             crops_by_rank=own.crops_by_rank,
             crop_points_downscale=own.crop_points_downscale,
             coarse_to_fine=own.coarse_to_fine,
             redrawn=own.redrawn is True,
-            closer_layers=0 if isinstance(closer, UnsetType) else closer,
+            closer_layers=_or(own.closer_layers, 0),
+            soft_nms_sigma=_or(own.soft_nms_sigma, 0.0),
         )
         names = [field.name for field in dataclasses.fields(defaults)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -158,6 +188,8 @@ class EverythingConfig:
             value = getattr(self, name)
             if value is not None and not _is_finite(value):
                 raise OptionError(f"{name} is {value!r}, expected a number.")
+        if self.soft_nms_sigma is not None and self.soft_nms_sigma < 0:
+            raise OptionError(f"soft_nms_sigma is {self.soft_nms_sigma}, expected 0 or more.")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise OptionError(
                 f"crop_overlap_ratio is {self.crop_overlap_ratio}, expected a share of 0 or more, "
@@ -176,9 +208,14 @@ _COUNTS: dict[str, tuple[int, int | None, str]] = {
 """Lowest and highest value of what is counted, and its unit."""
 
 _SHARES = (
-    *("pred_iou_threshold", "stability_threshold", "stability_weight"),
+    *("pred_iou_threshold", "stability_threshold", "stability_weight", "soft_nms_sigma"),
     *("box_nms_threshold", "crop_nms_threshold", "crop_overlap_ratio"),
 )
+
+
+def _or(value: _T | UnsetType, default: _T) -> _T:
+    """A value of the manifest, or what holds where it is left out."""
+    return default if isinstance(value, UnsetType) else value
 
 
 def _is_finite(value: object) -> bool:

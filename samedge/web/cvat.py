@@ -60,7 +60,7 @@ class DetectionFunction:
         """Shapes of an image; ``conf_threshold`` is the least predicted IoU."""
         import cvat_sdk.auto_annotation as cvataa
 
-        config = EverythingConfig.for_bundle(
+        config = EverythingConfig.without_near_duplicates(
             self._predictor.manifest, pred_iou_threshold=context.conf_threshold
         )
         masks = segment_everything(self._predictor, load_image(image), config=config)

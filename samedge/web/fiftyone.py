@@ -126,7 +126,7 @@ def everything_detections(predictor: Predictor, image: Array, *, label: str) -> 
     """
     import fiftyone as fo
 
-    config = EverythingConfig.for_bundle(predictor.manifest)
+    config = EverythingConfig.without_near_duplicates(predictor.manifest)
     found = segment_everything(predictor, image, config=config)
     drawn = [_detection(one.mask, label, one.predicted_iou) for one in found]
     return fo.Detections(detections=[one for one in drawn if one is not None])

@@ -5,15 +5,16 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from samedge.bundle.bundle import embedded_path
 from samedge.bundle.manifest import usual_thresholds
-from samedge.bundle.thresholds import Thresholds
+from samedge.bundle.thresholds import EverythingRecord, Thresholds
 from samedge.errors import ImageError, OptionError
 from samedge.pixels import metrics
-from samedge.pixels.boxes import crop_boxes, nms, point_grid
+from samedge.pixels.boxes import crop_boxes, nms, point_grid, soft_nms_order
 from samedge.pixels.frames import Frame
 from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.images import load_image
@@ -222,6 +223,16 @@ class TestSegmentEverything:
         assert ranked == sorted(ranked, reverse=True)
         assert len(masks) == len(DISCS)
 
+    def test_soft_suppression_puts_what_overlaps_last(self) -> None:
+        plain = _run(_image(), box_nms_threshold=1.0)
+        soft = _run(_image(), box_nms_threshold=1.0, soft_nms_sigma=1.0)
+        assert sorted(one.area for one in soft) == sorted(one.area for one in plain)
+        boxes = np.array([one.box for one in plain])
+        ranks = np.array([one.predicted_iou for one in plain])
+        order = soft_nms_order(boxes, ranks, sigma=1.0)
+        assert [one.box for one in soft] == [plain[index].box for index in order]
+        assert order.tolist() != list(range(len(plain)))
+
     def test_between_crops_the_smaller_wins_or_the_better(self) -> None:
         smaller = _run(_image(), crop_layers=1, points_per_side=16)
         better = _run(_image(), crop_layers=1, points_per_side=16, crops_by_rank=True)
@@ -243,6 +254,8 @@ class TestSegmentEverything:
             EverythingConfig(pred_iou_threshold=wrong)
         with pytest.raises(OptionError, match="stability_weight is nan, expected a number"):
             EverythingConfig(stability_weight=float("nan"))
+        with pytest.raises(OptionError, match=r"soft_nms_sigma is -1\.0, expected 0 or more"):
+            EverythingConfig(soft_nms_sigma=-1.0)
         for ratio in (-0.1, 1.0, 5):
             with pytest.raises(OptionError, match=f"crop_overlap_ratio is {ratio}, expected a sh"):
                 EverythingConfig(crop_overlap_ratio=ratio)
@@ -322,6 +335,20 @@ class TestParts:
             expected = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold)
             assert nms(boxes, scores, threshold=threshold).tolist() == expected.tolist()
 
+    def test_soft_nms_lowers_what_overlaps_and_drops_nothing(self) -> None:
+        boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [20, 0, 30, 10], [0, 0, 10, 9]])
+        scores = np.array([0.9, 0.8, 0.7, 0.6])
+        assert soft_nms_order(boxes, scores, sigma=0).tolist() == [0, 1, 2, 3]
+        # 0.8 exp(-0.8^2 / 2) = 0.58, 0.6 exp(-0.9^2 / 2) = 0.40
+        assert soft_nms_order(boxes, scores, sigma=2.0).tolist() == [0, 2, 1, 3]
+        # 0.8 exp(-0.8^2 / 0.5) = 0.22, 0.6 exp(-0.9^2 / 0.5) = 0.12
+        assert soft_nms_order(boxes, scores, sigma=0.5).tolist() == [0, 2, 1, 3]
+        # a weight of all that came before: 0.32 exp(-0.9^2 / 5 - 0.8^2 / 5) below 0.25
+        scores = np.array([0.9, 0.8, 0.25, 0.32])
+        assert soft_nms_order(boxes, scores, sigma=5.0).tolist() == [0, 1, 2, 3]
+        assert soft_nms_order(boxes, scores, sigma=50.0).tolist() == [0, 1, 3, 2]
+        assert soft_nms_order(np.zeros((0, 4)), np.zeros(0), sigma=1.0).tolist() == []
+
     def test_nms_of_nothing(self) -> None:
         assert nms(np.zeros((0, 4)), np.zeros(0), threshold=0.5).tolist() == []
 
@@ -357,3 +384,18 @@ def test_crops_of_a_thin_image_have_pixels(size: tuple[int, int]) -> None:
         assert 0 <= y0 < y1 <= height
         covered[y0:y1, x0:x1] |= layer > 0
     assert covered.all()
+
+
+def test_only_with_crops_near_duplicates_stay_and_not_for_who_goes_through_all() -> None:
+    manifest: Any = types.SimpleNamespace(thresholds=usual_thresholds("mobile-sam"))
+    own = EverythingRecord(crop_layers=1, crop_suppression=0.85, soft_nms_sigma=5.0)
+    manifest.thresholds = msgspec.structs.replace(manifest.thresholds, everything=own)
+
+    def cuts(config: EverythingConfig) -> tuple[float, float, float]:
+        rules = config.rules(manifest)
+        return rules.box_nms_threshold, rules.crop_nms_threshold, rules.soft_nms_sigma
+
+    assert cuts(EverythingConfig()) == (0.85, 0.85, 5.0)
+    assert cuts(EverythingConfig(crop_layers=0)) == (0.7, 0.7, 5.0)
+    assert cuts(EverythingConfig.without_near_duplicates(manifest)) == (0.7, 0.7, 5.0)
+    assert cuts(EverythingConfig(box_nms_threshold=0.5)) == (0.5, 0.85, 5.0)

@@ -21,6 +21,8 @@ class _ClickDecoder(Decoder[ClickConfig, ClickSam]):
         everything=EverythingRecord(
             points_per_side=16,
             suppression=0.7,
+            crop_suppression=0.85,
+            soft_nms_sigma=5.0,
             crop_layers=1,
             crops_by_rank=True,
             crop_points_downscale=2,

@@ -37,7 +37,9 @@ def proposing(manifest: Manifest) -> EverythingConfig:
         manifest: of the bundle.
     """
     layers = manifest.thresholds.own_everything.crop_layers
-    return EverythingConfig(crop_layers=min(layers, _MOST_LAYERS), closer_layers=0)
+    return EverythingConfig.without_near_duplicates(
+        manifest, crop_layers=min(layers, _MOST_LAYERS), closer_layers=0, soft_nms_sigma=0.0
+    )
 
 
 def kept_rows(margins: Array, boxes: Array, *, cut: float, suppression: float) -> list[int]:

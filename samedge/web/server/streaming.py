@@ -56,7 +56,7 @@ class Streaming:
 
         def work(job: Job[None]) -> None:
             RegionScorer(self._predictor.graphs).asked(request.text)
-            config = EverythingConfig.for_bundle(self._predictor.manifest)
+            config = EverythingConfig.without_near_duplicates(self._predictor.manifest)
             listen = self._started(kept, config, job=job, emit=emit)
             picture = load_image(kept.picture)
             found = find(
@@ -97,7 +97,7 @@ class Streaming:
         """
 
         def work(job: Job[None]) -> None:
-            config = EverythingConfig.for_bundle(
+            config = EverythingConfig.without_near_duplicates(
                 self._predictor.manifest,
                 points_per_side=request.points_per_side,
                 pred_iou_threshold=request.pred_iou_threshold,

@@ -158,6 +158,7 @@ def test_proposals_for_words_look_at_one_layer_of_crops(predictor: Predictor) ->
     assert manifest.thresholds.own_everything.closer_layers == 1
     own = proposing(manifest).rules(manifest)
     assert (own.crop_layers, own.closer_layers) == (1, 0)
+    assert (own.crop_nms_threshold, own.soft_nms_sigma) == (own.box_nms_threshold, 0)
     everything = msgspec.structs.replace(manifest.thresholds.own_everything, crop_layers=3)
     thresholds = msgspec.structs.replace(manifest.thresholds, everything=everything)
     closer = msgspec.structs.replace(manifest, thresholds=thresholds)

@@ -46,7 +46,7 @@ export async function everything(decode, view, manifest, { pointsPerSide, progre
   const ranked = (masks) => masks.map((one) => ({ ...one, rank: one.iou * one.stability ** rules.stabilityWeight }));
   const kept = suppressed(ranked(found), rules.suppression);
   const drawn = rules.redrawn ? ranked(await redrawn(decode, kept, view, thresholds, isStopped)) : kept;
-  return finished(drawn, view, thresholds, rules.suppression);
+  return softlyOrdered(finished(drawn, view, thresholds, rules.suppression), rules.softNmsSigma);
 }
 
 /**
@@ -205,6 +205,20 @@ function suppressed(found, threshold) {
     if (kept.every((better) => boxIou(better.box, one.box) <= threshold)) kept.push(one);
   }
   return kept;
+}
+
+/** Masks in the order of Soft-NMS (Bodla et al., 2017): each lowered by its overlap with those before it. */
+export function softlyOrdered(found, sigma) {
+  if (!sigma) return found;
+  const left = found.map((one) => ({ one, rank: one.rank }));
+  const order = [];
+  while (left.length) {
+    const best = left.reduce((first, next, index) => (next.rank > left[first].rank ? index : first), 0);
+    const [{ one }] = left.splice(best, 1);
+    order.push(one);
+    for (const other of left) other.rank *= Math.exp(-(boxIou(one.box, other.one.box) ** 2) / sigma);
+  }
+  return order;
 }
 
 export function boxIou(a, b) {

@@ -16,7 +16,8 @@ const FIELDS = {
   thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
   words: ["table", "model", "enlarge", "outside", "threshold", "suppression", "merges", "templates", "cosine_min"],
   everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",
-    "crop_points_downscale", "coarse_to_fine", "redrawn", "closer_layers"],
+    "crop_points_downscale", "coarse_to_fine", "redrawn", "closer_layers", "crop_suppression",
+    "soft_nms_sigma"],
   graph: ["role", "artifact", "format", "precision", "inputs", "outputs", "shapes", "options", "device"],
   tensor: ["name", "dtype", "shape"],
 };
@@ -78,8 +79,9 @@ export function promptBuckets(manifest) {
 /** How everything mode looks and chooses; the defaults are those of samedge in Python. */
 export function everythingRules({ thresholds }) {
   const { points_per_side: pointsPerSide = 32, suppression = 0.7, stability_weight: stabilityWeight = 0,
-    coarse_to_fine: coarseToFine = true, redrawn = false } = thresholds.everything ?? {};
-  return { pointsPerSide, suppression, stabilityWeight, coarseToFine, redrawn };
+    coarse_to_fine: coarseToFine = true, redrawn = false,
+    soft_nms_sigma: softNmsSigma = 0 } = thresholds.everything ?? {};
+  return { pointsPerSide, suppression, stabilityWeight, coarseToFine, redrawn, softNmsSigma };
 }
 
 function checkGraph(graph) {

@@ -139,7 +139,7 @@ class _Images:
 
     def _unmarked(self, picture: bytes, params: wire.Params, job: Job[wire.Shapes]) -> wire.Shapes:
         service = self._service
-        config = EverythingConfig.for_bundle(
+        config = EverythingConfig.without_near_duplicates(
             service.predictor.manifest, pred_iou_threshold=params.conf_threshold or None
         )
 

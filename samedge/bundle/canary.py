@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -226,6 +226,33 @@ def check_canary(
     Raises:
         BundleError: NaN, infinity, one embedding for both pictures, or other answers than expected.
     """
+    for role, name, cosines in compared(canary, graphs, frame=frame, where=where, bucket=bucket):
+        for index, cosine in enumerate(cosines):
+            if cosine < canary.limit(role):
+                raise BundleError(
+                    f"On {where} {name} of canary picture {index} differ from the export: cosine "
+                    f"{cosine:.4f}, limit {canary.limit(role):.4f}: {_ADVICE}"
+                )
+
+
+def compared(
+    canary: Canary, graphs: Graphs, *, frame: Frame, where: str, bucket: Bucket | None = None
+) -> Iterator[tuple[str, str, list[float]]]:
+    """How near the answers here are to those expected, whatever the limits say.
+
+    Args:
+        canary: inputs and expected outputs.
+        graphs: a bundle's graphs, opened.
+        frame: the bundle's: how images get into the model.
+        where: backend and device, for the message.
+        bucket: fixed shapes of the decoder, where it has them.
+
+    Yields:
+        Role, tensor, and the cosine similarity of each picture's.
+
+    Raises:
+        BundleError: NaN, infinity, one embedding for both pictures, or answers of another shape.
+    """
     answers = _answers(canary, graphs, frame, bucket)
     _check_alive(answers, where)
     for role, expected in canary.answers.items():
@@ -239,7 +266,7 @@ def check_canary(
             measured = _thinned(answers[role][name])
             if role != Role.DECODER:
                 _check_contrast(measured, wanted, f"{role}'s {name}", where)
-            _compare(measured, wanted, name, canary.limit(role), where)
+            yield role, name, _cosines(measured, wanted, name, where)
 
 
 def _check_contrast(measured: Array, expected: Array, name: str, where: str) -> None:
@@ -301,20 +328,17 @@ def _check_alive(answers: Answers, where: str) -> None:
         )
 
 
-def _compare(measured: Array, expected: Array, name: str, limit: float, where: str) -> None:
+def _cosines(measured: Array, expected: Array, name: str, where: str) -> list[float]:
     if measured.shape != expected.shape:
         raise BundleError(
             f"The canary expects {name} of shape {expected.shape} and {where} gives "
             f"{measured.shape}: the bundle's parts do not belong together; export it again."
         )
-    for index in range(len(expected)):
-        a, b = measured[index].astype(np.float64), expected[index].astype(np.float64)
-        cosine = float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
-        if cosine < limit:
-            raise BundleError(
-                f"On {where} {name} of canary picture {index} differ from the export: cosine "
-                f"{cosine:.4f}, limit {limit:.4f}: {_ADVICE}"
-            )
+    found = []
+    for one, wanted in zip(measured, expected, strict=True):
+        a, b = one.astype(np.float64), wanted.astype(np.float64)
+        found.append(float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)))
+    return found
 
 
 def _thinned(array: Array) -> Array:

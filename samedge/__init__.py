@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from samedge.pixels.layouts import image_from_yuv
     from samedge.predict.embedding import ImageEmbedding
     from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
+    from samedge.predict.everything_tiles import segment_in_tiles
     from samedge.predict.pool import PredictorPool
     from samedge.predict.words.predictor import Predictor, load_default
     from samedge.runtimes.deadline import time_limit
@@ -62,6 +63,7 @@ __all__ = [
     "load_default",
     "load_image",
     "segment_everything",
+    "segment_in_tiles",
     "time_limit",
 ]
 
@@ -89,6 +91,7 @@ _HOMES = {
     "load_default": "samedge.predict.words.predictor",
     "load_image": "samedge.pixels.images",
     "segment_everything": "samedge.predict.everything",
+    "segment_in_tiles": "samedge.predict.everything_tiles",
     "time_limit": "samedge.runtimes.deadline",
 }
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import IO
 
-from samedge.annotate.tasks import Job, Ready, Refused, Reply, Task, decoded
+from samedge.annotate.tasks import Job, Ready, Refused, Reply, Task, Working, decoded
 from samedge.annotate.worker import AutoWorker, Loaded, load
 from samedge.errors import SamedgeError
 from samedge.files.json_text import json_text
@@ -22,7 +22,8 @@ def main() -> None:
 
     The first line is the :class:`~samedge.annotate.tasks.Job`, every other a task. Standard output
     carries a :data:`~samedge.annotate.tasks.Reply` a line and nothing else: ready, then an outcome
-    a task in their order, or why there can be none. What libraries print goes to standard error.
+    a task in their order, or why there can be none; between them a word of each tile that is done.
+    What libraries print goes to standard error.
     """
     answers = _answers()
     job = decoded(sys.stdin.readline(), Job)
@@ -38,7 +39,7 @@ def _work(job: Job, answers: IO[str]) -> None:
         _say(answers, Ready())
         threading.Thread(target=_read, args=(job, waiting), daemon=True).start()
         while (loaded := waiting.get()) is not None:
-            _say(answers, worker.annotate(loaded))
+            _say(answers, worker.annotate(loaded, on_tile=lambda: _say(answers, Working())))
 
 
 def _read(job: Job, waiting: queue.Queue[Loaded | None]) -> None:

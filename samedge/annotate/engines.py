@@ -23,8 +23,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         workers: processes or actors.
         gpus_per_worker: that a cluster reserves for each.
-        image_s: longest time for one image; a process that takes longer is stopped and the image
-            is listed. A cluster has limits of its own.
+        image_s: longest time for one image, or for one tile of it; a process that takes
+            longer is stopped and the image is listed. A cluster has limits of its own.
     """
 
     workers: int = 1

@@ -41,16 +41,27 @@ class Merged:
     missing: int
 
 
-def check_format(name: str) -> None:
+def check_format(name: str, *, by_tiles: bool = False) -> None:
     """Whether a format can hold what is merged.
 
+    Args:
+        name: of the format.
+        by_tiles: whether images may be too large for masks of their size to be held.
+
     Raises:
-        OptionError: it draws on pictures, which are not at hand any more.
+        OptionError: it draws on pictures, which are not at hand any more, or holds masks as large
+            as they.
         UnknownNameError: there is none of that name.
     """
     if formats.get(name).draws:
         raise OptionError(
             f"{name} draws on pictures, expected a format of annotations, such as coco."
+        )
+    if by_tiles and not formats.get(name).holds_no_mask:
+        able = " or ".join(one for one in formats.names() if formats.get(one).holds_no_mask)
+        raise OptionError(
+            f"{name} holds masks as large as their pictures, which images by tiles may be too "
+            f"large for: write run lengths or outlines (--format {able}), and convert those."
         )
 
 

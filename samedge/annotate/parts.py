@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from samedge.annotate.tasks import Part, PartHead, Task, decoded, file_state, part_name
+from samedge.annotate.tasks import (
+    Part,
+    PartHead,
+    Task,
+    TilePart,
+    decoded,
+    file_state,
+    part_name,
+)
 from samedge.files.json_text import json_text
-from samedge.files.writing import write_text
+from samedge.files.writing import remove, write_text
+from samedge.pixels.boxes import Box
 
 P = TypeVar("P", bound=PartHead)
 
@@ -29,6 +38,25 @@ class Parts:
             WriteError: it cannot be written.
         """
         write_text(self.folder / part_name(part.name), json_text(part))
+        tiles = self._tiles(part.name)
+        if part.error is None and tiles.exists():  # a failure is tried again, from where it was
+            remove(tiles)
+
+    def write_tile(self, part: TilePart) -> None:
+        """Keep the masks of a tile, until all of the image is written.
+
+        Raises:
+            WriteError: they cannot be written.
+        """
+        write_text(self._tile(part.name, part.box), json_text(part))
+
+    def tile(self, name: str, box: Box) -> TilePart | None:
+        """The masks of an image's tile; ``None`` where there are none, or the file is damaged."""
+        try:
+            found = decoded(self._tile(name, box).read_bytes(), TilePart)
+        except (OSError, ValueError):
+            return None
+        return found if (found.name, found.box) == (name, box) else None
 
     def head(self, name: str) -> PartHead | None:
         """What is known of an image; ``None`` where nothing is, or the file is damaged."""
@@ -44,6 +72,12 @@ class Parts:
         if head is None or head.error is not None:
             return False
         return (head.file_bytes, head.modified_ns) == file_state(Path(task.path))
+
+    def _tiles(self, name: str) -> Path:
+        return (self.folder / part_name(name)).with_suffix(".tiles")
+
+    def _tile(self, name: str, box: Box) -> Path:
+        return self._tiles(name) / f"{box[0]}-{box[1]}.json"
 
     def _read(self, name: str, kind: type[P]) -> P | None:
         try:

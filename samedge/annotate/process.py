@@ -83,7 +83,7 @@ class WorkerProcess:
         """Wait for the outcome of the oldest task.
 
         Args:
-            timeout_s: longest time to wait.
+            timeout_s: longest time to wait, anew from each tile on that it tells of.
             stop: ends the waiting.
 
         Returns:
@@ -107,7 +107,7 @@ class WorkerProcess:
                 return reply
             if isinstance(reply, Refused):
                 raise error_named(reply.kind, reply.message, default=InferenceError)
-            self._has_opened = isinstance(reply, Ready)
+            self._has_opened |= isinstance(reply, Ready)
             end = time.monotonic() + timeout_s
         return None
 

@@ -25,6 +25,7 @@ from samedge.annotate.tasks import (
     Task,
     decoded,
 )
+from samedge.annotate.worker import tiling_of
 from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.bundle.manifest import Manifest
 from samedge.errors import DatasetError, OptionError, WriteError
@@ -99,7 +100,7 @@ def annotate_automatically(
         WriteError: something cannot be written.
     """
     settings = settings or AutoSettings()
-    check_format(file_format)
+    check_format(file_format, by_tiles=tiling_of(settings) is not None)
     chosen = engines.get(engine)
     images, output = absolute(images), absolute(output)
     tasks = tasks_in(images, results=output)

@@ -26,6 +26,7 @@ class AutoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
         points_per_side, crop_layers, pred_iou_threshold, stability_threshold: of
             :class:`~samedge.predict.everything.EverythingConfig`; ``None`` is the bundle's own.
+        tiles, tile_overlap: pixels, where images are read and segmented by tiles.
         min_area: masks of fewer pixels are left out.
         max_area_share: so are those that cover more of the image, which are backgrounds.
     """
@@ -39,6 +40,8 @@ class AutoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     crop_layers: int | None = None
     pred_iou_threshold: float | None = None
     stability_threshold: float | None = None
+    tiles: int | None = None
+    tile_overlap: int | None = None
     min_area: int = 0
     max_area_share: float = 0.95
 
@@ -126,6 +129,25 @@ class Part(PartHead, frozen=True, kw_only=True):
     masks: tuple[MaskRecord, ...] = ()
 
 
+class TilePart(msgspec.Struct, frozen=True, kw_only=True):
+    """The masks of one tile of an image, as they lie on disk until its last tile is done.
+
+    Attributes:
+        name: of the task.
+        file_bytes, modified_ns: of the image's file; the tile of another is done again.
+        box: of the tile in the image.
+        masks: in the tile's own frame.
+        seconds: that they took.
+    """
+
+    name: str
+    file_bytes: int
+    modified_ns: int
+    box: tuple[int, int, int, int]
+    masks: tuple[MaskRecord, ...]
+    seconds: float
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """A worker has opened the bundle."""
 
@@ -146,7 +168,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag="outcome"):
     error: PartError | None = None
 
 
-Reply = Ready | Refused | Outcome
+class Working(msgspec.Struct, frozen=True, kw_only=True, tag="working"):
+    """A worker has done a tile of the image that it is at."""
+
+
+Reply = Ready | Refused | Working | Outcome
 """What a worker's process says, one line each."""
 
 

@@ -15,6 +15,7 @@ from samedge.cli.annotate_options import AnnotateRun, annotate_options
 from samedge.cli.desk_options import DeskRun, desk_options
 from samedge.cli.failures import error_record
 from samedge.cli.refusing import refuse_given
+from samedge.cli.tile_options import tiling_of
 
 if TYPE_CHECKING:
     from samedge.annotate.merging import Merged
@@ -31,6 +32,7 @@ Examples:
   samedge annotate photos --auto --workers 8 --bundle out/intel -o masks
   samedge annotate photos --rank -o masks
   samedge annotate photos --model runs/own/last -o masks
+  samedge annotate aerial --auto --tiles 2048 -o masks
   samedge annotate videos --auto --every 30 -o masks
   samedge annotate photos --auto --engine ray --workers 64 --gpus-per-worker 0.25 -o masks
 """
@@ -71,6 +73,7 @@ def annotate(
     if run.bundle is not None and run.model is not None:
         raise click.UsageError("--bundle and --model both name the model: give one of them.")
     _refuse_lost(is_auto=automatic, is_rank=ranks)
+    tiling_of(run.tiles, run.tile_overlap)
     settings = _settings(out, run, is_auto=automatic)
     images, broken = _images(out, folder, run)
     if ranks:
@@ -92,14 +95,15 @@ def _refuse_lost(*, is_auto: bool, is_rank: bool) -> None:
     """Say which options mean nothing for this way to annotate, instead of losing them."""
     page = ("port", "opens", "annotator", "categories", "most_proposals", "order")
     processes = ("engine", "workers", "image_seconds", "gpus_per_worker", "shard_images", "restart")
-    masks = ("points_per_side", "predicted_iou", "stability", "crop_layers", "min_area")
+    tiles = ("tiles", "tile_overlap")
+    masks = ("points_per_side", "predicted_iou", "stability", "crop_layers", "min_area", *tiles)
     if is_auto:
         refuse_given("--auto", *page)
     elif is_rank:
         truth = ("truth", "truth_images", "truth_limit")
         refuse_given("--rank", *page, *processes, *masks, *truth, "file_format")
     else:
-        refuse_given("The page, without --auto,", *processes)
+        refuse_given("The page, without --auto,", *processes, *tiles)
 
 
 def _settings(out: output.Output, run: AnnotateRun, *, is_auto: bool) -> AutoSettings:

@@ -17,12 +17,14 @@ from samedge.cli.image_options import (
     segmented,
     word_cell,
 )
+from samedge.cli.tile_options import overlap_option, tiles_option, tiling_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from samedge.formats.base import Writer
     from samedge.formats.masks import MaskRecord
+    from samedge.pixels.tiles import Tiling
     from samedge.predict.everything import EverythingConfig
     from samedge.predict.focus import FocusMode
     from samedge.predict.predictor import Predictor
@@ -33,6 +35,7 @@ Examples:
   samedge everything photo.jpg -o overlay.jpg
   samedge everything photo.jpg --points-per-side 16 --format coco -o masks.json
   samedge everything *.jpg --bundle out/intel --format sam -o masks/
+  samedge everything aerial.tif --tiles 2048 -o aerial.json
 """
 
 
@@ -81,6 +84,8 @@ Examples:
     "Draw small masks again from closer looks, for at most 32 more encodes; or all that a part of "
     "the image shows larger; or none.",
 )
+@tiles_option
+@overlap_option
 @click.option("--label", is_flag=True, help="Name what is found, where the bundle knows words.")
 @output.standard_options
 def everything(
@@ -94,6 +99,8 @@ def everything(
     coarse_to_fine: bool | None,
     min_area: int,
     focus: FocusMode,
+    tiles: int | None,
+    tile_overlap: int | None,
     label: bool,
 ) -> None:
     """Find the masks of an image without a prompt: a grid of clicks, filtered, without duplicates.
@@ -104,6 +111,9 @@ def everything(
     """
     from samedge.predict.everything import EverythingConfig
 
+    tiling = tiling_of(tiles, tile_overlap)
+    if tiling is not None and label:
+        raise click.UsageError("--tiles takes no --label: words are asked of whole pictures.")
     run = run.with_pictures()
     destination = run.destination()
     with run.open(focus=focus) as predictor, destination.open() as writer:
@@ -116,7 +126,10 @@ def everything(
             coarse_to_fine=coarse_to_fine,
             min_area=min_area,
         )
-        outcomes = _outcomes(out, run, predictor, writer, config=config, label=label)
+        if tiling is not None:
+            outcomes = _tiled(out, run, predictor, writer, config=config, tiling=tiling)
+        else:
+            outcomes = _outcomes(out, run, predictor, writer, config=config, label=label)
     table = _word_table if label else _table
     report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)
     if not destination.writes and not out.json:
@@ -145,6 +158,37 @@ def _outcomes(
                 predictor,
                 path,
                 config=config,
+                name=names[path],
+                sample_range=run.sample_range,
+                progress=bar.progress,
+            )
+
+    return segmented(run, one, writer=writer)
+
+
+def _tiled(
+    out: output.Output,
+    run: ImageRun,
+    predictor: Predictor,
+    writer: Writer,
+    *,
+    config: EverythingConfig,
+    tiling: Tiling,
+) -> list[Outcome]:
+    """Every image with a progress bar of its own, which counts tiles."""
+    from samedge.predict.everything_tiles import everything_in_tiles
+
+    names = run.names()
+    destination = run.destination()
+
+    def one(path: Path) -> Segmentation:
+        with out.progress(path.name) as bar:
+            return everything_in_tiles(
+                predictor,
+                path,
+                tiling=tiling,
+                config=config,
+                into=destination.format if destination.writes else None,
                 name=names[path],
                 sample_range=run.sample_range,
                 progress=bar.progress,

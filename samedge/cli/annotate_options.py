@@ -19,6 +19,7 @@ from samedge.cli.image_options import (
 )
 from samedge.cli.name_types import OneOf
 from samedge.cli.number_options import count_option, seconds_option, share_option
+from samedge.cli.tile_options import overlap_option, tiles_option
 
 if TYPE_CHECKING:
     from samedge.annotate.engines import EngineOptions
@@ -46,6 +47,8 @@ class AnnotateRun:
     predicted_iou: float | None
     stability: float | None
     crop_layers: int | None
+    tiles: int | None
+    tile_overlap: int | None
     min_area: int
     every: int | None
     engine: str
@@ -70,6 +73,8 @@ class AnnotateRun:
             crop_layers=self.crop_layers,
             pred_iou_threshold=self.predicted_iou,
             stability_threshold=self.stability,
+            tiles=self.tiles,
+            tile_overlap=self.tile_overlap,
             min_area=self.min_area,
         )
 
@@ -137,6 +142,8 @@ _OPTIONS = (
     click.option(
         "--crop-layers", type=click.IntRange(0, 4), metavar="N", help="Look at crops too."
     ),
+    tiles_option,
+    overlap_option,
     click.option(
         "--min-area",
         type=click.IntRange(0),
@@ -159,7 +166,7 @@ _OPTIONS = (
     seconds_option(
         "--image-seconds",
         default=600,
-        text="Stop a process that takes longer for one image, and list the image.",
+        text="Stop a process that takes longer for one image, or tile, and list the image.",
     ),
     count_option(
         "--threads",

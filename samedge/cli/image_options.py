@@ -339,11 +339,17 @@ def footer(manifest: Manifest, outcome: Segmentation) -> str:
     return "\n".join(lines)
 
 
+_MOST_ROWS = 1000
+"""Of the masks that people see; a picture by tiles may have a hundred thousand."""
+
+
 def mask_rows(table: Table, outcome: Segmentation, *, cell: Callable[[MaskRecord], str]) -> Table:
     """Fill a table with an image's masks: number, the command's own cell, and what all have."""
     height, width = outcome.found.size
     table.title = f"{outcome.path}, {width} x {height} px"
-    for index, record in enumerate(outcome.found.masks):
+    if len(outcome.found.masks) > _MOST_ROWS:
+        table.caption = f"and {len(outcome.found.masks) - _MOST_ROWS} more"
+    for index, record in enumerate(outcome.found.masks[:_MOST_ROWS]):
         table.add_row(
             str(index),
             cell(record),

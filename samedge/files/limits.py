@@ -17,6 +17,7 @@ VARIABLE = "SAMEDGE_LIMITS"
 
 DEFAULTS: dict[str, int] = {
     "image_pixels": 89_478_485,  # of one picture or mask; where Pillow suspects an attack
+    "tiled_pixels": 1 << 32,  # of one that is read by tiles; COCO's run lengths have 32 bits
     "image_bytes": 1 << 30,  # of one picture's file
     "annotation_bytes": 512 << 20,  # of one annotation file; COCO's largest has 448 MiB
     "document_bytes": 256 << 20,  # of one manifest, record, precision plan or recipe
@@ -41,7 +42,9 @@ def limit(name: str) -> int:
     return _raised().get(name, DEFAULTS[name])
 
 
-def check(found: int, name: str, *, what: str, error: type[SamedgeError]) -> None:
+def check(
+    found: int, name: str, *, what: str, error: type[SamedgeError], otherwise: str = ""
+) -> None:
     """Refuse more than a limit allows.
 
     Args:
@@ -49,6 +52,7 @@ def check(found: int, name: str, *, what: str, error: type[SamedgeError]) -> Non
         name: one of ``DEFAULTS``.
         what: what has it, such as the file's name.
         error: what to raise.
+        otherwise: what else to do than to give less or to raise the limit.
 
     Raises:
         SamedgeError: of the class ``error``; the message names the limit and how to raise it.
@@ -58,7 +62,7 @@ def check(found: int, name: str, *, what: str, error: type[SamedgeError]) -> Non
         found = min(found, 10**18)  # Python refuses to print numbers of thousands of digits
         raise error(
             f"{what} has {found} {name.rpartition('_')[2]}, limit {allowed}: give less, or raise "
-            f"it by {VARIABLE}={name}={found}."
+            f"it by {VARIABLE}={name}={found}{otherwise}."
         )
 
 

@@ -23,15 +23,22 @@ _KINDS = {
 
 @contextlib.contextmanager
 def opened(
-    path: Path, *, limit: str, expected: str, error: type[SamedgeError]
+    path: Path,
+    *,
+    limit: str | None,
+    expected: str,
+    error: type[SamedgeError],
+    otherwise: str = "",
 ) -> Iterator[BinaryIO]:
     """Open a regular file for reading; links are followed.
 
     Args:
         path: the file.
-        limit: name of the limit on its size, one of ``limits.DEFAULTS``.
+        limit: name of the limit on its size, one of ``limits.DEFAULTS``; ``None`` where it is not
+            read into memory.
         expected: what it should be, such as ``"an image file"``.
         error: what to raise.
+        otherwise: what else to do about one that is too large.
 
     Yields:
         The file, at its start.
@@ -50,22 +57,26 @@ def opened(
         if kind is not None:
             hint = "name a file in it" if kind == "a folder" else "save it to a file first"
             raise error(f"{path} is {kind}, expected {expected}: {hint}.")
-        limits.check(status.st_size, limit, what=str(path), error=error)
+        if limit is not None:
+            what = str(path)
+            limits.check(status.st_size, limit, what=what, error=error, otherwise=otherwise)
         with open(descriptor, "rb", closefd=False) as file:
             yield file
     finally:
         os.close(descriptor)
 
 
-def read_bytes(path: Path, *, limit: str, expected: str, error: type[SamedgeError]) -> bytes:
+def read_bytes(
+    path: Path, *, limit: str, expected: str, error: type[SamedgeError], otherwise: str = ""
+) -> bytes:
     """Content of a regular file; the arguments and errors are those of :func:`opened`."""
-    with opened(path, limit=limit, expected=expected, error=error) as file:
+    with opened(path, limit=limit, expected=expected, error=error, otherwise=otherwise) as file:
         try:
             # A file of /proc says that it has no bytes, and a log grows while it is read.
             data = file.read(limits.limit(limit) + 1)
         except OSError as problem:
             raise error(f"{path} cannot be read ({_reason(problem)}): check the disk.") from problem
-    limits.check(len(data), limit, what=str(path), error=error)
+    limits.check(len(data), limit, what=str(path), error=error, otherwise=otherwise)
     return data
 
 

@@ -12,6 +12,7 @@ from samedge.formats.masks import MaskRecord
 class _Coco(CocoFormat):
     summary = "COCO instances, run-length masks"
     chosen_by = (".json",)
+    holds_no_mask = True
 
     def shape(self, record: MaskRecord) -> Shape:
         return {"size": record.rle["size"], "counts": record.rle["counts"]}

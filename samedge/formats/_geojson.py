@@ -19,7 +19,13 @@ from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
 from samedge.formats.base import ImageFormat, Writer
-from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
+from samedge.formats.masks import (
+    DEFAULT_CATEGORY,
+    ImageMasks,
+    MaskRecord,
+    fits_window,
+    record_from_mask,
+)
 from samedge.pixels.outlines import Ring, outlines
 from samedge.pixels.polygons import fill
 from samedge.pixels.segmentations import UndrawableError
@@ -52,6 +58,7 @@ class _GeoJson(ImageFormat):
     summary = "GeoJSON outlines in pixels, one file an image"
     endings = (".geojson", ".json")
     chosen_by = (".geojson",)
+    holds_no_mask = True
     keeps = frozenset(
         {"holes", "parts", "overlaps", "categories", "predicted_iou", "stability"}
         | {"empty_images", "folders", "endings"}
@@ -60,12 +67,14 @@ class _GeoJson(ImageFormat):
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:
         height, width = image.size
         drawn = [record for record in image.masks if record.area]
+        outlined = [record for record in drawn if fits_window(record)]
         document = {
             "type": "FeatureCollection",
             "image": {"file_name": image.name, "height": height, "width": width},
-            "features": [_feature(record) for record in drawn],
+            "features": [_feature(record) for record in outlined],
         }
         writer.left_out["empty masks"] += len(image.masks) - len(drawn)
+        writer.left_out["masks larger than a picture may be"] += len(drawn) - len(outlined)
         return [write_text(path, json_text(document) + "\n")]
 
     def read(
@@ -80,7 +89,8 @@ class _GeoJson(ImageFormat):
 
 
 def _feature(record: MaskRecord) -> dict[str, object]:
-    polygons = [[_closed(ring) for ring in part.simple()] for part in outlines(record.mask)]
+    window, corner = record.window()
+    polygons = [[_closed(ring + corner) for ring in part.simple()] for part in outlines(window)]
     properties: dict[str, object] = {
         "category": record.category_name,
         "classification": {"name": record.category_name},  # where QuPath looks

@@ -48,6 +48,7 @@ class _Sam(ImageFormat):
     summary = "SA-1B: one JSON file an image"
     endings = (".json",)
     tail = "_sam"
+    holds_no_mask = True
     keeps = frozenset(
         {"holes", "parts", "overlaps", "predicted_iou", "stability", "empty_images"}
         | {"folders", "endings", "frame"}

@@ -117,6 +117,8 @@ class Format(ABC):
         chosen_by: endings that mean this format where none is named.
         is_read: whether ``read`` works.
         draws: whether it draws on the image's pixels.
+        holds_no_mask: whether it is written without a mask as large as its picture, so that those
+            of any picture can be.
     """
 
     summary: str
@@ -127,6 +129,7 @@ class Format(ABC):
     chosen_by: tuple[str, ...] = ()
     is_read: bool = True
     draws: bool = False
+    holds_no_mask: bool = False
 
     @property
     def name(self) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samedge import formats
-from samedge.errors import ImageError
+from samedge.errors import ImageError, OptionError
+from samedge.files import limits
 from samedge.formats.base import Format, Layout, Writer
 from samedge.formats.masks import ImageMasks
+from samedge.types import Size
 
 DEFAULT_FORMAT = "png"
 
@@ -87,6 +89,27 @@ def common_names(paths: Sequence[Path]) -> list[str]:
     except ValueError:  # several drives, or no images
         root = os.sep
     return [os.path.relpath(path, root).replace(os.sep, "/") for path in full]
+
+
+def check_size(file_format: Format, size: Size, *, name: str) -> None:
+    """Refuse a format that would hold every mask of a picture that is too large for that.
+
+    Args:
+        file_format: that the masks are to be written in.
+        size: ``(height, width)`` of the picture.
+        name: of the picture, for the message.
+
+    Raises:
+        OptionError: it would.
+    """
+    height, width = size
+    if file_format.holds_no_mask or height * width <= limits.limit("image_pixels"):
+        return
+    able = " or ".join(one for one in formats.names() if formats.get(one).holds_no_mask)
+    raise OptionError(
+        f"{file_format.name} holds masks as large as their picture, and {name} has {width}x"
+        f"{height} px: write run lengths or outlines (--format {able})."
+    )
 
 
 class _Nowhere(Writer):

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
+from samedge.files import limits
 from samedge.pixels.metrics import bounding_box
 from samedge.pixels.orientation import UPRIGHT
 from samedge.pixels.rle import mask_from_rle, rle_from_mask
+from samedge.pixels.runs import runs_from_rle
 from samedge.types import Array, Focus, Prompt, Region, Rle, Size
 
 BoxXywh = tuple[int, int, int, int]
@@ -46,6 +48,7 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         focus: the part that a second look saw; unset where the first look gave the mask.
         parent: place among the image's masks of the smallest one that this one is a part of;
             ``None`` where it is part of none.
+        is_cut: set where a tile's edge cuts the mask and no neighbour has the rest.
         category: what it shows.
         word_score: how sure a model of words is of the category, 0 to 1.
         is_crowd: one mask for many things, which evaluation leaves out.
@@ -61,6 +64,7 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     crop_box: BoxXywh | UnsetType = UNSET
     focus: BoxXywh | UnsetType = UNSET
     parent: int | UnsetType | None = UNSET
+    is_cut: bool | UnsetType = UNSET
     category: str | UnsetType = UNSET
     word_score: float | UnsetType = UNSET
     is_crowd: bool | UnsetType = UNSET
@@ -70,10 +74,26 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         """The mask, (H, W) bool, decoded anew each time: many masks of a photo fill a memory."""
         return mask_from_rle(dict(self.rle))
 
+    def window(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """The mask's part of the image, (h, w) bool, and the ``(x, y)`` of its top left pixel."""
+        runs = runs_from_rle(dict(self.rle))
+        left, top, right, bottom = runs.box
+        found = np.zeros((bottom - top, right - left), np.bool_)
+        rows = zip(runs.columns - left, runs.tops - top, runs.bottoms - top, strict=True)
+        for column, start, stop in rows:
+            found[start:stop, column] = True
+        return found, np.array([left, top], np.int64)
+
     @property
     def category_name(self) -> str:
         """What it shows, or ``"object"`` where nobody said."""
         return self.category if isinstance(self.category, str) else DEFAULT_CATEGORY
+
+
+def fits_window(record: MaskRecord) -> bool:
+    """Whether the mask's part of the image, too, may be held."""
+    width, height = (0, 0) if record.bbox is None else record.bbox[2:]
+    return width * height <= limits.limit("image_pixels")
 
 
 def record_from_mask(

@@ -21,6 +21,12 @@ from samedge.pixels import image_kinds
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 """What a picture is opened from."""
 
+BY_TILES = (
+    ", or have it read by tiles: `samedge everything` and `samedge annotate --auto` do with "
+    "--tiles 2048"
+)
+"""What to do about a picture that is too large to be held whole."""
+
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,10 +69,30 @@ def opened_picture(
     else:
         path = _path(source)
         with (
-            opened(path, limit="image_bytes", expected="an image file", error=ImageError) as stream,
+            opened(
+                path,
+                limit="image_bytes",
+                expected="an image file",
+                error=ImageError,
+                otherwise=BY_TILES,
+            ) as stream,
             _decoded(stream, str(path)) as picture,
         ):
             yield picture, str(path)
+
+
+@contextlib.contextmanager
+def opened_head(path: Path) -> Iterator[Image.Image]:
+    """Open a picture to be read in tiles, whatever its file's size; of its pixels none is decoded.
+
+    Raises:
+        ImageError: missing, too large even for that, or not an image.
+    """
+    with (
+        opened(path, limit=None, expected="an image file", error=ImageError) as stream,
+        _decoded(stream, str(path), limit="tiled_pixels") as picture,
+    ):
+        yield picture
 
 
 def _path(source: object) -> Path:
@@ -110,11 +136,11 @@ def upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _decoded(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+def _decoded(stream: BinaryIO, name: str, *, limit: str = "image_pixels") -> Iterator[Image.Image]:
     head = stream.read(image_kinds.HEAD_BYTES)
     stream.seek(0)
-    with _translated(name, head), _PILLOW_LIMIT.lifted(), _opened(stream, head) as picture:
-        yield _acceptable(picture, name)
+    with _translated(name, head), _PILLOW_LIMIT.lifted(limit), _opened(stream, head) as picture:
+        yield _acceptable(picture, name, limit=limit)
 
 
 def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
@@ -131,10 +157,11 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
     return Image.open(stream)
 
 
-def _acceptable(picture: Image.Image, name: str) -> Image.Image:
+def _acceptable(picture: Image.Image, name: str, *, limit: str = "image_pixels") -> Image.Image:
     width, height = picture.size
     what = f"{name}, {width}x{height} px,"
-    limits.check(width * height, "image_pixels", what=what, error=ImageError)
+    otherwise = BY_TILES if limit == "image_pixels" else ""
+    limits.check(width * height, limit, what=what, error=ImageError, otherwise=otherwise)
     if picture.format in _REFUSED:
         raise ImageError(
             f"{name} is {picture.format}, which is not decoded here: save it as JPEG, PNG, WebP or "
@@ -178,9 +205,9 @@ class _PillowLimit:
         self._users, self._own = 0, 0
 
     @contextlib.contextmanager
-    def lifted(self) -> Iterator[None]:
-        """Have Pillow take as many pixels as our own limit allows."""
-        if not self._enter(limits.limit("image_pixels")):
+    def lifted(self, limit: str) -> Iterator[None]:
+        """Have Pillow take as many pixels as one of our own limits allows."""
+        if not self._enter(limits.limit(limit)):
             yield
             return
         try:

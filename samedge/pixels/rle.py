@@ -64,13 +64,42 @@ def rle_from_window(window: Array, *, corner: tuple[int, int], size: tuple[int, 
     padded[:, :-1] = np.asarray(window, bool).T
     steps = np.diff(padded.ravel(), prepend=np.int8(0))
     starts, ends = (_in_image(np.flatnonzero(steps == s), window, corner, height) for s in (1, -1))
+    return rle_from_intervals(starts, ends, size=size)
+
+
+def rle_from_intervals(starts: Array, ends: Array, *, size: tuple[int, int]) -> Rle:
+    """Encode a mask that is known by where its pixels begin and end.
+
+    Args:
+        starts: (N,) places, column by column, at which a run of the mask starts; rising.
+        ends: (N,) the places behind those runs, of which one may be the next start.
+        size: ``(height, width)`` of the image.
+    """
+    pixels = size[0] * size[1]
     if not len(starts):
-        return {"size": list(size), "counts": _string_from_runs([height * size[1]])}
+        return {"size": list(size), "counts": _string_from_runs([pixels])}
     touching = starts[1:] == ends[:-1]  # down to the image's last row, and on in the next column
     starts, ends = starts[np.r_[True, ~touching]], ends[np.r_[~touching, True]]
     edges = np.stack([starts, ends], axis=1).ravel()
-    runs = np.diff(np.concatenate([[0], edges, [height * size[1]]])).tolist()
+    runs = np.diff(np.concatenate([[0], edges, [pixels]])).tolist()
     return {"size": list(size), "counts": _string_from_runs(runs if runs[-1] else runs[:-1])}
+
+
+def intervals_from_rle(rle: Mapping[str, Any]) -> tuple[Array, Array]:
+    """Where the pixels of a mask begin and end, column by column, without the mask itself.
+
+    Returns:
+        (N,) int64 starts, and (N,) the places behind the ends.
+
+    Raises:
+        DatasetError: runs that do not fill the size.
+    """
+    height, width = rle["size"]
+    runs = checked_runs(rle["counts"], (height, width))
+    edges = np.cumsum(runs)
+    starts, ends = edges[:-1:2], edges[1::2]
+    filled = ends > starts
+    return starts[filled], ends[filled]
 
 
 def _in_image(

@@ -95,10 +95,9 @@ def eight_bits(samples: Array, *, sample_range: SampleRange, name: str) -> Array
         return _scaled(samples, *sample_range)
     if sample_range == "full":
         return _scaled(samples, *_full(samples.dtype, name))
-    measured = _measure(samples, name)
-    low, high = _chosen(measured, whole=samples.dtype.kind in "ui")
-    _say(name, samples.dtype, measured, (low, high))
-    return _scaled(samples, low, high)
+    meter = SampleMeter(samples.size, name)
+    meter.add(samples)
+    return _scaled(samples, *meter.range())
 
 
 def _full(dtype: np.dtype[Any], name: str) -> tuple[float, float]:
@@ -110,16 +109,46 @@ def _full(dtype: np.dtype[Any], name: str) -> tuple[float, float]:
     return float(info.min), float(info.max)
 
 
-def _measure(samples: Array, name: str) -> _Measured:
-    flat = samples.reshape(-1)
-    some = flat[:: max(1, flat.size // _MEASURED_SAMPLES)]
-    if samples.dtype.kind == "f":
-        flat, some = flat[np.isfinite(flat)], some[np.isfinite(some)]
-    if not some.size:
-        raise ImageError(f"{name} has no finite sample: save it again.")
-    some = _without_marks(some)
-    low, high = np.quantile(some, [_OUTLIERS, 1 - _OUTLIERS], method="nearest")
-    return _Measured(float(flat.min()), float(flat.max()), float(low), float(high))
+class SampleMeter:
+    """Measures samples that come in parts, one after the other, as if they came at once.
+
+    Args:
+        count: of all samples.
+        name: of the image, for the log and for errors.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._step, self._name, self._seen = max(1, count // _MEASURED_SAMPLES), name, 0
+        self._some: list[Array] = []
+        self.minimum, self.maximum = math.inf, -math.inf
+
+    def add(self, samples: Array) -> None:
+        """Take note of the next samples, in an array of any shape."""
+        flat = samples.reshape(-1)
+        some = flat[-self._seen % self._step :: self._step]
+        self._seen += flat.size
+        if samples.dtype.kind == "f":
+            flat, some = flat[np.isfinite(flat)], some[np.isfinite(some)]
+        if flat.size:
+            self.minimum = min(self.minimum, float(flat.min()))
+            self.maximum = max(self.maximum, float(flat.max()))
+        self._some.append(some.copy())  # of a view the whole part would stay
+
+    def range(self) -> tuple[float, float]:
+        """Which samples become black and white, by the rules of ``"auto"``; says what is unusual.
+
+        Raises:
+            ImageError: no finite sample.
+        """
+        some = np.concatenate(self._some) if self._some else np.zeros(0)
+        if not some.size:
+            raise ImageError(f"{self._name} has no finite sample: save it again.")
+        dtype, some = some.dtype, _without_marks(some)
+        low, high = np.quantile(some, [_OUTLIERS, 1 - _OUTLIERS], method="nearest")
+        measured = _Measured(self.minimum, self.maximum, float(low), float(high))
+        chosen = _chosen(measured, whole=dtype.kind in "ui")
+        _say(self._name, dtype, measured, chosen)
+        return chosen
 
 
 def _without_marks(samples: Array) -> Array:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from samedge.formats.masks import MaskRecord, corner_and_sides
+from samedge.formats.masks import BoxXywh, MaskRecord, corner_and_sides
 from samedge.pixels import metrics, rle
 from samedge.pixels.boxes import Box
 from samedge.pixels.frames import View
@@ -19,7 +19,7 @@ from samedge.predict.everything_candidates import Candidates
 from samedge.types import Array, Rle, Size
 
 _SHEET_SIDE = 192
-_PART = 0.9
+PART = 0.9
 """Share of a mask that must lie in another for it to be a part of that."""
 
 
@@ -38,6 +38,7 @@ class AutomaticMask:
         parent: place in the list of the smallest mask that this one is a part of; ``None`` where it
             is part of none.
         focus: the part of the image that a second look saw; ``None`` without one.
+        is_cut: whether a tile's edge cuts it, and no neighbour has the rest.
     """
 
     rle: Rle
@@ -49,6 +50,7 @@ class AutomaticMask:
     crop_box: Box
     parent: int | None = None
     focus: Box | None = None
+    is_cut: bool = False
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -67,7 +69,33 @@ class AutomaticMask:
             crop_box=corner_and_sides(self.crop_box),
             parent=self.parent,
             focus=UNSET if self.focus is None else corner_and_sides(self.focus),
+            is_cut=self.is_cut or UNSET,
         )
+
+
+def mask_from_record(record: MaskRecord) -> AutomaticMask:
+    """The mask again that :meth:`AutomaticMask.record` described."""
+    assert record.bbox is not None
+    assert record.predicted_iou is not None
+    assert record.stability_score is not None
+    point, crop = record.point, record.crop_box
+    return AutomaticMask(
+        rle=record.rle,
+        box=_edges(record.bbox),
+        area=record.area,
+        predicted_iou=record.predicted_iou,
+        stability_score=record.stability_score,
+        point=(0.0, 0.0) if isinstance(point, UnsetType) else point,
+        crop_box=(0, 0, 0, 0) if isinstance(crop, UnsetType) else _edges(crop),
+        parent=None if isinstance(record.parent, UnsetType) else record.parent,
+        focus=None if isinstance(record.focus, UnsetType) else _edges(record.focus),
+        is_cut=record.is_cut is True,
+    )
+
+
+def _edges(box: BoxXywh) -> Box:
+    x, y, width, height = box
+    return x, y, x + width, y + height
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,7 +198,7 @@ def with_parents(masks: Sequence[Drawn]) -> list[AutomaticMask]:
     sheets = np.stack([one.sheet for one in masks]).astype(np.float32)
     areas = np.array([one.mask.area for one in masks], np.float64)
     shares: Array = (sheets @ sheets.T) / sheets.sum(axis=1, keepdims=True)
-    inside = (shares >= _PART) & (areas[None] * _PART > areas[:, None])
+    inside = (shares >= PART) & (areas[None] * PART > areas[:, None])
     candidates = np.where(inside, areas[None], np.inf)
     parents = candidates.argmin(axis=1)
     return [

@@ -67,7 +67,7 @@ class Proposals:
         Raises:
             ImageError: it is no image that can be used.
         """
-        loaded = load(task, self._settings)
+        loaded = load(task, msgspec.structs.replace(self._settings, tiles=None))  # with its pixels
         if loaded.error is not None:
             raise ImageError(loaded.error.message)
         return loaded

@@ -1,0 +1,98 @@
+"""Pictures part by part, as tiles read them: what is too large to be held is never held.
+
+A picture within the limit ``image_pixels`` is read whole by Pillow and cut. A larger one, up to
+``tiled_pixels``, is streamed by libvips (the extra ``tiles``): of a tiled TIFF the parts alone that
+a tile needs; of TIFF in strips, JPEG and PNG, which can only be read from the top, as many rows as
+a tile is high. The pixels are those that :func:`samedge.pixels.images.load_image` would give.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from samedge.errors import ImageError
+from samedge.files import limits
+from samedge.pixels.boxes import Box
+from samedge.pixels.images import check_image, load_image
+from samedge.pixels.part_reading import Parts
+from samedge.pixels.picture_files import opened_head, orientation
+from samedge.pixels.sample_range import SampleRange, check_range
+from samedge.types import Array, Size
+
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+
+
+class _Whole(Parts):
+    def __init__(self, image: Array) -> None:
+        self.whole = image
+        self.size = image.shape[0], image.shape[1]
+        self._image = image
+
+    def in_order(self, boxes: Sequence[Box]) -> list[Box]:
+        return list(boxes)
+
+    def read(self, box: Box) -> Array:
+        x0, y0, x1, y1 = box
+        return np.ascontiguousarray(self._image[y0:y1, x0:x1])
+
+
+@contextlib.contextmanager
+def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto") -> Iterator[Parts]:
+    """Open a picture to be read part by part.
+
+    Args:
+        source: an image file, or an (H, W, 3) uint8 RGB array, which may be a ``numpy.memmap``.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
+
+    Yields:
+        The picture; its parts cannot be read afterwards.
+
+    Raises:
+        ImageError: the file is no usable image, or too large and of a kind that has to be held.
+        BackendUnavailableError: too large to be held, and libvips is not here.
+        OptionError: ``sample_range`` is none.
+    """
+    wanted = check_range(sample_range)
+    if isinstance(source, np.ndarray):
+        yield _Whole(check_image(source))
+        return
+    with opened_head(source) as picture:
+        is_large = picture.width * picture.height > limits.limit("image_pixels")
+        if is_large:
+            from samedge.pixels.streamed_pictures import KINDS, Head, Streamed
+
+            if picture.format not in KINDS:
+                raise ImageError(
+                    f"{source}, {picture.width}x{picture.height} px, is {picture.format}, and of "
+                    f"pictures of that size {', '.join(KINDS)} are read: save it as a tiled TIFF, "
+                    f"or raise the limit by SAMEDGE_LIMITS=image_pixels="
+                    f"{picture.width * picture.height}."
+                )
+            head = Head(
+                path=source,
+                kind=picture.format,
+                mode=picture.mode,
+                stored_size=_stored_size(picture),
+                turn=orientation(picture),
+            )
+    if not is_large:
+        yield _Whole(load_image(source, range=wanted))
+        return
+    streamed = Streamed(head, wanted)
+    try:
+        yield streamed
+    finally:
+        streamed.close()
+
+
+def _stored_size(picture: Image.Image) -> Size:
+    """``(height, width)`` before it is turned; of a TIFF Pillow tells the upright size."""
+    tags = getattr(picture, "tag_v2", None) if picture.format == "TIFF" else None
+    if tags is None:
+        return picture.height, picture.width
+    return int(tags[_TIFF_HEIGHT]), int(tags[_TIFF_WIDTH])

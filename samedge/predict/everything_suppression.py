@@ -1,0 +1,62 @@
+"""Suppression of duplicates among very many masks: only those near each other are compared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from samedge.types import Array
+
+_CELLS = 64  # along the longer side of what all boxes cover
+
+
+def between_groups(
+    boxes: Array, scores: Array, *, groups: Sequence[frozenset[int]], threshold: float
+) -> npt.NDArray[np.int64]:
+    """Greedy non-maximum suppression between boxes that have no group in common.
+
+    Boxes of one tile were compared there, with the masks at hand: only other tiles' suppress them.
+
+    Args:
+        boxes: (N, 4) ``x0, y0, x1, y1``.
+        scores: (N,), higher is kept first.
+        groups: the groups that each is of.
+        threshold: boxes with a larger IoU with a kept one are dropped.
+
+    Returns:
+        (N,) for each box its own number, or that of the kept one which suppressed it.
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    step = max(float(np.max(boxes, initial=1.0)) / _CELLS, 1.0)
+    near: dict[tuple[int, int], list[int]] = defaultdict(list)
+    winners = np.arange(len(boxes))
+    for number in order.tolist():
+        cells = list(_cells(boxes[number], step))
+        others = np.array(sorted({n for cell in cells for n in near[cell]}), np.int64)
+        over = others[_ious(boxes[number], boxes[others]) > threshold]
+        rivals = [n for n in over.tolist() if not groups[n] & groups[number]]
+        if rivals:
+            winners[number] = min(rivals, key=lambda n: (-scores[n], n))
+            continue
+        for cell in cells:
+            near[cell].append(number)
+    return winners
+
+
+def _cells(box: Array, step: float) -> Iterator[tuple[int, int]]:
+    x0, y0, x1, y1 = (int(value // step) for value in box)
+    for row in range(y0, y1 + 1):
+        for column in range(x0, x1 + 1):
+            yield row, column
+
+
+def _ious(box: Array, others: Array) -> Array:
+    corner = np.minimum(box[2:], others[:, 2:])
+    sides = np.maximum(corner - np.maximum(box[:2], others[:, :2]), 0)
+    common = sides[:, 0] * sides[:, 1]
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+    return np.asarray(common / np.maximum(area + areas - common, 1e-12), np.float64)

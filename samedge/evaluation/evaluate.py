@@ -256,7 +256,8 @@ def _examples(
     rows: Sequence[EvalRow], instances: Sequence[Sequence[InstanceScore]], truth: GroundTruth
 ) -> list[Example]:
     """The best, the median and the worst instance of each protocol, by mean IoU of all rows."""
-    images = {image.name: image for image in truth.images}
+    # By annotation: a file may list one picture twice.
+    images = {known.id: image for image in truth.images for known in image.annotations}
     examples = []
     for prompt in dict.fromkeys(row.prompt for row in rows):
         chosen = [i for i, row in enumerate(rows) if row.prompt == prompt]
@@ -264,7 +265,7 @@ def _examples(
         order = np.argsort(-means, kind="stable")
         for rank, place in (("best", 0), ("median", len(order) // 2), ("worst", -1)):
             columns = [(rows[i], instances[i][int(order[place])]) for i in chosen]
-            examples.append(_example(rank, prompt, columns, images[columns[0][1].image]))
+            examples.append(_example(rank, prompt, columns, images[columns[0][1].annotation_id]))
     return examples
 
 

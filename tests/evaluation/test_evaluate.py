@@ -222,6 +222,22 @@ def test_subjects_share_one_pass_and_its_examples(dataset: Path) -> None:
     assert np.array_equal(drawn, TRUTHS[0][1])
 
 
+def test_a_picture_that_is_listed_twice(dataset: Path) -> None:
+    """As merged files have it: an image for each annotator, both of one file."""
+    file = dataset / "instances.json"
+    document = json.loads(file.read_text())
+    first = document["images"][0]
+    document["images"].append(first | {"id": 77})
+    document["annotations"].append(_annotation(99, 77, TRUTHS[0][1]))
+    file.write_text(json.dumps(document))
+    found = _run(Oracle(), dataset, "box")
+    assert (found.results[0].n, found.results[0].miou) == (4, 1.0)
+    assert [(e.image, e.annotation_id) for e in found.examples[::2]] == [
+        ("a.png", 1),
+        ("a.png", 99),
+    ]
+
+
 def test_record_survives_a_round_trip(dataset: Path, tmp_path: Path) -> None:
     record = _run(Oracle(cut=3), dataset, "box").record()
     write(record, tmp_path / "out" / "record.json")

@@ -142,11 +142,13 @@ def bench(
         stage: is told what came out so far.
 
     Raises:
+        ImageError: a picture cannot be read.
         BackendUnavailableError: a subject's backend or device is not here.
         BundleError: a subject's bundle is missing or altered.
         InferenceError: a subject's process ended before its time.
     """
     began = time.perf_counter()
+    workload = _workload(plan)  # before the work, which a picture that cannot be read would cost
     watch = Watch()
     steps = Steps(progress=progress, stage=stage)
     with scratch_folder() as folder:
@@ -178,7 +180,7 @@ def bench(
             for role, shares in run.residency.items()
         ],
         warnings=[*watch.warnings(frequencies, throttled=throttled), *variation_warnings(rows)],
-        workload=_workload(plan),
+        workload=workload,
         seconds=round(time.perf_counter() - began, 3),
     )
 

@@ -62,6 +62,7 @@ def bench(
         UnknownNameError: an unknown backend or effort.
         BundleError, BackendUnavailableError, InferenceError: a bundle cannot be opened or run.
         DatasetError: there is no picture.
+        ImageError: a picture cannot be read.
     """
     chosen = effort_named(effort)
     plan = Plan(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from samedge.benchmark.plan import find_images
 from samedge.errors import BackendUnavailableError, OptionError
 from samedge.pixels.image_files import PHOTOS
+from samedge.pixels.images import load_image
 from samedge.predict.subjects import BundleNames, bundle_names
 from samedge.report.decision import Limits
 from samedge.types import Progress, Stage
@@ -88,12 +89,15 @@ def compare(
         OptionError: a dataset without its images, or images without a dataset.
         UnknownNameError: an unknown model, target or precision.
         DatasetError: no photo, a dataset that cannot be read, or a folder of something else.
+        ImageError: a photo cannot be read.
         BackendUnavailableError: what exports models is not installed.
     """
     if (dataset is None) != (images is None):
         raise OptionError("A dataset and the folder of its images belong together: give both.")
     try:
         from samedge.comparison.exporting import Request
+        from samedge.comparison.losses import compared_photos
+        from samedge.comparison.run import BENCHED_PHOTOS
         from samedge.comparison.run import compare as compare_request
         from samedge.comparison.writing import write_result
     except ModuleNotFoundError as error:
@@ -118,6 +122,10 @@ def compare(
         minutes=minutes,
         limits=limits,
     )
+    # What cannot be read ends the comparison before the exports, which take minutes.
+    compared = () if request.dataset is not None else compared_photos(request.photos)
+    for path in dict.fromkeys([*compared, *request.photos[:BENCHED_PHOTOS]]):
+        load_image(path)
     record = compare_request(request, progress=progress, stage=stage)
     typed = "samedge.compare(...)" if command is None else command
     return Comparison(record, write_result(record, folder, command=typed))

@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 JOINED = "joined"
 """Name of the record of all rounds together."""
 
+BENCHED_PHOTOS = 4
+"""The first of the photos, on which speed is measured."""
+
 _KIND = "bench"
 """Of the rounds' records."""
 _ROUND = Effort(seconds=4.0, count=64, launches=1)
@@ -249,7 +252,7 @@ def _benched(
     names = {str(s.path): Bundle.open(s.path, verify=False).id for s in subjects}
     limits = request.limits
     plan = Plan(
-        images=request.photos[:4],
+        images=request.photos[:BENCHED_PHOTOS],
         effort=_ROUND,
         deadline_ms=limits.deadline_ms,
         # The verdict is about all rounds together.

@@ -20,7 +20,7 @@ from samedge.benchmark import worker as bench_worker
 from samedge.benchmark.bench import EFFORTS, Effort, Plan, bench, effort, find_images
 from samedge.benchmark.latency import Samples, compare, stage_row, verdict
 from samedge.benchmark.process import ChosenSubject
-from samedge.errors import BundleError, DatasetError, InferenceError, UnknownNameError
+from samedge.errors import BundleError, DatasetError, ImageError, InferenceError, UnknownNameError
 from samedge.machine import disturbance, environment, power, system
 from samedge.machine.disturbance import Watch, processor_times
 from samedge.records import BenchRecord, Power, StageRow, Subject, read, write
@@ -260,6 +260,13 @@ class TestLatency:
         assert row.p95_ms is None
         assert sum(count for _, _, count in row.histogram_ms) == 121
         assert row.block_p50_ms == [10.5, 500.0]
+
+    def test_a_picture_that_cannot_be_read_ends_it_before_the_work(self, tmp_path: Path) -> None:
+        """Blocks rotate over the pictures: it would come up after minutes, or at the very end."""
+        (tmp_path / "a.png").write_bytes(b"no picture")
+        plan = Plan((*find_images()[:1], tmp_path / "a.png"), TINY)
+        with pytest.raises(ImageError, match=r"a\.png is not an image"):
+            bench([ChosenSubject(bundle=str(tmp_path / "absent"))], plan)
 
     def test_variation_is_around_each_images_own_mean(self) -> None:
         samples = Samples()

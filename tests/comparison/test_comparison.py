@@ -17,12 +17,12 @@ from samedge.benchmark.plan import Plan
 from samedge.benchmark.process import ChosenSubject
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.bundle.writer import BundleWriter
-from samedge.comparison import exporting, losses, rounds, run
+from samedge.comparison import exporting, losses, named, rounds, run
 from samedge.comparison.losses import Score
 from samedge.comparison.released import released
 from samedge.comparison.store import Agreed, Identity, Store
 from samedge.comparison.subjects import Wanted, wanted_subjects
-from samedge.errors import DatasetError, ExportError, UnknownNameError
+from samedge.errors import DatasetError, ExportError, ImageError, UnknownNameError
 from samedge.formats.results import Masks
 from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.report.decision import Limits, Loss
@@ -385,6 +385,15 @@ def test_bundles_of_one_name_stay_apart(tmp_path: Path) -> None:
     found = list(exporting.foreign([*paths, paths[0]], Steps()))
     assert [one.name for one in found] == ["old/out (cpu fp32)", "new/out (cpu fp32)"]
     assert [one.path for one in found] == paths
+
+
+def test_a_photo_that_cannot_be_read_ends_it_before_the_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    monkeypatch.setattr(run, "compare", lambda *_, **__: pytest.fail("the work has begun"))
+    with pytest.raises(ImageError, match=r"a\.jpg is empty"):
+        named.compare(tmp_path, output=tmp_path / "c")
 
 
 def test_without_photos_there_is_nothing_to_compare_on(tmp_path: Path) -> None:

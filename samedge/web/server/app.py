@@ -52,7 +52,8 @@ def application(
     )  # last: it takes every address that is left
     inner = Starlette(
         routes=routes,
-        exception_handlers={HTTPException: _routing, Exception: handled},
+        # What the handler of `Exception` has answered, Starlette raises again: that is for our bugs.
+        exception_handlers={HTTPException: _routing, RequestError: handled, Exception: handled},
     )
     guarded: ASGIApp = TokenGuard(inner, token=service.settings.token)
     origins = service.settings.allowed_origins

@@ -33,6 +33,14 @@ def test_its_files_and_no_others(server: str) -> None:
     assert call(server, "GET", "/health").document["status"] == "UP"
 
 
+def test_an_address_that_is_not_there_is_no_fault(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Browsers ask for an icon: that was a traceback in the server's log each time."""
+    refused(call(server, "GET", "/favicon.ico"), 404, "not_found")
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_what_it_reads_of_a_bundle(server: str, predictor: Predictor) -> None:
     manifest = call(server, "GET", "/bundle.json").document
     assert manifest["id"] == predictor.manifest.id

@@ -280,6 +280,9 @@ SEVERAL: Mapping[str, tuple[str, ...]] = {
     "npu": ("intel", "apple"),
     "nano": ("jetson-orin-nano",),
     "android": ("cpu",),
+    "ort": ("cpu",),
+    "linux": ("cpu", "intel", "cuda"),
+    "windows": ("cpu", "intel", "cuda"),
 }
 """Words for more than one platform, or not quite for one: they are answered, not taken."""
 

@@ -60,6 +60,15 @@ def test_a_name_that_is_no_text_is_unknown_too() -> None:
             runtimes.get(wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("ort", "'onnxruntime'"), ("TRT", "'tensorrt'"), ("cuda", "'onnxruntime' or 'tensorrt'")],
+)
+def test_what_people_call_a_backend_is_answered(name: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=rf"'{name}'\. Did you mean {meant}\?"):
+        runtimes.get(name)
+
+
 def test_parity_names_tensor_value_and_threshold() -> None:
     error = ParityError("image_embeddings", 0.5, 0.99, "Use fp32.")
     assert "image_embeddings is 0.5000, below the gate of 0.9900. Use fp32." in str(error)

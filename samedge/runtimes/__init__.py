@@ -7,9 +7,20 @@ A file ``_name.py`` here exposes ``BACKEND``, a :class:`samedge.runtimes.base.Ba
 from __future__ import annotations
 
 from samedge import _discovery
+from samedge.errors import UnknownNameError
 from samedge.runtimes.base import Backend
 
 _PACKAGE = "samedge.runtimes"
+_MEANT = {
+    "ort": ("onnxruntime",),
+    "ov": ("openvino",),
+    "trt": ("tensorrt",),
+    "cuda": ("onnxruntime", "tensorrt"),
+    "gpu": ("onnxruntime", "tensorrt", "openvino"),
+    "cpu": ("onnxruntime", "openvino"),
+    "mps": ("torch", "coreml"),
+}
+"""What people call a backend, and devices that they give for one: answered, not taken."""
 
 
 def names() -> tuple[str, ...]:
@@ -23,6 +34,9 @@ def get(name: str) -> Backend:
     Raises:
         UnknownNameError: there is none; the message lists the known names.
     """
+    meant = _MEANT.get(str(name).lower())
+    if meant is not None and name not in names():
+        raise UnknownNameError("backend", name, names(), meant=meant)
     backend: Backend = _discovery.load(_PACKAGE, name, attribute="BACKEND")
     return backend
 

@@ -1,7 +1,8 @@
-"""Suppression of duplicates among very many masks: only those near each other are compared."""
+"""Duplicates and order of very many masks: only those near each other are compared."""
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -30,7 +31,7 @@ def between_groups(
         (N,) for each box its own number, or that of the kept one which suppressed it.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")
-    step = max(float(np.max(boxes, initial=1.0)) / _CELLS, 1.0)
+    step = _step(boxes)
     near: dict[tuple[int, int], list[int]] = defaultdict(list)
     winners = np.arange(len(boxes))
     for number in order.tolist():
@@ -44,6 +45,46 @@ def between_groups(
         for cell in cells:
             near[cell].append(number)
     return winners
+
+
+def soft_order(boxes: Array, scores: Array, *, sigma: float) -> list[int]:
+    """What :func:`samedge.pixels.boxes.soft_nms_order` gives, where all pairs are too many.
+
+    Args:
+        boxes: (N, 4) ``x0, y0, x1, y1``.
+        scores: (N,), of 0 or more, higher comes first.
+        sigma: the larger, the less is lowered; 0 leaves the order of the scores.
+    """
+    left = np.array(scores, np.float64)
+    if not sigma:
+        return [int(number) for number in np.argsort(-left, kind="stable")]
+    step = _step(boxes)
+    near: dict[tuple[int, int], list[int]] = defaultdict(list)
+    cells = [list(_cells(box, step)) for box in boxes]
+    for number, own in enumerate(cells):
+        for cell in own:
+            near[cell].append(number)
+    waiting = [(-score, number) for number, score in enumerate(left.tolist())]
+    heapq.heapify(waiting)
+    order: list[int] = []
+    while waiting:
+        score, number = heapq.heappop(waiting)
+        if score != -left[number]:
+            continue  # it was lowered since
+        order.append(number)
+        left[number] = np.inf
+        others = np.array(sorted({n for cell in cells[number] for n in near[cell]}), np.int64)
+        overlaps = _ious(boxes[number], boxes[others])
+        lowered = others[(overlaps > 0) & np.isfinite(left[others])]
+        factors = np.exp(-(_ious(boxes[number], boxes[lowered]) ** 2) / sigma)
+        for other, factor in zip(lowered.tolist(), factors.tolist(), strict=True):
+            left[other] *= factor
+            heapq.heappush(waiting, (-float(left[other]), other))
+    return order
+
+
+def _step(boxes: Array) -> float:
+    return max(float(np.max(boxes, initial=1.0)) / _CELLS, 1.0)
 
 
 def _cells(box: Array, step: float) -> Iterator[tuple[int, int]]:

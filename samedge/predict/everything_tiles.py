@@ -22,7 +22,8 @@ from samedge.pixels.picture_parts import opened_in_parts
 from samedge.pixels.sample_range import SampleRange
 from samedge.pixels.tiles import Tiling
 from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
-from samedge.predict.everything_stitched import TileMasks, stitched
+from samedge.predict.everything_pieces import TileMasks
+from samedge.predict.everything_stitched import stitched
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation
 from samedge.types import Array, Progress, Steps
@@ -113,6 +114,7 @@ def masks_of(
         cell=LOW_RES_STRIDE / predictor.manifest.input_size,
         suppression=rules.crop_nms_threshold,
         stability_weight=rules.stability_weight,
+        sigma=rules.soft_nms_sigma,
     )
 
 

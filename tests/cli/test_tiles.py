@@ -89,9 +89,10 @@ def test_a_gigapixel(tmp_path: Path) -> None:
     image = vips.Image.new_from_array(block).replicate(32, 32)
     image.tiffsave(str(path), tile=True, compression="jpeg", bigtiff=True)
     code = (
-        "import resource, sys; from samedge.cli import cli; "
+        "import sys; from samedge.cli import cli; "
+        "from samedge.benchmark.worker import peak_rss_bytes; "
         "cli(sys.argv[1:], standalone_mode=False); "
-        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print('peak', peak_rss_bytes() // 1_000_000)"
     )
     options = ("--points-per-side", "2", "--crop-layers", "0", "--every-point")
     given = ("everything", str(path), "--bundle", "samedge-pico", "--tiles", "4096", *options)

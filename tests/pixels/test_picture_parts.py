@@ -251,15 +251,16 @@ def test_what_is_no_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 _READS = """
-    import resource, sys
+    import sys
     from pathlib import Path
+    from samedge.benchmark.worker import peak_rss_bytes
     from samedge.pixels.picture_parts import opened_in_parts
     from samedge.pixels.tiles import Tiling
 
     with opened_in_parts(Path(sys.argv[1])) as picture:
         for box in picture.in_order(Tiling(2048).boxes(picture.size)):
             picture.read(box)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_rss_bytes() // 1_000_000)
 """
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from samedge import formats
 from samedge.errors import ImageError, OptionError
 from samedge.pixels import metrics
-from samedge.pixels.boxes import Box
+from samedge.pixels.boxes import Box, nms, soft_nms_order
 from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.images import load_image
 from samedge.pixels.picture_parts import opened_in_parts
@@ -23,8 +23,9 @@ from samedge.pixels.tiles import Tiling
 from samedge.predict import everything_tiles
 from samedge.predict.everything import EverythingConfig, segment_everything
 from samedge.predict.everything_masks import AutomaticMask, mask_from_record
-from samedge.predict.everything_stitched import TileMasks, stitched
-from samedge.predict.everything_suppression import between_groups
+from samedge.predict.everything_pieces import TileMasks
+from samedge.predict.everything_stitched import stitched
+from samedge.predict.everything_suppression import between_groups, soft_order
 from samedge.predict.everything_tiles import everything_in_tiles, masks_of, segment_in_tiles
 from samedge.predict.predictor import Predictor
 from samedge.types import Array
@@ -204,14 +205,22 @@ def test_suppression_between_tiles_is_the_plain_one(rng: np.random.Generator) ->
     boxes = np.concatenate([corners, corners + rng.uniform(5, 90, (200, 2))], axis=1)
     scores = rng.permutation(200) / 200
     groups = [frozenset({n}) for n in range(200)]
-    from samedge.pixels.boxes import nms
-
     winners = between_groups(boxes, scores, groups=groups, threshold=0.3)
     kept = np.flatnonzero(winners == np.arange(200))
     assert sorted(kept.tolist()) == sorted(nms(boxes, scores, threshold=0.3).tolist())
     same = [frozenset({1})] * 200
     all_kept = between_groups(boxes, scores, groups=same, threshold=0.3)
     assert (all_kept == np.arange(200)).all()
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 5.0])
+def test_the_order_is_that_of_soft_nms(sigma: float, rng: np.random.Generator) -> None:
+    corners = rng.uniform(0, 300, (300, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 120, (300, 2))], axis=1)
+    scores = rng.permutation(300) / 300
+    wanted = soft_nms_order(boxes, scores, sigma=sigma).tolist()
+    assert soft_order(boxes, scores, sigma=sigma) == wanted
+    assert soft_order(boxes[:0], scores[:0], sigma=sigma) == []
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,11 @@ class LazyGroup(click.Group):
                 "A word of the command line is empty, such as a shell's variable that is not set. "
                 "Give it a value, or leave it and its option out."
             )
+        if "-" in args:  # it would be taken for a file or folder of that name
+            ctx.fail(
+                "'-' stands for no file here: samedge reads no standard input, and writes nothing "
+                "there but --json. Give a file's name, or ./- where one is called that."
+            )
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -93,6 +98,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the nearest one."""
         name = args[0]
+        if name == "help":
+            known = self.list_commands(ctx)
+            of = next((f"{word} " for word in args[1:] if word in known), "")
+            ctx.fail(f"There is no command 'help': try `samedge {of}--help`.")
         if not name.startswith("-") and name not in self.list_commands(ctx):
             ctx.fail(str(UnknownNameError("command", name, self.list_commands(ctx))))
         return super().resolve_command(ctx, args)

@@ -148,7 +148,10 @@ def _outcomes(
     """Every image with a progress bar of its own, as each takes long."""
     from samedge.predict.everything import everything_in_file
     from samedge.predict.words.files import label_file
+    from samedge.predict.words.regions import RegionScorer
 
+    if label:
+        RegionScorer(predictor.graphs)  # a bundle without words is refused before the work
     segment = label_file if label else everything_in_file
     names = run.names()
 

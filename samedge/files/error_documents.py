@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 
 import msgspec
@@ -36,6 +37,7 @@ _SYSTEM_REMEDIES = {
     errno.EADDRINUSE: "Name another port, or 0 for a free one.",
     errno.EADDRNOTAVAIL: "Name an address of this machine.",
 }
+_NO_FOLDER = "The current folder is not there any more: go to another one."
 _OF_ADDRESSES = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 
@@ -130,7 +132,8 @@ def _described(error: BaseException, command: str) -> tuple[str, str, str, int]:
         return "system", "There is not enough memory.", "Give smaller images.", 1
     if isinstance(error, OSError):
         remedy = _SYSTEM_REMEDIES.get(error.errno or 0, "Check the path and the disk.")
-        return "system", os_error_line(error), remedy, 1
+        line = os_error_line(error)
+        return "system", line, "Go to another folder." if line is _NO_FOLDER else remedy, 1
     text = f"{type(error).__name__}: {error}"
     return "internal", text, "Report this with the traceback that -vv shows.", 1
 
@@ -153,6 +156,14 @@ def _remedy(error: SamedgeError) -> str:
     return re.split(r"(?<=[.?!]) (?=[A-Z`])", tail)[-1]
 
 
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _missing_library(error: BaseException) -> str:
     """The library of others that is not installed; a missing module of our own is our own bug."""
     if not isinstance(error, ModuleNotFoundError):
@@ -163,6 +174,8 @@ def _missing_library(error: BaseException) -> str:
 
 def os_error_line(error: OSError) -> str:
     """An error of the system for people, with the file it is about."""
+    if error.errno == errno.ENOENT and not error.filename and not _has_current_folder():
+        return _NO_FOLDER
     if error.errno in _OF_ADDRESSES:
         return f"{error.strerror or error}."
     where = f" {error.filename!r}" if error.filename else ""

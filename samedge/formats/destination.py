@@ -38,6 +38,11 @@ class Destination:
         is_tree = self.format.layout is Layout.FOLDER
         self.is_folder = is_tree or path is None or path.is_dir() or not path.suffix
         if self.is_folder:
+            if is_tree and not self.path.is_dir() and formats.from_ending(self.path) is not None:
+                raise ImageError(
+                    f"{path} is named as a file, and {self.format.name} results are a folder: "
+                    "leave its ending out."
+                )
             return
         check_ending(self.path, self.format)
         if images > 1 and self.format.layout is Layout.PER_IMAGE:

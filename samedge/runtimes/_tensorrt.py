@@ -16,7 +16,7 @@ from samedge.runtimes.base import Backend, Probe, Shapes
 from samedge.runtimes.example import write_onnx_example
 from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.options import checked_device, checked_options
-from samedge.runtimes.tensorrt.cuda import Cuda
+from samedge.runtimes.tensorrt.cuda import DRIVER_FIX, Cuda
 from samedge.runtimes.tensorrt.engines import (
     Engine,
     EngineWish,
@@ -178,20 +178,17 @@ def _probed_devices(flavour: Flavour, version: str) -> Probe:
         detail, _, fix = str(error).partition(" Fix: ")
         return Probe(available=False, version=version, detail=detail, fix=fix)
     except Exception as error:  # noqa: BLE001 - a broken driver fails in its own ways
-        return Probe(available=False, version=version, detail=f"CUDA: {error}.", fix=_DRIVER)
+        return Probe(available=False, version=version, detail=f"CUDA: {error}.", fix=DRIVER_FIX)
     if not count:
         return Probe(
             available=False,
             version=version,
             detail=f"{flavour.name} {version} finds no NVIDIA GPU: {cuda.why_none()}.",
-            fix=_DRIVER,
+            fix=DRIVER_FIX,
         )
     devices = tuple(f"cuda:{index}" for index in range(count))
     detail = f"{flavour.name} {version} on {', '.join(devices)}."
     return Probe(available=True, version=version, devices=devices, detail=detail)
-
-
-_DRIVER = "sudo apt install nvidia-driver-580  # on a Jetson the driver comes with JetPack"
 
 
 def _deserialized(flavour: Flavour, content: bytes, model: Path) -> Native:

@@ -147,6 +147,7 @@ def test_a_drawing_lies_on_the_photo(photos: Path) -> None:
         (["in.json", "folder"], 1, "folder has no ending, which would say the format: name one"),
         (["in.json", "x.png", "--to", "coco"], 1, "coco results go to .json"),
         (["photos", "x.json"], 1, "looks like no format"),
+        (["in.json", "x.json", "--to", "yolo"], 1, "yolo results are a folder: leave its ending"),
         (["in.json", "x", "--to", "gif"], 1, "Unknown format 'gif'"),
         (["in.json", "x.json", "--from", "overlay"], 1, "a picture for people"),
         (["in.json", "x", "--to", "yolo", "--images", "nowhere"], 1, "is not a folder"),

@@ -207,6 +207,28 @@ def test_an_empty_word_is_a_usage_error(photo: Path, tmp_path: Path, words: list
     assert list(tmp_path.iterdir()) == [photo]
 
 
+@pytest.mark.parametrize("words", [["-", "--point", "9,9"], ["x.jpg", "--point", "9,9", "-o", "-"]])
+def test_standard_input_and_output_are_no_files(words: list[str]) -> None:
+    """`-o -` was a folder of that name."""
+    result = CliRunner().invoke(cli, ["segment", *words])
+    assert result.exit_code == 2
+    assert "'-' stands for no file here" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ([], "`samedge --help`"),
+        (["segment"], "`samedge segment --help`"),
+        (["x"], "`samedge --help`"),
+    ],
+)
+def test_help_is_an_option(words: list[str], remedy: str) -> None:
+    result = CliRunner().invoke(cli, ["help", *words])
+    assert result.exit_code == 2
+    assert f"There is no command 'help': try {remedy}." in result.stderr
+
+
 _INTERRUPTED_WHILE_IMPORTED = """
 import os, signal, sys
 from importlib.abc import MetaPathFinder

@@ -198,3 +198,15 @@ def test_kinds_and_remedies(error: BaseException, kind: str, remedy: str) -> Non
     assert found.kind == kind
     assert remedy in found.remedy
     assert found.message
+
+
+def test_a_folder_that_is_gone_is_told_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    found = error_record(FileNotFoundError(2, "No such file or directory"))
+    assert (found.kind, found.remedy) == ("system", "Go to another folder.")
+    assert "The current folder is not there any more" in found.message

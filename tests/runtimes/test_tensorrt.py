@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from samedge import _cache, runtimes
+from samedge.bundle.bundle import Bundle
 from samedge.errors import (
     BackendUnavailableError,
     InferenceError,
@@ -27,6 +28,7 @@ from samedge.predict.predictor import Predictor
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport
+from samedge.runtimes.tensorrt.bundles import build_bundle
 from samedge.runtimes.tensorrt.cache import keep_engine
 from samedge.runtimes.tensorrt.engines import Device, EngineWish, engine_for
 from samedge.runtimes.tensorrt.flavours import flavour_named
@@ -535,6 +537,18 @@ def test_the_job_carries_profiles_workspace_and_timings(
 
 
 # ---- what is not here
+
+
+def test_no_gpu_is_told_by_a_build(
+    trt: toys.TensorRt, cuda: toys.CudaRuntime, toy_bundle: Path
+) -> None:
+    bundle = Bundle.open(toy_bundle)
+    cuda.gpus = 0
+    with pytest.raises(BackendUnavailableError, match=r"finds no NVIDIA GPU.* Fix: sudo apt"):
+        build_bundle(bundle, flavour=trt.__name__.replace("_", "-"))
+    cuda.gpus = 1
+    with pytest.raises(BackendUnavailableError, match="no GPU 3 here, only 1"):
+        build_bundle(bundle, flavour=trt.__name__.replace("_", "-"), device=3)
 
 
 def test_no_gpu_is_found_by_the_probe(trt: toys.TensorRt, cuda: toys.CudaRuntime) -> None:

@@ -10,12 +10,12 @@ import msgspec
 
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord
-from samedge.errors import IncompatibleArtifactError, InferenceError
+from samedge.errors import BackendUnavailableError, IncompatibleArtifactError, InferenceError
 from samedge.runtimes.base import Shapes
 from samedge.runtimes.onnx_files import external_files
 from samedge.runtimes.tensorrt.build import build
 from samedge.runtimes.tensorrt.builder import BuildJob
-from samedge.runtimes.tensorrt.cuda import Cuda
+from samedge.runtimes.tensorrt.cuda import DRIVER_FIX, Cuda
 from samedge.runtimes.tensorrt.engines import (
     Device,
     EngineWish,
@@ -185,7 +185,18 @@ def _path(bundle: Bundle, role: str) -> Path:
 def _device(flavour: Flavour, index: int, capability: str | None) -> Device:
     if capability is not None:
         return device_of_capability(capability, flavour)
-    return device_here(Cuda(index))
+    cuda = Cuda(index)
+    count = cuda.device_count()
+    if not count:
+        raise BackendUnavailableError(
+            f"{flavour.name} {flavour.version()} finds no NVIDIA GPU: {cuda.why_none()}. "
+            f"Fix: {DRIVER_FIX}"
+        )
+    if index >= count:
+        raise BackendUnavailableError(
+            f"There is no GPU {index} here, only {count}, from 0: name one of them."
+        )
+    return device_here(cuda)
 
 
 def _check_format(bundle: Bundle) -> None:

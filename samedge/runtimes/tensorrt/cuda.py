@@ -20,6 +20,7 @@ from samedge.machine.system import memory_bytes
 from samedge.runtimes.base import Array
 
 FIX = "pip install 'samedge[tensorrt]'"
+DRIVER_FIX = "sudo apt install nvidia-driver-580  # on a Jetson the driver comes with JetPack"
 _NON_BLOCKING = 1  # cudaStreamNonBlocking
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 _TO_DEVICE, _TO_HOST, _ON_DEVICE = 1, 2, 3  # cudaMemcpyKind

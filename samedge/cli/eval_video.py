@@ -31,6 +31,7 @@ def eval_video(
 ) -> None:
     """Measure how well objects are followed, and print and write the record."""
     from samedge import records
+    from samedge.errors import DatasetError
     from samedge.evaluation import video as library
     from samedge.machine.environment import environment
 
@@ -57,6 +58,7 @@ def eval_video(
         records.write(record, output_path)
         out.note(f"wrote {output_path}")
     out.result(records.fields(record), _table(rows), _footer(dataset, rows))
+    out.failed([(name, DatasetError(why)) for name, why in dataset.failed.items()])
 
 
 def _subjects(

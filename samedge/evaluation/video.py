@@ -15,14 +15,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from samedge.errors import DatasetError, OptionError
+from samedge.errors import DatasetError, ImageError, OptionError
 from samedge.evaluation import video_metrics
 from samedge.evaluation.video_metrics import Statistics, contour_accuracy, region_similarity
+from samedge.files.error_documents import error_record
 from samedge.pixels.image_files import pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box, center_point
 from samedge.pixels.picture_files import opened_picture
-from samedge.records import DatasetRecord, Subject, VideoRow, subject_fields
+from samedge.records import DatasetRecord, FailedImage, Subject, VideoRow, subject_fields
 from samedge.types import Array, Progress, Prompt, Stage, Steps
 
 Mask = npt.NDArray[np.bool_]
@@ -69,6 +70,48 @@ class Video:
     def images(self) -> Iterator[Array]:
         """(H, W, 3) uint8 RGB, frame by frame."""
         return map(load_image, self.pictures)
+
+    def check(self) -> None:
+        """Whether every file is what it should be, asked before any work.
+
+        Raises:
+            DatasetError: no object to follow, or a mask of another size than its picture.
+            ImageError: a file that is no picture.
+        """
+        self.first_objects()
+        for frame, image in enumerate(self.images()):
+            with opened_picture(self.masks[frame]) as (picture, _):
+                picture.load()
+                size = picture.height, picture.width
+            self.check_size(frame, truth=size, given=image.shape[:2])
+
+    def first_objects(self) -> dict[int, Mask]:
+        """What is followed: the masks of the first frame.
+
+        Raises:
+            DatasetError: it shows nothing.
+            ImageError: the file is no mask.
+        """
+        found = self.objects(0)
+        if not found:
+            raise DatasetError(
+                f"{self.masks[0]} shows no object: the first frame's masks are the prompts. Leave "
+                "the video out, or begin it where its objects are seen."
+            )
+        return found
+
+    def check_size(self, frame: int, *, truth: tuple[int, ...], given: tuple[int, ...]) -> None:
+        """Whether a mask is as large as its picture, both ``(height, width)``.
+
+        Raises:
+            DatasetError: it is not.
+        """
+        if truth != given:
+            raise DatasetError(
+                f"{self.masks[frame]} is {truth[0]} x {truth[1]} (height x width), and "
+                f"{self.pictures[frame]} {given[0]} x {given[1]}: masks and pictures of one "
+                "resolution belong together."
+            )
 
     def objects(self, frame: int) -> dict[int, Mask]:
         """The mask of each object in a frame, by its number.
@@ -128,7 +171,10 @@ def _sequence(folder: Path, masks: Path, pictures: Path) -> Video:
             "names differ: every frame needs both, of the same name."
         )
     if len(shown) < FEWEST_FRAMES:
-        raise DatasetError(f"{folder} holds {len(shown)} frames, expected {FEWEST_FRAMES} or more.")
+        raise DatasetError(
+            f"{folder} holds {len(shown)} frames, expected {FEWEST_FRAMES} or more: "
+            "leave the video out."
+        )
     return Video(folder.name, tuple(shown), tuple(annotated))
 
 
@@ -198,8 +244,13 @@ def evaluate_video(
         stage: is told which.
 
     Raises:
-        DatasetError: a video without an object in its first frame, or a file that is none.
+        DatasetError: no video can be used.
+
+    Returns:
+        A row for each subject and prompt, and what they were measured on. A video that cannot be
+        used, by :meth:`Video.check`, counts nowhere and is named there.
     """
+    sequences, failures = _usable(sequences)
     rows = []
     count = len(subjects) * len(prompts) * len(sequences)
     steps = Steps(count, progress=progress, stage=stage)
@@ -214,20 +265,47 @@ def evaluate_video(
     frames = sum(len(sequence.pictures) for sequence in sequences)
     objects = sum(len(sequence.objects(0)) for sequence in sequences)
     root = sequences[0].pictures[0].parents[1]
-    return rows, DatasetRecord(path=str(root), images=frames, instances=objects)
+    return rows, DatasetRecord(
+        path=str(root),
+        images=frames,
+        instances=objects,
+        failed={failed.image: failed.error.message for failed in failures},
+        failures=failures,
+    )
+
+
+def _usable(sequences: Sequence[Video]) -> tuple[list[Video], list[FailedImage]]:
+    """The videos that can be measured on, and why others cannot."""
+    looked = [(sequence, _problem(sequence)) for sequence in sequences]
+    kept = [sequence for sequence, problem in looked if problem is None]
+    failures = [problem for _, problem in looked if problem is not None]
+    if not kept:
+        reason = failures[0].error.message if failures else "there is none."
+        raise DatasetError(f"No video can be used: {reason}")
+    return kept, failures
+
+
+def _problem(sequence: Video) -> FailedImage | None:
+    try:
+        sequence.check()
+    except (DatasetError, ImageError, OSError) as error:
+        return FailedImage(image=sequence.name, error=error_record(error))
+    return None
 
 
 def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[ObjectScore]:
     """Follow all objects of one video together, and score each.
 
+    Args:
+        follower: what follows.
+        sequence: the video.
+        prompt: one of ``PROMPTS``.
+
     Raises:
         DatasetError: the first frame shows no object, or a mask has another size than its picture.
+        ImageError: a file that is no picture.
     """
-    first = sequence.objects(0)
-    if not first:
-        raise DatasetError(
-            f"{sequence.masks[0]} shows no object: the first frame's masks are the prompts."
-        )
+    first = sequence.first_objects()
     prompts = [first_prompt(prompt, mask) for mask in first.values()]
     region: dict[int, list[float]] = {number: [] for number in first}
     contours: dict[int, list[float]] = {number: [] for number in first}
@@ -238,7 +316,7 @@ def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[
         truth = sequence.objects(index)
         for number, mask in zip(first, masks, strict=True):
             wanted = truth.get(number, np.zeros_like(mask))
-            _check_size(sequence, index, truth=wanted, given=mask)
+            sequence.check_size(index, truth=wanted.shape, given=mask.shape)
             region[number].append(region_similarity(wanted, mask))
             contours[number].append(contour_accuracy(wanted, mask))
     return [
@@ -250,15 +328,6 @@ def score_sequence(follower: Follower, sequence: Video, *, prompt: str) -> list[
         )
         for number in first
     ]
-
-
-def _check_size(sequence: Video, frame: int, *, truth: Mask, given: Mask) -> None:
-    if truth.shape != given.shape:
-        raise DatasetError(
-            f"{sequence.masks[frame]} is {truth.shape[0]} x {truth.shape[1]} (height x width), and "
-            f"{sequence.pictures[frame]} {given.shape[0]} x {given.shape[1]}: masks and pictures "
-            "of one resolution belong together."
-        )
 
 
 def _row(

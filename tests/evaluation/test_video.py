@@ -292,6 +292,24 @@ def test_masks_of_another_resolution_than_the_pictures_are_said(tmp_path: Path) 
         score_sequence(Still(), load_sequences(tmp_path)[0], prompt="box")
 
 
+def test_a_video_that_cannot_be_used_is_named_and_the_others_count(tmp_path: Path) -> None:
+    """One broken file ended hours of work."""
+    for name in ("broken", "nothing", "sound", "small"):
+        masks = [np.zeros(SIZE, np.uint8)] * 4 if name == "nothing" else moving(4)
+        write_video(tmp_path, name, masks, palette=False)
+    (tmp_path / "JPEGImages/480p/broken/00002.png").write_bytes(b"no picture")
+    Image.new("L", (45, 30)).save(tmp_path / "Annotations/480p/small/00003.png")
+    subject = VideoSubject(Subject(bundle="still", backend="none"), Still(), "none")
+    rows, dataset = evaluate_video([subject], load_sequences(tmp_path), prompts=["mask"])
+    assert (rows[0].videos, rows[0].n, dataset.images) == (1, 1, 4)
+    assert list(rows[0].jf_by_video) == ["sound"]
+    assert list(dataset.failed) == ["broken", "nothing", "small"]
+    assert all(one.error.remedy for one in dataset.failures)
+    others = [one for one in load_sequences(tmp_path) if one.name != "sound"]
+    with pytest.raises(DatasetError, match=r"No video can be used: .*00002\.png"):
+        evaluate_video([subject], others, prompts=["mask"])
+
+
 def test_prompts_as_people_type_them() -> None:
     assert video.parse_prompts("box, mask,box") == ("box", "mask")
     with pytest.raises(OptionError, match="'boxes' is not a list"):

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -154,7 +155,13 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
 
             heic: Image.Image = HeifImageFile(stream)
             return heic
-    return Image.open(stream)
+    try:
+        return Image.open(stream)
+    except UserWarning:  # of damaged EXIF, where warnings are errors
+        stream.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return Image.open(stream)
 
 
 def _acceptable(picture: Image.Image, name: str, *, limit: str = "image_pixels") -> Image.Image:

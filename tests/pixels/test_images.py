@@ -136,9 +136,20 @@ def test_exif_orientation_is_applied(rgb: np.ndarray, orientation: int, upright:
     assert np.array_equal(loaded, upright(rgb))
 
 
-def test_damaged_exif_is_upright_where_warnings_are_errors(rgb: np.ndarray) -> None:
-    loaded = load_image(encoded(Image.fromarray(rgb), exif=b"II*\0\xff\xff\xff\xff"))
-    assert np.array_equal(loaded, rgb)
+@pytest.mark.parametrize(
+    ("format_", "exif"),
+    [
+        ("PNG", b"II*\0\xff\xff\xff\xff"),
+        ("JPEG", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xee" * 60),  # met while it is opened
+    ],
+)
+def test_damaged_exif_is_upright_where_warnings_are_errors(
+    rgb: np.ndarray, format_: str, exif: bytes
+) -> None:
+    data = encoded(Image.fromarray(rgb), format_, exif=exif)
+    loaded = load_image(data)
+    plain = Image.open(io.BytesIO(encoded(Image.fromarray(rgb), format_)))
+    assert np.array_equal(loaded, np.asarray(plain))
 
 
 def test_first_frame_of_an_animation_counts(rgb: np.ndarray) -> None:

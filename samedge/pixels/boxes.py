@@ -99,7 +99,7 @@ def soft_nms_order(boxes: Array, scores: Array, *, sigma: float) -> npt.NDArray[
     for place in range(len(boxes)):
         best = order[place] = int(left.argmax())
         left *= np.exp(-(_ious(best, boxes, areas, first=0) ** 2) / sigma)
-        left[order[: place + 1]] = -np.inf
+        left[order[: place + 1]] = -1.0  # no infinity: times a weight of 0 it is none
     return order
 
 

@@ -69,17 +69,14 @@ def soft_order(boxes: Array, scores: Array, *, sigma: float) -> list[int]:
     order: list[int] = []
     while waiting:
         score, number = heapq.heappop(waiting)
-        if score != -left[number]:
-            continue  # it was lowered since
+        if -score > left[number]:  # it was lowered since; what waits is never less than it counts
+            heapq.heappush(waiting, (-float(left[number]), number))
+            continue
         order.append(number)
-        left[number] = np.inf
+        left[number] = -np.inf
         others = np.array(sorted({n for cell in cells[number] for n in near[cell]}), np.int64)
-        overlaps = _ious(boxes[number], boxes[others])
-        lowered = others[(overlaps > 0) & np.isfinite(left[others])]
-        factors = np.exp(-(_ious(boxes[number], boxes[lowered]) ** 2) / sigma)
-        for other, factor in zip(lowered.tolist(), factors.tolist(), strict=True):
-            left[other] *= factor
-            heapq.heappush(waiting, (-float(left[other]), other))
+        others = others[np.isfinite(left[others])]
+        left[others] *= np.exp(-(_ious(boxes[number], boxes[others]) ** 2) / sigma)
     return order
 
 

@@ -213,7 +213,7 @@ def test_suppression_between_tiles_is_the_plain_one(rng: np.random.Generator) ->
     assert (all_kept == np.arange(200)).all()
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.5, 5.0])
+@pytest.mark.parametrize("sigma", [0.0, 1e-6, 0.5, 5.0])
 def test_the_order_is_that_of_soft_nms(sigma: float, rng: np.random.Generator) -> None:
     corners = rng.uniform(0, 300, (300, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 120, (300, 2))], axis=1)

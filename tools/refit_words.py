@@ -6,11 +6,13 @@
 
 `tools/train_words.py` makes the whole model. This keeps its trunk and channels, and fits the linear
 layer alone, by the same loss: on the named objects of `train/coco` and `train/coco_other`, and on
-the regions that everything mode proposes for words on photos whose objects are all marked. Other
+the regions that are proposed for words on photos whose objects are all marked. Other
 weights or rules propose other regions, and a table that has not seen their like takes too many of
 them for a word. What it prints (names of objects, mIoU and false alarms by threshold) is of tables
 that have not seen the photo; of those thresholds that keep false alarms down the one with the best
-mIoU is taken, and words that are named badly go off, as in `tools/train_words.py`. Every call goes
+mIoU is taken, and words that are named badly go off, as in `tools/train_words.py`. The regions are
+as the clicks drew them, where words draw those again that they may name: `tools/words_threshold.py`
+has the threshold to take then. Every call goes
 on where the last one stopped. Nothing of `eval` is read.
 """
 
@@ -31,12 +33,11 @@ from samedge.models.words.head import EMBEDDED, WordHead, load_head, off_grid, o
 from samedge.models.zoo import WEIGHTS
 from samedge.pixels.images import load_image
 from samedge.pixels.rle import mask_from_rle
-from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import open_predictor
-from samedge.predict.words.choosing import proposing
-from samedge.predict.words.finding import embedded
+from samedge.predict.words.finding import proposed_regions
 from samedge.predict.words.regions import RegionScorer
+from samedge.predict.words.scored import embedded
 from samedge.types import Array, Rle
 
 
@@ -118,7 +119,7 @@ def _proposed(
     """Features and run lengths of what is proposed on a photo."""
     if not file.is_file():
         image = load_image(photo.path)
-        found = segment_everything(predictor, image, config=proposing(predictor.manifest))
+        found = proposed_regions(predictor, image)
         rles = json.dumps([one.rle for one in found])
         np.savez(file, emb=embedded(scorer, image, regions=found), rles=rles)
     with np.load(file) as kept:

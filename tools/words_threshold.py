@@ -34,12 +34,12 @@ from samedge.models.zoo import WEIGHTS
 from samedge.pixels import metrics
 from samedge.pixels.images import load_image
 from samedge.pixels.rle import mask_from_rle
-from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import open_predictor
-from samedge.predict.words.choosing import kept_rows, proposing
+from samedge.predict.words.finding import proposed_regions
 from samedge.predict.words.phrases import AskedWord
 from samedge.predict.words.regions import RegionScorer
+from samedge.predict.words.scored import ScoredRegions
 from samedge.types import Array
 
 THRESHOLDS = np.arange(-4.0, 4.01, 0.25)
@@ -107,13 +107,11 @@ def main(
 def measured(predictor: Predictor, scorer: RegionScorer, photo: Photo) -> Measured:
     """What each threshold finds on one photo."""
     image = load_image(photo.path)
-    config = proposing(predictor.manifest)
-    regions = [found.mask for found in segment_everything(predictor, image, config=config)]
-    boxes = np.array([metrics.bounding_box(mask) or (0, 0, 0, 0) for mask in regions], np.float64)
+    regions = proposed_regions(predictor, image)
     words = [word for word in scorer.table.words if word.is_askable]
     rows = {word.name: scorer.table.rows[word.keys[0]] for word in words if word.off is None}
     asked = [AskedWord(name, name, row) for name, row in rows.items()]
-    margins = scorer.margins(scorer.embed(image, regions), asked)
+    scored = ScoredRegions(scorer, image, regions=regions, words=asked)
     truth: dict[str, Array] = {}
     for name, run in photo.objects:
         if name:
@@ -122,16 +120,9 @@ def measured(predictor: Predictor, scorer: RegionScorer, photo: Photo) -> Measur
     ious: list[list[float]] = []
     alarms: list[int] = []
     for threshold in THRESHOLDS:
-        chosen = {
-            word.word: kept_rows(
-                column,
-                boxes.reshape(-1, 4),
-                cut=float(threshold),
-                suppression=scorer.record.suppression,
-            )
-            for word, column in zip(asked, margins.T, strict=True)
-        }
-        ious.append([_iou(mask, regions, chosen.get(name, [])) for name, mask in truth.items()])
+        named = zip(rows, scored.named(cut=float(threshold)), strict=True)
+        chosen = {name: [region.mask for region in one.regions] for name, one in named}
+        ious.append([_iou(mask, chosen.get(name, [])) for name, mask in truth.items()])
         alarms.append(sum(bool(kept) for name, kept in chosen.items() if name not in truth))
     return Measured(
         bundle=predictor.bundle.id,
@@ -143,10 +134,10 @@ def measured(predictor: Predictor, scorer: RegionScorer, photo: Photo) -> Measur
     )
 
 
-def _iou(truth: Array, regions: Sequence[Array], chosen: Sequence[int]) -> float:
+def _iou(truth: Array, regions: Sequence[Array]) -> float:
     union = np.zeros_like(truth)
-    for index in chosen:
-        union |= regions[index]
+    for region in regions:
+        union |= region
     return metrics.mask_iou(truth, union)
 
 

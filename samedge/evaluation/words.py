@@ -47,8 +47,11 @@ class WordSubject(Protocol):
 
     def find(
         self, image: Array, regions: Sequence[Mask], *, words: Sequence[str]
-    ) -> list[list[int]]:
-        """Indices of the regions that each word names."""
+    ) -> list[list[Mask]]:
+        """The regions that each word names, as they are returned."""
+
+    def drawn(self, regions: Sequence[Mask], places: Sequence[int]) -> list[Mask]:
+        """Some of the regions as they would be returned; none that would not be."""
 
     def name(self, image: Array, regions: Sequence[Mask]) -> list[str]:
         """The likeliest of all words for each region, whatever its score."""
@@ -240,7 +243,7 @@ def score_image(subject: WordSubject, entry: LabelledImage, *, pixels: Array) ->
     pairs = (
         _asked(subject, entry, pixels, regions),
         _asked(subject, entry, pixels, entry.masks),
-        _oracle(entry, regions),
+        _oracle(subject, entry, regions),
     )
     return ImageScores(entry.image.name, pairs, _named(subject, entry, pixels))
 
@@ -292,20 +295,21 @@ def _asked(
     found = dict(zip(words, subject.find(pixels, regions, words=words), strict=True))
     scores = []
     for word in (*entry.present, *entry.absent):
-        chosen = [regions[index] for index in found.get(word, [])]
+        chosen = found.get(word, [])
         iou = union_iou(entry, word, regions=chosen) if word in entry.present else None
         scores.append(PairScore(entry.image.name, word, iou, bool(chosen)))
     return scores
 
 
-def _oracle(entry: LabelledImage, regions: Sequence[Mask]) -> list[PairScore]:
+def _oracle(subject: WordSubject, entry: LabelledImage, regions: Sequence[Mask]) -> list[PairScore]:
     """The best that the regions allow: each gets the word of the object that it covers."""
-    chosen: dict[str, list[Mask]] = collections.defaultdict(list)
-    for region in regions:
+    places: dict[str, list[int]] = collections.defaultdict(list)
+    for place, region in enumerate(regions):
         ious = [metrics.mask_iou(mask, region) for mask in entry.masks]
         best = int(np.argmax(ious)) if ious else 0
         if ious and ious[best] >= NAMED_FROM:
-            chosen[entry.words[best]].append(region)
+            places[entry.words[best]].append(place)
+    chosen = {word: subject.drawn(regions, places[word]) for word in entry.present}
     return [
         PairScore(
             entry.image.name, word, union_iou(entry, word, regions=chosen[word]), bool(chosen[word])

@@ -27,9 +27,10 @@ from samedge.pixels.images import check_image, load_image
 from samedge.pixels.sample_range import SampleRange
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything_candidates import Candidates, joined, kept_of, ranks
-from samedge.predict.everything_focus import refocused
+from samedge.predict.everything_focus import looked_closer, refocused
 from samedge.predict.everything_masks import AutomaticMask, Drawn, drawn, with_parents
 from samedge.predict.everything_points import GOOD_IOU, GOOD_STABILITY, ClickGrid
+from samedge.predict.everything_proposals import Proposals
 from samedge.predict.everything_redrawn import Part, redrawn
 from samedge.predict.everything_settings import EverythingConfig, EverythingRules
 from samedge.predict.predictor import Predictor
@@ -39,9 +40,11 @@ from samedge.types import Array, Progress, Prompt, Size, Steps
 __all__ = [
     "AutomaticMask",
     "EverythingConfig",
+    "Proposals",
     "batch_count",
     "everything_in_file",
     "masks_and_clicks",
+    "proposals",
     "segment_everything",
 ]
 
@@ -85,16 +88,41 @@ def masks_and_clicks(
     """As :func:`segment_everything`, and how many clicks were decoded."""
     check_image(image)
     search = _Search(predictor, image, config or EverythingConfig(), progress)
-    found = list(search.masks())
-    if search.rules.crop_layers:
-        found = _suppressed(
-            found, search.preference(found), threshold=search.rules.crop_nms_threshold
-        )
-    order = soft_nms_order(_boxes(found), search.rank(found), sigma=search.rules.soft_nms_sigma)
-    ranked = [found[index] for index in order]
+    ranked = search.ranked(list(search.masks()))
     if predictor.focus != "never" and search.whole is not None:
         ranked = refocused(predictor, search.whole, found=ranked, min_area=search.config.min_area)
     return with_parents(ranked), search.clicks
+
+
+def proposals(
+    predictor: Predictor,
+    image: Array,
+    *,
+    config: EverythingConfig | None = None,
+    progress: Progress | None = None,
+) -> Proposals:
+    """The masks of an image as the clicks on it drew them, for who needs but a few of them.
+
+    Args:
+        predictor: an open predictor; one that focuses does so when it is asked for.
+        image: (H, W, 3) uint8 RGB.
+        config: as of :func:`segment_everything`.
+        progress: hears of every batch of clicks.
+
+    Raises:
+        ImageError: not such an array.
+        InferenceError: the backend failed.
+    """
+    check_image(image)
+    search = _Search(predictor, image, config or EverythingConfig(), progress, is_later=True)
+    parts = list(search.parts())
+    found = [one for number, part in enumerate(parts) for one in search.drawn(part, number)]
+    return Proposals(
+        parts,
+        search.ranked(found),
+        again=search.drawn_again if search.rules.redrawn else None,
+        closer=None if predictor.focus == "never" else search.looked_closer,
+    )
 
 
 def everything_in_file(
@@ -159,7 +187,10 @@ class _Search:
         image: Array,
         config: EverythingConfig,
         progress: Progress | None,
+        *,
+        is_later: bool = False,
     ) -> None:
+        """``is_later``: masks are drawn again when they are asked for, if ever."""
         self.predictor, self.image = predictor, image
         self.cuts = predictor.manifest.thresholds
         self.rules: EverythingRules = config.rules(predictor.manifest)
@@ -167,7 +198,8 @@ class _Search:
         self.size = image.shape[0], image.shape[1]
         self.clicks = 0
         self.whole: ImageEmbedding | None = None  # of layer 0
-        drawings = len(list(self.crops(closer=True))) if self.rules.redrawn else 0
+        is_now = self.rules.redrawn and not is_later
+        drawings = len(list(self.crops(closer=True))) if is_now else 0
         total = batch_count(self.size, self.config) + drawings
         self._steps = Steps(total, progress=progress)
 
@@ -181,16 +213,22 @@ class _Search:
 
     def masks(self) -> Iterator[Drawn]:
         """The masks of all crops, of each none that is a duplicate of another or cut off."""
-        parts: Iterable[Part] = (self._part(box, layer) for box, layer in self.crops())
+        parts: Iterable[Part] = self.parts()
         if self.rules.redrawn:
-            looked = list(parts)
-            every = [*looked, *self._closer_parts(looked[0].found)]
-            batch = self.config.points_per_batch
-            parts = redrawn(self.predictor, every, size=self.size, batch=batch)
-        for part in parts:
-            yield from self._drawn(part)
+            parts = self.again(list(parts))
+        for number, part in enumerate(parts):
+            yield from self.drawn(part, number)
             if self.rules.redrawn:
                 self._steps.step()
+
+    def parts(self) -> Iterator[Part]:
+        """The crops that are clicked on, each with what the clicks found."""
+        return (self._part(box, layer) for box, layer in self.crops())
+
+    def again(self, parts: Sequence[Part]) -> Iterator[Part]:
+        """The crops of :meth:`parts` and closer ones, with the masks that are drawn again there."""
+        every = [*parts, *self._closer_parts(parts[0].found)]
+        return redrawn(self.predictor, every, size=self.size, batch=self.config.points_per_batch)
 
     def _encoded(self, crop_box: Box) -> ImageEmbedding:
         x0, y0, x1, y1 = crop_box
@@ -204,10 +242,10 @@ class _Search:
             self.whole = embedding
         grid = _grid(self.rules.points_per_side, self.rules.crop_points_downscale, layer)
         every = self._candidates(embedding, grid * (x1 - x0, y1 - y0))
-        every = every[~cut_off(every.boxes, crop_box, size=self.size)]
-        order = every.rank(self.rules.stability_weight)
-        kept = every[nms(every.boxes, order, threshold=self.rules.box_nms_threshold)]
-        return Part(crop_box, layer, kept, lambda: embedding)
+        inside = np.flatnonzero(~cut_off(every.boxes, crop_box, size=self.size))
+        order = every.rank(self.rules.stability_weight)[inside]
+        kept = inside[nms(every.boxes[inside], order, threshold=self.rules.box_nms_threshold)]
+        return Part(crop_box, layer, every[kept], lambda: embedding)
 
     def _closer_parts(self, found: Candidates) -> Iterator[Part]:
         """Smaller crops than those with clicks, to draw masks again; none without crops."""
@@ -216,17 +254,33 @@ class _Search:
             if layer > self.rules.crop_layers:
                 yield Part(box, layer, nothing, functools.partial(self._encoded, box))
 
-    def _drawn(self, part: Part) -> list[Drawn]:
+    def drawn_again(self, parts: Sequence[Part]) -> Iterator[tuple[Part, list[Drawn]]]:
+        """The crops of :meth:`again`, each with its masks at the image's size, duplicates too."""
+        for number, part in enumerate(self.again(parts)):
+            yield part, self._upscaled(part, number)
+
+    def looked_closer(self, masks: Sequence[AutomaticMask]) -> list[AutomaticMask]:
+        """Masks, the small ones from a closer look."""
+        assert self.whole is not None, "the whole image is the first part that is looked at"
+        area = self.config.min_area
+        return looked_closer(self.predictor, self.whole, masks=masks, min_area=area)
+
+    def drawn(self, part: Part, number: int) -> list[Drawn]:
+        """The masks of a crop at the image's size, without duplicates."""
+        masks = self._upscaled(part, number)
+        return _suppressed(masks, self.rank(masks), threshold=self.rules.box_nms_threshold)
+
+    def _upscaled(self, part: Part, number: int) -> list[Drawn]:
         x0, y0, x1, y1 = part.crop_box
-        masks = drawn(
+        return drawn(
             self.predictor.frame.view((y1 - y0, x1 - x0)),
             part.found,
+            number=number,
             crop_box=part.crop_box,
             size=self.size,
             threshold=self.cuts.mask,
             min_area=self.config.min_area,
         )
-        return _suppressed(masks, self.rank(masks), threshold=self.rules.box_nms_threshold)
 
     def _candidates(self, embedding: ImageEmbedding, points: Array) -> Candidates:
         """What the clicks on a crop give, of sufficient quality and stability."""
@@ -261,6 +315,15 @@ class _Search:
             self.rules.pred_iou_threshold,
             self.rules.stability_threshold,
         )
+
+    def ranked(self, found: Sequence[Drawn]) -> list[Drawn]:
+        """The masks of all crops without duplicates, the best first."""
+        if self.rules.crop_layers:
+            threshold = self.rules.crop_nms_threshold
+            found = _suppressed(found, self.preference(found), threshold=threshold)
+        sigma = self.rules.soft_nms_sigma
+        order = soft_nms_order(_boxes(found), self.rank(found), sigma=sigma)
+        return [found[index] for index in order]
 
     def rank(self, masks: Sequence[Drawn]) -> npt.NDArray[np.float64]:
         """Of masks of one or several crops."""

@@ -32,7 +32,7 @@ class Candidates:
     stability: Array
     points: Array
 
-    def __getitem__(self, index: Array) -> Candidates:
+    def __getitem__(self, index: Array | slice) -> Candidates:
         fields = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Candidates(*(array[index] for array in fields))
 
@@ -82,7 +82,8 @@ def kept_of(
         points=np.repeat(points, good.sum(axis=1), axis=0),
     )
     boxes = found.boxes
-    return found[(found.stability >= rules.stability_threshold) & (boxes[:, 2] > boxes[:, 0])]
+    kept = (found.stability >= rules.stability_threshold) & (boxes[:, 2] > boxes[:, 0])
+    return found if kept.all() else found[kept]
 
 
 def low_res_boxes(logits: Array, view: View, *, threshold: float) -> Array:

@@ -105,10 +105,12 @@ class Drawn:
     Attributes:
         mask: as it is returned.
         sheet: which cells of the sheet it covers, (cells,) bool.
+        origin: number of the crop that it was drawn on, and its place among the candidates there.
     """
 
     mask: AutomaticMask
     sheet: npt.NDArray[np.bool_]
+    origin: tuple[int, int]
 
 
 class Sheet:
@@ -152,6 +154,7 @@ def drawn(
     view: View,
     kept: Candidates,
     *,
+    number: int,
     crop_box: Box,
     size: Size,
     threshold: float,
@@ -162,6 +165,7 @@ def drawn(
     Args:
         view: of the part of the image that they were decoded on, as an image of its own.
         kept: the masks.
+        number: of that part among those of the image.
         crop_box: that part.
         size: ``(height, width)`` of the image.
         threshold: logits above it are in the mask.
@@ -187,7 +191,8 @@ def drawn(
             point=(x, y),
             crop_box=crop_box,
         )
-        made.append(Drawn(mask, sheet.covered(window, corner=corner, point=(x, y))))
+        cells = sheet.covered(window, corner=corner, point=(x, y))
+        made.append(Drawn(mask, cells, (number, index)))
     return made
 
 

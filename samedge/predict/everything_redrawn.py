@@ -39,12 +39,15 @@ class Part:
         layer: of it among the crops; 0 is the whole image.
         found: its masks, in pixels of the part.
         encoded: gives the embedding of the part, as of an image of its own; asked for at most once.
+        origins: of each mask that was drawn again the number of the part on which it was found, and
+            its place there.
     """
 
     crop_box: Box
     layer: int
     found: Candidates
     encoded: Callable[[], ImageEmbedding]
+    origins: tuple[tuple[int, int], ...] = ()
 
 
 def redrawn(
@@ -69,23 +72,35 @@ def redrawn(
     views = [predictor.frame.view(size, region=part.crop_box) for part in parts]
     targets = [_closest(part, parts, size=size) for part in parts]
     for number, part in enumerate(parts):
+        places = [np.flatnonzero(target == number) for target in targets]
         moved = [
-            _moved(source.found[target == number], source=seen, target=views[number])
-            for source, target, seen in zip(parts, targets, views, strict=True)
+            _moved(source.found[own], source=seen, target=views[number])
+            for source, own, seen in zip(parts, places, views, strict=True)
         ]
         asked = joined(moved)
-        found = _all_again(predictor, part, asked, batch=batch) if len(asked.iou) else asked
-        cut = cut_off(found.boxes, part.crop_box, size=size, tolerance_px=_EDGE_PX)
-        yield dataclasses.replace(part, found=found[~cut])
+        origins = [(source, int(place)) for source, own in enumerate(places) for place in own]
+        if len(asked.iou):
+            found, same = _all_again(predictor, part, asked, batch=batch)
+            cut = cut_off(found.boxes, part.crop_box, size=size, tolerance_px=_EDGE_PX)
+            kept = np.flatnonzero(same & ~cut)
+            asked, origins = found[kept], [origins[place] for place in kept]
+        yield dataclasses.replace(part, found=asked, origins=tuple(origins))
 
 
-def _all_again(predictor: Predictor, part: Part, asked: Candidates, *, batch: int) -> Candidates:
+def _all_again(
+    predictor: Predictor, part: Part, asked: Candidates, *, batch: int
+) -> tuple[Candidates, npt.NDArray[np.bool_]]:
+    """The masks as they were drawn again, and which of them are the same things."""
     embedding = part.encoded()
-    places = np.arange(len(asked.iou))
-    starts = range(0, len(places), batch)
-    return joined(
-        [_again(predictor, embedding, asked[places[start : start + batch]]) for start in starts]
-    )
+    starts = range(0, len(asked.iou), batch)
+    chosen = [asked[slice(start, start + batch)] for start in starts]
+    found = [_again(predictor, embedding, some) for some in chosen]
+    threshold = predictor.manifest.thresholds.mask
+    ious = [
+        _ious(again.logits > threshold, some.logits > threshold)
+        for again, some in zip(found, chosen, strict=True)
+    ]
+    return joined(found), np.concatenate(ious) >= _SAME
 
 
 def _closest(part: Part, parts: Sequence[Part], *, size: Size) -> npt.NDArray[np.intp]:
@@ -150,14 +165,13 @@ def _again(predictor: Predictor, embedding: ImageEmbedding, found: Candidates) -
     ]
     every, iou = predictor.decode_logits(embedding, prompts)
     logits = every[:, 0]
-    again = dataclasses.replace(
+    return dataclasses.replace(
         found,
         logits=logits,
         boxes=low_res_boxes(logits, view, threshold=threshold),
         iou=(found.iou + iou[:, 0]) / 2,
         stability=view.stability(logits, offset=predictor.manifest.thresholds.stability_offset),
     )
-    return again[_ious(logits > threshold, found.logits > threshold) >= _SAME]
 
 
 def _ious(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Array:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samedge.bundle.bundle import Bundle
 from samedge.cli._segment import _said
 from samedge.pixels import rle
 from samedge.predict.everything import EverythingConfig
 from samedge.predict.words.answers import WordAnswer
+from samedge.predict.words.choosing import proposing
 from tests.cli.conftest import invoke
 from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
-from tests.toys.words import write_words_bundle
+from tests.toys.words import proposals_of, write_words_bundle
 
 pytest.importorskip("onnxruntime")
 
@@ -40,13 +43,9 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _three_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything mode finds the three places; it has tests of its own."""
-    for module in ("finding", "files"):
-        monkeypatch.setattr(
-            f"samedge.predict.words.{module}.segment_everything", lambda *a, **o: REGIONS
-        )
-    monkeypatch.setattr(
-        "samedge.evaluation.words_subject.segment_everything", lambda *a, **o: REGIONS
-    )
+    own = proposals_of(REGIONS)
+    monkeypatch.setattr("samedge.predict.words.files.segment_everything", lambda *a, **o: REGIONS)
+    monkeypatch.setattr("samedge.predict.everything.proposals", lambda *a, **o: own)
 
 
 def _document(*arguments: object) -> dict[str, Any]:
@@ -73,11 +72,12 @@ def test_words_are_found_with_the_least_area(
 
     def proposed(*arguments: Any, config: EverythingConfig, **others: Any) -> Any:
         configs.append(config)
-        return REGIONS
+        return proposals_of(REGIONS)
 
-    monkeypatch.setattr("samedge.predict.words.finding.segment_everything", proposed)
+    monkeypatch.setattr("samedge.predict.everything.proposals", proposed)
     _document("segment", picture, "--bundle", bundle, "--text", "red", "--min-area", "9")
-    assert configs == [EverythingConfig(min_area=9)]  # what is None is the bundle's
+    own = proposing(Bundle.open(bundle).manifest)  # as Python's find, and no closer
+    assert configs == [dataclasses.replace(own, min_area=9)]
 
 
 def test_an_absent_thing_is_no_error(bundle: Path, tmp_path: Path) -> None:

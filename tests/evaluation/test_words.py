@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.words import absent_words, evaluate_words, labelled
 from samedge.evaluation.words_subject import PredictorWords
 from samedge.pixels import rle
+from samedge.predict.everything import AutomaticMask, Proposals
 from samedge.predict.predictor import Predictor
 from samedge.records import Subject, WordRow
 from samedge.types import Array
-from tests.toys.words import write_words_bundle
+from tests.predict.words.test_finding import REGIONS
+from tests.toys.words import proposals_of, write_words_bundle
 
 SIZE = (40, 60)
 IDENTITY = Subject(bundle="toy", backend="hand", device="cpu")
@@ -89,10 +92,13 @@ class Hand:
 
     def find(
         self, image: Array, regions: Sequence[np.ndarray], *, words: Sequence[str]
-    ) -> list[list[int]]:
+    ) -> list[list[np.ndarray]]:
         assert self._off not in words
         asked = [self._found.get((int(image[0, 0, 0]), word), []) for word in words]
-        return [[index for index in found if index < len(regions)] for found in asked]
+        return [[regions[index] for index in found if index < len(regions)] for found in asked]
+
+    def drawn(self, regions: Sequence[np.ndarray], places: Sequence[int]) -> list[np.ndarray]:
+        return [regions[place] for place in places]
 
     def name(self, image: Array, regions: Sequence[np.ndarray]) -> list[str]:
         return self._names[int(image[0, 0, 0])]
@@ -202,12 +208,14 @@ def test_a_bundle_is_asked_any_number_of_words(tmp_path: Path) -> None:
     words = [*(f"word{index}" for index in range(70)), "red"]
     with Predictor.from_bundle(tmp_path / "large") as opened:
         subject = PredictorWords(opened)
-        found = subject.find(image, [_box(0, 0, 10, 10)], words=words)
+        box = _box(0, 0, 10, 10)
+        found = subject.find(image, [box], words=words)
         assert [subject.own_name(word) for word in ("Crimson", "limes", "yak")] == [
             *("red", "green"),
             "yak",
         ]
-    assert found == [*([] for _ in range(70)), [0]]
+    assert found[:-1] == [[] for _ in range(70)]
+    assert [mask.tolist() for mask in found[-1]] == [box.tolist()]
 
 
 def test_the_oracle_of_names_shows_what_the_regions_allow(dataset: Path) -> None:
@@ -253,3 +261,39 @@ def test_objects_need_a_category(dataset: Path) -> None:
     dataset.write_text(json.dumps(document))
     with pytest.raises(DatasetError, match="category 1, which `categories`"):
         list(labelled(load_ground_truth(dataset, dataset.parent)))
+
+
+def test_an_own_region_counts_as_it_is_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    write_words_bundle(tmp_path / "toy")
+    image = np.full((60, 90, 3), 128, np.uint8)
+    image[5:25, 5:25] = (250, 10, 10)
+    line = np.eye(60, 90, dtype=bool)
+    again = {0: dataclasses.replace(REGIONS[1], rle=rle.rle_from_mask(line))}
+    asked: list[int] = []
+
+    def drawn_again(self: Proposals, places: Sequence[int]) -> dict[int, AutomaticMask]:
+        asked.extend(places)
+        return {place: again[place] for place in places if place in again}
+
+    monkeypatch.setattr(Proposals, "drawn_again", drawn_again)
+    monkeypatch.setattr(
+        "samedge.predict.everything.proposals", lambda *a, **o: proposals_of(REGIONS)
+    )
+    with Predictor.from_bundle(tmp_path / "toy") as opened:
+        subject = PredictorWords(opened)
+        regions = subject.regions(image)
+        assert [mask.sum() for mask in regions[:2]] == [one.area for one in REGIONS[:2]]
+        (drawn,) = subject.drawn(regions, [0, 1])  # the other one came back as another thing
+        assert np.array_equal(drawn, line)
+        given = [regions[0]]
+        assert subject.drawn(given, [0]) == given
+        again.clear()
+        asked.clear()
+        assert subject.find(image, regions, words=["red"]) == [[]]
+        assert asked[0] == 0
+        asked.clear()
+        assert len(subject.find(image, given, words=["red"])[0]) == 1
+        assert not asked

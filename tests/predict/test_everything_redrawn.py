@@ -12,12 +12,14 @@ import pytest
 
 from samedge import runtimes
 from samedge.errors import OptionError
+from samedge.pixels import metrics
 from samedge.pixels.boxes import Box
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.everything import (
     EverythingConfig,
     batch_count,
     masks_and_clicks,
+    proposals,
     segment_everything,
 )
 from samedge.predict.everything_candidates import Candidates, low_res_boxes
@@ -180,3 +182,61 @@ def test_drawing_again_counts_its_crops_and_encodes_each_once(
 def test_refuses_layers_out_of_range() -> None:
     with pytest.raises(OptionError, match="closer_layers is 3, expected 0 to 2"):
         EverythingConfig(closer_layers=3)
+
+
+def _all(**settings: Any) -> EverythingConfig:
+    return EverythingConfig(
+        points_per_side=6,
+        pred_iou_threshold=0.0,
+        stability_threshold=0.0,
+        crop_layers=1,
+        closer_layers=0,
+        **settings,
+    )
+
+
+def test_proposals_are_the_masks_of_the_clicks(predictor: Predictor, image: Array) -> None:
+    steps: list[tuple[int, int]] = []
+    found = proposals(
+        predictor,
+        image,
+        config=_all(redrawn=True),
+        progress=lambda *step: steps.append(step),
+    )
+    clicks = segment_everything(predictor, image, config=_all(redrawn=False))
+    without = [dataclasses.replace(mask, parent=None) for mask in clicks]
+    assert [mask.record() for mask in found] == [mask.record() for mask in without]
+    assert found[1:3] == list(found)[1:3]
+    total = batch_count(SIZE, _all())
+    assert steps == [(done, total) for done in range(1, total + 1)]
+    assert list(found.best(2)) == found[:2]
+    assert len(found.best(len(found) + 5)) == len(found)
+
+
+def test_proposals_are_drawn_again_as_everything_mode_does(
+    predictor: Predictor, image: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = proposals(predictor, image, config=_all(redrawn=True))
+    monkeypatch.setattr(predictor, "encode", None)  # what was seen is not encoded again
+    every = found.drawn_again(range(len(found)))
+    assert every
+    for place in (0, len(found) - 1):  # the same alone as among others
+        alone = {p: m.record() for p, m in found.drawn_again([place]).items()}
+        assert alone == {p: m.record() for p, m in every.items() if p == place}
+    for place, mask in every.items():
+        assert mask.point == pytest.approx(found[place].point)
+        assert metrics.mask_iou(mask.mask, found[place].mask) > 0.2
+    boxes = [(m.box[2] - m.box[0]) * (m.box[3] - m.box[1]) for m in every.values()]
+    filled = np.mean([m.area / box for m, box in zip(every.values(), boxes, strict=True)])
+    first = [found[place] for place in every]
+    boxes = [(m.box[2] - m.box[0]) * (m.box[3] - m.box[1]) for m in first]
+    assert filled > np.mean([m.area / box for m, box in zip(first, boxes, strict=True)]) + 0.03
+    assert found.drawn_again([]) == {}
+
+
+def test_proposals_stay_as_they_are_where_nothing_is_drawn_again(
+    predictor: Predictor, image: Array
+) -> None:
+    found = proposals(predictor, image, config=_all(redrawn=False))
+    assert found.drawn_again([2, 0]) == {2: found[2], 0: found[0]}
+    assert found.looked_closer(found[:2]) == found[:2]

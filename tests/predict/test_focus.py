@@ -275,7 +275,7 @@ def _drawn(box: tuple[int, int, int, int]) -> Drawn:
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     area = int(mask.sum())
     made = AutomaticMask(rle.rle_from_mask(mask), box, area, 0.9, 0.9, middle, (0, 0, 320, 240))
-    return Drawn(made, np.zeros(1, np.bool_))
+    return Drawn(made, np.zeros(1, np.bool_), (0, 0))
 
 
 def test_everything_takes_closer_looks_a_few_masks_at_a_time(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import ModelRecord, WordsRecord
 from samedge.bundle.words import FILE_NAME, Word, WordTable
+from samedge.predict.everything import AutomaticMask, Proposals
+from samedge.predict.everything_masks import Drawn
 from samedge.types import DRAWN_KINDS, TEXT
 from tests.toys.bundle import write_bundle
 
@@ -100,3 +103,10 @@ def write_words_bundle(
         words=words_record(**changes),
         prompts=[*DRAWN_KINDS, TEXT],
     )
+
+
+def proposals_of(regions: Sequence[AutomaticMask]) -> Proposals:
+    """Regions as if everything mode had proposed them; they stay as they are drawn."""
+    cells = np.zeros(1, np.bool_)
+    found = [Drawn(one, cells, (0, row)) for row, one in enumerate(regions)]
+    return Proposals([], found, again=None, closer=None)

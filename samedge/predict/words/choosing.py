@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,23 +24,57 @@ _FILLED = 0.7
 """Share of a region that its parts cover where it is a group of them, and not one thing."""
 
 _SHEET_SIDE = 512
+_CLOSE = 0.5
+"""Log-odds below what is found from which on a region is drawn again: that may lift it so far."""
+
 _MOST_LAYERS = 1
+_FEWER_POINTS = 0.75
+"""Clicks along each side of the grid, as a share of the bundle's."""
+
+_CLICKS_AT_ONCE = 4
+"""Few, so that what they find settles the next ones soon; a processor decodes no more in a call."""
+
+MOST_REGIONS = 64
+"""Regions of an image that are held against words, the best ranked."""
 
 Mask = npt.NDArray[np.bool_]
 
 
-def proposing(manifest: Manifest) -> EverythingConfig:
+def proposing(manifest: Manifest, given: EverythingConfig | None = None) -> EverythingConfig:
     """How regions are proposed for words: as everything mode looks, but less closely.
 
-    Crops beyond the first layer find and draw small things, which are hardly ever named rightly.
+    Crops beyond the first layer and more clicks find and draw small things, which are hardly ever
+    named rightly, and which pass for something else the more often the more there are.
 
     Args:
         manifest: of the bundle.
+        given: settings that stay as they are; what they leave open is that of words.
     """
-    layers = manifest.thresholds.own_everything.crop_layers
-    return EverythingConfig.without_near_duplicates(
-        manifest, crop_layers=min(layers, _MOST_LAYERS), closer_layers=0, soft_nms_sigma=0.0
+    own, given = manifest.thresholds.own_everything, given or EverythingConfig()
+    words = EverythingConfig.without_near_duplicates(
+        manifest,
+        points_per_side=max(round(own.points_per_side * _FEWER_POINTS), 1),
+        crop_layers=min(own.crop_layers, _MOST_LAYERS),
+        closer_layers=0,
+        soft_nms_sigma=0.0,
     )
+    fields = {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
+    stays = {name: value for name, value in fields.items() if value is not None}
+    few = min(given.points_per_batch, _CLICKS_AT_ONCE)
+    return dataclasses.replace(words, **{**stays, "points_per_batch": few})
+
+
+def close_rows(margins: Array, *, cut: float) -> npt.NDArray[np.intp]:
+    """Rows of the regions that one word names, or would if their margins were a little higher.
+
+    Args:
+        margins: (N,) of the word.
+        cut: as of :func:`kept_rows`.
+    """
+    if not len(margins):
+        return np.zeros(0, np.intp)
+    least = max(cut, float(margins.max()) - _NEAR) - _CLOSE
+    return np.flatnonzero(margins > least)
 
 
 def kept_rows(margins: Array, boxes: Array, *, cut: float, suppression: float) -> list[int]:

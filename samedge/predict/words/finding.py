@@ -10,15 +10,15 @@ import numpy as np
 
 from samedge.errors import OptionError
 from samedge.pixels.images import check_image
-from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
+from samedge.predict import everything
+from samedge.predict.everything import AutomaticMask, EverythingConfig, Proposals
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
-from samedge.predict.words.choosing import kept_rows, proposing, without_parts
+from samedge.predict.words.choosing import MOST_REGIONS, proposing
 from samedge.predict.words.phrases import AskedWord
 from samedge.predict.words.regions import RegionScorer
+from samedge.predict.words.scored import ScoredRegions, embedded
 from samedge.types import Array, Progress
-
-_AT_ONCE = 64  # masks of a photo that are in memory together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Found:
     Attributes:
         regions: by falling score.
         words: one answer a word, in the order in which they were asked.
-        candidates: regions that were looked at.
+        candidates: regions that were held against the words.
         timing_ms: ``propose`` and ``score``.
     """
 
@@ -71,8 +71,9 @@ def find(
         predictor: of a bundle with words.
         words: one or more names; commas separate several in one text.
         image: (H, W, 3) uint8 RGB.
-        proposals: regions to choose among; ``None`` takes those of everything mode.
-        config: of everything mode; ``None`` looks at one layer of crops at most.
+        proposals: regions to choose among; ``None`` takes :func:`proposed_regions`, which are drawn
+            again where a word may name them.
+        config: as of :func:`proposed_regions`.
         threshold: the lowest score, 0 to 1; ``None`` takes the bundle's.
         progress: as of :func:`segment_everything`.
 
@@ -88,30 +89,51 @@ def find(
     scorer = RegionScorer(predictor.graphs)
     asked, cut = scorer.asked(words), _margin(threshold, scorer)
     start = time.perf_counter()
-    if proposals is None:
-        config = config or proposing(predictor.manifest)
-        proposals = segment_everything(predictor, image, config=config, progress=progress)
+    regions = proposals
+    if regions is None:
+        regions = proposed_regions(predictor, image, config=config, progress=progress)
     proposed = time.perf_counter()
-    margins = scorer.margins(embedded(scorer, image, regions=proposals), asked)
-    regions: list[FoundRegion] = []
-    answers = []
-    boxes = np.array([proposal.box for proposal in proposals], np.float64).reshape(-1, 4)
-    for column, word in zip(margins.T, asked, strict=True):
-        kept = kept_rows(column, boxes, cut=cut, suppression=scorer.record.suppression)
-        kept = without_parts(kept, lambda row: proposals[row].mask)
-        regions += [_found(word.word, column[row], proposals[row]) for row in kept]
-        best = _score(column.max()) if len(column) else None
-        answer = WordAnswer(asked=word.text, word=word.word, found=len(kept), best_score=best)
-        answers.append(answer)
+    scored = ScoredRegions(scorer, image, regions=regions, words=asked)
+    found, answers = [], []
+    for word, named in zip(asked, scored.named(cut=cut), strict=True):
+        pairs = zip(named.regions, named.margins, strict=True)
+        found += [_found(word.word, margin, region) for region, margin in pairs]
+        best = None if named.best is None else _score(named.best)
+        count = len(named.regions)
+        answers.append(WordAnswer(asked=word.text, word=word.word, found=count, best_score=best))
     return Found(
-        regions=tuple(sorted(regions, key=lambda region: -region.margin)),
+        regions=tuple(sorted(found, key=lambda region: -region.margin)),
         words=tuple(answers),
-        candidates=len(proposals),
+        candidates=len(regions),
         timing_ms={
             "propose": (proposed - start) * 1e3,
             "score": (time.perf_counter() - proposed) * 1e3,
         },
     )
+
+
+def proposed_regions(
+    predictor: Predictor,
+    image: Array,
+    *,
+    config: EverythingConfig | None = None,
+    progress: Progress | None = None,
+) -> Proposals:
+    """What is held against words where nobody gives regions: the best that clicks find.
+
+    Args:
+        predictor: an open predictor.
+        image: (H, W, 3) uint8 RGB.
+        config: of everything mode; what it leaves open is that of words.
+        progress: hears of every batch of clicks.
+
+    Raises:
+        ImageError: not such an array.
+        InferenceError: the backend failed.
+    """
+    config = proposing(predictor.manifest, config)
+    found = everything.proposals(predictor, image, config=config, progress=progress)
+    return found.best(MOST_REGIONS)
 
 
 def named(
@@ -138,19 +160,6 @@ def named(
         is_clear = row[best] > scorer.record.threshold
         names.append(_found(words[best].word, row[best], region) if is_clear else None)
     return names
-
-
-def embedded(scorer: RegionScorer, image: Array, *, regions: Sequence[AutomaticMask]) -> Array:
-    """(N, D) float32 embeddings of regions, whose masks are drawn a few at a time.
-
-    Raises:
-        InferenceError: the backend failed.
-    """
-    parts = [scorer.embed(image, [])]
-    for start in range(0, len(regions), _AT_ONCE):
-        masks = [region.mask for region in regions[start : start + _AT_ONCE]]
-        parts.append(scorer.embed(image, masks))
-    return np.concatenate(parts)
 
 
 def _margin(threshold: float | None, scorer: RegionScorer) -> float:

@@ -9,11 +9,9 @@ import msgspec
 from samedge.bundle.words import read_table
 from samedge.errors import PromptError
 from samedge.formats.masks import MaskRecord, prompt_record
-from samedge.predict.everything import segment_everything
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
-from samedge.predict.words.choosing import proposing
-from samedge.predict.words.finding import Found, FoundRegion, find
+from samedge.predict.words.finding import Found, FoundRegion, find, proposed_regions
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array, Progress, Prompt
 from samedge.web.server.word_messages import KnownWord
@@ -55,8 +53,7 @@ def found_records(
     scorer = RegionScorer(predictor.graphs)
     for text in texts.values():
         scorer.asked(text)  # what is not understood is said before the long work
-    config = proposing(predictor.manifest)
-    regions = segment_everything(predictor, image, config=config, progress=progress)
+    regions = proposed_regions(predictor, image, progress=progress)
     records: dict[int, list[MaskRecord]] = {}
     answers: list[WordAnswer] = []
     for place, text in texts.items():

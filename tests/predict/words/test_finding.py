@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from samedge.errors import BundleError, OptionError, PromptError
 from samedge.pixels import metrics, rle
 from samedge.predict.everything import AutomaticMask, EverythingConfig
 from samedge.predict.predictor import Predictor
-from samedge.predict.words.choosing import kept_rows, proposing, without_parts
+from samedge.predict.words.choosing import close_rows, kept_rows, proposing, without_parts
 from samedge.predict.words.files import drawn_prompts
 from samedge.predict.words.finding import find, named
 from samedge.predict.words.predictor import load_default
@@ -151,19 +152,40 @@ def test_of_a_group_the_members_stay() -> None:
     assert without_parts([0, 3, 1], masks.__getitem__) == [0]  # two parts that do not fill it
 
 
-def test_proposals_for_words_look_at_one_layer_of_crops(predictor: Predictor) -> None:
+def test_proposals_for_words_look_less_closely(predictor: Predictor) -> None:
     assert proposing(predictor.manifest).crop_layers == 0  # the toy's own
     with load_default() as opened:
         manifest = opened.manifest
     assert manifest.thresholds.own_everything.closer_layers == 1
+    assert manifest.thresholds.own_everything.points_per_side == 16
     own = proposing(manifest).rules(manifest)
-    assert (own.crop_layers, own.closer_layers) == (1, 0)
+    assert (own.crop_layers, own.closer_layers, own.points_per_side) == (1, 0, 12)
     assert (own.crop_nms_threshold, own.soft_nms_sigma) == (own.box_nms_threshold, 0)
     everything = msgspec.structs.replace(manifest.thresholds.own_everything, crop_layers=3)
     thresholds = msgspec.structs.replace(manifest.thresholds, everything=everything)
     closer = msgspec.structs.replace(manifest, thresholds=thresholds)
     assert proposing(closer).crop_layers == 1
     assert EverythingConfig(crop_layers=2).rules(manifest).closer_layers == 0
+
+
+def test_what_is_given_stays_and_the_rest_is_that_of_words() -> None:
+    with load_default() as opened:
+        manifest = opened.manifest
+    mended = proposing(manifest, EverythingConfig(min_area=30))
+    assert mended == dataclasses.replace(proposing(manifest), min_area=30)
+    given = EverythingConfig(points_per_side=5, crop_layers=2, closer_layers=1, points_per_batch=2)
+    kept = proposing(manifest, given)
+    assert (kept.points_per_side, kept.crop_layers, kept.closer_layers) == (5, 2, 1)
+    assert kept.points_per_batch == 2
+    assert kept.soft_nms_sigma == 0
+
+
+def test_close_rows_are_those_that_may_be_kept() -> None:
+    margins = np.array([1.0, 0.0, -0.4, -0.6, -1.1, -5.0])
+    assert close_rows(margins, cut=0.0).tolist() == [0, 1, 2]
+    assert close_rows(margins, cut=-3.0).tolist() == [0, 1, 2, 3]  # the best one is at 1
+    assert close_rows(np.zeros(0), cut=0.0).tolist() == []
+    assert close_rows(np.full(2, -np.inf), cut=0.0).tolist() == []
 
 
 def test_find_leaves_parts_out(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +251,7 @@ def test_words_become_masks_for_whoever_follows(predictor: Predictor) -> None:
 def test_a_word_without_a_thing_beside_others_is_told(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("samedge.predict.words.finding.segment_everything", lambda *a, **o: REGIONS)
+    monkeypatch.setattr("samedge.predict.words.finding.proposed_regions", lambda *a, **o: REGIONS)
     prompts = drawn_prompts(predictor, _picture("red"), prompts=[Prompt(text="red, green")])
     assert len(prompts) == 1
     (record,) = caplog.records

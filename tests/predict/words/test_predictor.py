@@ -8,10 +8,10 @@ import pytest
 
 import samedge
 from samedge.errors import PromptError
-from samedge.predict.words import finding
+from samedge.predict import everything
 from samedge.types import Array
 from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
-from tests.toys.words import write_words_bundle
+from tests.toys.words import proposals_of, write_words_bundle
 
 pytest.importorskip("onnxruntime")
 
@@ -20,7 +20,8 @@ pytest.importorskip("onnxruntime")
 def predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[samedge.Predictor]:
     """A predictor whose everything mode finds the three places."""
     write_words_bundle(tmp_path / "toy")
-    monkeypatch.setattr(finding, "segment_everything", lambda *args, **options: REGIONS)
+    own = proposals_of(REGIONS)
+    monkeypatch.setattr(everything, "proposals", lambda *args, **options: own)
     with samedge.Predictor.from_bundle(tmp_path / "toy") as opened:
         yield opened
 

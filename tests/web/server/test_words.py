@@ -12,12 +12,11 @@ from PIL import Image
 
 import samedge
 from samedge.errors import PromptError
-from samedge.predict.words import finding
-from samedge.web.server import words
+from samedge.predict import everything
 from samedge.web.server.running import running
 from samedge.web.server.settings import ServeSettings
 from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
-from tests.toys.words import write_words_bundle
+from tests.toys.words import proposals_of, write_words_bundle
 from tests.web.server.conftest import call, refused, sent
 
 
@@ -39,7 +38,7 @@ def knowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         progress = options.get("progress")
         if callable(progress):
             progress(1, 1)
-        return REGIONS
+        return proposals_of(REGIONS)
 
     folder = tmp_path_factory.mktemp("words") / "toy"
     write_words_bundle(folder)
@@ -48,8 +47,7 @@ def knowing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         samedge.Predictor.from_bundle(folder) as opened,
         running(opened, ServeSettings(port=0, stop_s=5)) as address,
     ):
-        for module in (finding, words):
-            patch.setattr(module, "segment_everything", proposed)
+        patch.setattr(everything, "proposals", proposed)
         yield address
 
 

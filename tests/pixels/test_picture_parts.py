@@ -290,4 +290,4 @@ def test_two_hundred_megapixels_are_never_held(kind: str, tmp_path: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < (250 if kind == "tiled.tif" else 400), kind
+    assert int(done.stdout) < 400, kind

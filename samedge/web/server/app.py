@@ -52,7 +52,7 @@ def application(
     )  # last: it takes every address that is left
     inner = Starlette(
         routes=routes,
-        # What the handler of `Exception` has answered, Starlette raises again: that is for our bugs.
+        # Starlette raises again what the handler of `Exception` answered: that is for our bugs.
         exception_handlers={HTTPException: _routing, RequestError: handled, Exception: handled},
     )
     guarded: ASGIApp = TokenGuard(inner, token=service.settings.token)

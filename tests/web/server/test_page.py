@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.pixels.images import load_image

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samedge.benchmark.plan import find_images
-from samedge.errors import BackendUnavailableError, OptionError
+from samedge.errors import BackendUnavailableError, DatasetError, OptionError
 from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.images import load_image
 from samedge.predict.subjects import BundleNames, bundle_names
@@ -135,4 +135,7 @@ def _pictures(given: tuple[Path, ...]) -> tuple[Path, ...]:
     """Files as they are, folders as the pictures in them; samedge's own where nothing is given."""
     if not given:
         return find_images(PHOTOS)
+    missing = [path for path in given if not path.exists()]
+    if missing:
+        raise DatasetError(f"There is no photo at {missing[0]}: check the path.")
     return tuple(p for path in given for p in (find_images(path) if path.is_dir() else (path,)))

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -245,7 +246,8 @@ def test_plans(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
 
 
 def _small_record() -> dict[str, Any]:
-    document: dict[str, Any] = msgspec.to_builtins(eval_record(Path("photos")))
+    with tempfile.TemporaryDirectory() as folder:  # it writes a picture
+        document: dict[str, Any] = msgspec.to_builtins(eval_record(Path(folder)))
     document["results"], document["examples"] = document["results"][:1], document["examples"][:1]
     return {"schema": "samedge.eval/1", **document}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from samedge.cli.tile_options import overlap_option, tiles_option, tiling_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from samedge.formats.base import Writer
+    from samedge.formats.base import Format, Writer
     from samedge.formats.masks import MaskRecord
     from samedge.pixels.tiles import Tiling
     from samedge.predict.everything import EverythingConfig
@@ -126,14 +128,30 @@ def everything(
             coarse_to_fine=coarse_to_fine,
             min_area=min_area,
         )
-        if tiling is not None:
-            outcomes = _tiled(out, run, predictor, writer, config=config, tiling=tiling)
-        else:
-            outcomes = _outcomes(out, run, predictor, writer, config=config, label=label)
+        into = destination.format if destination.writes else None
+        segment = _segmenter(predictor, label=label, tiling=tiling, into=into)
+        outcomes = _outcomes(out, run, predictor, writer, config=config, segment=segment)
     table = _word_table if label else _table
     report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
+
+
+def _segmenter(
+    predictor: Predictor, *, label: bool, tiling: Tiling | None, into: Format | None
+) -> Callable[..., Segmentation]:
+    """What finds the masks of a file: with names, by tiles, or as it is."""
+    from samedge.predict.everything import everything_in_file
+    from samedge.predict.everything_tiles import everything_in_tiles
+    from samedge.predict.words.files import label_file
+    from samedge.predict.words.regions import RegionScorer
+
+    if tiling is not None:
+        return functools.partial(everything_in_tiles, tiling=tiling, into=into)
+    if label:
+        RegionScorer(predictor.graphs)  # a bundle without words is refused before the work
+        return label_file
+    return everything_in_file
 
 
 def _outcomes(
@@ -143,16 +161,9 @@ def _outcomes(
     writer: Writer,
     *,
     config: EverythingConfig,
-    label: bool,
+    segment: Callable[..., Segmentation],
 ) -> list[Outcome]:
     """Every image with a progress bar of its own, as each takes long."""
-    from samedge.predict.everything import everything_in_file
-    from samedge.predict.words.files import label_file
-    from samedge.predict.words.regions import RegionScorer
-
-    if label:
-        RegionScorer(predictor.graphs)  # a bundle without words is refused before the work
-    segment = label_file if label else everything_in_file
     names = run.names()
 
     def one(path: Path) -> Segmentation:
@@ -161,37 +172,6 @@ def _outcomes(
                 predictor,
                 path,
                 config=config,
-                name=names[path],
-                sample_range=run.sample_range,
-                progress=bar.progress,
-            )
-
-    return segmented(run, one, writer=writer)
-
-
-def _tiled(
-    out: output.Output,
-    run: ImageRun,
-    predictor: Predictor,
-    writer: Writer,
-    *,
-    config: EverythingConfig,
-    tiling: Tiling,
-) -> list[Outcome]:
-    """Every image with a progress bar of its own, which counts tiles."""
-    from samedge.predict.everything_tiles import everything_in_tiles
-
-    names = run.names()
-    destination = run.destination()
-
-    def one(path: Path) -> Segmentation:
-        with out.progress(path.name) as bar:
-            return everything_in_tiles(
-                predictor,
-                path,
-                tiling=tiling,
-                config=config,
-                into=destination.format if destination.writes else None,
                 name=names[path],
                 sample_range=run.sample_range,
                 progress=bar.progress,

@@ -68,11 +68,10 @@ def nms(boxes: Array, scores: Array, *, threshold: float) -> npt.NDArray[np.int6
     """
     order = np.argsort(-np.asarray(scores), kind="stable")
     boxes = np.asarray(boxes, np.float64)[order]
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     alive = np.ones(len(boxes), np.bool_)
     for index in range(len(boxes)):
         if alive[index]:
-            alive[index + 1 :] &= _ious(index, boxes, areas, first=index + 1) <= threshold
+            alive[index + 1 :] &= box_ious(boxes[index], boxes[index + 1 :]) <= threshold
     return order[alive]
 
 
@@ -94,23 +93,27 @@ def soft_nms_order(boxes: Array, scores: Array, *, sigma: float) -> npt.NDArray[
     if not sigma:
         return np.argsort(-left, kind="stable")
     boxes = np.asarray(boxes, np.float64)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.zeros(len(boxes), np.int64)
     for place in range(len(boxes)):
         best = order[place] = int(left.argmax())
-        left *= np.exp(-(_ious(best, boxes, areas, first=0) ** 2) / sigma)
+        left *= np.exp(-(box_ious(boxes[best], boxes) ** 2) / sigma)
         left[order[: place + 1]] = -1.0  # no infinity: times a weight of 0 it is none
     return order
 
 
-def _ious(index: int, boxes: Array, areas: Array, *, first: int) -> npt.NDArray[np.float64]:
-    """IoU of one box with each from number ``first`` on."""
-    rest = boxes[first:]
-    corner = np.minimum(boxes[index, 2:], rest[:, 2:])
-    sides = np.maximum(corner - np.maximum(boxes[index, :2], rest[:, :2]), 0)
+def box_ious(box: Array, others: Array) -> npt.NDArray[np.float64]:
+    """IoU of one box with each of others.
+
+    Args:
+        box: ``x0, y0, x1, y1``.
+        others: (N, 4).
+    """
+    corner = np.minimum(box[2:], others[:, 2:])
+    sides = np.maximum(corner - np.maximum(box[:2], others[:, :2]), 0)
     common = sides[:, 0] * sides[:, 1]
-    union = np.maximum(areas[index] + areas[first:] - common, 1e-12)
-    found: npt.NDArray[np.float64] = common / union
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+    found: npt.NDArray[np.float64] = common / np.maximum(area + areas - common, 1e-12)
     return found
 
 

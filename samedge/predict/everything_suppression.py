@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from samedge.pixels.boxes import box_ious
 from samedge.types import Array
 
 _CELLS = 64  # along the longer side of what all boxes cover
@@ -37,7 +38,7 @@ def between_groups(
     for number in order.tolist():
         cells = list(_cells(boxes[number], step))
         others = np.array(sorted({n for cell in cells for n in near[cell]}), np.int64)
-        over = others[_ious(boxes[number], boxes[others]) > threshold]
+        over = others[box_ious(boxes[number], boxes[others]) > threshold]
         rivals = [n for n in over.tolist() if not groups[n] & groups[number]]
         if rivals:
             winners[number] = min(rivals, key=lambda n: (-scores[n], n))
@@ -76,7 +77,7 @@ def soft_order(boxes: Array, scores: Array, *, sigma: float) -> list[int]:
         left[number] = -np.inf
         others = np.array(sorted({n for cell in cells[number] for n in near[cell]}), np.int64)
         others = others[np.isfinite(left[others])]
-        left[others] *= np.exp(-(_ious(boxes[number], boxes[others]) ** 2) / sigma)
+        left[others] *= np.exp(-(box_ious(boxes[number], boxes[others]) ** 2) / sigma)
     return order
 
 
@@ -89,12 +90,3 @@ def _cells(box: Array, step: float) -> Iterator[tuple[int, int]]:
     for row in range(y0, y1 + 1):
         for column in range(x0, x1 + 1):
             yield row, column
-
-
-def _ious(box: Array, others: Array) -> Array:
-    corner = np.minimum(box[2:], others[:, 2:])
-    sides = np.maximum(corner - np.maximum(box[:2], others[:, :2]), 0)
-    common = sides[:, 0] * sides[:, 1]
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    return np.asarray(common / np.maximum(area + areas - common, 1e-12), np.float64)

@@ -20,6 +20,7 @@ from samedge.predict.everything import (
     batch_count,
     segment_everything,
 )
+from samedge.predict.words.choosing import proposing
 from samedge.predict.words.finding import find
 from samedge.predict.words.regions import RegionScorer
 from samedge.types import Array, Progress, Prompt
@@ -56,7 +57,7 @@ class Streaming:
 
         def work(job: Job[None]) -> None:
             RegionScorer(self._predictor.graphs).asked(request.text)
-            config = EverythingConfig.without_near_duplicates(self._predictor.manifest)
+            config = proposing(self._predictor.manifest)
             listen = self._started(kept, config, job=job, emit=emit)
             picture = load_image(kept.picture)
             found = find(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 import samedge
 from samedge.errors import PromptError
 from samedge.predict import everything
+from samedge.predict.words.choosing import proposing
 from samedge.web.server.running import running
 from samedge.web.server.settings import ServeSettings
 from tests.predict.words.test_finding import COLOURS, PLACES, REGIONS, SIZE
@@ -76,12 +78,15 @@ def test_words_beside_other_prompts(knowing: str) -> None:
     assert "words" not in plain
 
 
-def test_a_stream_with_its_progress(knowing: str) -> None:
+def test_a_stream_with_its_progress(knowing: str, tmp_path: Path) -> None:
     path = f"/api/v1/images/{sent(knowing, red_picture())}/find"
     body = {"text": "red, green", "low_res_logits": True}
     answer = call(knowing, "POST", path, body=body)
     lines = [json.loads(line) for line in answer.body.splitlines() if line.startswith(b"{")]
     assert [line["type"] for line in lines] == ["started", "progress", "mask", "completed"]
+    with samedge.Predictor.from_bundle(write_words_bundle(tmp_path / "toy")) as opened:
+        few = proposing(opened.manifest)  # as all words are asked for, and not as for everything
+    assert lines[0]["batches"] == everything.batch_count(SIZE, few)
     assert lines[2]["mask"]["category"] == "red"
     assert lines[2]["low_res_logits"]
     assert [word["found"] for word in lines[3]["words"]] == [1, 0]

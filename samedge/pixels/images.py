@@ -28,7 +28,8 @@ from samedge.pixels.sample_range import SampleRange, check_range, eight_bits
 
 Array = npt.NDArray[Any]
 
-_SAMPLE_FORMAT, _UNSIGNED = 339, 1  # a TIFF tag
+_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2  # a TIFF tag
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # another
 _STRIP_PIXELS = 1 << 20
 _ROUNDING = 1e-3  # beyond 0 and 1, as interpolation leaves it
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
@@ -201,8 +202,13 @@ def _rgb_from_picture(picture: Image.Image, name: str, sample_range: SampleRange
         high = np.asarray(turned.convert("RGB")).astype(np.uint16)
         samples = (high << 8) | np.asarray(upright(low, turn).convert("RGB"))
         return check_image(eight_bits(samples, sample_range=sample_range, name=name))
-    if turned.mode in _DEEP_GREY:
-        grey = eight_bits(grey_samples(picture, turned), sample_range=sample_range, name=name)
+    if turned.mode in _DEEP_GREY or _is_signed(picture):
+        grey = eight_bits(
+            grey_samples(picture, turned),
+            sample_range=sample_range,
+            name=name,
+            white_is_zero=white_is_zero(picture),
+        )
         return check_image(np.repeat(grey[:, :, None], 3, axis=2))
     return check_image(_ranged(_rgb_in_strips(turned), sample_range, name))
 
@@ -214,14 +220,29 @@ def _ranged(image: Array, sample_range: SampleRange, name: str) -> Array:
     return eight_bits(image, sample_range=sample_range, name=name)
 
 
+def white_is_zero(picture: Image.Image) -> bool:
+    """Whether a TIFF's lowest deep sample is white; Pillow turns those of eight bits itself."""
+    if picture.format != "TIFF" or picture.mode not in _DEEP_GREY:
+        return False
+    return getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _is_signed(picture: Image.Image) -> bool:
+    """Whether it is a TIFF of signed grey, of which Pillow takes eight bits for unsigned."""
+    kind = getattr(picture, "tag_v2", {}).get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    return picture.format == "TIFF" and picture.mode == "L" and kind[0] == _SIGNED
+
+
 def grey_samples(picture: Image.Image, turned: Image.Image) -> Array:
     """(H, W) samples in the type that the file has, as far as Pillow tells.
 
     Args:
-        picture: of one deep channel, as it was opened.
+        picture: of one deep channel, or of signed grey, as it was opened.
         turned: the same, upright.
     """
     samples = np.asarray(turned)
+    if _is_signed(picture):
+        return samples.view(np.int8)
     tags = getattr(picture, "tag_v2", {})
     if samples.dtype == np.int32:
         if picture.format == "TIFF" and tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED:

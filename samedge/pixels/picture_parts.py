@@ -18,7 +18,7 @@ from PIL import Image
 from samedge.errors import ImageError
 from samedge.files import limits
 from samedge.pixels.boxes import Box
-from samedge.pixels.images import check_image, load_image
+from samedge.pixels.images import check_image, load_image, white_is_zero
 from samedge.pixels.part_reading import Parts
 from samedge.pixels.picture_files import opened_head, orientation
 from samedge.pixels.sample_range import SampleRange, check_range
@@ -79,6 +79,7 @@ def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto")
                 mode=picture.mode,
                 stored_size=_stored_size(picture),
                 turn=orientation(picture),
+                white_is_zero=white_is_zero(picture),
             )
     if not is_large:
         yield _Whole(load_image(source, range=wanted))

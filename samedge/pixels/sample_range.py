@@ -21,7 +21,8 @@ the *range*:
 
   The measured range may differ between the frames of one camera: give ``(low, high)`` there.
 
-NaN becomes black; infinities are cut like other values.
+NaN becomes black; infinities are cut like other values. Of a TIFF whose lowest sample is white by
+its own word (WhiteIsZero) white and black are exchanged after all that.
 """
 
 from __future__ import annotations
@@ -80,22 +81,30 @@ def check_range(value: object) -> SampleRange:
     return low, high
 
 
-def eight_bits(samples: Array, *, sample_range: SampleRange, name: str) -> Array:
+def eight_bits(
+    samples: Array, *, sample_range: SampleRange, name: str, white_is_zero: bool = False
+) -> Array:
     """Scale samples to uint8 by the rules of this module.
 
     Args:
         samples: integers or floating-point numbers of any shape.
         sample_range: as :func:`check_range` returns it.
         name: of the image, for the log and for errors.
+        white_is_zero: the lowest sample is white.
 
     Raises:
         ImageError: no finite sample, or floating-point samples with ``"full"``.
     """
+    meter = SampleMeter(samples.size, name, white_is_zero=white_is_zero)
+    scaled = _eight_bits(samples, sample_range, meter)
+    return 255 - scaled if white_is_zero else scaled
+
+
+def _eight_bits(samples: Array, sample_range: SampleRange, meter: SampleMeter) -> Array:
     if isinstance(sample_range, tuple):
         return _scaled(samples, *sample_range)
     if sample_range == "full":
-        return _scaled(samples, *_full(samples.dtype, name))
-    meter = SampleMeter(samples.size, name)
+        return _scaled(samples, *_full(samples.dtype, meter.name))
     meter.add(samples)
     return _scaled(samples, *meter.range())
 
@@ -115,10 +124,12 @@ class SampleMeter:
     Args:
         count: of all samples.
         name: of the image, for the log and for errors.
+        white_is_zero: the lowest sample is white.
     """
 
-    def __init__(self, count: int, name: str) -> None:
-        self._step, self._name, self._seen = max(1, count // _MEASURED_SAMPLES), name, 0
+    def __init__(self, count: int, name: str, *, white_is_zero: bool = False) -> None:
+        self._step, self.name, self._seen = max(1, count // _MEASURED_SAMPLES), name, 0
+        self._white_is_zero = white_is_zero
         self._some: list[Array] = []
         self.minimum, self.maximum = math.inf, -math.inf
 
@@ -142,12 +153,13 @@ class SampleMeter:
         """
         some = np.concatenate(self._some) if self._some else np.zeros(0)
         if not some.size:
-            raise ImageError(f"{self._name} has no finite sample: save it again.")
+            raise ImageError(f"{self.name} has no finite sample: save it again.")
         dtype, some = some.dtype, _without_marks(some)
         low, high = np.quantile(some, [_OUTLIERS, 1 - _OUTLIERS], method="nearest")
         measured = _Measured(self.minimum, self.maximum, float(low), float(high))
         chosen = _chosen(measured, whole=dtype.kind in "ui")
-        _say(self._name, dtype, measured, chosen)
+        ends = ("white", "black") if self._white_is_zero else ("black", "white")
+        _say(self.name, dtype, measured, chosen, ends)
         return chosen
 
 
@@ -183,18 +195,27 @@ def _depth(high: float) -> float:
     return float(2**bits - 1)
 
 
-def _say(name: str, dtype: np.dtype[Any], measured: _Measured, chosen: tuple[float, float]) -> None:
+def _say(
+    name: str,
+    dtype: np.dtype[Any],
+    measured: _Measured,
+    chosen: tuple[float, float],
+    ends: tuple[str, str],
+) -> None:
     top = "" if dtype.kind == "f" else f" of {np.iinfo(dtype).max}"
     if dtype.kind != "f" and chosen == (0.0, float(np.iinfo(dtype).max)):
         return
     logger.warning(
-        "%s: samples reach from %g to %g%s; %g is read as black and %g as white. Give the range "
+        "%s: samples reach from %g to %g%s; %g is read as %s and %g as %s. Give the range "
         "LOW,HIGH (or 'full') to read it otherwise.",
         name,
         measured.minimum,
         measured.maximum,
         top,
-        *chosen,
+        chosen[0],
+        ends[0],
+        chosen[1],
+        ends[1],
     )
 
 

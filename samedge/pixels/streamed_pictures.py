@@ -49,6 +49,7 @@ class Head:
         mode: Pillow's name for its colours.
         stored_size: ``(height, width)`` as they are stored.
         turn: the orientation in EXIF, 1 to 8.
+        white_is_zero: the lowest of its deep samples is white.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Head:
     mode: str
     stored_size: Size
     turn: int
+    white_is_zero: bool = False
 
 
 class Streamed(Parts):
@@ -159,7 +161,11 @@ class Streamed(Parts):
         meter = None
         for top, bottom in self._strips(0, height):
             samples = self._samples(0, top, width, bottom)
-            meter = meter or SampleMeter(height * width * samples.shape[2], str(self._head.path))
+            meter = meter or SampleMeter(
+                height * width * samples.shape[2],
+                str(self._head.path),
+                white_is_zero=self._head.white_is_zero,
+            )
             meter.add(samples)
         assert meter is not None
         self._narrow = _narrowed(self._dtype, meter.minimum, meter.maximum)
@@ -196,6 +202,8 @@ class Streamed(Parts):
         with self._translated():
             fetched = self._region.fetch(x0, y0, x1 - x0, y1 - y0)
         found = np.frombuffer(fetched, self._dtype).reshape(y1 - y0, x1 - x0, -1)
+        if self._head.white_is_zero and self._dtype.kind == "u":  # which libvips has turned
+            found = ~found
         if self._head.mode == "CMYK":
             inks = np.ascontiguousarray(found[:, :, :4])
             return np.asarray(Image.frombytes("CMYK", (x1 - x0, y1 - y0), inks).convert("RGB"))
@@ -208,7 +216,12 @@ class Streamed(Parts):
             found = found.astype(self._narrow, copy=False)
         if found.dtype == np.uint8 and isinstance(self._range, str):
             return found
-        return eight_bits(found, sample_range=self._range, name=str(self._head.path))
+        return eight_bits(
+            found,
+            sample_range=self._range,
+            name=str(self._head.path),
+            white_is_zero=self._head.white_is_zero,
+        )
 
     def _stored(self, box: Box) -> Box:
         """A box of the upright picture among the pixels as they are stored."""

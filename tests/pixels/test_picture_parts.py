@@ -20,6 +20,7 @@ from samedge.pixels.picture_parts import opened_in_parts
 from samedge.pixels.sample_range import SampleRange
 from samedge.pixels.tiles import Tiling
 from samedge.types import Array
+from tests.toys.pictures import tiff
 
 HEIGHT, WIDTH = 150, 203
 _LARGE = "image_pixels=30000"  # so that HEIGHT x WIDTH is streamed; a row of tiles of 64 fits
@@ -115,6 +116,22 @@ def test_a_tiled_tiff_is_read_where_it_is_asked_for(
     with opened_in_parts(path) as picture:
         assert np.array_equal(picture.read((100, 90, 180, 140)), whole[90:140, 100:180])
         assert np.array_equal(picture.read((0, 0, 50, 50)), whole[:50, :50])
+
+
+@pytest.mark.parametrize(
+    ("kind", "photometric"), [("u1", 0), ("u2", 0), ("u2", 1), ("f4", 0), ("i1", 1)]
+)
+def test_types_of_tiff(
+    kind: str, photometric: int, tmp_path: Path, colours: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libvips turns where white is zero, and what not, comes out as from Pillow."""
+    pytest.importorskip("pyvips")
+    samples = colours[:, :, 0] if kind == "u1" else deep(colours)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(samples.astype(kind), photometric=photometric))
+    whole = load_image(path)
+    monkeypatch.setenv("SAMEDGE_LIMITS", _LARGE)
+    assert np.array_equal(put_together(path), whole)
 
 
 def test_full_range_of_deep_samples(

@@ -225,3 +225,19 @@ def test_two_levels_are_no_mark_beside_a_picture() -> None:
     samples = np.zeros((20, 20), np.uint16)
     samples[5:9, 5:9], samples[12:15] = 1000, 60000
     assert np.unique(load_image(encoded(samples))).tolist() == [0, 3, 234]
+
+
+@pytest.mark.parametrize("kind", ["<u2", "<f4", ">f4"])
+def test_white_may_be_zero(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Of deep samples Pillow passes the tag over, which X-ray scanners and gel imagers write."""
+    samples = np.linspace(0, 1000, 100).astype(kind).reshape(10, 10)
+    image = load_image(tiff(samples, photometric=0), range=(0, 1000))
+    assert difference(image, np.linspace(1, 0, 100).reshape(10, 10)) <= 1.01
+    load_image(tiff(samples, photometric=0))
+    assert "0 is read as white" in caplog.text
+
+
+def test_signed_samples_of_eight_bits() -> None:
+    samples = np.linspace(-128, 127, 100).astype("i1").reshape(10, 10)
+    image = load_image(tiff(samples))
+    assert difference(image, np.linspace(0, 1, 100).reshape(10, 10)) <= 1.01

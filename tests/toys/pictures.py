@@ -30,11 +30,12 @@ def png16(samples: np.ndarray, *, exif: bytes | None = None) -> bytes:
     )
 
 
-def tiff(samples: np.ndarray) -> bytes:
+def tiff(samples: np.ndarray, *, photometric: int = 1) -> bytes:
     """An uncompressed grey TIFF in the byte order and type of the samples.
 
     Args:
         samples: (H, W) of an integer or floating-point type.
+        photometric: 1, black is zero, or 0, white is.
     """
     order = ">" if samples.dtype.byteorder == ">" else "<"
     height, width = samples.shape
@@ -43,7 +44,7 @@ def tiff(samples: np.ndarray) -> bytes:
         257: height,
         258: 8 * samples.itemsize,
         259: 1,  # not compressed
-        262: 1,  # black is zero
+        262: photometric,
         273: 8 + 2 + 10 * 12 + 4,  # where the samples are
         277: 1,
         278: height,

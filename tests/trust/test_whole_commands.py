@@ -40,6 +40,7 @@ LONG = (
     *("export", "export .samedge", "export apple", "export intel"),
     *("bench", "distill", "calibrate", "compare", "annotate"),
 )
+RESUMED = ("distill", "calibrate", "compare")  # a second run goes on from what the first one left
 QUICK = ("segment", "eval", "convert", "report", "everything", "track", "download")
 MOST_LEFT = 4  # folders that one killed process may leave until the next run
 
@@ -137,14 +138,24 @@ def hunt(nursery: Nursery, command: Command, place: Place, *, kills: int) -> int
     return killed
 
 
-def fail_steps(nursery: Nursery, command: Command, place: Place, *, most: int) -> int:
-    """Fail steps of a command: all of them, or so many evenly; how often it could not go on."""
+def fail_steps(
+    nursery: Nursery, command: Command, place: Place, *, most: int, anew: bool = False
+) -> int:
+    """Fail steps of a command: all of them, or so many evenly; how often it could not go on.
+
+    ``anew``: each time with nothing there; else those of a run after one that ended well.
+    """
     _, steps = runs_well(nursery, command, place)
+    if not anew and not command.does_nothing_twice:
+        _, steps = runs_well(nursery, command, place)
     count = min(steps, most)
     refused = 0
     for code in (errno.ENOSPC, errno.EIO):
         for at in sorted({1 + round(k * (steps - 1) / max(count - 1, 1)) for k in range(count)}):
-            if command.does_nothing_twice:
+            if anew:
+                shutil.rmtree(place.root)
+                place = Place(place.root)
+            elif command.does_nothing_twice:
                 remove(place, command)
             had, is_full = command.check(place), code == errno.ENOSPC
             ended = nursery.run(command, place, at=at, code=code, stays=is_full)
@@ -210,6 +221,15 @@ def test_failing_steps_of_long_commands(
     slow: Nursery, heavy: dict[str, Command], tmp_path: Path, name: str
 ) -> None:
     print(f"{name}: refused {fail_steps(slow, heavy[name], Place(tmp_path), most=STEPS)} times")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RESUMED)
+def test_failing_steps_of_work_begun_anew(
+    slow: Nursery, heavy: dict[str, Command], tmp_path: Path, name: str
+) -> None:
+    refused = fail_steps(slow, heavy[name], Place(tmp_path), most=STEPS, anew=True)
+    print(f"{name}: refused {refused} times")
 
 
 # ---- real disks

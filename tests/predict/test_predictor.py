@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shutil
 from collections.abc import Iterator
@@ -545,6 +546,17 @@ def test_embedded_bundles_by_name(
     assert not is_embedded(toy_bundle)
     with pytest.raises(BundleError, match=r"'samedge-giga'\. It carries samedge-nano and s"):
         load_default(model="samedge-giga")
+
+
+def test_the_embedded_model_is_opened_with_what_bundles_are_opened_with() -> None:
+    def options(call: Any) -> set[str]:
+        return set(inspect.signature(call).parameters)
+
+    own = {"path", "verify", "any_backend"}  # a file of somebody's, checked as such
+    assert options(load_default) - {"model"} == options(Predictor.from_bundle) - own
+    with load_default(model="samedge-pico", focus="auto", preprocess="fast") as predictor:
+        assert (predictor.focus, predictor.refine) == ("auto", 1)
+        assert predictor.frame.rule == "fast"
 
 
 def nan_encoder() -> Any:

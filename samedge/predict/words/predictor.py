@@ -17,6 +17,8 @@ from samedge.pixels.images import check_image
 from samedge.pixels.layouts import YuvImage
 from samedge.pixels.prompts import row_from_prompt
 from samedge.predict import predictor as plain
+from samedge.predict.focus import FocusMode
+from samedge.predict.opening import Preprocess
 from samedge.types import Array, Prompt, Role
 
 if TYPE_CHECKING:
@@ -101,6 +103,9 @@ def load_default(
     backend: str | None = None,
     device: str | None = None,
     threads: int | None = None,
+    focus: FocusMode = "never",
+    refine: int | None = None,
+    preprocess: Preprocess | None = None,
 ) -> Predictor:
     """Open a model that comes inside the samedge package.
 
@@ -110,11 +115,23 @@ def load_default(
             first; the result says which.
         device: the backend's own device string.
         threads: processor threads; ``None`` leaves it to the backend.
+        focus: as of :meth:`Predictor.from_bundle`, and so the next two.
+        refine: see there.
+        preprocess: see there.
 
     Raises:
         BundleError: this installation carries no such model.
         BackendUnavailableError: no backend here opens it.
+        UnknownNameError: there is no such ``focus``.
+        OptionError: ``threads``, ``refine`` or ``preprocess`` is out of its range.
     """
     return Predictor.from_bundle(
-        embedded_path(model), backend=backend, device=device, threads=threads, any_backend=True
+        embedded_path(model),
+        backend=backend,
+        device=device,
+        threads=threads,
+        any_backend=True,
+        focus=focus,
+        refine=refine,
+        preprocess=preprocess,
     )

@@ -248,6 +248,38 @@ def test_a_recording_without_its_index_is_named(movie: Path, tmp_path: Path) -> 
         read(str(cut))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "mpeg4", {"movflags": "faststart"}),
+        ("a.mp4", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("a.mkv", "mpeg4", {}),
+        ("a.avi", "mpeg4", {}),
+    ],
+)
+def test_a_download_that_stopped_is_read_and_said(
+    name: str, codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """FFmpeg ends there as at the end of a whole file."""
+    av = pytest.importorskip("av")
+    path = tmp_path / name
+    with av.open(path, "w", options=options) as container:
+        stream = container.add_stream(codec, rate=FPS)
+        stream.height, stream.width = SIZE
+        for index in range(COUNT):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    source = sources.get("file")
+    assert len(list(source.grabs(str(path), ReadOptions()))) == COUNT
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    grabs: list[Grab] = []
+    with pytest.raises(SourceError, match="ends too early"):
+        grabs.extend(source.grabs(str(path), ReadOptions()))
+    assert 0 < len(grabs) < COUNT
+
+
 def test_a_page_in_a_videos_place_is_named(tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "a.mp4").write_text("<!doctype html><html>", encoding="utf-8")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samedge.errors import BackendUnavailableError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions
+from samedge.live.sources.declared_size import has_index, missing_bytes
 from samedge.pixels import image_kinds
 from samedge.types import Array
 
@@ -76,6 +78,12 @@ def grabs(
     with container:
         stream = _stream(av, container, where)
         yield from _decoded(av, container, stream, where, options, low_delay=low_delay)
+    missing = missing_bytes(Path(where)) if is_file else 0
+    if missing:
+        raise SourceError(
+            f"{where} ends too early: {missing} bytes that it says it has are not there. Copy or "
+            "download it again; the frames before that were read."
+        )
 
 
 def _stream(av: Any, container: InputContainer, where: str) -> Any:
@@ -101,7 +109,7 @@ def _no_video(where: str, reason: str) -> str:
         )
     with open(where, "rb") as file:  # noqa: PTH123
         head = file.read(image_kinds.HEAD_BYTES)
-        has_no_index = head[4:8] == b"ftyp" and not _has_index(file)
+        has_no_index = head[4:8] == b"ftyp" and not has_index(file)
     kind, remedy = image_kinds.description(head)
     if not head or kind.startswith(("a web page", "a zip", "a gzip", "a Git LFS", "text that")):
         return f"{where} is no video but {kind}: {remedy.replace('the image', 'the video')}."
@@ -115,24 +123,6 @@ def _no_video(where: str, reason: str) -> str:
         f"{where} is not read as video: {reason}. Give a video that FFmpeg plays, or a folder of "
         "pictures; a file that was cut off may be mended by `ffmpeg -i IN -c copy OUT.mkv`."
     )
-
-
-def _has_index(file: BinaryIO) -> bool:
-    """Whether an MP4 or MOV has the box that says where its frames are, or is in fragments."""
-    size = file.seek(0, os.SEEK_END)
-    at = 0
-    while at + 8 <= size:
-        file.seek(at)
-        header = file.read(16)
-        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if kind in (b"moov", b"moof"):
-            return True
-        if length == 1:  # the length did not fit into four bytes
-            length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # the last box has 0
-            return False
-        at += length
-    return False
 
 
 def _acceleration(av: Any, hardware: str | None) -> Any:

@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from samedge.errors import WriteError
 from samedge.files import owner
@@ -34,6 +35,7 @@ if sys.platform != "win32":
 MARK = ".samedge-tmp-"
 _STALE_SECONDS = 3600.0  # where a file system has no locks
 _ATTEMPTS = 8
+_LINKS = 8  # that lead to an open file
 _ONLY_A_FOLDER = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
 
 _REMEDIES = {
@@ -111,7 +113,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Replace a file by what is written to the path that this yields, unless an error ends it.
 
     A link at ``path`` is replaced, not followed. A pipe or a device there, such as ``/dev/null``,
-    takes the bytes at the end.
+    takes the bytes at the end, as does what this process has open, such as ``/dev/stdout``.
 
     Args:
         path: the file to write; its folder is made where needed.
@@ -129,7 +131,8 @@ def replacing(path: Path) -> Iterator[Path]:
             with locked_folder(parent) as folder:
                 temporary = folder / path.name
                 yield temporary
-                path.write_bytes(temporary.read_bytes())
+                with _stream(path) as stream:
+                    stream.write(temporary.read_bytes())
             return
         with temporary_beside(path) as temporary:
             mode = _created(temporary)
@@ -284,11 +287,35 @@ def _created(temporary: Path) -> int:
 
 
 def _takes_a_stream(path: Path) -> bool:
+    if _open_descriptor(path) is not None:
+        return True
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
         return False
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def _open_descriptor(path: Path) -> int | None:
+    """The number that ``/dev/stdout``, ``/dev/fd/3`` and links to them stand for.
+
+    The system follows them to whatever is open, so that a file seems to be at their place: it
+    would be the name in ``/dev`` that a rename replaces.
+    """
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a loop, a folder not ours
+        open_files = Path("/dev/fd"), Path("/dev/fd").resolve()
+        for _ in range(_LINKS):
+            if path.name.isdecimal() and path.parent.resolve() in open_files:
+                return int(path.name)
+            if not path.is_symlink():
+                break
+            path = path.parent / path.readlink()
+    return None
+
+
+def _stream(path: Path) -> BinaryIO:
+    descriptor = _open_descriptor(path)
+    return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
 
 
 @contextlib.contextmanager

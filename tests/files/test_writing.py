@@ -158,6 +158,22 @@ def test_a_pipe_takes_the_bytes(tmp_path: Path) -> None:
     assert got == [b"through"]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_what_is_open_takes_the_bytes_after_what_was_written(tmp_path: Path) -> None:
+    """``-o /dev/stdout`` with standard output in a file: the name in /dev is no file to replace."""
+    with (tmp_path / "out").open("wb") as file:
+        file.write(b"before,")
+        file.flush()
+        (tmp_path / "stdout").symlink_to(f"/dev/fd/{file.fileno()}")
+        check_output(tmp_path / "stdout")
+        write_bytes(tmp_path / "stdout", b"through")
+        file.write(b",after")
+    assert (tmp_path / "out").read_bytes() == b"before,through,after"
+    assert (tmp_path / "stdout").is_symlink()
+    with pytest.raises(WriteError, match="Bad file descriptor"):
+        write_bytes(Path("/dev/fd/987"), b"x")
+
+
 def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     path = write_bytes(tmp_path / "x", b"old")
     process = writer_that_waits(path)

@@ -120,7 +120,7 @@ class FollowRun:
             refuse_source(path, (Path(self.source),))
         kinds = [self.file_format, *[None] * len(self.output_paths)]
         return [
-            Output(kind or sinks.from_path(path), path)
+            Output(sinks.from_path(path, kind), path)
             for kind, path in zip(kinds, self.output_paths, strict=False)
         ]
 

@@ -292,6 +292,20 @@ def test_a_drawn_video_says_what_its_colours_are(
     assert np.abs(shown[20, 20].astype(int) - (200, 60, 40)).max() <= 4
 
 
+def test_a_drawn_video_goes_on_where_the_sources_clock_goes_back(tmp_path: Path) -> None:
+    """A camera that was opened again: an hour of frames a millisecond apart would follow."""
+    av = pytest.importorskip("av")
+    path, picture = tmp_path / "a.mp4", scene((40, 60, RED), size=(120, 160), seed=0)
+    stamps = [3600.0, 3600.1, 3600.2, 0.0, 0.1, 0.2, 0.15, 0.3]
+    with sinks.get("video").open(path, fps=10.0) as recording:
+        for number, pts_s in enumerate(stamps):
+            frame = VideoFrame(picture, number, captured_s=0.0, pts_s=pts_s)
+            recording.write(Drawn(Followed(frame, (), result_s=0.0, tracking_ms=1.0), picture))
+    with av.open(str(path)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.501, 0.6], abs=1e-3)
+
+
 def test_a_run_that_follows_nothing_leaves_older_files(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.jsonl", "a.json", "a.mp4")]
     for path in paths:
@@ -339,6 +353,14 @@ def test_several_outputs_at_once(tmp_path: Path) -> None:
 def test_an_unknown_ending_is_said() -> None:
     with pytest.raises(OptionError, match=r"expected .*\.json.* a folder"):
         sinks.from_path(Path("a.gif"))
+
+
+def test_an_ending_that_means_another_kind_is_said() -> None:
+    with pytest.raises(OptionError, match=r"coco goes to \.json.*name --format video"):
+        sinks.from_path(Path("a.mp4"), "coco")
+    assert sinks.from_path(Path("a.mp4"), "video") == "video"
+    assert sinks.from_path(Path("a.log"), "jsonl") == "jsonl"
+    assert sinks.from_path(Path("run.2"), "masks") == "masks"
 
 
 def test_a_full_disk_ends_it_and_counts_still_add_up(tmp_path: Path) -> None:

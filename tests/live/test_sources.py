@@ -280,6 +280,25 @@ def test_a_download_that_stopped_is_read_and_said(
     assert 0 < len(grabs) < COUNT
 
 
+def test_frames_without_times_come_at_the_rate_of_the_file(tmp_path: Path) -> None:
+    """Raw H.264, as a Raspberry Pi's camera writes it: the drawn video was timed by the clock."""
+    av = pytest.importorskip("av")
+    if "libx264" not in av.codecs_available:
+        pytest.skip("this build of PyAV writes no H.264")
+    path = tmp_path / "a.h264"
+    with av.open(path, "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=50)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for index in range(COUNT):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(path) as container:
+        rate = float(container.streams.video[0].average_rate)
+    times = [grab.pts_s for grab in sources.get("file").grabs(str(path), ReadOptions())]
+    assert times == pytest.approx([index / rate for index in range(COUNT)])
+
+
 def test_a_page_in_a_videos_place_is_named(tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "a.mp4").write_text("<!doctype html><html>", encoding="utf-8")

@@ -18,6 +18,7 @@ from samedge.live.sources import pyav
 
 _ENCODERS = ("libx264", "h264_videotoolbox", "libopenh264", "mpeg4")
 _TICKS_A_SECOND = 1000
+_ORDER_TICKS = 200  # a step back of less is frames out of order, not another clock
 _BITS_A_PIXEL = 4  # a second, at thirty frames: good enough to judge a mask's edge
 _DEFAULT_FPS = 30.0
 _BT709, _BT601, _LIMITED = 1, 6, 1  # ITU-T H.273, as FFmpeg counts, too
@@ -29,8 +30,8 @@ class _Movie(Recording):
     def __init__(self, container: Any, fps: float | None) -> None:
         self._container, self._fps = container, fps or _DEFAULT_FPS
         self._stream: Any = None
-        self._start_s: float | None = None
-        self._last_tick = -1
+        self._origin: float | None = None  # ticks of the source's clock at the file's start
+        self._tick_before, self._step = -1, max(1, round(_TICKS_A_SECOND / self._fps))
         self._count = 0
 
     def write(self, drawn: Drawn) -> None:
@@ -74,13 +75,22 @@ class _Movie(Recording):
         return stream
 
     def _tick(self, drawn: Drawn) -> int:
-        """The frame's own time, and later than the one before whatever the source's clock does."""
+        """The frame's own time, and later than the one before.
+
+        Where the source's clock goes back, as of a camera that was opened again or of recordings
+        put together, the file's goes on as before.
+        """
         frame = drawn.followed.frame
-        at_s = frame.captured_s if frame.pts_s is None else frame.pts_s
-        if self._start_s is None:
-            self._start_s = at_s
-        self._last_tick = max(self._last_tick + 1, round((at_s - self._start_s) * _TICKS_A_SECOND))
-        return self._last_tick
+        ticks = (frame.captured_s if frame.pts_s is None else frame.pts_s) * _TICKS_A_SECOND
+        if self._origin is None:
+            self._origin = ticks
+        if ticks - self._origin < self._tick_before - _ORDER_TICKS:
+            self._origin = ticks - self._tick_before - self._step
+        tick = max(self._tick_before + 1, round(ticks - self._origin))
+        if self._tick_before >= 0:
+            self._step = min(tick - self._tick_before, _TICKS_A_SECOND)
+        self._tick_before = tick
+        return tick
 
 
 def _matrix(size: tuple[int, int]) -> int:

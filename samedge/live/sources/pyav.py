@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Generator, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 INSTALL = "pip install 'samedge[video]'"
+_USUAL_RATE = 25.0  # FFmpeg's own, of a file that says none
 _MOST_DAMAGED_AT_START = 500  # packets without one whole frame: not a video that can be read
 
 
@@ -77,7 +79,8 @@ def grabs(
         raise SourceError(_no_video(where, getattr(error, "strerror", "") or str(error))) from error
     with container:
         stream = _stream(av, container, where)
-        yield from _decoded(av, container, stream, where, options, low_delay=low_delay)
+        found = _decoded(av, container, stream, where, options, low_delay=low_delay)
+        yield from _with_times(found, stream) if is_file else found
     missing = missing_bytes(Path(where)) if is_file else 0
     if missing:
         raise SourceError(
@@ -176,6 +179,17 @@ def _decoded(
             yield grab
     if not whole:
         raise SourceError(_no_video(where, "it holds no frame that decodes"))
+
+
+def _with_times(grabs: Generator[Grab, None, None], stream: Any) -> Generator[Grab, None, None]:
+    """Frames of a file that holds none of their times, as raw H.264, at the rate that it says."""
+    rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+    due_s = 0.0
+    with contextlib.closing(grabs):
+        for grab in grabs:
+            at_s = due_s if grab.pts_s is None else grab.pts_s
+            due_s = at_s + 1 / rate
+            yield grab._replace(pts_s=at_s)
 
 
 def _grab(frame: Any) -> Grab:

@@ -21,6 +21,7 @@ from samedge import _discovery
 from samedge._version import __version__
 from samedge.cli import failures, streams
 from samedge.errors import SamedgeError, UnknownNameError, WriteError
+from samedge.files.interrupts import endings_interrupt
 
 EPILOG = """\b
 Examples:
@@ -192,5 +193,6 @@ def main() -> NoReturn:
         _discovery.check_unpacked()
     except SamedgeError as error:
         raise SystemExit(f"samedge: {error}") from error
+    endings_interrupt()
     cli.main(prog_name="samedge")
     raise AssertionError("click ends the process")

@@ -264,7 +264,8 @@ def standard_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command ``--json``, ``-q``, ``-v``, ``--debug``, and its function an ``Output`` first.
 
     Errors of samedge and of the operating system become one line on stderr and an exit code;
-    Ctrl-C becomes exit code 130. Put it right above the function, below the other options.
+    Ctrl-C and its like become exit code 130. Put it right above the function, below the other
+    options.
     """
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

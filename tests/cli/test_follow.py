@@ -127,7 +127,8 @@ def test_a_source_that_is_not_there() -> None:
     assert "is no source of video that is here" in " ".join(err.split())
 
 
-def test_ctrl_c_finishes_the_files(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_finishes_the_files(name: str, folder: Path, tmp_path: Path) -> None:
     lines = tmp_path / "a.jsonl"
     source = "python:tests.live.faulty:steady"
     process = subprocess.Popen(
@@ -147,7 +148,9 @@ def test_ctrl_c_finishes_the_files(folder: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size):
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of its processes hear it
+    os.killpg(
+        process.pid, getattr(signal, name)
+    )  # as a terminal does: all of its processes hear it
     out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert b"Traceback" not in err

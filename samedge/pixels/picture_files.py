@@ -29,6 +29,7 @@ BY_TILES = (
 """What to do about a picture that is too large to be held whole."""
 
 _ORIENTATION = 0x0112
+_PNG = b"\x89PNG\r\n\x1a\n"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -124,10 +125,37 @@ def _content(file: Any) -> bytes:
 def orientation(picture: Image.Image) -> int:
     """The picture's orientation in EXIF, 1 to 8; 1 is upright and what has none counts as it."""
     try:
-        found = picture.getexif().get(_ORIENTATION, 1)
+        found = _exif(picture).get(_ORIENTATION, 1)
     except UserWarning:  # of damaged EXIF, where warnings are errors
         return 1
     return found if found in _TURNS else 1
+
+
+def _exif(picture: Image.Image) -> Image.Exif:
+    """As Pillow reads it, which decodes a PNG to see whether there is some behind its pixels."""
+    file = getattr(picture, "fp", None)
+    is_stored = picture.format == "PNG" and bool(getattr(picture, "tile", None))
+    if not is_stored or file is None or "exif" in picture.info:
+        return picture.getexif()
+    found = _exif_chunk(file)
+    if found is not None:
+        picture.info["exif"] = found
+    return Image.Image.getexif(picture)
+
+
+def _exif_chunk(file: BinaryIO) -> bytes | None:
+    """The EXIF of a PNG file, wherever in it; the file stands where it stood."""
+    place = file.tell()
+    file.seek(len(_PNG))
+    try:
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind == b"eXIf":
+                return b"Exif\0\0" + file.read(length)
+            file.seek(length + 4, os.SEEK_CUR)  # its check sum
+        return None
+    finally:
+        file.seek(place)
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:

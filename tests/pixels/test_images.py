@@ -17,7 +17,7 @@ import samedge
 from samedge.errors import ImageError
 from samedge.pixels.image_files import image_files, pictures_in
 from samedge.pixels.images import check_image, image_from_tensor, load_image
-from samedge.pixels.picture_files import opened_picture
+from samedge.pixels.picture_files import opened_picture, orientation
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -134,6 +134,22 @@ def test_exif_orientation_is_applied(rgb: np.ndarray, orientation: int, upright:
     exif[0x0112] = orientation
     loaded = load_image(encoded(Image.fromarray(rgb), exif=exif))
     assert np.array_equal(loaded, upright(rgb))
+
+
+@pytest.mark.parametrize("place", ["nowhere", "before", "behind"])
+def test_a_png_is_not_decoded_for_its_orientation(rgb: np.ndarray, place: str) -> None:
+    """Pillow decodes it for EXIF behind its pixels, and tiles are of files too large for that."""
+    exif: Any = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.fromarray(rgb), exif=exif if place != "nowhere" else None)
+    if place == "behind":
+        at = data.index(b"eXIf") - 4
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        data = data[:at] + data[end:-12] + data[at:end] + data[-12:]
+    with opened_picture(data) as (picture, _):
+        assert orientation(picture) == (1 if place == "nowhere" else 6)
+        assert getattr(picture, "tile", None), "it was decoded"
+    assert load_image(data).shape[:2] == (rgb.shape[:2] if place == "nowhere" else rgb.shape[1::-1])
 
 
 @pytest.mark.parametrize(

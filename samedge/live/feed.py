@@ -16,7 +16,7 @@ from samedge.live.inbox import Inbox, Parcel
 from samedge.live.mailbox import Drop
 from samedge.live.messages import Captured, Damaged, Failed, Message, Opened
 from samedge.live.process import CaptureProcess
-from samedge.live.sources.base import Grab, ReadOptions, grab_from_item
+from samedge.live.sources.base import Grab, ReadOptions, grab_from_item, no_frames
 from samedge.live.watch import BackOff, Fault, Seen, Sighting, WatchSettings, look, observe
 
 logger = logging.getLogger(__name__)
@@ -324,10 +324,15 @@ class IteratorFeed(Feed):
         self._items = items
 
     def _feed(self) -> None:
-        for item in self._items:
-            self._capture(grab_from_item(item))
+        first, count, whole = None, 0, 0
+        for count, item in enumerate(self._items, start=1):
+            grab = grab_from_item(item)
+            first, whole = (item if count == 1 else first), whole + (grab.image is not None)
+            self._capture(grab)
             if self._stop.is_set():
                 return
+        if count and not whole:
+            raise SourceError(no_frames(self.settings.name, first, count=count))
 
     def _capture(self, grab: Grab) -> None:
         at_s = now_s()

@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import math
 
+import numpy as np
+
 from samedge.errors import OptionError
 from samedge.files import limits
 from samedge.pixels.boxes import Box
@@ -32,6 +34,12 @@ class Tiling:
     overlap: int | None = None
 
     def __post_init__(self) -> None:
+        numbers = (self.side, 0 if self.overlap is None else self.overlap)
+        if not all(isinstance(number, int | np.integer) for number in numbers):
+            raise OptionError(
+                f"The tiles have {self.side!r} pixels a side and overlap by {self.overlap!r}, "
+                "expected whole numbers."
+            )
         if self.side < LEAST_SIDE:
             raise OptionError(
                 f"The tiles have {self.side} pixels a side, expected {LEAST_SIDE} or more."

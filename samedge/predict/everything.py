@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from samedge.errors import OptionError
 from samedge.formats.masks import ImageMasks
 from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid, soft_nms_order
 from samedge.pixels.images import check_image, load_image
@@ -73,6 +74,7 @@ def segment_everything(
 
     Raises:
         ImageError: not such an array.
+        OptionError: a config that is none.
         InferenceError: the backend failed.
     """
     return masks_and_clicks(predictor, image, config=config, progress=progress)[0]
@@ -191,6 +193,10 @@ class _Search:
         is_later: bool = False,
     ) -> None:
         """``is_later``: masks are drawn again when they are asked for, if ever."""
+        if not isinstance(config, EverythingConfig):
+            raise OptionError(
+                f"config is a {type(config).__name__}, expected a samedge.EverythingConfig."
+            )
         self.predictor, self.image = predictor, image
         self.cuts = predictor.manifest.thresholds
         self.rules: EverythingRules = config.rules(predictor.manifest)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from samedge import _discovery
-from samedge.errors import PromptError
+from samedge.errors import OptionError, PromptError
 from samedge.pixels.images import check_image
 from samedge.pixels.prompts import check_prompts
 from samedge.tracking.base import Segmenter, Stepped, Strategy, TrackedObject
@@ -62,7 +62,12 @@ class Tracker:
 
         Raises:
             UnknownNameError: there is no such strategy.
+            OptionError: settings that are none.
         """
+        if not isinstance(settings, TrackerSettings | None):
+            raise OptionError(
+                f"settings is a {type(settings).__name__}, expected a TrackerSettings."
+            )
         self._predictor = predictor
         self._name, self._strategy = strategy, get(strategy)
         self.settings = settings or TrackerSettings()
@@ -82,8 +87,11 @@ class Tracker:
         Raises:
             ImageError: not such an image.
             PromptError: no prompt, or one that does not fit the image or shows nothing.
+            OptionError: a state that is none.
         """
         check_image(image)
+        if state is not None:
+            _check_state(state)
         check_prompts(prompts)
         if not prompts:
             raise PromptError("There is nothing to follow: give at least one prompt.")
@@ -110,8 +118,10 @@ class Tracker:
 
         Raises:
             ImageError: not such an image, or one of another size.
+            OptionError: a state that is none.
         """
         check_image(image)
+        _check_state(state)
         return self._strategy.step(self._predictor, image, state=state, settings=self.settings)
 
     def without(self, state: Any, object_id: int) -> Any:
@@ -139,3 +149,12 @@ class Tracker:
             result = self.begin(image, prompts) if state is None else self.step(state, image)
             state = result.state
             yield result.objects
+
+
+def _check_state(state: object) -> None:
+    """Refuse what is easily taken for a state: nothing, and the answer that holds one."""
+    if state is None or isinstance(state, Stepped):
+        raise OptionError(
+            f"The state is a {type(state).__name__}, expected result.state of what begin or step "
+            "gave."
+        )

@@ -70,13 +70,19 @@ class Client:
         timeout_s: float = 180.0,
         retry_s: float = 60.0,
     ) -> None:
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+            port = parts.port
+        except (ValueError, AttributeError) as error:  # a port beyond 65535, no text
+            raise OptionError(f"The address is {address!r}: {error}.") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise OptionError(f"The address is {address!r}, expected http://host:port.")
+        if not 0 < timeout_s < threading.TIMEOUT_MAX:
+            raise OptionError(f"timeout_s is {timeout_s!r}, expected a number above 0.")
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
-        self._opened = functools.partial(kind, parts.hostname, parts.port, timeout=timeout_s)
+        self._opened = functools.partial(kind, parts.hostname, port, timeout=timeout_s)
         self._connection = self._opened()
         self._prefix = parts.path.rstrip("/")
         self._token = os.environ.get("SAMEDGE_TOKEN") if token is None else token

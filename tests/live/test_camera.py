@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -345,6 +346,20 @@ def test_an_iterator_that_raises() -> None:
     with Camera(broken(), drop=False) as source, pytest.raises(SourceError, match="gone"):
         for _ in source:
             pass
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (np.zeros((4, 6, 3), np.uint8), r"4 items .* an array of shape \(6, 3\) and dtype uint8"),
+        ([(np.zeros((4, 6, 3)), 0.5)], r"1 items .* shape \(4, 6, 3\) and dtype float64"),
+        (["a.png", None], "2 items and not one frame: the first is a str"),
+    ],
+)
+def test_items_of_which_none_is_a_frame_are_said(items: Any, said: str) -> None:
+    """One picture, floats, names of files: they were passed over as damaged, to the end."""
+    with Camera(items) as source, pytest.raises(SourceError, match=said):
+        list(source)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,11 +45,13 @@ def test_a_picture_within_a_tile_is_one() -> None:
     ("side", "overlap", "said"),
     [
         (63, None, "expected 64 or more"),
+        (100.5, None, "expected whole numbers"),
+        (128, "8", "expected whole numbers"),
         (128, 65, "expected 0 to 64"),
         (128, -1, "expected 0 to 64"),
         (20_000, None, "A tile has 400000000 pixels, limit 89478485"),
     ],
 )
-def test_tiles_that_make_no_sense_are_refused(side: int, overlap: int | None, said: str) -> None:
+def test_tiles_that_make_no_sense_are_refused(side: Any, overlap: Any, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         Tiling(side, overlap)

@@ -243,6 +243,9 @@ class TestSegmentEverything:
     def test_refuses_no_image_and_silly_settings(self) -> None:
         with pytest.raises(ImageError):
             _run(np.zeros((4, 4), np.uint8))
+        no_config: Any = {"points_per_side": 2}
+        with pytest.raises(OptionError, match="config is a dict"):
+            segment_everything(no_config, np.zeros((4, 4, 3), np.uint8), config=no_config)
         with pytest.raises(OptionError, match="points_per_side is 0, expected 1 or more"):
             EverythingConfig(points_per_side=0)
         wrong: Any = "8"

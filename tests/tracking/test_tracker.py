@@ -188,6 +188,12 @@ def test_what_cannot_be_followed_is_said(model: ColourSegmenter) -> None:
     begun = tracker.begin(image, [Prompt(points=[[40, 40]])])
     with pytest.raises(ImageError, match="begin again"):
         tracker.step(begun.state, image[:60])
+    for no_state in (begun, None):
+        with pytest.raises(OptionError, match=r"expected result\.state"):
+            tracker.step(no_state, image)
+    no_settings: Any = {"ask_every": 2}
+    with pytest.raises(OptionError, match="settings is a dict"):
+        Tracker(model, settings=no_settings)
 
 
 def test_strategies_are_found_by_their_files(model: ColourSegmenter) -> None:

@@ -95,6 +95,24 @@ def grab_from_item(item: object) -> Grab:
     return Grab(image if image.ndim == 3 and image.shape[2] == 3 else None, stamp)
 
 
+def no_frames(name: str, item: object, *, count: int) -> str:
+    """What is wrong where not one of somebody's items was a frame.
+
+    Args:
+        name: of the source.
+        item: the first of them.
+        count: of them.
+    """
+    image = item[0] if isinstance(item, tuple) and len(item) == 2 else item
+    what = f"a {type(image).__name__}"
+    if isinstance(image, np.ndarray):
+        what = f"an array of shape {image.shape} and dtype {image.dtype}"
+    return (
+        f"{name} gave {count} items and not one frame: the first is {what}, expected an (H, W, 3) "
+        "uint8 RGB array, or a pair of it and its timestamp in seconds."
+    )
+
+
 def without_password(text: str) -> str:
     """A text whose addresses have lost what is before their ``@``, for logs and records."""
     return _CREDENTIALS.sub("", text)

@@ -229,3 +229,18 @@ def test_a_server_that_restarted_behind_a_kept_connection(predictor: Predictor) 
     with running(predictor, ServeSettings(port=port)):
         assert client.health()
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "options"),
+    [
+        ("http://127.0.0.1:99999", {}),
+        ("http://[::1", {}),
+        ("127.0.0.1:8000", {}),
+        ("http://127.0.0.1:1", {"timeout_s": -1}),
+        ("http://127.0.0.1:1", {"timeout_s": float("nan")}),
+    ],
+)
+def test_an_address_or_a_time_that_is_none(address: str, options: dict[str, float]) -> None:
+    with pytest.raises(OptionError):
+        Client(address, **options)  # type: ignore[arg-type]

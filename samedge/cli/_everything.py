@@ -114,8 +114,6 @@ def everything(
     from samedge.predict.everything import EverythingConfig
 
     tiling = tiling_of(tiles, tile_overlap)
-    if tiling is not None and label:
-        raise click.UsageError("--tiles takes no --label: words are asked of whole pictures.")
     run = run.with_pictures()
     destination = run.destination()
     with run.open(focus=focus) as predictor, destination.open() as writer:
@@ -143,15 +141,15 @@ def _segmenter(
     """What finds the masks of a file: with names, by tiles, or as it is."""
     from samedge.predict.everything import everything_in_file
     from samedge.predict.everything_tiles import everything_in_tiles
-    from samedge.predict.words.files import label_file
+    from samedge.predict.words.files import label_file, label_in_tiles
     from samedge.predict.words.regions import RegionScorer
 
-    if tiling is not None:
-        return functools.partial(everything_in_tiles, tiling=tiling, into=into)
     if label:
         RegionScorer(predictor.graphs)  # a bundle without words is refused before the work
-        return label_file
-    return everything_in_file
+    if tiling is None:
+        return label_file if label else everything_in_file
+    by_tiles = label_in_tiles if label else everything_in_tiles
+    return functools.partial(by_tiles, tiling=tiling, into=into)
 
 
 def _outcomes(

@@ -77,12 +77,7 @@ class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     def window(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """The mask's part of the image, (h, w) bool, and the ``(x, y)`` of its top left pixel."""
         runs = runs_from_rle(dict(self.rle))
-        left, top, right, bottom = runs.box
-        found = np.zeros((bottom - top, right - left), np.bool_)
-        rows = zip(runs.columns - left, runs.tops - top, runs.bottoms - top, strict=True)
-        for column, start, stop in rows:
-            found[start:stop, column] = True
-        return found, np.array([left, top], np.int64)
+        return runs.drawn(runs.box), np.array(runs.box[:2], np.int64)
 
     @property
     def category_name(self) -> str:

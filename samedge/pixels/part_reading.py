@@ -22,10 +22,10 @@ class Parts(ABC):
 
     @abstractmethod
     def in_order(self, boxes: Sequence[Box]) -> list[Box]:
-        """Boxes of a grid in the order in which they have to be read.
+        """Boxes in the order in which they have to be read.
 
         Raises:
-            ImageError: a row of them is too large to be held, where that is needed.
+            ImageError: the rows of the highest are too large to be held, where that is needed.
         """
 
     @abstractmethod
@@ -37,4 +37,12 @@ class Parts(ABC):
 
         Raises:
             ImageError: the file is truncated or damaged there.
+        """
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Begin anew: parts that were read, and those before them, can be read once more.
+
+        Raises:
+            ImageError: the file is not what it was.
         """

@@ -40,6 +40,9 @@ class _Whole(Parts):
         x0, y0, x1, y1 = box
         return np.ascontiguousarray(self._image[y0:y1, x0:x1])
 
+    def restart(self) -> None:
+        """Nothing is read in any order."""
+
 
 @contextlib.contextmanager
 def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto") -> Iterator[Parts]:

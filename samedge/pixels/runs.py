@@ -53,6 +53,16 @@ class Runs:
         kept = (tops < bottoms) & (self.columns >= x0) & (self.columns < x1)
         return Runs(self.columns[kept], tops[kept], bottoms[kept])
 
+    def drawn(self, box: Box) -> npt.NDArray[np.bool_]:
+        """(h, w) bool, the pixels of a box that are in the mask."""
+        x0, y0, x1, y1 = box
+        found = np.zeros((y1 - y0, x1 - x0), np.bool_)
+        part = self.inside(box)
+        rows = zip(part.columns - x0, part.tops - y0, part.bottoms - y0, strict=True)
+        for column, start, stop in rows:
+            found[start:stop, column] = True
+        return found
+
     def common(self, other: Runs) -> int:
         """Pixels that are in both masks."""
         if not len(self.columns) or not len(other.columns):

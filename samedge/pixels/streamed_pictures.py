@@ -86,6 +86,7 @@ class Streamed(Parts):
         self._narrow: np.dtype[Any] | None = None
         self._image: Any = None
         self._region: Any = None
+        self._band = np.zeros((0, 0, 0), np.uint8)
         self._open()
         if self._dtype != np.uint8 and not isinstance(sample_range, tuple):
             self._measure()
@@ -95,6 +96,11 @@ class Streamed(Parts):
         """Let go of the file."""
         self._image = self._region = None
         self._band = np.zeros((0, 0, 0), np.uint8)
+
+    def restart(self) -> None:
+        """Open the file once more."""
+        self._image = self._region = None  # it is not mapped twice
+        self._open()
 
     def in_order(self, boxes: Sequence[Box]) -> list[Box]:
         """From the top of the file to its end."""
@@ -130,7 +136,7 @@ class Streamed(Parts):
             self._check(image)
             self._image, self._region = image, self._vips.Region.new(image)
         self._dtype = np.dtype(_TYPES[image.format])
-        self._top, self._rows, self._band = 0, 0, np.zeros((0, 0, 0), np.uint8)
+        self._top, self._rows = 0, 0
 
     def _check(self, image: Any) -> None:
         if (image.height, image.width) != self._head.stored_size or image.format not in _TYPES:
@@ -178,24 +184,25 @@ class Streamed(Parts):
             yield start, min(start + rows, bottom)
 
     def _advance(self, top: int, bottom: int) -> None:
-        """Have these rows in the band, which only moves down."""
+        """Have these rows in the band, which only moves down, and only when it is full."""
         assert top >= self._top, "parts are read from the top of the file"
         width, end = self._head.stored_size[1], self._top + self._rows
         for start, stop in self._strips(end, top):  # rows that nobody asks for
             self._samples(0, start, width, stop)
-        kept = max(end - top, 0)
-        if kept and top > self._top:
-            self._band[:kept] = self._band[top - self._top : end - self._top].copy()
-        self._top, self._rows = top, kept
-        for start, stop in self._strips(top + kept, bottom):
+        if top > end or bottom - self._top > len(self._band):
+            kept = max(end - top, 0)
+            if kept and top > self._top:
+                self._band[:kept] = self._band[top - self._top : end - self._top].copy()
+            self._top, self._rows = top, kept
+        for start, stop in self._strips(self._top + self._rows, bottom):
             part = self._fetched(0, start, width, stop)
-            if len(self._band) < bottom - top:  # the first time, in a grid
-                band = np.empty((bottom - top, width, part.shape[2]), np.uint8)
-                if kept:
-                    band[:kept] = self._band[:kept]
+            if len(self._band) < bottom - self._top:  # the first time, in a grid
+                band = np.empty((bottom - self._top, width, part.shape[2]), np.uint8)
+                if self._rows:
+                    band[: self._rows] = self._band[: self._rows]
                 self._band = band
-            self._band[start - top : stop - top] = part
-            self._rows = stop - top
+            self._band[start - self._top : stop - self._top] = part
+            self._rows = stop - self._top
 
     def _samples(self, x0: int, y0: int, x1: int, y1: int) -> Array:
         """Stored samples without alpha, (h, w, 1) or (h, w, 3); CMYK as RGB."""

@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from samedge.errors import OptionError
-from samedge.formats.masks import ImageMasks
 from samedge.pixels.boxes import Box, crop_boxes, cut_off, nms, point_grid, soft_nms_order
 from samedge.pixels.images import check_image, load_image
 from samedge.pixels.sample_range import SampleRange
@@ -35,7 +34,7 @@ from samedge.predict.everything_proposals import Proposals
 from samedge.predict.everything_redrawn import Part, redrawn
 from samedge.predict.everything_settings import EverythingConfig, EverythingRules
 from samedge.predict.predictor import Predictor
-from samedge.predict.segmentation import Segmentation
+from samedge.predict.segmentation import Segmentation, segmented_file
 from samedge.types import Array, Progress, Prompt, Size, Steps
 
 __all__ = [
@@ -151,14 +150,18 @@ def everything_in_file(
         InferenceError: the backend failed.
     """
     image = load_image(path, range=sample_range)
-    size = image.shape[0], image.shape[1]
     start = time.perf_counter()
     masks = segment_everything(predictor, image, config=config, progress=progress)
     elapsed_ms = (time.perf_counter() - start) * 1000
-    records = tuple(mask.record() for mask in masks)
-    found = ImageMasks(name or path.name, size, records, pixels=image)
-    timing = {"load": predictor.timing_ms["load"], "everything": elapsed_ms}
-    return Segmentation(path, found, predictor.active_backend(), timing)
+    return segmented_file(
+        predictor,
+        path,
+        records=(mask.record() for mask in masks),
+        size=(image.shape[0], image.shape[1]),
+        pixels=image,
+        timing_ms={"everything": elapsed_ms},
+        name=name,
+    )
 
 
 def batch_count(size: Size, config: EverythingConfig) -> int:

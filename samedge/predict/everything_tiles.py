@@ -7,14 +7,14 @@ tiles at most, one tile's search, and the masks as run lengths.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from samedge.formats.base import Format
 from samedge.formats.destination import check_size
-from samedge.formats.masks import ImageMasks
 from samedge.pixels.boxes import Box
 from samedge.pixels.frames import LOW_RES_STRIDE
 from samedge.pixels.part_reading import Parts
@@ -25,7 +25,7 @@ from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_
 from samedge.predict.everything_pieces import TileMasks
 from samedge.predict.everything_stitched import stitched
 from samedge.predict.predictor import Predictor
-from samedge.predict.segmentation import Segmentation
+from samedge.predict.segmentation import Segmentation, segmented_file
 from samedge.types import Array, Progress, Steps
 
 
@@ -147,13 +147,38 @@ def everything_in_tiles(
         OptionError: ``into`` would hold masks of a picture that is too large for that.
         InferenceError: the backend failed.
     """
-    with opened_in_parts(path, sample_range=sample_range) as picture:
-        if into is not None:
-            check_size(into, picture.size, name=str(path))
+    with opened_for(path, into=into, sample_range=sample_range) as picture:
         start = time.perf_counter()
         masks = masks_of(predictor, picture, tiling=tiling, config=config, progress=progress)
         elapsed_ms = (time.perf_counter() - start) * 1000
-        records = tuple(mask.record() for mask in masks)
-        found = ImageMasks(name or path.name, picture.size, records, pixels=picture.whole)
-    timing = {"load": predictor.timing_ms["load"], "everything": elapsed_ms}
-    return Segmentation(path, found, predictor.active_backend(), timing)
+        return segmented_file(
+            predictor,
+            path,
+            records=(mask.record() for mask in masks),
+            size=picture.size,
+            pixels=picture.whole,
+            timing_ms={"everything": elapsed_ms},
+            name=name,
+        )
+
+
+@contextlib.contextmanager
+def opened_for(
+    path: Path, *, into: Format | None, sample_range: SampleRange = "auto"
+) -> Iterator[Parts]:
+    """Open an image file to be read by tiles, whose masks a format has to take.
+
+    Args:
+        path: the image's file.
+        into: the format that the masks are to be written in.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
+
+    Raises:
+        ImageError: the file is no usable image.
+        BackendUnavailableError: it is too large to be held, and the extra ``tiles`` is not here.
+        OptionError: ``into`` would hold masks of a picture that is too large for that.
+    """
+    with opened_in_parts(path, sample_range=sample_range) as picture:
+        if into is not None:
+            check_size(into, picture.size, name=str(path))
+        yield picture

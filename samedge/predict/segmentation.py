@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from samedge.errors import PromptError
 from samedge.formats.base import Writer
-from samedge.formats.masks import ImageMasks
+from samedge.formats.masks import ImageMasks, MaskRecord
 from samedge.formats.results import Masks, mask_records
 from samedge.pixels.images import load_image
 from samedge.pixels.islands import mended
@@ -20,7 +20,7 @@ from samedge.pixels.sample_range import SampleRange
 from samedge.predict.ordered import OF_ONE_IMAGE, in_order
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
-from samedge.types import ActiveBackend, Prompt
+from samedge.types import ActiveBackend, Array, Prompt, Role, Size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,6 +42,36 @@ class Segmentation:
     timing_ms: dict[str, float]
     files: tuple[Path, ...] = ()
     words: tuple[WordAnswer, ...] = ()
+
+
+def segmented_file(
+    predictor: Predictor,
+    path: Path,
+    *,
+    records: Iterable[MaskRecord],
+    size: Size,
+    pixels: Array | None,
+    timing_ms: Mapping[str, float],
+    name: str | None = None,
+    role: Role = Role.DECODER,
+    words: tuple[WordAnswer, ...] = (),
+) -> Segmentation:
+    """The masks of one image file, for whoever writes them.
+
+    Args:
+        predictor: that made them.
+        path: the image's file.
+        records: the masks.
+        size: of the image, ``(height, width)``.
+        pixels: (H, W, 3) uint8 RGB, or ``None`` where they are not at hand.
+        timing_ms: of each stage.
+        name: what files call the image; ``None`` is the file's own name.
+        role: of the graph whose backend is told.
+        words: what became of each word.
+    """
+    found = ImageMasks(name or path.name, size, tuple(records), pixels=pixels)
+    timing = {"load": predictor.timing_ms["load"], **timing_ms}
+    return Segmentation(path, found, predictor.active_backend(role), timing, words=words)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -119,6 +119,20 @@ def test_everything_names_regions(bundle: Path, picture: Path) -> None:
     assert [mask.get("category") for mask in found["masks"]] == ["red", "green", None]
 
 
+def test_everything_names_regions_by_tiles(
+    bundle: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samedge.predict.words.files.masks_of", lambda *a, **o: REGIONS)
+    out = picture.with_name("found.json")
+    given = ("everything", picture, "--bundle", bundle, "--label", "--tiles", "64", "-o", out)
+    whole = _document("everything", picture, "--bundle", bundle, "--label")
+    found = _document(*given)
+    assert found["masks"] == whole["masks"]
+    assert found["timing_ms"]["score"] > 0
+    names = {entry["id"]: entry["name"] for entry in json.loads(out.read_text())["categories"]}
+    assert sorted(names.values()) == ["green", "object", "red"]
+
+
 def test_words_are_measured_alone(bundle: Path, truth: Path) -> None:
     arguments = ("--dataset", truth, "--images", truth.parent, "--prompts", "box,text")
     result = invoke("eval", *arguments, "--bundle", bundle)

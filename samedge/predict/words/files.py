@@ -10,18 +10,21 @@ from pathlib import Path
 import msgspec
 
 from samedge.errors import PromptError
-from samedge.formats.masks import ImageMasks, MaskRecord
+from samedge.formats.base import Format
+from samedge.formats.masks import MaskRecord
 from samedge.pixels.images import load_image
 from samedge.pixels.sample_range import SampleRange
+from samedge.pixels.tiles import Tiling
 from samedge.predict.everything import (
     AutomaticMask,
     EverythingConfig,
     segment_everything,
 )
+from samedge.predict.everything_tiles import masks_of, opened_for
 from samedge.predict.predictor import Predictor
-from samedge.predict.segmentation import Segmentation
-from samedge.predict.words.finding import FoundRegion, find, named
-from samedge.types import Array, Progress, Prompt, Role
+from samedge.predict.segmentation import Segmentation, segmented_file
+from samedge.predict.words.finding import FoundRegion, find, named, named_in_parts
+from samedge.types import Array, Progress, Prompt, Role, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +57,17 @@ def find_in_file(
     """
     image = load_image(path, range=sample_range)
     found = find(predictor, words, image=image, threshold=threshold, config=config)
-    records = tuple(_record(region.region, region) for region in found.regions)
-    masks = ImageMasks(name or path.name, (image.shape[0], image.shape[1]), records, pixels=image)
-    timing = {"load": predictor.timing_ms["load"], **found.timing_ms}
-    active = predictor.active_backend(Role.REGION_ENCODER)
-    return Segmentation(path, masks, active, timing, words=found.words)
+    return segmented_file(
+        predictor,
+        path,
+        records=(_record(region.region, region) for region in found.regions),
+        size=(image.shape[0], image.shape[1]),
+        pixels=image,
+        timing_ms=found.timing_ms,
+        name=name,
+        role=Role.REGION_ENCODER,
+        words=found.words,
+    )
 
 
 def label_file(
@@ -86,20 +95,81 @@ def label_file(
         InferenceError: the backend failed.
     """
     image = load_image(path, range=sample_range)
-    size = image.shape[0], image.shape[1]
     start = time.perf_counter()
     regions = segment_everything(predictor, image, config=config, progress=progress)
     proposed = time.perf_counter()
     words = named(predictor, image, regions=regions)
     scored = time.perf_counter()
-    records = tuple(_record(*pair) for pair in zip(regions, words, strict=True))
-    masks = ImageMasks(name or path.name, size, records, pixels=image)
-    timing = {
-        "load": predictor.timing_ms["load"],
-        "everything": (proposed - start) * 1e3,
-        "score": (scored - proposed) * 1e3,
-    }
-    return Segmentation(path, masks, predictor.active_backend(), timing)
+    return segmented_file(
+        predictor,
+        path,
+        records=(_record(*pair) for pair in zip(regions, words, strict=True)),
+        size=(image.shape[0], image.shape[1]),
+        pixels=image,
+        timing_ms={"everything": (proposed - start) * 1e3, "score": (scored - proposed) * 1e3},
+        name=name,
+    )
+
+
+def label_in_tiles(
+    predictor: Predictor,
+    path: Path,
+    *,
+    tiling: Tiling,
+    config: EverythingConfig,
+    into: Format | None = None,
+    name: str | None = None,
+    sample_range: SampleRange = "auto",
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Find the masks of one image file by tiles, and name those that a word fits.
+
+    The file is read twice: words are asked of the things that its tiles make up together.
+
+    Args:
+        predictor: of a bundle with words.
+        path: the image's file.
+        tiling: how it is cut.
+        config: of everything mode.
+        into: the format that the masks are to be written in.
+        name: what files call the image; ``None`` is the file's own name.
+        sample_range: as :func:`~samedge.pixels.images.load_image` takes it.
+        progress: hears of every tile, and of as many steps again while masks are named.
+
+    Raises:
+        ImageError: the file is no usable image.
+        PromptError: the bundle understands no words.
+        BackendUnavailableError: it is too large to be held, and the extra ``tiles`` is not here.
+        OptionError: ``into`` would hold masks of a picture that is too large for that.
+        InferenceError: the backend failed.
+    """
+    with opened_for(path, into=into, sample_range=sample_range) as picture:
+        tiles = len(tiling.boxes(picture.size))
+        steps = Steps(2 * tiles, progress=progress)
+        start = time.perf_counter()
+        regions = masks_of(
+            predictor, picture, tiling=tiling, config=config, progress=lambda n, _: steps.reach(n)
+        )
+        proposed = time.perf_counter()
+        words = named_in_parts(
+            predictor,
+            picture,
+            regions=regions,
+            longest=tiling.side // 2,  # in the rows that the tiles have needed
+            progress=lambda n, all_of_them: steps.reach(tiles + tiles * n // all_of_them),
+        )
+        scored = time.perf_counter()
+        if not regions:
+            steps.reach(2 * tiles)
+        return segmented_file(
+            predictor,
+            path,
+            records=(_record(*pair) for pair in zip(regions, words, strict=True)),
+            size=picture.size,
+            pixels=picture.whole,
+            timing_ms={"everything": (proposed - start) * 1e3, "score": (scored - proposed) * 1e3},
+            name=name,
+        )
 
 
 def drawn_prompts(predictor: Predictor, image: Array, *, prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -10,15 +11,17 @@ import numpy as np
 
 from samedge.errors import OptionError
 from samedge.pixels.images import check_image
+from samedge.pixels.part_reading import Parts
 from samedge.predict import everything
 from samedge.predict.everything import AutomaticMask, EverythingConfig, Proposals
 from samedge.predict.predictor import Predictor
 from samedge.predict.words.answers import WordAnswer
 from samedge.predict.words.choosing import MOST_REGIONS, proposing
+from samedge.predict.words.part_crops import part_crops
 from samedge.predict.words.phrases import AskedWord
 from samedge.predict.words.regions import RegionScorer
 from samedge.predict.words.scored import ScoredRegions, embedded
-from samedge.types import Array, Progress
+from samedge.types import Array, Progress, Steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,11 +154,56 @@ def named(
         InferenceError: the backend failed.
     """
     scorer = RegionScorer(predictor.graphs)
+    return best_words(scorer, embedded(scorer, image, regions=regions), regions=regions)
+
+
+def named_in_parts(
+    predictor: Predictor,
+    picture: Parts,
+    *,
+    regions: Sequence[AutomaticMask],
+    longest: int,
+    progress: Progress | None = None,
+) -> list[FoundRegion | None]:
+    """As :func:`named`, of a picture that is read part by part, once more from its beginning.
+
+    Args:
+        predictor: of a bundle with words.
+        picture: open.
+        regions: of it.
+        longest: side of what is read at once, pixels.
+        progress: hears of every few regions.
+
+    Raises:
+        PromptError: the bundle understands no words.
+        ImageError: the file is damaged, or changed.
+        InferenceError: the backend failed.
+    """
+    scorer = RegionScorer(predictor.graphs)
+    embeddings = np.zeros((len(regions), scorer.length), np.float32)
+    crops = part_crops(picture, regions, record=scorer.record, side=scorer.side, longest=longest)
+    steps = Steps(len(regions), progress=progress)
+    while few := list(itertools.islice(crops, scorer.batch)):
+        numbers = [number for number, _ in few]
+        embeddings[numbers] = scorer.embed_crops(np.stack([crop for _, crop in few]))
+        steps.reach(steps.done + len(few))
+    return best_words(scorer, embeddings, regions=regions)
+
+
+def best_words(
+    scorer: RegionScorer, embeddings: Array, *, regions: Sequence[AutomaticMask]
+) -> list[FoundRegion | None]:
+    """The best word of every region; ``None`` for one that no word names well enough.
+
+    Args:
+        scorer: of the bundle.
+        embeddings: (N, D) of the regions.
+        regions: N of them.
+    """
     known = [(scorer.table.words[row].name, row) for row in scorer.table.askable]
     words = [AskedWord(name, name, row) for name, row in known]
-    margins = scorer.margins(embedded(scorer, image, regions=regions), words)
     names: list[FoundRegion | None] = []
-    for row, region in zip(margins, regions, strict=True):
+    for row, region in zip(scorer.margins(embeddings, words), regions, strict=True):
         best = int(np.argmax(row))
         is_clear = row[best] > scorer.record.threshold
         names.append(_found(words[best].word, row[best], region) if is_clear else None)

@@ -15,6 +15,7 @@ from samedge.predict.graphs import Graphs
 from samedge.predict.words.crops import region_crops
 from samedge.predict.words.phrases import AskedWord, asked_words
 from samedge.predict.words.tokenizer import Tokenizer
+from samedge.runtimes.base import TensorSpec
 from samedge.types import (
     REGION_EMBEDDINGS,
     REGIONS,
@@ -88,23 +89,61 @@ class RegionScorer:
         Raises:
             InferenceError: the backend failed, or gave NaN or infinity.
         """
-        spec = self._graphs.session(Role.REGION_ENCODER).inputs[0]
-        fixed, side = spec.shape[0], spec.shape[1]
+        parts = [np.zeros((0, self.length), np.float32)]
+        for batch in _batches(masks, self.batch):
+            crops = region_crops(image, batch, record=self.record, side=self.side)
+            parts.append(self.embed_crops(crops))
+        return np.concatenate(parts)
+
+    def embed_crops(self, crops: Array) -> Array:
+        """Embeddings of crops of regions.
+
+        Args:
+            crops: (N, side, side, 3) uint8 RGB, ``batch`` of them at most.
+
+        Returns:
+            (N, D) float32.
+
+        Raises:
+            InferenceError: the backend failed, or gave NaN or infinity.
+        """
+        fixed = self._input.shape[0]
+        length = fixed if isinstance(fixed, int) else len(crops)
+        fed = np.zeros((length, *crops.shape[1:]), np.uint8)
+        fed[: len(crops)] = crops
+        found = self._graphs.run(Role.REGION_ENCODER, {REGIONS: fed})
+        self._graphs.check_finite(Role.REGION_ENCODER, found)
+        return np.asarray(found[REGION_EMBEDDINGS][: len(crops)])
+
+    @property
+    def _input(self) -> TensorSpec:
+        return self._graphs.session(Role.REGION_ENCODER).inputs[0]
+
+    @property
+    def batch(self) -> int:
+        """Regions in one call of the encoder."""
+        fixed = self._input.shape[0]
+        return fixed if isinstance(fixed, int) else _BATCH
+
+    @property
+    def side(self) -> int:
+        """Of a crop, pixels.
+
+        Raises:
+            BundleError: the encoder takes crops of any size.
+        """
+        side = self._input.shape[1]
         if not isinstance(side, int):
             raise BundleError(
                 f"The {Role.REGION_ENCODER} of {self._graphs.bundle.path} takes crops of no fixed "
                 "size: export the words again."
             )
-        parts = [np.zeros((0, self.table.embeddings.shape[1]), np.float32)]
-        for batch in _batches(masks, fixed if isinstance(fixed, int) else _BATCH):
-            crops = region_crops(image, batch, record=self.record, side=side)
-            length = fixed if isinstance(fixed, int) else len(crops)
-            fed = np.zeros((length, *crops.shape[1:]), np.uint8)
-            fed[: len(crops)] = crops
-            found = self._graphs.run(Role.REGION_ENCODER, {REGIONS: fed})
-            self._graphs.check_finite(Role.REGION_ENCODER, found)
-            parts.append(found[REGION_EMBEDDINGS][: len(crops)])
-        return np.concatenate(parts)
+        return side
+
+    @property
+    def length(self) -> int:
+        """Numbers of an embedding."""
+        return int(self.table.embeddings.shape[1])
 
     def margins(self, embeddings: Array, asked: Sequence[AskedWord]) -> Array:
         """How far each region prefers each word to the background words.

@@ -9,6 +9,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import output
+from samedge.cli.failures import error_record
 from samedge.cli.name_types import OneOf
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def convert(
     """Convert masks and annotations between formats, and say what is lost.
 
     A file or folder is read image by image. What the new format has no place for, what becomes
-    something else in it, and entries that could not be read are counted. Outlines are exact to the
+    something else in it, and entries that could not be read are counted. An image whose masks
+    cannot be read at all is listed at the end; the others are converted. Outlines are exact to the
     pixel for the programs that read them.
     """
     from samedge.formats.convert import convert as library
@@ -85,8 +87,13 @@ def convert(
         "lost": made.lost,
         "changed": made.changed,
         "left_out": made.left_out,
+        "failures": [
+            {"image": one.name, "error": error_record(one.error, command=out.command)}
+            for one in made.unread
+        ],
     }
     out.result(document, _text(made, target))
+    out.failed([(one.name, one.error) for one in made.unread])
 
 
 def _text(made: Conversion, target: Path) -> str:

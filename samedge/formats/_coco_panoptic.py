@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from samedge.errors import DatasetError
 from samedge.files.json_text import json_text
 from samedge.files.writing import replacing, write_text
 from samedge.formats import reading
-from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.base import Entry, Format, Layout, Writer
 from samedge.formats.label_maps import numbered, voc_palette
 from samedge.formats.masks import (
     DEFAULT_CATEGORY,
@@ -73,24 +74,18 @@ class _Panoptic(Format):
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _PanopticWriter(path)
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         file = path / f"{_NAME}.json" if path.is_dir() else path
         found = reading.converted(reading.read_json(file), _File, where=str(file))
         names = {category.id: category.name for category in found.categories}
         by_id = {annotation.image_id: annotation for annotation in found.annotations}
         for image in found.images:
-            size = reading.checked_size(
-                image.height, image.width, where=f"{file}: {image.file_name}"
+            read = functools.partial(
+                _image, file, image, by_id.get(image.id), names, images, left_out
             )
-            annotation = by_id.get(image.id)
-            masks: tuple[MaskRecord, ...] = ()
-            if annotation is not None:
-                numbers = _numbers(file.with_suffix("") / inside(annotation.file_name), size)
-                masks = tuple(_records(annotation, numbers, names, left_out))
-            frame = image.frame if image.frame in FRAMES else None
-            yield ImageMasks(image.file_name, size, masks, frame=frame)
+            yield Entry(f"{file}: {image.file_name}", read)
 
     def recognises(self, path: Path) -> bool:
         if path.is_dir():
@@ -146,6 +141,25 @@ class _PanopticWriter(Writer):
             "categories": categories,
         }
         return [write_text(self._folder / f"{_NAME}.json", json_text(document) + "\n")]
+
+
+def _image(
+    file: Path,
+    image: _Image,
+    annotation: _Annotation | None,
+    names: dict[int, str],
+    images: Path | None,
+    left_out: Counter[str],
+) -> ImageMasks:
+    size = reading.checked_size(image.height, image.width, where=f"{file}: {image.file_name}")
+    masks: tuple[MaskRecord, ...] = ()
+    if annotation is not None:
+        picture = reading.image_name(annotation.file_name, file.with_suffix(""))
+        numbers = _numbers(file.with_suffix("") / inside(picture), size)
+        masks = tuple(_records(annotation, numbers, names, left_out))
+    frame = image.frame if image.frame in FRAMES else None
+    name = reading.image_name(image.file_name, images, frame=frame)
+    return ImageMasks(name, size, masks, frame=frame)
 
 
 def _numbers(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from samedge.errors import DatasetError
 from samedge.formats import reading
-from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.base import Entry, Format, Layout, Writer
 from samedge.formats.documents import GrowingFile
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
 from samedge.formats.xml_files import attributes_text, clean_text, elements, number
@@ -39,17 +39,15 @@ class _Cvat(Format):
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _CvatWriter(path / "annotations.xml" if is_folder else path)
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         has_images = False
         for place, element in enumerate(elements(path, "image")):
             has_images = True
-            size = _size(element, where=f"{path}: image {place}")
-            read = functools.partial(_record, size=size)
-            shapes = [shape for shape in element if shape.tag not in ("tag", "attribute")]
-            found = [reading.usable(read, shape, left_out=left_out) for shape in shapes]
-            yield ImageMasks(element.get("name") or "", size, tuple(filter(None, found)))
+            where = f"{path}: image {place}"
+            read = functools.partial(_image, element, images, left_out, where=where)
+            yield Entry(where, read)
         if not has_images and next(elements(path, "track"), None) is not None:
             raise DatasetError(
                 f"{path} holds the tracks of a video: export the task from CVAT once more, as "
@@ -125,6 +123,17 @@ def _mask_element(record: MaskRecord) -> str:
         z_order=0,
     )
     return f"    <mask {attributes}></mask>\n"
+
+
+def _image(
+    element: ET.Element, images: Path | None, left_out: Counter[str], *, where: str
+) -> ImageMasks:
+    size = _size(element, where=where)
+    read = functools.partial(_record, size=size)
+    shapes = [shape for shape in element if shape.tag not in ("tag", "attribute")]
+    found = [reading.usable(read, shape, left_out=left_out) for shape in shapes]
+    name = reading.image_name(element.get("name") or "", images)
+    return ImageMasks(name, size, tuple(filter(None, found)))
 
 
 def _size(element: ET.Element, *, where: str) -> Size:

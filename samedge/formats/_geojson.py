@@ -18,7 +18,7 @@ from samedge.errors import DatasetError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import ImageFormat, Writer
+from samedge.formats.base import Entry, ImageFormat, Writer
 from samedge.formats.masks import (
     DEFAULT_CATEGORY,
     ImageMasks,
@@ -77,12 +77,13 @@ class _GeoJson(ImageFormat):
         writer.left_out["masks larger than a picture may be"] += len(drawn) - len(outlined)
         return [write_text(path, json_text(document) + "\n")]
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         root = path if path.is_dir() else path.parent
         for file in sorted(path.rglob("*.geojson")) if path.is_dir() else [path]:
-            yield _image(file, file.relative_to(root), images, left_out)
+            name = file.relative_to(root)
+            yield Entry(str(file), functools.partial(_image, file, name, images, left_out))
 
     def recognises(self, path: Path) -> bool:
         return b'"FeatureCollection"' in reading.head(path)
@@ -117,7 +118,7 @@ def _image(file: Path, name: Path, images: Path | None, left_out: Counter[str]) 
         document = {"features": [document]}
     found = reading.converted(document, _Collection, where=str(file))
     if found.image is not None:
-        title = found.image.file_name
+        title = reading.image_name(found.image.file_name, images, file=file)
         size = reading.checked_size(found.image.height, found.image.width, where=f"{file}: image")
     else:
         path = reading.find_image(name.with_suffix("").as_posix(), [images] if images else [])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from samedge._version import __version__
 from samedge.errors import DatasetError
 from samedge.formats import reading
-from samedge.formats.base import Format, Layout, Writer
+from samedge.formats.base import Entry, Format, Layout, Writer
 from samedge.formats.brush import brush_from_mask, mask_from_brush
 from samedge.formats.documents import GrowingFile, GrowingList
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
@@ -66,14 +66,14 @@ class _LabelStudio(Format):
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _LabelStudioWriter(path / "tasks.json" if is_folder else path)
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         document = reading.read_json(path)
         tasks = document if isinstance(document, list) else [document]
         for place, entry in enumerate(tasks):
-            task = reading.converted(entry, _Task, where=f"{path}: task {place}")
-            yield _image(task, images, left_out, where=f"{path}: task {place}")
+            where = f"{path}: task {place}"
+            yield Entry(where, functools.partial(_image, entry, images, left_out, where=where))
 
     def recognises(self, path: Path) -> bool:
         return reading.has_keys(path, "data") and (
@@ -123,8 +123,9 @@ def _result(record: MaskRecord, image: ImageMasks, place: int) -> dict[str, obje
     return result if record.predicted_iou is None else result | {"score": record.predicted_iou}
 
 
-def _image(task: _Task, images: Path | None, left_out: Counter[str], *, where: str) -> ImageMasks:
-    name = _image_name(task.data)
+def _image(entry: object, images: Path | None, left_out: Counter[str], *, where: str) -> ImageMasks:
+    task = reading.converted(entry, _Task, where=where)
+    name = reading.image_name(_image_name(task.data), images)
     answers = [a for a in task.annotations if not a.was_cancelled] or task.predictions[:1]
     results = [
         result

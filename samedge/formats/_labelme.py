@@ -24,7 +24,7 @@ from samedge.errors import DatasetError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import PROPERTIES, ImageFormat, Writer
+from samedge.formats.base import PROPERTIES, Entry, ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.images import load_image
 from samedge.pixels.outlines import outlines
@@ -73,18 +73,17 @@ class _LabelMe(ImageFormat):
         writer.left_out["empty masks"] += sum(not record.area for record in image.masks)
         return [path]
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         root = path if path.is_dir() else path.parent
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
             folder = file.parent.relative_to(root)
-            yield _image(file, folder, images, left_out)
+            yield Entry(str(file), functools.partial(_image, file, folder, images, left_out))
 
     def recognises(self, path: Path) -> bool:
         if path.is_dir():
-            first = next(iter(sorted(path.rglob("*.json"))), None)
-            return first is not None and self.recognises(first)
+            return reading.first_of(path, "*.json", recognised=self.recognises)
         return reading.has_keys(path, "shapes") and reading.has_tail(path, "imagePath")
 
 
@@ -121,10 +120,11 @@ def _mask_shape(mask: npt.NDArray[np.bool_]) -> dict[str, object]:
 
 def _image(file: Path, folder: Path, images: Path | None, left_out: Counter[str]) -> ImageMasks:
     found = reading.converted(reading.read_json(file), _File, where=str(file))
+    folders = [images] if images else [file.parent]
     # The name alone: what stands before it is a path of another machine.
-    name = PurePosixPath((found.image_path or "").replace("\\", "/")).name or file.stem
-    title = (folder / name).as_posix()
-    size = _size(found, title, [images] if images else [file.parent], where=file)
+    named = reading.image_name(found.image_path or "", folders, file=file)
+    title = (folder / (PurePosixPath(named).name or file.stem)).as_posix()
+    size = _size(found, title, folders, where=file)
     read = functools.partial(_drawn, size=size)
     drawn = [reading.usable(read, entry, left_out=left_out) for entry in found.shapes]
     masks: list[MaskRecord] = []

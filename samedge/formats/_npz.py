@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from samedge.errors import DatasetError
 from samedge.files import limits
 from samedge.files.writing import replacing
 from samedge.formats import reading
-from samedge.formats.base import ImageFormat, Writer
+from samedge.formats.base import Entry, ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.types import Array
 
@@ -45,27 +46,23 @@ class _Npz(ImageFormat):
             np.savez_compressed(stream, allow_pickle=False, **arrays)
         return [path]
 
-    def read(
-        self,
-        path: Path,
-        *,
-        images: Path | None = None,
-        left_out: Counter[str],
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         for file in sorted(path.rglob("*.npz")) if path.is_dir() else [path]:
-            yield _read(file, left_out)
+            yield Entry(str(file), functools.partial(_read, file, images, left_out))
 
     def recognises(self, path: Path) -> bool:
         return path.suffix.lower() == ".npz" and path.is_file()
 
 
-def _read(file: Path, left_out: Counter[str]) -> ImageMasks:
+def _read(file: Path, images: Path | None, left_out: Counter[str]) -> ImageMasks:
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         limits.check(unpacked, "annotation_bytes", what=f"{file}, unpacked,", error=DatasetError)
         with np.load(file, allow_pickle=False) as arrays:
-            return _image(file, arrays, left_out)
+            return _image(file, arrays, images, left_out)
     except DatasetError:
         raise
     except Exception as error:  # zipfile and NumPy meeting broken bytes raise what they like
@@ -83,7 +80,7 @@ def _column(values: list[float | None]) -> Array:
     return np.array([np.nan if value is None else value for value in values], np.float32)
 
 
-def _image(file: Path, arrays: Any, left_out: Counter[str]) -> ImageMasks:
+def _image(file: Path, arrays: Any, images: Path | None, left_out: Counter[str]) -> ImageMasks:
     masks = arrays["masks"] if "masks" in arrays.files else None
     if masks is None or masks.ndim != 3 or masks.dtype != np.bool_:
         raise DatasetError(f"{file} has no array `masks` (M, H, W) of bool: name another file.")
@@ -107,7 +104,9 @@ def _image(file: Path, arrays: Any, left_out: Counter[str]) -> ImageMasks:
         if masks[row].any()
     )
     left_out["empty masks"] += count - len(records)
-    name = str(arrays["image"]) if "image" in arrays.files else f"{file.stem}.png"
+    name = f"{file.stem}.png"
+    if "image" in arrays.files:
+        name = reading.image_name(str(arrays["image"]), images, file=file)
     return ImageMasks(name, size, records, frame=None)
 
 

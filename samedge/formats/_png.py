@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 
 from samedge.errors import DatasetError
 from samedge.formats import reading
-from samedge.formats.base import ImageFormat, Writer
+from samedge.formats.base import Entry, ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, record_from_mask
 from samedge.formats.pictures import save_picture
 from samedge.pixels.image_files import counted
@@ -37,13 +38,9 @@ class _Png(ImageFormat):
             for index, record in enumerate(image.masks)
         ]
 
-    def read(
-        self,
-        path: Path,
-        *,
-        images: Path | None = None,
-        left_out: Counter[str],
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         """Masks of a file or of a folder: ``a_mask_0.png`` and ``a_mask_1.png`` are image a's."""
         files = sorted(path.rglob("*.png"), key=_order) if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
@@ -53,7 +50,8 @@ class _Png(ImageFormat):
         if not by_image:
             raise DatasetError(f"{path} holds no .png file: name a folder of masks.")
         for name, masks in by_image.items():
-            yield _image(reading.named_as_in(images, f"{name}.png"), masks, left_out)
+            shown = reading.named_as_in(images, f"{name}.png")
+            yield Entry(str(masks[0]), functools.partial(_image, shown, masks, left_out))
 
     def recognises(self, path: Path) -> bool:
         return path.suffix.lower() == ".png" and path.is_file()

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import ImageFormat, Writer
+from samedge.formats.base import Entry, ImageFormat, Writer
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.orientation import FRAMES
 from samedge.pixels.segmentations import UndrawableError
@@ -67,20 +67,15 @@ class _Sam(ImageFormat):
         writer.left_out["empty masks"] += len(image.masks) - len(drawn)
         return [path]
 
-    def read(
-        self,
-        path: Path,
-        *,
-        images: Path | None = None,
-        left_out: Counter[str],
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
-            yield _image(file, left_out)
+            yield Entry(str(file), functools.partial(_image, file, images, left_out))
 
     def recognises(self, path: Path) -> bool:
         if path.is_dir():
-            first = next(iter(sorted(path.glob("*.json"))), None)
-            return first is not None and self.recognises(first)
+            return reading.first_of(path, "*.json", recognised=self.recognises)
         return reading.has_keys(path, "image", "annotations", "file_name")
 
 
@@ -99,13 +94,14 @@ def _entry(record: MaskRecord, image: ImageMasks, number: int) -> dict[str, obje
     }
 
 
-def _image(file: Path, left_out: Counter[str]) -> ImageMasks:
+def _image(file: Path, images: Path | None, left_out: Counter[str]) -> ImageMasks:
     found = reading.converted(reading.read_json(file), _File, where=str(file))
     size = reading.checked_size(found.image.height, found.image.width, where=f"{file}: image")
     read = functools.partial(_record, size=size)
     records = [reading.usable(read, entry, left_out=left_out) for entry in found.annotations]
     frame = found.image.frame if found.image.frame in FRAMES else None
-    return ImageMasks(found.image.file_name, size, tuple(filter(None, records)), frame=frame)
+    name = reading.image_name(found.image.file_name, images, file=file, frame=frame)
+    return ImageMasks(name, size, tuple(filter(None, records)), frame=frame)
 
 
 def _record(entry: object, *, size: Size) -> MaskRecord:

@@ -15,7 +15,7 @@ import numpy as np
 from samedge.errors import DatasetError
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import ImageFormat, Writer
+from samedge.formats.base import Entry, ImageFormat, Writer
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
 from samedge.formats.xml_files import attributes_text, clean_text, elements, number
 from samedge.pixels.outlines import outlines
@@ -56,12 +56,13 @@ class _Svg(ImageFormat):
         writer.left_out["empty masks"] += len(image.masks) - len(drawn)
         return [write_text(path, text)]
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         root = path if path.is_dir() else path.parent
         for file in sorted(path.rglob("*.svg")) if path.is_dir() else [path]:
-            yield _image(file, file.relative_to(root), left_out)
+            name = file.relative_to(root)
+            yield Entry(str(file), functools.partial(_image, file, name, images, left_out))
 
     def recognises(self, path: Path) -> bool:
         return path.suffix.lower() == ".svg" and b"<svg" in reading.head(path)
@@ -85,7 +86,7 @@ def _path(record: MaskRecord, place: int) -> str:
     return f"<path {attributes}/>\n"
 
 
-def _image(file: Path, name: Path, left_out: Counter[str]) -> ImageMasks:
+def _image(file: Path, name: Path, images: Path | None, left_out: Counter[str]) -> ImageMasks:
     svg = next(elements(file, "svg"), None)
     if svg is None:
         raise DatasetError(f"{file} holds no <svg>: name another file.")
@@ -96,7 +97,8 @@ def _image(file: Path, name: Path, left_out: Counter[str]) -> ImageMasks:
         raise DatasetError(f"{file} moves groups of shapes (transform): flatten it first.")
     shapes = [e for e in svg.iter() if e.tag in _SHAPES]
     found = [reading.usable(read, shape, left_out=left_out) for shape in shapes]
-    title = svg.findtext("title") or name.with_suffix(".png").as_posix()
+    title = reading.image_name(svg.findtext("title") or "", images, file=file)
+    title = title or name.with_suffix(".png").as_posix()
     return ImageMasks(title, size, tuple(filter(None, found)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from samedge.errors import DatasetError
 from samedge.files import reading as files
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import Format, Layout, Stems, Writer
+from samedge.formats.base import Entry, Format, Layout, Stems, Writer
 from samedge.formats.label_maps import VOID, numbered, read_indexed, save_indexed, voc_palette
 from samedge.formats.masks import ImageMasks, record_from_mask
 
@@ -33,9 +34,9 @@ class _Voc(Format):
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _VocWriter(path)
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         names = _names(path / _LABELS)
         root = path / (_OBJECTS if (path / _OBJECTS).is_dir() else _CLASSES)
         pictures = sorted(root.rglob("*.png"))
@@ -44,7 +45,8 @@ class _Voc(Format):
         for file in pictures:
             name = file.relative_to(root)
             shown = reading.named_as_in(images, name.as_posix())
-            yield _image(file, path / _CLASSES / name, shown, names)
+            read = functools.partial(_image, file, path / _CLASSES / name, shown, names)
+            yield Entry(str(file), read)
 
     def recognises(self, path: Path) -> bool:
         return (path / _CLASSES).is_dir()

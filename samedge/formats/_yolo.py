@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from samedge.files import reading as files
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 from samedge.formats import reading
-from samedge.formats.base import Format, Layout, Stems, Writer
+from samedge.formats.base import Entry, Format, Layout, Stems, Writer
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord, record_from_mask
 from samedge.formats.yolo_names import class_names
 from samedge.pixels.metrics import mask_iou
@@ -45,31 +45,18 @@ class _Yolo(Format):
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         return _YoloWriter(path)
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
         root = path.parent if path.is_file() else path
         labels = root / "labels" if (root / "labels").is_dir() else root
         names = _class_names(root, labels)
         folders = [images] if images is not None else [root / "images", root]
-        alone: list[tuple[Path, str]] = []
-        texts = [file for file in sorted(labels.rglob("*.txt")) if file.name != _CLASSES]
-        for file in texts:
-            name = file.relative_to(labels).with_suffix("").as_posix()
-            found = reading.find_image(name, folders)
-            if found is None:
-                alone.append((file, name))
-                continue
-            size = reading.image_size(found)
-            masks = _read_rows(file, size, names, left_out)
-            yield ImageMasks(reading.found_name(name, found), size, masks)
-        if alone and len(alone) == len(texts):
-            file, name = alone[0]
-            raise DatasetError(
-                f"{file} gives shares of an image {name!r} that is not in "
-                f"{' or '.join(map(str, folders))}: name the folder of the images (--images)."
-            )
-        left_out["label files without an image"] += len(alone)
+        for file in sorted(labels.rglob("*.txt")):
+            if file.name != _CLASSES:
+                name = file.relative_to(labels).with_suffix("").as_posix()
+                read = functools.partial(_image, file, name, folders, names, left_out)
+                yield Entry(str(file), read)
 
     def recognises(self, path: Path) -> bool:
         root = path.parent if path.name == "data.yaml" else path
@@ -136,6 +123,24 @@ def _text(path: Path, expected: str) -> str:
         return ""
     data = files.read_bytes(path, limit="document_bytes", expected=expected, error=DatasetError)
     return "\n".join(line.rstrip() for line in data.decode("utf-8-sig", "replace").splitlines())
+
+
+def _image(
+    file: Path,
+    name: str,
+    folders: Sequence[Path],
+    names: dict[int, str],
+    left_out: Counter[str],
+) -> ImageMasks:
+    found = reading.find_image(name, folders)
+    if found is None:
+        raise DatasetError(
+            f"{file} gives shares of an image {name!r} that is not in "
+            f"{' or '.join(map(str, folders))}: name the folder of the images (--images)."
+        )
+    size = reading.image_size(found)
+    masks = _read_rows(file, size, names, left_out)
+    return ImageMasks(reading.found_name(name, found), size, masks)
 
 
 def _read_rows(

@@ -6,15 +6,16 @@ others list about it (endings, what it keeps) is in it; the contract tests find 
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from samedge.errors import DatasetError, WriteError
+from samedge.errors import DatasetError, ImageError, WriteError
 from samedge.files.interrupts import interrupts_wait
 from samedge.formats.masks import ImageMasks
 
@@ -105,6 +106,36 @@ class Writer(ABC):
         return []
 
 
+OF_ONE_IMAGE = (DatasetError, ImageError, OSError, MemoryError)
+"""Errors of reading that end nothing but the image they are about, where there are several."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unread:
+    """An image whose masks could not be read or written, and why.
+
+    Attributes:
+        name: its file of masks, or its place in a file of many.
+        error: one of ``OF_ONE_IMAGE``.
+    """
+
+    name: str
+    error: Exception
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """One image of a file or folder that is to be read.
+
+    Attributes:
+        name: as of :class:`Unread`.
+        read: reads its masks; raises one of ``OF_ONE_IMAGE`` where they are damaged.
+    """
+
+    name: str
+    read: Callable[[], ImageMasks]
+
+
 class Format(ABC):
     """One way to write masks down.
 
@@ -115,7 +146,7 @@ class Format(ABC):
         tail: behind an image's name where files are named after images.
         keeps: names in ``PROPERTIES``; all else is lost in it.
         chosen_by: endings that mean this format where none is named.
-        is_read: whether ``read`` works.
+        is_read: whether ``read`` works, by ``entries``.
         draws: whether it draws on the image's pixels.
         holds_no_mask: whether it is written without a mask as large as its picture, so that those
             of any picture can be.
@@ -151,7 +182,12 @@ class Format(ABC):
         """
 
     def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
+        self,
+        path: Path,
+        *,
+        images: Path | None = None,
+        left_out: Counter[str],
+        unread: list[Unread] | None = None,
     ) -> Iterator[ImageMasks]:
         """Read masks, one image at a time.
 
@@ -159,9 +195,29 @@ class Format(ABC):
             path: a file or folder of this format.
             images: folder of the images, for formats that do not say how large those are.
             left_out: counts what cannot be read as a mask, by reason.
+            unread: takes the images that cannot be read; ``None`` ends at the first of them.
 
         Raises:
-            DatasetError: the file is damaged or of another format.
+            DatasetError: the file is damaged or of another format, or there is an image that
+                cannot be read, and no ``unread``.
+        """
+        for entry in self.entries(path, images=images, left_out=left_out):
+            try:
+                image = entry.read()
+            except OF_ONE_IMAGE as error:
+                if unread is None:
+                    raise
+                unread.append(Unread(entry.name, error))
+                continue
+            yield image
+
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
+        """The images of :meth:`read`, none of them read yet.
+
+        Raises:
+            DatasetError: all of it is damaged, or of another format.
         """
         raise DatasetError(
             f"{path}: {self.name} is a picture for people, which cannot be read back: give "

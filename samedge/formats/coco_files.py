@@ -6,9 +6,10 @@ and each image says so (``"frame": "upright"``).
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,8 +20,8 @@ from msgspec import UNSET
 from samedge._version import __version__
 from samedge.files.json_text import json_text
 from samedge.formats import reading
-from samedge.formats.annotation_file import Annotation, read_annotations
-from samedge.formats.base import PROPERTIES, Format, Layout, Writer
+from samedge.formats.annotation_file import AnnotatedImage, Annotation, read_annotations
+from samedge.formats.base import PROPERTIES, Entry, Format, Layout, Writer
 from samedge.formats.documents import GrowingFile, GrowingList
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.orientation import FRAMES
@@ -97,11 +98,12 @@ class CocoWriter(Writer):
         return self._file.commit()
 
 
-def read_coco(path: Path, left_out: Counter[str]) -> Iterator[ImageMasks]:
-    """Read a COCO file's images in its order.
+def read_coco(path: Path, *, images: Path | None, left_out: Counter[str]) -> Iterator[Entry]:
+    """A COCO file's images in its order.
 
     Args:
         path: the file.
+        images: folder of the images.
         left_out: counts annotations that cannot be drawn, by reason.
 
     Raises:
@@ -110,13 +112,25 @@ def read_coco(path: Path, left_out: Counter[str]) -> Iterator[ImageMasks]:
     """
     file = read_annotations(path)
     for image, found in file:
-        masks = []
-        for annotation in found:
-            mask = reading.usable(_mask, (annotation, image.size), left_out=left_out)
-            if mask is not None:
-                masks.append(_record(mask, annotation, file.categories))
-        frame = image.frame if image.frame in FRAMES else None
-        yield ImageMasks(image.file_name, image.size, tuple(masks), frame=frame)
+        read = functools.partial(_image, image, found, file.categories, images, left_out)
+        yield Entry(f"{path}: image {image.id}", read)
+
+
+def _image(
+    image: AnnotatedImage,
+    annotations: Sequence[Annotation],
+    names: dict[int, str],
+    images: Path | None,
+    left_out: Counter[str],
+) -> ImageMasks:
+    masks = []
+    for annotation in annotations:
+        mask = reading.usable(_mask, (annotation, image.size), left_out=left_out)
+        if mask is not None:
+            masks.append(_record(mask, annotation, names))
+    frame = image.frame if image.frame in FRAMES else None
+    name = reading.image_name(image.file_name, images, frame=frame)
+    return ImageMasks(name, image.size, tuple(masks), frame=frame)
 
 
 def _mask(entry: tuple[Annotation, Size]) -> npt.NDArray[np.bool_]:
@@ -154,8 +168,8 @@ class CocoFormat(Format):
         """A writer of one file."""
         return CocoWriter(path / "masks.json" if is_folder else path, self.shape)
 
-    def read(
-        self, path: Path, *, images: Path | None = None, left_out: Counter[str]
-    ) -> Iterator[ImageMasks]:
-        """Read run lengths and polygons, whichever an entry has."""
-        yield from read_coco(path, left_out)
+    def entries(
+        self, path: Path, *, images: Path | None, left_out: Counter[str]
+    ) -> Iterator[Entry]:
+        """Run lengths and polygons, whichever an annotation has."""
+        yield from read_coco(path, images=images, left_out=left_out)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from msgspec import UNSET
 
 from samedge import formats
-from samedge.errors import DatasetError, ImageError, OptionError, UnknownNameError
+from samedge.errors import DatasetError, ImageError, OptionError, UnknownNameError, WriteError
 from samedge.files.writing import check_no_source
-from samedge.formats.base import PROPERTIES, Format, Layout
+from samedge.formats.base import OF_ONE_IMAGE, PROPERTIES, Format, Layout, Unread
 from samedge.formats.destination import Destination
 from samedge.formats.masks import DEFAULT_CATEGORY, ImageMasks, MaskRecord
 from samedge.pixels.orientation import STORED, load_in_frame
@@ -34,6 +34,7 @@ class Conversion:
         lost: what the target has no place for, by what, with how many masks or images had it.
         changed: masks that are written as something else, by what.
         left_out: entries that could not be read or written, by reason.
+        unread: whole images that could not be, each with its error.
     """
 
     source_format: str
@@ -44,6 +45,7 @@ class Conversion:
     lost: dict[str, int]
     changed: dict[str, int]
     left_out: dict[str, int]
+    unread: tuple[Unread, ...] = ()
 
 
 def convert(
@@ -57,6 +59,8 @@ def convert(
 ) -> Conversion:
     """Read annotations of one format and write them in another, image by image.
 
+    An image whose masks are damaged, or that the target cannot take, ends nothing but itself.
+
     Args:
         source: a file or folder.
         target: a file or folder.
@@ -67,7 +71,8 @@ def convert(
         progress: hears of every image; how many there are is known at the end.
 
     Raises:
-        DatasetError: the source is damaged, of no known format, or of one that cannot be read.
+        DatasetError: the source is damaged, of no known format, or of one that cannot be read; or
+            there is no image in it that can be.
         ImageError: the target's ending does not fit its format, or is one file for many images.
         UnknownNameError: no such format.
         OptionError: the target has no ending, and no format is named.
@@ -80,29 +85,48 @@ def convert(
         raise DatasetError(f"{images} is not a folder: name the folder of the images.")
     left_out: Counter[str] = Counter()
     lost: Counter[str] = Counter()
-    count = masks = 0
+    masks = 0
     files: dict[Path, None] = {}
+    unread: list[Unread] = []
     steps = Steps(progress=progress)
     with destination.open() as writer:
-        for image in reader.read(source, images=images, left_out=left_out):
-            _check_room(destination, count)
+        for image in reader.read(source, images=images, left_out=left_out, unread=unread):
+            _check_room(destination, writer.added)
+            try:
+                made = writer.add(_with_pixels(image, destination.format, images))
+            except WriteError:
+                raise
+            except OF_ONE_IMAGE as error:
+                unread.append(Unread(image.name, error))
+                continue
+            files |= dict.fromkeys(made)
             lost.update(_losses(image, destination.format))
-            files |= dict.fromkeys(writer.add(_with_pixels(image, destination.format, images)))
-            count, masks = count + 1, masks + len(image.masks)
+            masks += len(image.masks)
             steps.step()
         files |= dict.fromkeys(writer.close())
-    if not count:
-        raise DatasetError(f"{source} holds no images, so there is nothing to convert.")
+    if not writer.added:
+        raise _nothing(source, unread)
     return Conversion(
         source_format=reader.name,
         target_format=destination.format.name,
-        images=count,
+        images=writer.added,
         masks=masks,
         files=tuple(files),
         lost={PROPERTIES[key]: number for key, number in lost.items() if number},
         changed=dict(+writer.changed),
         left_out=dict(+(left_out + writer.left_out)),
+        unread=tuple(unread),
     )
+
+
+def _nothing(source: Path, unread: Sequence[Unread]) -> Exception:
+    """Why there is nothing of a source."""
+    if not unread:
+        return DatasetError(f"{source} holds no images, so there is nothing to convert.")
+    first = unread[0].error
+    if len(unread) == 1:
+        return first
+    return DatasetError(f"{source}: none of its {len(unread)} images can be read, first: {first}")
 
 
 def _reader(source: Path, name: str | None) -> Format:

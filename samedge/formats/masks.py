@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import PurePosixPath
 
 import msgspec
@@ -145,8 +146,11 @@ def prompt_record(prompt: Prompt, index: int) -> PromptRecord:
 
 
 def inside(name: str) -> PurePosixPath:
-    """A name as a path that stays inside of the folder that it is put into."""
-    parts = name.replace("\\", "/").replace("\0", "").split("/")
+    """A name as a path that stays inside of the folder that it is put into.
+
+    Folders are between ``/``; a backslash is a letter but where the system has it between folders.
+    """
+    parts = name.replace(os.sep, "/").replace("\0", "").split("/")
     kept = [part.rstrip(":") for part in parts if part.strip(". :")]
     return PurePosixPath(*kept) if kept else PurePosixPath("image")
 

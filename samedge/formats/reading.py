@@ -7,6 +7,7 @@ should be is a ``DatasetError``.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,7 @@ E = TypeVar("E")
 T = TypeVar("T")
 
 HEAD_BYTES = 1 << 16
+_LOOKED_AT = 20
 
 
 def read_json(path: Path) -> Any:
@@ -159,6 +161,38 @@ def required(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     if not mask.any():
         raise UndrawableError("masks without a pixel")
     return mask
+
+
+def image_name(
+    name: str,
+    images: Path | Sequence[Path] | None = None,
+    *,
+    file: Path | None = None,
+    frame: str | None = None,
+) -> str:
+    """What a document calls an image, with ``/`` between folders.
+
+    Programs on Windows write backslashes there. Elsewhere a backslash is a letter: of a name that a
+    file has, or that the document's own file is named after, or that samedge wrote.
+
+    Args:
+        name: as the document has it.
+        images: folders of the images.
+        file: the document, where there is one an image.
+        frame: which way up the masks are; samedge alone says that.
+    """
+    if "\\" not in name or frame is not None:
+        return name
+    folders = [images] if isinstance(images, Path) else images or ()
+    is_named = file is not None and file.name.startswith(PurePosixPath(name).stem)
+    if os.sep == "/" and (is_named or any((each / inside(name)).is_file() for each in folders)):
+        return name
+    return name.replace("\\", "/")
+
+
+def first_of(path: Path, pattern: str, *, recognised: Callable[[Path], bool]) -> bool:
+    """Whether one of the first files below a folder is of a format; one may be damaged."""
+    return any(recognised(file) for file in sorted(path.rglob(pattern))[:_LOOKED_AT])
 
 
 def find_image(name: str, folders: Sequence[Path]) -> Path | None:

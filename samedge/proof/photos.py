@@ -22,6 +22,7 @@ from samedge.bundle.manifest import file_hash
 from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
 from samedge.files.reading import read_bytes
+from samedge.formats.reading import image_name
 from samedge.pixels.frames import Frame
 from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, pictures_below
 from samedge.pixels.images import load_image
@@ -221,7 +222,8 @@ def _listed(truth: Path, folder: Path) -> list[Path]:
             f"{truth} is no COCO file ({type(error).__name__}: {error}): expected a JSON object "
             "with `images` and `annotations`."
         ) from error
-    return sorted(folder / name for name in names if (folder / name).is_file())
+    found = (folder / image_name(name, folder) for name in names)
+    return sorted(path for path in found if path.is_file())
 
 
 def _sampled(found: Sequence[Path], limit: int, seed: int) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,127 @@ def test_an_ending_that_a_format_has_no_place_for_is_said_and_found_again(
 def test_two_images_that_would_be_one_file_are_refused(name: str) -> None:
     images = (image("disc", name="a.jpg"), image("line", name="A.png"))
     path = write("coco", Path("in.json"), *images)
+    made = convert(path, Path("out"), target_format=name)
+    assert made.images == 1
+    (unread,) = made.unread
+    assert unread.name == "A.png"
     with pytest.raises(DatasetError, match="differ in their endings only"):
-        convert(path, Path("out"), target_format=name)
+        raise unread.error
+
+
+def damage(name: str, path: Path, photos: Path) -> None:
+    """Damage the second image of three."""
+    if name == "yolo":
+        (photos / "b.png").unlink()
+    elif name == "cvat":
+        text = path.read_text()
+        path.write_text(text.replace('name="b.png" width="64"', 'name="b.png" width="x"'))
+    elif name == "label_studio":
+        tasks = json.loads(path.read_text())
+        tasks[1] = {"id": 7}
+        path.write_text(json.dumps(tasks))
+    else:
+        found = [file for file in sorted(path.rglob("b*")) if file.is_file()]
+        assert found
+        for file in found:
+            file.write_bytes(b"damaged")
+
+
+@pytest.mark.parametrize("name", sorted({*READ} - {"coco", "coco_polygons"}))  # read strictly
+def test_a_damaged_image_is_listed_and_the_others_are_converted(
+    name: str, tmp_path: Path, photos: Path
+) -> None:
+    names = ("a.png", "b.png", "c.png")
+    for one in names:
+        Image.new("RGB", (WIDTH, HEIGHT)).save(photos / one)
+    path = write(name, target(name, "in"), *(image("disc", name=one) for one in names))
+    damage(name, path, photos)
+    given = ("convert", path, "out.json", "--from", name, "--images", photos)
+    result = invoke(*given, "--json")
+    assert result.exit_code == 1, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["schema"], found["images"], found["masks"]) == ("samedge.convert/1", 2, 2)
+    written = [entry["file_name"] for entry in json.loads(Path("out.json").read_text())["images"]]
+    assert written == ["a.png", "c.png"]
+    (failure,) = found["failures"]
+    assert failure["error"]["kind"] in ("dataset", "image")
+    assert failure["error"]["remedy"]
+    assert "b" in failure["image"] or "1" in failure["image"]
+    assert failure["error"]["message"].split()[0] in result.stderr
+    text = invoke(*given)
+    assert (text.exit_code, "2 masks of 2 images" in text.stdout) == (1, True)
+
+
+def test_nothing_but_damaged_images_is_an_error(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text('{"shapes": [')
+    result = invoke("convert", tmp_path, "out.json", "--from", "labelme", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert (document["schema"], document["kind"]) == ("samedge.error/1", "dataset")
+    assert "none of its 2 images can be read, first:" in document["message"]
+    assert not Path("out.json").exists()
+
+
+@pytest.mark.parametrize("name", ["labelme", "sam"])
+def test_a_folder_is_recognised_though_its_first_file_is_damaged(name: str, photos: Path) -> None:
+    path = write(name, Path("in"), image("disc", name="b.png"))
+    (path / "a.json").write_text("{")
+    made = convert(path, Path("out.json"))
+    assert (made.source_format, made.images, len(made.unread)) == (name, 1, 1)
+
+
+@pytest.mark.parametrize("name", [n for n in formats.names() if formats.get(n).draws])
+def test_a_photo_that_a_drawing_cannot_take_is_listed(name: str, photos: Path) -> None:
+    (photos / "cam1" / "0001.png").write_bytes(b"damaged")
+    images = (image("disc", name="cam1/0001.png"), image("disc", name="cam2/0001.png"))
+    path = write("coco", Path("in.json"), *images)
+    made = convert(path, Path("out"), target_format=name, images=photos)
+    assert (made.images, [one.name for one in made.unread]) == (1, ["cam1/0001.png"])
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash is between folders there")
+@pytest.mark.parametrize("name", READ)
+def test_a_backslash_is_a_letter_of_a_name(name: str, photos: Path) -> None:
+    """Of a file of that name; and it does not become another image's."""
+    (photos / "a").mkdir()
+    for one in ("a\\b.png", "a/b.png"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(photos / one)
+    images = (image("disc", name="a\\b.png"), image("line", name="a/b.png"))
+    path = write("coco", Path("in.json"), *images)
+    there = target(name, "there")
+    made = convert(path, there, target_format=name)
+    assert made.images == 2
+    assert not made.unread
+    back = convert(there, Path("back.json"), source_format=name, images=photos)
+    assert (back.images, back.unread) == (2, ())
+    document = json.loads(Path("back.json").read_text())
+    names = {entry["id"]: entry["file_name"] for entry in document["images"]}
+    areas = {names[entry["image_id"]]: entry["area"] for entry in document["annotations"]}
+    assert set(areas) == {"a\\b.png", "a/b.png"}
+    assert areas["a\\b.png"] > areas["a/b.png"]
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash is between folders there")
+def test_files_of_one_image_each_need_no_photos_for_their_backslash() -> None:
+    for name in ("sam", "labelme", "svg", "geojson", "npz"):
+        path = write(name, Path(name), image("disc", name="a\\b.png"))
+        assert any("a\\b" in file.name for file in path.iterdir())
+        convert(path, Path("back.json"), source_format=name)
+        (entry,) = json.loads(Path("back.json").read_text())["images"]
+        assert entry["file_name"] == "a\\b.png"
+
+
+def test_backslashes_of_windows_are_between_folders(photos: Path) -> None:
+    entry = {"id": 1, "file_name": "cam1\\0001.png", "height": HEIGHT, "width": WIDTH}
+    document: Any = {"images": [entry], "annotations": [], "categories": []}
+    Path("in.json").write_text(json.dumps(document))
+    for name in formats.names():
+        if "empty_images" in formats.get(name).keeps:
+            made = convert(Path("in.json"), target(name, f"to_{name}"), target_format=name)
+            assert not any("\\" in str(file) for file in made.files)
+            if formats.get(name).layout is not Layout.ONE_FILE:
+                assert any("cam1" in file.parts for file in made.files), name
 
 
 def test_nothing_lost_is_said_by_nothing(photos: Path) -> None:

@@ -12,16 +12,19 @@ from PIL import Image
 
 from samedge import formats
 from samedge.errors import DatasetError
+from samedge.formats.base import Unread
 from samedge.formats.masks import ImageMasks
 from samedge.formats.yolo_names import class_names
 
 TRIANGLE = [[10, 10], [50, 10], [50, 40]]
 
 
-def read(name: str, path: Path, images: Path | None = None) -> tuple[list[ImageMasks], Any]:
+def read(
+    name: str, path: Path, images: Path | None = None, *, unread: list[Unread] | None = None
+) -> tuple[list[ImageMasks], Any]:
     left_out: Counter[str] = Counter()
-    found = list(formats.get(name).read(path, images=images, left_out=left_out))
-    return found, dict(+left_out)
+    given = formats.get(name).read(path, images=images, left_out=left_out, unread=unread)
+    return list(given), dict(+left_out)
 
 
 @pytest.fixture
@@ -73,12 +76,13 @@ def yolo(root: Path, rows: str, **files: str) -> Path:
 def test_yolo_as_labellers_leave_it(tmp_path: Path, photo: Path) -> None:
     rows = "\ufeff0.0 .1 .1 .5 .1 .5 .5\r\n\r\n1 .2 .2 .6 .2 .6 .6\r\n-1 0 0 1 0 1 1\r\n"
     root = yolo(tmp_path, rows, classes="cat\ndog\n", gone="0 .1 .1 .5 .1 .5 .5\n")
-    (found,), left_out = read("yolo", root, photo)
+    unread: list[Unread] = []
+    (found,), left_out = read("yolo", root, photo, unread=unread)
     assert [record.category_name for record in found.masks] == ["cat", "dog"]
-    assert left_out == {
-        "rows whose class is no number from 0 on": 1,
-        "label files without an image": 1,
-    }
+    assert left_out == {"rows whose class is no number from 0 on": 1}
+    assert [Path(one.name).name for one in unread] == ["gone.txt"]
+    with pytest.raises(DatasetError, match=r"'gone' that is not in.*--images"):
+        read("yolo", root, photo)
 
 
 def test_yolo_without_any_image_is_an_error(tmp_path: Path) -> None:

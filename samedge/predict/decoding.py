@@ -113,19 +113,20 @@ class MaskDecoder:
                 results.append(made)
         return results
 
-    def mean(self, view: View, *, first: Masks, second: Masks) -> Masks:
+    def mean(self, view: View, *, first: Masks, second: Masks, share: float = 0.5) -> Masks:
         """Two answers as one: of their logits, and of what the model expects of them, the mean.
 
         Args:
             view: that the logits of both are of.
             first: an answer of one mask.
             second: another one.
+            share: that the second one has in the mean.
 
         Returns:
             An answer whose times are those of both.
         """
-        logits = (first.low_res_logits + second.low_res_logits) / 2
-        iou = (first.iou_predictions + second.iou_predictions) / 2
+        logits = (1 - share) * first.low_res_logits + share * second.low_res_logits
+        iou = (1 - share) * first.iou_predictions + share * second.iou_predictions
         made = self._masks(view, logits, iou=iou, decode_ms=0.0)
         stages = (*made.timing_ms, *first.timing_ms, *second.timing_ms)
         answers = (made, first, second)

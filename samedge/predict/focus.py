@@ -6,9 +6,9 @@ size, the prompt is decoded on that, and the mask is put back into the image. It
 part, neighbours share a part, and no call makes more than :attr:`FocusSettings.most_looks`.
 
 A box gets two looks, and the mean of their answers counts: the part around it and a wider one of
-the mirrored image; a medium box the whole image and a mirrored part. On each it is decoded twice,
-the second time with the logits of its first answer, and again their mean counts: one more decode,
-for large things, too. A click alone is decoded on the whole image and on the part
+the mirrored image, beside which the whole image has a small say; a medium box the whole image and
+a mirrored part. On each look it is decoded twice, the second time with the logits of its first
+answer, and again their mean counts: one more decode, for large things, too. A click alone is decoded on the whole image and on the part
 around its first mask, and the surer of the two looks counts.
 """
 
@@ -146,7 +146,9 @@ class SecondLook:
         boxes = {i for i, p in usable.items() if is_plain_box(p) and not multimask}
         for part in plan.parts(small, looks, boxes=boxes):
             asked = {i: usable[i] for i in part.members}
-            closer = self._closer(embedding, looks, part, prompts=asked, multimask=multimask)
+            closer = self._closer(
+                embedding, looks, part, prompts=asked, multimask=multimask, share=self.settings.whole
+            )
             for i, answer in closer.items():
                 found[i] = _surer(found[i], answer) if i in unclear else answer
         left = {i: usable[i] for i in known if i not in found}
@@ -229,8 +231,12 @@ class SecondLook:
         *,
         prompts: Mapping[int, Prompt],
         multimask: bool,
+        share: float = 0.0,
     ) -> dict[int, Masks]:
-        """Answers by a part of the image, encoded now if it was not before."""
+        """Answers by a part of the image, encoded now if it was not before.
+
+        In those to boxes the whole image has a ``share``.
+        """
         start = time.perf_counter()
         near, is_new = looks.embedding(part.region, self._encode, mirrored=False)
         cost_ms = (time.perf_counter() - start) * 1e3 / len(prompts) if is_new else 0.0
@@ -241,7 +247,29 @@ class SecondLook:
             answers.update(
                 self._averaged(looks, part, prompts=prompts, answers=boxes, seen=near.view)
             )
+        if share and not multimask:
+            boxes = {i: p for i, p in prompts.items() if is_plain_box(p)}
+            answers.update(self._with_whole(embedding, near.view, boxes, answers, share=share))
         return {i: _focused(a, near.view, whole=embedding.view) for i, a in answers.items()}
+
+    def _with_whole(
+        self,
+        embedding: ImageEmbedding,
+        near: View,
+        boxes: Mapping[int, Prompt],
+        answers: Mapping[int, Masks],
+        *,
+        share: float,
+    ) -> dict[int, Masks]:
+        """Answers by a part to boxes, in which the whole image's have a share; asked once."""
+        asked = list(boxes.values())
+        decoded = self._decoder.results(embedding, asked, multimask=False, skip=False)
+        means = {}
+        for i, whole in zip(boxes, decoded, strict=True):
+            if whole is not None:
+                first = _moved(whole, source=embedding.view, target=near)
+                means[i] = self._decoder.mean(near, first=answers[i], second=first, share=share)
+        return means
 
     def _averaged(
         self,

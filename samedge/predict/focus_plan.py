@@ -35,6 +35,7 @@ class FocusSettings:
             this leaves out get their first mask.
         most_unasked: the same for masks that nobody asked for one by one, of everything mode.
         wider: side of the mirrored look that boxes get as well, in sides of the part.
+        whole: share that the whole image's answer to a box has beside those of its two looks.
         medium: boxes from ``below`` to this share get a mirrored look alone, beside the one at the
             whole image.
         around_medium: how much that shows.
@@ -49,6 +50,7 @@ class FocusSettings:
     most_looks: int = 32
     most_unasked: int = 16
     wider: float = 1.2
+    whole: float = 0.2
     medium: float = 0.6
     around_medium: Surroundings = dataclasses.field(
         default_factory=lambda: Surroundings(context=1.6, tightest=1.5, widest=1.9)
@@ -65,10 +67,10 @@ class FocusSettings:
                 f"most_looks and most_unasked are {self.most_looks} and {self.most_unasked}, "
                 "expected two numbers of at least 1."
             )
-        if not 0 <= self.medium <= 1 or self.wider < 1:
+        if not (0 <= self.medium <= 1 and 0 <= self.whole <= 1) or self.wider < 1:
             raise OptionError(
-                f"medium and wider are {self.medium} and {self.wider}, expected a share and a "
-                "number of at least 1."
+                f"medium, whole and wider are {self.medium}, {self.whole} and {self.wider}, "
+                "expected two shares and a number of at least 1."
             )
 
 

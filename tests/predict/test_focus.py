@@ -17,6 +17,7 @@ from samedge.errors import OptionError, PromptError, UnknownNameError
 from samedge.pixels import rle
 from samedge.pixels.frames import LOW_RES_STRIDE
 from samedge.pixels.metrics import mask_iou
+from samedge.pixels.regridding import regridded
 from samedge.predict import focus
 from samedge.predict.everything import AutomaticMask, EverythingConfig, segment_everything
 from samedge.predict.everything_focus import refocused
@@ -130,6 +131,38 @@ def test_a_box_is_seen_mirrored_and_wider_too(
     assert columns.mean() == pytest.approx((SMALL[0] + SMALL[2]) / 2, abs=1)
     assert rows.mean() == pytest.approx((SMALL[1] + SMALL[3]) / 2, abs=1)
     assert mask_iou(filled(SMALL), fine.masks[0]) > 0.85
+
+
+def test_the_whole_image_has_a_say_about_a_small_box(
+    auto: Predictor, plain: Predictor, image: np.ndarray
+) -> None:
+    embedding, prompt = auto.encode(image), Prompt(box=SMALL)
+
+    def logits(share: float) -> tuple[np.ndarray, Any]:
+        look = SecondLook(
+            "auto",
+            auto._decoder,
+            encode=auto._encoded,
+            refine=auto.refine,
+            settings=FocusSettings(whole=share),
+        )
+        (found,) = look.results(embedding, [prompt], multimask=False, skip=False)
+        assert found is not None
+        assert found.focus is not None
+        return found.focus.low_res_logits, found.focus.region
+
+    none, region = logits(0.0)
+    whole = plain.decode(plain.encode(image), prompt).low_res_logits
+    view = embedding.view
+    near = view.frame.view(view.original_size, region=region)
+    moved = regridded(whole, source=view, target=near)
+    assert not np.allclose(none, moved, atol=0.5)
+    np.testing.assert_allclose(logits(0.3)[0], 0.7 * none + 0.3 * moved, rtol=1e-4, atol=1e-4)
+    fine = auto.decode(embedding, prompt).focus
+    assert fine is not None
+    np.testing.assert_allclose(
+        fine.low_res_logits, logits(FocusSettings().whole)[0], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_medium_box_is_seen_whole_and_mirrored(

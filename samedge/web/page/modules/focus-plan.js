@@ -4,7 +4,7 @@
 
 /** Python's FocusSettings; a test holds them against one another. */
 export const SETTINGS = Object.freeze({
-  below: 0.25, leastZoom: 1.1, wider: 1.2, medium: 0.6,
+  below: 0.25, leastZoom: 1.1, wider: 1.2, whole: 0.2, medium: 0.6,
   around: { context: 2.5, tightest: 2.3, widest: 3.0, leastPx: 64 },
   aroundMedium: { context: 1.6, tightest: 1.5, widest: 1.9, leastPx: 64 },
 });

@@ -1,11 +1,11 @@
 // A second look: what is small in the photo is encoded again, larger, and decided there. The
 // counterpart of samedge/predict/focus.py, focus "auto", for one prompt at a time: a box gets two
 // looks, the second one mirrored, and the mean of their answers counts, each asked about again with
-// its own logits; a click is decided by the surer of the whole photo and the part around its mask.
+// its own logits, beside a share of the whole photo's answer; a click is decided by the surer of the whole photo and the part around its mask.
 
 import { resultOf } from "./document.js";
 import { stabilityOf } from "./everything.js";
-import { aroundAll, mediumPart, mirroredRegion, partAround, pays, widerPart } from "./focus-plan.js";
+import { aroundAll, mediumPart, mirroredRegion, partAround, pays, SETTINGS, widerPart } from "./focus-plan.js";
 import { maskFromLogits } from "./masks.js";
 import { clippedBox, isAmbiguous } from "./prompts.js";
 import { regridded } from "./regridding.js";
@@ -78,7 +78,10 @@ export class SecondLook {
     const near = await this.#part(region, false);
     const asked = within(prompt, near.view, view);
     let answer = await this.#asked(near, asked);
-    if (isPlainBox) answer = await this.#withMirrored(answer, prompt, { seen: near.view, region, mirrored: widerPart(region, view.size) });
+    if (isPlainBox) {
+      answer = await this.#withMirrored(answer, prompt, { seen: near.view, region, mirrored: widerPart(region, view.size) });
+      answer = this.#withWhole(answer, first, near.view);
+    }
     const found = this.#focused(answer, near.view, asked);
     const isUnclear = !prompt.box && !prompt.mask;
     return isUnclear && this.#quality(first, first.logits, view) >= this.#quality(found, answer.logits, near.view) ? null : found;
@@ -105,6 +108,16 @@ export class SecondLook {
     const answer = { logits: moved.slice(), iou: first.iou.slice() };
     for (let i = 0; i < again.length; i++) answer.logits[i] = (moved[i] + again[i]) / 2;
     answer.iou[0] = (first.iou[0] + second.iou[0]) / 2;
+    return answer;
+  }
+
+  /** An answer by a part in which the first one, of the whole photo, has a share. */
+  #withWhole({ logits, iou }, first, near) {
+    const share = SETTINGS.whole;
+    const moved = regridded(firstToken(first), this.photo.view, near);
+    const answer = { logits: logits.slice(), iou: iou.slice() };
+    for (let i = 0; i < moved.length; i++) answer.logits[i] = (1 - share) * logits[i] + share * moved[i];
+    answer.iou[0] = (1 - share) * iou[0] + share * first.iou[0];
     return answer;
   }
 

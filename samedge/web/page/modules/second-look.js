@@ -1,7 +1,8 @@
 // A second look: what is small in the photo is encoded again, larger, and decided there. The
 // counterpart of samedge/predict/focus.py, focus "auto", for one prompt at a time: a box gets two
 // looks, the second one mirrored, and the mean of their answers counts, each asked about again with
-// its own logits, beside a share of the whole photo's answer; a click is decided by the surer of the whole photo and the part around its mask.
+// its own logits, beside a share of the whole photo's answer; a click is decided by the surer of the whole
+// photo and the part around its mask.
 
 import { resultOf } from "./document.js";
 import { stabilityOf } from "./everything.js";

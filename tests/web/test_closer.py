@@ -183,9 +183,9 @@ def test_a_look_is_dropped_where_the_prompt_has_changed(tab: Tab) -> None:
     tab.page.evaluate(hold)
     try:
         before = looks(tab)
-        tab.drag((0.3, 0.28), (0.46, 0.5))
+        tab.drag((0.51, 0.75), (0.65, 0.89))  # the nose: no part of it is there from before
         with tab.answer():  # while the look is under way: no click waits for one
-            tab.page.mouse.click(*tab.place(*EYE))
+            tab.page.mouse.click(*tab.place(0.58, 0.82))
         tab.page.evaluate("delete samedge.engine.encodePart; letGo()")
         looked(tab, before + 1)  # of the second answer alone
         (one,) = tab.page.evaluate(STATE)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,17 +30,16 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, *, done: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.path = folder / "log.csv"
         self._keep_rows_until(done)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1, flush_secs=30)
+        self._board = _Board(folder / "tensorboard", begins=done + 1)
 
     def _keep_rows_until(self, done: int) -> None:
         kept: list[dict[str, str]] = []
         if done > 0 and self.path.exists():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= done]
+            written = self.path.read_bytes().decode(errors="replace")
+            whole = io.StringIO(written[: written.rfind("\n") + 1])  # a last row may be torn
+            kept = [row for row in csv.DictReader(whole) if int(row["step"]) <= done]
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
         writer.writeheader()
@@ -56,14 +58,54 @@ class RunLog:
             csv.DictWriter(file, COLUMNS, extrasaction="raise").writerow(
                 {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
             )
-        for name, value in values.items():
-            if isinstance(value, float):
-                self._board.add_scalar(name, value, step)
+        self._board.scalars(step, {k: v for k, v in values.items() if isinstance(v, float)})
 
     def picture(self, step: int, image: Any) -> None:
         """Show an (H, W, 3) uint8 picture in TensorBoard."""
-        self._board.add_image("predictions", image, step, dataformats="HWC")
+        self._board.picture(step, image)
 
     def close(self) -> None:
-        """Flush what is buffered."""
+        """Close the file of TensorBoard's events."""
         self._board.close()
+
+
+class _Board:
+    """A file of TensorBoard's events, written by whoever calls.
+
+    PyTorch's ``SummaryWriter`` writes in a thread of its own, which prints a traceback when the
+    disk is full.
+
+    Args:
+        folder: of the run's event files; made where it is not there.
+        begins: the first step; events of an interrupted run from there on are not shown.
+    """
+
+    def __init__(self, folder: Path, *, begins: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(exist_ok=True)
+        now = time.time()
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.0"
+        self._records = RecordWriter((folder / name).open("ab", buffering=0))
+        self._add(file_version="brain.Event:2")
+        self._add(step=begins, session_log=SessionLog(status=SessionLog.START))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        from torch.utils.tensorboard.summary import scalar
+
+        for name, value in values.items():
+            self._add(step=step, summary=scalar(name, value))
+
+    def picture(self, step: int, image: Any) -> None:
+        from torch.utils.tensorboard.summary import image as shown
+
+        self._add(step=step, summary=shown("predictions", image, dataformats="HWC"))
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _add(self, **what: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **what).SerializeToString())

@@ -8,8 +8,9 @@ part, neighbours share a part, and no call makes more than :attr:`FocusSettings.
 A box gets two looks, and the mean of their answers counts: the part around it and a wider one of
 the mirrored image, beside which the whole image has a small say; a medium box the whole image and
 a mirrored part. On each look it is decoded twice, the second time with the logits of its first
-answer, and again their mean counts: one more decode, for large things, too. A click alone is decoded on the whole image and on the part
-around its first mask, and the surer of the two looks counts.
+answer, and again their mean counts: one more decode, for large things, too. A click alone is
+decoded on the whole image and on the part around its first mask, and the surer of the two looks
+counts.
 """
 
 from __future__ import annotations
@@ -144,10 +145,11 @@ class SecondLook:
         known.update({i: extent_of_answer(usable[i], found[i]) for i in unclear})
         small = {i: e for i, e in known.items() if e is not None and plan.pays(e)}
         boxes = {i for i, p in usable.items() if is_plain_box(p) and not multimask}
+        share = self.settings.whole
         for part in plan.parts(small, looks, boxes=boxes):
             asked = {i: usable[i] for i in part.members}
             closer = self._closer(
-                embedding, looks, part, prompts=asked, multimask=multimask, share=self.settings.whole
+                embedding, looks, part, prompts=asked, multimask=multimask, share=share
             )
             for i, answer in closer.items():
                 found[i] = _surer(found[i], answer) if i in unclear else answer

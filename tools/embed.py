@@ -103,7 +103,12 @@ def with_words_of(head: WordHead, manifest: Manifest, folder: Path) -> Manifest:
         )
         for one in manifest.artifacts
     ]
-    words = msgspec.structs.replace(words, threshold=head.spec.threshold)
+    label = head.spec.label_threshold
+    words = msgspec.structs.replace(
+        words,
+        threshold=head.spec.threshold,
+        label_threshold=msgspec.UNSET if label is None else label,
+    )
     return msgspec.structs.replace(manifest, artifacts=artifacts, words=words)
 
 

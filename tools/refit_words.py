@@ -55,20 +55,10 @@ def main(
     until = time.monotonic() + 60 * minutes
     photos = sorted(train_words.read_photos(data / "train"), key=lambda photo: photo.order)
     predictor, _ = open_predictor(bundle, threads=1)
-    cache = cache / predictor.bundle.id  # other weights or rules propose other regions
-    cache.mkdir(parents=True, exist_ok=True)
     with predictor:
         scorer = RegionScorer(predictor.graphs)
-        parts = [_objects(scorer, photos, cache / "objects.npz")]
-        runs: dict[str, list[Rle]] = {}
-        for index, photo in enumerate(photos):
-            file = cache / f"{photo.key.replace('/', '_')}.npz"
-            if photo.is_complete and (file.is_file() or time.monotonic() < until):
-                features, runs[photo.key] = _proposed(predictor, scorer, photo, file)
-                parts.append(_labelled(photo, index, features, runs[photo.key]))
-    samples = Samples(
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0]))
-    )
+        folder = cache / predictor.bundle.id  # other weights or rules propose other regions
+        samples, runs = gathered(predictor, scorer, photos, cache=folder, until=until)
     click.echo(f"{len(samples.labels)} samples, regions of {len(runs)} photos", err=True)
     old = load_head()
     kept = channels_of(old, data / "weights")
@@ -80,6 +70,35 @@ def main(
     if write:
         head = train_words.head_of(spec, data / "weights", kept=kept, table=table)
         save_head(head, WEIGHTS / f"{EMBEDDED}.safetensors")
+
+
+def gathered(
+    predictor: Predictor,
+    scorer: RegionScorer,
+    photos: Sequence[Photo],
+    *,
+    cache: Path,
+    until: float,
+) -> tuple[Samples, dict[str, list[Rle]]]:
+    """What a table is fitted to, and the regions of each photo that was measured.
+
+    Args:
+        predictor: proposes regions.
+        scorer: of the same bundle.
+        photos: in the training's order.
+        cache: folder of what was measured before.
+        until: when to measure no more.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    parts = [_objects(scorer, photos, cache / "objects.npz")]
+    runs: dict[str, list[Rle]] = {}
+    for index, photo in enumerate(photos):
+        file = cache / f"{photo.key.replace('/', '_')}.npz"
+        if photo.is_complete and (file.is_file() or time.monotonic() < until):
+            features, runs[photo.key] = _proposed(predictor, scorer, photo, file)
+            parts.append(_labelled(photo, index, features, runs[photo.key]))
+    fields = (np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0]))
+    return Samples(*fields), runs
 
 
 def channels_of(head: WordHead, weights: Path) -> Array:

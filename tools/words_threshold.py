@@ -101,7 +101,7 @@ def main(
                 file.flush()
     best = say([found[photo.key] for photo in whole if photo.key in found], most_alarms)
     if write and best is not None:
-        embed(best)
+        embed(threshold=best)
 
 
 def measured(predictor: Predictor, scorer: RegionScorer, photo: Photo) -> Measured:
@@ -141,10 +141,10 @@ def _iou(truth: Array, regions: Sequence[Array]) -> float:
     return metrics.mask_iou(truth, union)
 
 
-def embed(threshold: float) -> None:
-    """Write it into the embedded model of words, whose weights stay as they are."""
+def embed(**thresholds: float) -> None:
+    """Write fields into the embedded model of words, whose weights stay as they are."""
     path = WEIGHTS / f"{EMBEDDED}.safetensors"
-    spec = msgspec.structs.replace(load_head(path).spec, threshold=threshold)
+    spec = msgspec.structs.replace(load_head(path).spec, **thresholds)
     tensors = safetensors.torch.load_file(path)
     text = msgspec.json.encode(spec).decode()
     safetensors.torch.save_file(tensors, path, metadata={"spec": text})

@@ -123,7 +123,10 @@ class WordsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         model: where the weights come from that know the words.
         enlarge: side of a region's crop over the longer side of its box.
         outside: the share of its contrast that is left of what is outside of the region.
-        threshold: a region is a word's where its margin over the background words is larger.
+        threshold: a region is a word's that is asked for where its margin over the background words
+            is larger.
+        label_threshold: the same of words that nobody asked for, where every region gets its best
+            one; left out where it is the same, or nobody measured it.
         suppression: of two regions of a word whose boxes have a larger IoU, the better is kept.
         merges: the artifact with the tokenizer's merges, where there is a text encoder.
         templates: phrases that the text encoder reads a word in, with ``{}`` in its place.
@@ -135,10 +138,17 @@ class WordsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     enlarge: Enlargement
     outside: Share
     threshold: Logit
+    label_threshold: Logit | UnsetType = UNSET
     suppression: Share = 0.5
     merges: str | None = None
     templates: list[str] = []
     cosine_min: dict[str, float] = {}
+
+    @property
+    def own_label_threshold(self) -> float:
+        """Where names that nobody asked for are cut."""
+        given = self.label_threshold
+        return self.threshold if isinstance(given, UnsetType) else given
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

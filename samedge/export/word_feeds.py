@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+from msgspec import UNSET
 
 from samedge.bundle.manifest import WordsRecord
 from samedge.errors import ExportError
@@ -40,6 +41,7 @@ def words_record(words: WordsRequest, *, table: str, merges: str | None) -> Word
         enlarge=rules.enlarge,
         outside=rules.outside,
         threshold=rules.threshold,
+        label_threshold=UNSET if rules.label_threshold is None else rules.label_threshold,
         suppression=rules.suppression,
         merges=merges,
         templates=list(words.model.templates) if merges else [],

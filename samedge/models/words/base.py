@@ -19,13 +19,15 @@ class RegionRules:
     Attributes:
         enlarge: side of a crop over the longer side of the region's box.
         outside: share of its contrast that is left of what is outside of the region.
-        threshold: margin over the background words from which on a region is a word's.
+        threshold: margin over the background words from which on a region is an asked word's.
+        label_threshold: the same of words that nobody asked for; ``None`` is ``threshold``.
         suppression: IoU of two boxes above which the better region of a word is kept.
     """
 
     enlarge: float = 1.5
     outside: float = 0.5
     threshold: float = 0.0
+    label_threshold: float | None = None
     suppression: float = 0.5
 
 

@@ -37,7 +37,7 @@ class HeadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         side: of a crop, pixels; a multiple of 32.
         channels: of the last convolution.
-        enlarge, outside, threshold, suppression: as of ``RegionRules``.
+        enlarge, outside, threshold, label_threshold, suppression: as of ``RegionRules``.
         words: of the table's rows.
         licence, origin: of the weights.
     """
@@ -47,6 +47,7 @@ class HeadSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     enlarge: float
     outside: float
     threshold: float
+    label_threshold: float | None = None
     suppression: float
     words: tuple[Word, ...]
     licence: str
@@ -68,6 +69,7 @@ class WordHead(WordModel):
             enlarge=spec.enlarge,
             outside=spec.outside,
             threshold=spec.threshold,
+            label_threshold=spec.label_threshold,
             suppression=spec.suppression,
         )
         self.source = ModelRecord(

@@ -205,7 +205,7 @@ def best_words(
     names: list[FoundRegion | None] = []
     for row, region in zip(scorer.margins(embeddings, words), regions, strict=True):
         best = int(np.argmax(row))
-        is_clear = row[best] > scorer.record.threshold
+        is_clear = row[best] > scorer.record.own_label_threshold
         names.append(_found(words[best].word, row[best], region) if is_clear else None)
     return names
 

@@ -112,6 +112,22 @@ def test_a_threshold_is_a_score(predictor: Predictor, threshold: float) -> None:
         find(predictor, "red", image=_picture(), proposals=[], threshold=threshold)
 
 
+def test_names_that_nobody_asked_for_have_a_threshold_of_their_own(tmp_path: Path) -> None:
+    image = _picture("red")
+    image[5:25, 5:25] = (200, 60, 60)
+    best = []
+    for cut in (None, 3.0, 30.0):
+        more = {} if cut is None else {"label_threshold": cut}
+        write_words_bundle(tmp_path / str(cut), **more)
+        with Predictor.from_bundle(tmp_path / str(cut)) as opened:
+            found = find(opened, "red", image=image, proposals=REGIONS)
+            assert [region.word for region in found.regions] == ["red"]
+            best.append(named(opened, image, regions=REGIONS)[0])
+    assert [one.word if one is not None else None for one in best] == ["red", "red", None]
+    assert best[0] is not None
+    assert 3 < best[0].margin < 30
+
+
 def test_of_two_like_regions_the_better_stays(predictor: Predictor) -> None:
     loose = _region((5, 5, 25, 28))
     found = find(predictor, "red", image=_picture("red"), proposals=[loose, REGIONS[0]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from samedge.errors import CheckpointError
-from samedge.files.writing import replacing
+from samedge.files.writing import write_bytes
 
 FORMAT = "samedge.training/1"
 
@@ -23,9 +24,13 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     Args:
         path: the file to replace.
         state: what ``load_state`` will return, without its format.
+
+    Raises:
+        WriteError: it cannot be written; what was there is untouched.
     """
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+    buffer = io.BytesIO()  # torch's own writer ends the process where the disk is full
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def load_state(path: Path) -> State:

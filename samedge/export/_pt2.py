@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import warnings
 from pathlib import Path
 
@@ -37,7 +38,9 @@ class Pt2Exporter(Exporter):
                 _Named(graph), tuple(example.values()), dynamic_shapes=dynamic
             )
             _forget_places(program)
-            torch.export.save(program, path)
+            buffer = io.BytesIO()  # torch's own writer ends the process where the disk is full
+            torch.export.save(program, buffer)
+        path.write_bytes(buffer.getbuffer())
         return ExportedGraph(
             graph=graph, path=path.name, format=self.name, precision=request.precision
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -330,8 +331,22 @@ def _named(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, WriteError) or error.errno is None:
             raise
-        remedy = _REMEDIES.get(error.errno, "check the disk")
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror}), and what was there stays: {remedy}.",
-            errno=error.errno,
-        ) from error
+        raise _write_error(path, error.errno) from error
+    except Exception as error:
+        if (number := _number_of(error)) is None:
+            raise
+        raise _write_error(path, number) from error
+
+
+def _write_error(path: Path, number: int) -> WriteError:
+    remedy = _REMEDIES.get(number, "check the disk")
+    reason = os.strerror(number)
+    return WriteError(
+        f"{path} cannot be written ({reason}), and what was there stays: {remedy}.", errno=number
+    )
+
+
+def _number_of(error: Exception) -> int | None:
+    """The system's number of the reason, where a library has put it in words of its own."""
+    found = re.search(r"\(os error (\d+)\)", str(error))  # Rust's, as safetensors passes it on
+    return None if found is None else int(found[1])

@@ -15,6 +15,7 @@ PLAIN_WRITERS = {
     "samedge.bundle.writer": "a bundle's folder before it is committed",
     "samedge.cli.output": "standard output",
     "samedge.distill.run_log": "a row of a log at its end",
+    "samedge.export._pt2": "a bundle's folder before it is committed",
     "samedge.export._tensorrt": "a bundle's folder before it is committed",
     "samedge.export.base": "a bundle's folder before it is committed",
     "samedge.export.staging": "a bundle's folder before it is committed",

@@ -37,7 +37,7 @@ from tests.trust.whole_commands import (
 KILLS = int(os.environ.get("SAMEDGE_KILLS", "40"))
 STEPS = int(os.environ.get("SAMEDGE_FAULT_STEPS", "6"))
 LONG = (
-    *("export", "export .samedge", "export apple", "export intel"),
+    *("export", "export .samedge", "export apple", "export intel", "export torch"),
     *("bench", "distill", "calibrate", "compare", "annotate"),
 )
 RESUMED = ("distill", "calibrate", "compare")  # a second run goes on from what the first one left
@@ -256,6 +256,33 @@ def test_a_full_disk_keeps_the_old_result(
         assert (place.out / command.output).read_text() == '["old"]'
         (place.out / "fill").unlink()
         runs_well(quick, command, place)
+
+
+@pytest.mark.parametrize("kind", ["training state", "checkpoint"])
+def test_libraries_that_write_by_themselves(tmp_path: Path, kind: str) -> None:
+    """torch ends the process where an archive finds no space; safetensors has its own errors."""
+    torch = pytest.importorskip("torch")
+    from samedge.distill.checkpointing import save_state
+    from samedge.errors import WriteError
+    from samedge.models.checkpoints import load_checkpoint, save_checkpoint
+    from tests.models.conftest import build_meta_sam
+
+    torch.save(build_meta_sam(128).state_dict(), tmp_path / "tiny.pth")
+    model = load_checkpoint(tmp_path / "tiny.pth")
+    path = tmp_path / "disk" / "x"
+
+    def write() -> None:
+        if kind == "checkpoint":
+            save_checkpoint(model, path, spec=model.spec)
+        else:
+            save_state(path, dict(model.state_dict()))
+
+    with small_disk(path.parent, size="256k"):
+        path.write_text("old")
+        with pytest.raises(WriteError, match=r"x cannot be written \(No space left on device\)"):
+            write()
+        assert path.read_text() == "old"
+        assert [file.name for file in path.parent.iterdir()] == ["x"]
 
 
 def test_a_disk_that_is_read_only(

@@ -337,6 +337,7 @@ def long_commands(material: Material, toy: Path) -> list[Command]:
     export = ("export", *fp32, *given)
     apple = ("export", "--target", "apple", "--precision", "fp16", "--no-gate", *given)
     intel = ("export", "--target", "intel", "--precision", "fp32", *given)
+    pt2 = ("export", "--target", "torch", "--precision", "fp32", *given)
     bench = ("bench", "--bundle", str(toy), "--min-time", "0.01", "--effort", "quick", "-q")
     distill = ("distill", str(material.recipe), "--data", str(material.data), "-o", "OUT/run")
     calibrate = ("calibrate", str(material.exported), "--calibration", photos, "--images", "1")
@@ -347,6 +348,7 @@ def long_commands(material: Material, toy: Path) -> list[Command]:
         Command("export .samedge", (*export, "-o", "OUT/b.samedge"), "b.samedge", bundle_is_whole),
         Command("export apple", (*apple, "-o", "OUT/b"), "b", bundle_is_whole),
         Command("export intel", (*intel, "-o", "OUT/b"), "b", bundle_is_whole),
+        Command("export torch", (*pt2, "-o", "OUT/b"), "b", bundle_is_whole),
         Command("bench", (*bench, "-o", "OUT/b.json"), "b.json", json_is_whole),
         Command("distill", (*distill, "-q"), "run", run_is_whole, resumes=("--resume",)),
         Command(

@@ -95,12 +95,14 @@ class _Board:
         from torch.utils.tensorboard.summary import scalar
 
         for name, value in values.items():
-            self._add(step=step, summary=scalar(name, value))
+            summary = scalar(name, value)  # type: ignore[no-untyped-call]
+            self._add(step=step, summary=summary)
 
     def picture(self, step: int, image: Any) -> None:
         from torch.utils.tensorboard.summary import image as shown
 
-        self._add(step=step, summary=shown("predictions", image, dataformats="HWC"))
+        summary = shown("predictions", image, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self._add(step=step, summary=summary)
 
     def close(self) -> None:
         self._records.close()

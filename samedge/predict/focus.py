@@ -250,8 +250,8 @@ class SecondLook:
                 self._averaged(looks, part, prompts=prompts, answers=boxes, seen=near.view)
             )
         if share and not multimask:
-            boxes = {i: p for i, p in prompts.items() if is_plain_box(p)}
-            answers.update(self._with_whole(embedding, near.view, boxes, answers, share=share))
+            plain = {i: p for i, p in prompts.items() if is_plain_box(p)}
+            answers.update(self._with_whole(embedding, near.view, plain, answers, share=share))
         return {i: _focused(a, near.view, whole=embedding.view) for i, a in answers.items()}
 
     def _with_whole(

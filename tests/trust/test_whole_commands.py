@@ -269,11 +269,13 @@ def test_libraries_that_write_by_themselves(tmp_path: Path, kind: str) -> None:
 
     torch.save(build_meta_sam(128).state_dict(), tmp_path / "tiny.pth")
     model = load_checkpoint(tmp_path / "tiny.pth")
+    spec = model.spec
+    assert spec is not None
     path = tmp_path / "disk" / "x"
 
     def write() -> None:
         if kind == "checkpoint":
-            save_checkpoint(model, path, spec=model.spec)
+            save_checkpoint(model, path, spec=spec)
         else:
             save_state(path, dict(model.state_dict()))
 

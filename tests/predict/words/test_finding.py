@@ -117,7 +117,7 @@ def test_names_that_nobody_asked_for_have_a_threshold_of_their_own(tmp_path: Pat
     image[5:25, 5:25] = (200, 60, 60)
     best = []
     for cut in (None, 3.0, 30.0):
-        more = {} if cut is None else {"label_threshold": cut}
+        more: dict[str, Any] = {} if cut is None else {"label_threshold": cut}
         write_words_bundle(tmp_path / str(cut), **more)
         with Predictor.from_bundle(tmp_path / str(cut)) as opened:
             found = find(opened, "red", image=image, proposals=REGIONS)

@@ -13,6 +13,7 @@ from tools import docs_check
 pytest.importorskip("onnxruntime")
 pytest.importorskip("cv2")
 
+SLOW_PAGES = {"everything.md": pytest.mark.slow}  # everything mode over whole photos
 PYTHON = {
     page: blocks
     for page in docs_check.PAGES
@@ -34,7 +35,11 @@ def _without_layers(size: tuple[int, int], *, layers: int, overlap_ratio: float)
 
 
 @pytest.mark.usefixtures("_whole_photos_only")
-@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=SLOW_PAGES.get(page.name, ())) for page in PYTHON],
+    ids=lambda page: page.name,
+)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
     blocks = [one for one in PYTHON[page] if not one.not_run]
     if not blocks:

@@ -99,7 +99,7 @@ def run(exported: Exported, photo: Path, dataset: Path) -> Run:
 
 def quick_or_slow(form: str) -> object:
     """Formats whose exporters take long are among the slow tests; contract suites export them."""
-    return pytest.param(form, marks=pytest.mark.slow) if form in ("pt2", "coreml") else form
+    return pytest.param(form, marks=pytest.mark.slow) if form in ("pt2", "coreml", "web") else form
 
 
 @pytest.mark.parametrize("command", COMMANDS)

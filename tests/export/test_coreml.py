@@ -212,6 +212,7 @@ def test_padding_a_prompt_changes_nothing(
     np.testing.assert_allclose(result, expected, atol=2e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_coordinates_stay_in_fp32(painted: PaintedSam, tmp_path: Path) -> None:
     graph = DecoderGraph(painted, bucket=(1, 3))
     path = saved(graph, tmp_path / "decoder.mlpackage", half=True)

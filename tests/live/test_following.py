@@ -61,8 +61,10 @@ def test_every_frame_of_a_recording_is_followed() -> None:
     assert all(one.age_ms >= 0 for one in results)
 
 
-def test_a_recording_without_a_whole_frame_is_an_error() -> None:
-    with Camera(iter([None, None]), drop=False) as camera:
+def test_a_recording_without_a_whole_frame_is_an_error(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with Camera(tmp_path, drop=False) as camera:
         frames = follow(camera, tracker(), prompts=prompts())
         with pytest.raises(SourceError, match=r"no frame to follow: 2 captured, 2 damaged"):
             next(frames)

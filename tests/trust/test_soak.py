@@ -40,6 +40,7 @@ def test_nothing_grows_and_a_leak_of_a_kilobyte_a_prompt_is_caught(predictor: Pr
     assert "memory grows" in complaint
 
 
+@pytest.mark.slow
 def test_files_and_threads_that_stay_are_caught(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from tests.web.conftest import Tab
 CUP, TABLE = (0.45, 0.25), (0.05, 0.08)
 
 
+@pytest.mark.slow
 def test_the_detail_is_the_model_s_own(tab: Tab) -> None:
     own = Bundle.open(embedded_path("samedge-pico")).manifest.thresholds.own_everything
     assert tab.page.input_value("#detail") == str(own.points_per_side)

@@ -14,7 +14,7 @@ const FIELDS = {
     "options", "canary_sha256", "parity", "accuracy", "plan", "gate", "notes", "words"],
   frame: ["target_length", "resize", "color", "layout", "pad_value", "mean", "std", "preprocess"],
   thresholds: ["mask", "stability_offset", "predicted_iou", "stability", "everything"],
-  words: ["table", "model", "enlarge", "outside", "threshold", "suppression", "merges", "templates", "cosine_min"],
+  words: ["table", "model", "enlarge", "outside", "threshold", "label_threshold", "suppression", "merges", "templates", "cosine_min"],
   everything: ["points_per_side", "suppression", "stability_weight", "crop_layers", "crops_by_rank",
     "crop_points_downscale", "coarse_to_fine", "redrawn", "closer_layers", "crop_suppression",
     "soft_nms_sigma"],

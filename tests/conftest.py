@@ -60,8 +60,7 @@ def _private_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(autouse=True)
 def _audible_loggers(caplog: pytest.LogCaptureFixture) -> None:
     """Undo what a library or an earlier test did to logging, so that tests can read our records."""
-    if logging.root.level != logging.WARNING:  # some libraries silence it
-        caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING)  # of the root logger; libraries silence it, or all logging
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("samedge") and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True

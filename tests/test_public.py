@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,9 @@ from PIL import Image
 
 import samedge
 from samedge.cli import cli
-from samedge.errors import BundleError, OptionError, SourceError, UnknownNameError
+from samedge.errors import BundleError, ImageError, OptionError, SourceError, UnknownNameError
 from samedge.pixels.rle import rle_from_mask
+from samedge.web.client import Client
 
 FUNCTIONS = sorted(name for name in samedge.__all__ if inspect.isfunction(getattr(samedge, name)))
 LISTENERS = {"progress", "stage", "command"}
@@ -140,3 +142,29 @@ def test_what_is_no_bundle_and_no_source_is_named() -> None:
     nothing: Any = None
     with pytest.raises(SourceError, match="is a NoneType, expected a path"):
         samedge.Camera(nothing)
+
+
+def _limited(seconds: Any) -> None:
+    with samedge.time_limit(seconds):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda _, odd: samedge.PredictorPool(lambda: odd, size=odd), OptionError),
+        (lambda _, odd: samedge.PredictorPool(lambda: odd, size=1, waiting=odd), OptionError),
+        (lambda _, odd: _limited(odd), OptionError),
+        (lambda _, odd: samedge.load_default(model=odd), BundleError),
+        (lambda _, odd: samedge.load_default(device=odd), OptionError),
+        (lambda opened, odd: samedge.segment_in_tiles(opened, odd), ImageError),
+        (lambda _, odd: Client("http://127.0.0.1:1", timeout_s=odd), OptionError),
+        (lambda _, odd: Client("http://127.0.0.1:1", retry_s=odd), OptionError),
+    ],
+    ids=["size", "waiting", "time_limit", "model", "device", "tiles", "timeout_s", "retry_s"],
+)
+def test_arguments_of_another_type_are_typed_errors(
+    toy_bundle: Path, call: Callable[[Any, Any], object], error: type[Exception]
+) -> None:
+    with samedge.Predictor.from_bundle(toy_bundle) as opened, pytest.raises(error):
+        call(opened, [3])

@@ -253,7 +253,7 @@ def embedded_path(name: str = DEFAULT_MODEL) -> Path:
     Raises:
         BundleError: this installation carries none of that name; the message lists those it has.
     """
-    folder = _embedded_folder() / f"{name.removeprefix(_PREFIX)}{_SUFFIX}"
+    folder = _embedded_folder() / f"{str(name).removeprefix(_PREFIX)}{_SUFFIX}"
     if (folder / MANIFEST_NAME).is_file():
         return folder
     _discovery.check_unpacked()

@@ -9,6 +9,7 @@ a tile is high. The pixels are those that :func:`samedge.pixels.images.load_imag
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto")
         OptionError: ``sample_range`` is none.
     """
     wanted = check_range(sample_range)
-    if isinstance(source, np.ndarray):
+    if not isinstance(source, str | os.PathLike):
         yield _Whole(check_image(source))
         return
     with opened_head(source) as picture:

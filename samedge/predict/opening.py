@@ -33,9 +33,11 @@ def placement(
 
     Raises:
         IncompatibleArtifactError: the backend does not open the bundle's format.
-        OptionError: ``threads`` is not positive.
+        OptionError: ``threads`` is not positive, or ``device`` no text.
     """
     check_backend(bundle, backend)
+    if not isinstance(device, str | None):
+        raise OptionError(f"device is {device!r}, expected the backend's own text, such as 'CPU'.")
     is_own = backend.name == bundle.manifest.backend
     options = {**(bundle.manifest.options if is_own else {}), **_thread_option(threads)}
     return Placement(device or (bundle.manifest.device if is_own else None), options)

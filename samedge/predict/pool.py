@@ -38,11 +38,13 @@ class PredictorPool:
     def __init__(
         self, open_predictor: Callable[[], Predictor], *, size: int, waiting: int | None = None
     ) -> None:
-        self._most = 4 * size if waiting is None else waiting
-        if size < 1 or self._most < 0:
+        counts = (size, 0 if waiting is None else waiting)
+        if not all(isinstance(count, int) for count in counts) or size < 1 or counts[1] < 0:
             raise OptionError(
-                f"The pool has size {size} and waiting {waiting}, expected at least 1 and 0."
+                f"The pool has size {size!r} and waiting {waiting!r}, expected whole numbers of at "
+                "least 1 and 0."
             )
+        self._most = 4 * size if waiting is None else waiting
         self._changed = threading.Condition()
         self._waiting, self._is_closed, self._size = 0, False, size
         self._released = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import numbers
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,11 @@ TIMEOUT_S, OPEN_TIMEOUT_S = 60.0, 600.0
 """Of one run and of one opening of a graph in a process of its own, where nobody says others."""
 
 _END: contextvars.ContextVar[float] = contextvars.ContextVar("samedge_deadline", default=math.inf)
+
+
+def is_time(seconds: object, *, above: float) -> bool:
+    """Whether something is a number of seconds, larger than another."""
+    return isinstance(seconds, numbers.Real) and float(seconds) > above
 
 
 @contextlib.contextmanager
@@ -31,7 +37,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     Raises:
         OptionError: not a positive number.
     """
-    if not seconds > 0:
+    if not is_time(seconds, above=0):
         raise OptionError(f"The time limit is {seconds!r} s, expected a number above 0.")
     token = _END.set(min(_END.get(), time.monotonic() + seconds))
     try:

@@ -31,6 +31,7 @@ from samedge.pixels.images import load_image
 from samedge.pixels.picture_files import Source
 from samedge.pixels.prompts import check_prompts
 from samedge.predict.words.answers import WordAnswer
+from samedge.runtimes.deadline import is_time
 from samedge.types import Array, Progress, Prompt
 from samedge.web.refusals import ServerError, error_of, problem_of, retry_after
 from samedge.web.wire import Encoded, Found, Line, prompt_body
@@ -77,8 +78,10 @@ class Client:
             raise OptionError(f"The address is {address!r}: {error}.") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise OptionError(f"The address is {address!r}, expected http://host:port.")
-        if not 0 < timeout_s < threading.TIMEOUT_MAX:
+        if not is_time(timeout_s, above=0) or timeout_s >= threading.TIMEOUT_MAX:
             raise OptionError(f"timeout_s is {timeout_s!r}, expected a number above 0.")
+        if retry_s != 0 and not is_time(retry_s, above=0):
+            raise OptionError(f"retry_s is {retry_s!r}, expected a number of at least 0.")
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )

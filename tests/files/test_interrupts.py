@@ -64,6 +64,7 @@ def test_who_ignores_it_still_does(ending: signal.Signals) -> None:
     signal.signal(ending, signal.SIG_IGN)
     endings_interrupt()
     os.kill(os.getpid(), ending)
+    assert signal.getsignal(ending) is signal.SIG_IGN
 
 
 _FORK = """

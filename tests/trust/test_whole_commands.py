@@ -2,7 +2,8 @@
 
 What was there or what is new is there, never half of it; nothing piles up; the next run succeeds.
 In the fast set a few kills and steps of quick commands; ``make faults`` runs 200 kills over all
-commands that write, and fails every step of each (``SAMEDGE_KILLS``, ``SAMEDGE_FAULT_STEPS``).
+commands that write, and fails every step of each (``SAMEDGE_KILLS``, ``SAMEDGE_FAULT_STEPS``), of
+work begun anew where it could be gone on with some sixty.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tests.trust.whole_commands import (
 
 KILLS = int(os.environ.get("SAMEDGE_KILLS", "40"))
 STEPS = int(os.environ.get("SAMEDGE_FAULT_STEPS", "6"))
+STEPS_ANEW = min(STEPS, 60)  # of thousands, half a minute each
 LONG = (
     *("export", "export .samedge", "export apple", "export intel", "export torch"),
     *("bench", "distill", "calibrate", "compare", "annotate"),
@@ -228,7 +230,7 @@ def test_failing_steps_of_long_commands(
 def test_failing_steps_of_work_begun_anew(
     slow: Nursery, heavy: dict[str, Command], tmp_path: Path, name: str
 ) -> None:
-    refused = fail_steps(slow, heavy[name], Place(tmp_path), most=STEPS, anew=True)
+    refused = fail_steps(slow, heavy[name], Place(tmp_path), most=STEPS_ANEW, anew=True)
     print(f"{name}: refused {refused} times")
 
 

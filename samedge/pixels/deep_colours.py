@@ -1,7 +1,8 @@
 """All sixteen bits of colour pictures, of which Pillow's modes hold eight.
 
 Pillow reads one byte of each 16-bit sample, and which of the two is part of a tile's description:
-so a file is decoded twice. The same holds for grey with alpha.
+so a file is decoded twice. The same holds for grey with alpha. Of a TIFF whose channels lie one
+after the other, uncompressed, Pillow takes 16 bits for eight: its tiles are described anew.
 """
 
 from __future__ import annotations
@@ -14,8 +15,39 @@ from PIL import Image
 
 _NATIVE_LOW = "16B" if sys.byteorder == "little" else "16L"
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": _NATIVE_LOW}
-_COLOURS = ("RGB", "RGBA", "RGBX")
+_COLOURS = ("RGB", "RGBA", "RGBX", "R", "G", "B", "A", "X")
+_BITS, _PLANAR, _SEPARATE = 258, 284, 2  # TIFF tags, and a value
 _GREY_ALPHA = "LA;16B"
+_ROUNDED = ("LA", "RGB", "RGBA", "YCbCr", "CMYK")
+_CODESTREAM, _DEPTHS, _HEAD_BYTES = b"\xff\x4f\xff\x51", 42, 1 << 16  # of JPEG 2000
+
+
+def with_planes(picture: Any) -> Image.Image:
+    """The picture, a TIFF's tiles of one channel of 16 bits each described as what they are."""
+    tags: Any = getattr(picture, "tag_v2", {})
+    if picture.format == "TIFF" and tags.get(_PLANAR) == _SEPARATE and 16 in tags.get(_BITS, ()):
+        depth = "16L" if tags.prefix == b"II" else "16B"
+        picture.tile = [_deep_plane(tile, depth) for tile in picture.tile]
+    opened: Image.Image = picture
+    return opened
+
+
+def _deep_plane(tile: Any, depth: str) -> Any:
+    is_plane = tile.codec_name == "raw" and tile.args[0] in _COLOURS and len(tile.args[0]) == 1
+    return tile._replace(args=(f"{tile.args[0]};{depth}", *tile.args[1:])) if is_plane else tile
+
+
+def white_may_be_black(picture: Any) -> bool:
+    """Whether it is JPEG 2000 with deep colours, of which Pillow rounds the brightest up to 0."""
+    if picture.format != "JPEG2000" or picture.mode not in _ROUNDED or picture.fp is None:
+        return False
+    place = picture.fp.tell()
+    picture.fp.seek(0)
+    head = picture.fp.read(_HEAD_BYTES)
+    picture.fp.seek(place)
+    at = head.find(_CODESTREAM)
+    depths = head[at + _DEPTHS :: 3][: int.from_bytes(head[at + _DEPTHS - 2 : at + _DEPTHS], "big")]
+    return at >= 0 and any((depth & 0x7F) > 7 for depth in depths)
 
 
 def low_bytes(picture: Image.Image) -> Image.Image | None:
@@ -31,11 +63,12 @@ def low_bytes(picture: Image.Image) -> Image.Image | None:
     if None in other:
         return None
     file.seek(0)
-    again = Image.open(io.BytesIO(file.read()))
+    again: Any = with_planes(Image.open(io.BytesIO(file.read())))
     again.tile = [tile._replace(args=args) for tile, args in zip(again.tile, other, strict=True)]
     again.load()
     # Read as four channels, LA's are high and low byte of grey, then of alpha.
-    return again.getchannel(1) if tiles[0].args == _GREY_ALPHA else again
+    low: Image.Image = again.getchannel(1) if tiles[0].args == _GREY_ALPHA else again
+    return low
 
 
 def _other_byte(arguments: object) -> Any:

@@ -10,6 +10,8 @@ _FRAME = "take a frame out of it, such as by `ffmpeg -i VIDEO -frames:v 1 frame.
 _HEIC = "`pip install pi-heif`, which decodes it (the extra samedge[heic]), or save it as JPEG"
 _FORM = "send the file's bytes alone, as `curl --data-binary @photo.jpg` does"
 _HTML = "the address may want a login or have moved: download the image itself"
+_AGAIN = "fetch it again, or save it as an 8-bit JPEG or as PNG"
+_RANGE = "tone-map it to PNG, or give its floats as a grey TIFF"
 _DICOM = "write its pixels with pydicom to a 16-bit PNG; the range of the samples is measured"
 _TIFF = (
     "save it with 1 or 3 channels (4 with alpha) of 8 or 16 bits each; Pillow reads no others, and "
@@ -37,6 +39,15 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\0\0\0\x0cJXL ", "a JPEG XL image", _CONVERT),
     (b"FUJIFILMCCD-RAW", "a camera's raw file", "develop it to JPEG or a 16-bit TIFF"),
     (b"\x89HDF", "an HDF5 file", "write the picture in it as PNG"),
+    (
+        b"\xff\xd8",
+        "a JPEG that is damaged, or of a kind that Pillow does not read (12 bits)",
+        _AGAIN,
+    ),
+    (b"\x89PNG", "a damaged PNG", _AGAIN),
+    (b"GIF8", "a damaged GIF", _AGAIN),
+    (b"v/1\1", "an OpenEXR image", _RANGE),
+    (b"#?RADIANCE", "a Radiance HDR image", _RANGE),
     (b"8BPS", "a Photoshop file of a kind that Pillow does not read", _CONVERT),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")

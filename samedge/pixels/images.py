@@ -14,7 +14,9 @@ How a file becomes RGB, so that the same file gives the same masks everywhere:
 
 from __future__ import annotations
 
+import logging
 import os
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,10 +25,12 @@ from PIL import Image
 
 from samedge.errors import ImageError
 from samedge.pixels import deep_colours
-from samedge.pixels.picture_files import opened_picture, orientation, upright
+from samedge.pixels.picture_files import decode, opened_picture, orientation, upright
 from samedge.pixels.sample_range import SampleRange, check_range, eight_bits
 
 Array = npt.NDArray[Any]
+
+logger = logging.getLogger(__name__)
 
 _SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2  # a TIFF tag
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # another
@@ -193,10 +197,20 @@ def _dtype_hint(image: Array) -> str:
     )
 
 
-def _rgb_from_picture(picture: Image.Image, name: str, sample_range: SampleRange) -> Array:
+def load_stored(path: Path, *, range: SampleRange = "auto") -> Array:  # noqa: A002
+    """As :func:`load_image` of a file, the way up in which its pixels are stored."""
+    with opened_picture(path) as (picture, name):
+        return _rgb_from_picture(picture, name, check_range(range), turn=1)
+
+
+def _rgb_from_picture(
+    picture: Image.Image, name: str, sample_range: SampleRange, *, turn: int | None = None
+) -> Array:
+    """The picture as it is turned; ``None``: as its EXIF says."""
     low = deep_colours.low_bytes(picture)
-    picture.load()
-    turn = orientation(picture)
+    is_rounded = deep_colours.white_may_be_black(picture)
+    decode(picture)
+    turn = orientation(picture) if turn is None else turn
     turned = upright(picture, turn)
     if low is not None:
         high = np.asarray(turned.convert("RGB")).astype(np.uint16)
@@ -210,7 +224,14 @@ def _rgb_from_picture(picture: Image.Image, name: str, sample_range: SampleRange
             white_is_zero=white_is_zero(picture),
         )
         return check_image(np.repeat(grey[:, :, None], 3, axis=2))
-    return check_image(_ranged(_rgb_in_strips(turned), sample_range, name))
+    image = _rgb_in_strips(turned)
+    if is_rounded and not image.all():
+        logger.warning(
+            "%s is JPEG 2000 with colours of more than 8 bits: Pillow, which decodes it, makes its "
+            "brightest samples black. Save it as a 16-bit PNG or TIFF where it has white.",
+            name,
+        )
+    return check_image(_ranged(image, sample_range, name))
 
 
 def _ranged(image: Array, sample_range: SampleRange, name: str) -> Array:

@@ -29,7 +29,7 @@ from PIL import Image
 
 from samedge.errors import ImageError
 from samedge.pixels.images import grey_samples
-from samedge.pixels.picture_files import opened_picture, orientation, upright
+from samedge.pixels.picture_files import decode, opened_picture, orientation, upright
 from samedge.types import Array, Size
 
 Mask = npt.NDArray[np.bool_]
@@ -94,7 +94,7 @@ def _read(
 ) -> tuple[Mask, str]:
     """The mask, and the picture's name for messages."""
     with opened_picture(source) as (picture, name):
-        picture.load()
+        decode(picture)
         turned = upright(picture, orientation(picture))
         return _inside(picture, turned, value, name), name
 

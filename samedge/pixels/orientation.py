@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from samedge.pixels.images import load_image
-from samedge.pixels.picture_files import opened_picture
+from samedge.pixels.images import load_image, load_stored
 from samedge.pixels.sample_range import SampleRange
 from samedge.types import Array, Size
 
 UPRIGHT, STORED = "upright", "stored"
 FRAMES = (UPRIGHT, STORED)
-
-_EXIF_ORIENTATION, _UPRIGHT_TAG = 0x0112, 1
 
 
 def load_in_frame(
@@ -41,7 +38,5 @@ def load_in_frame(
     image = load_image(path, range=sample_range)
     if frame == UPRIGHT or (frame is None and image.shape[:2] == tuple(size)):
         return image
-    with opened_picture(path) as (picture, _):
-        picture.getexif()[_EXIF_ORIENTATION] = _UPRIGHT_TAG  # without one Pillow asks the XMP
-        stored = load_image(picture, range=sample_range)
+    stored = load_stored(path, range=sample_range)
     return stored if frame == STORED or stored.shape[:2] == tuple(size) else image

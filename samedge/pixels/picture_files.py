@@ -17,7 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from samedge.errors import ImageError, SamedgeError
 from samedge.files import limits
 from samedge.files.reading import opened
-from samedge.pixels import image_kinds
+from samedge.pixels import image_kinds, png_chunks
+from samedge.pixels.deep_colours import with_planes
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 """What a picture is opened from."""
@@ -29,7 +30,6 @@ BY_TILES = (
 """What to do about a picture that is too large to be held whole."""
 
 _ORIENTATION = 0x0112
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,6 +39,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_UNKNOWN = re.compile("unsupported|not supported|unknown raw mode|not implemented", re.IGNORECASE)
 _REFUSED = ("EPS", "MPEG", "WMF", "BUFR", "GRIB", "HDF5")
 """What Pillow recognises and hands to other programs, or cannot decode."""
 
@@ -126,7 +127,9 @@ def orientation(picture: Image.Image) -> int:
     """The picture's orientation in EXIF, 1 to 8; 1 is upright and what has none counts as it."""
     try:
         found = _exif(picture).get(_ORIENTATION, 1)
-    except UserWarning:  # of damaged EXIF, where warnings are errors
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged EXIF, of which Pillow raises whatever it likes
         return 1
     return found if found in _TURNS else 1
 
@@ -137,25 +140,17 @@ def _exif(picture: Image.Image) -> Image.Exif:
     is_stored = picture.format == "PNG" and bool(getattr(picture, "tile", None))
     if not is_stored or file is None or "exif" in picture.info:
         return picture.getexif()
-    found = _exif_chunk(file)
-    if found is not None:
-        picture.info["exif"] = found
-    return Image.Image.getexif(picture)
+    with Image.open(io.BytesIO(png_chunks.without_pixels(file))) as told:
+        return Image.Image.getexif(told)
 
 
-def _exif_chunk(file: BinaryIO) -> bytes | None:
-    """The EXIF of a PNG file, wherever in it; the file stands where it stood."""
-    place = file.tell()
-    file.seek(len(_PNG))
+def decode(picture: Image.Image) -> None:
+    """Decode the pixels; what is damaged in a PNG behind its pixels takes none of them away."""
     try:
-        while len(head := file.read(8)) == 8:
-            length, kind = int.from_bytes(head[:4], "big"), head[4:]
-            if kind == b"eXIf":
-                return b"Exif\0\0" + file.read(length)
-            file.seek(length + 4, os.SEEK_CUR)  # its check sum
-        return None
-    finally:
-        file.seek(place)
+        picture.load()
+    except (ValueError, SyntaxError):
+        if picture.format != "PNG" or getattr(picture, "tile", None):
+            raise
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
@@ -184,12 +179,17 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
             heic: Image.Image = HeifImageFile(stream)
             return heic
     try:
-        return Image.open(stream)
+        return with_planes(Image.open(stream))
     except UserWarning:  # of damaged EXIF, where warnings are errors
         stream.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            return Image.open(stream)
+            return with_planes(Image.open(stream))
+    except (ValueError, UnidentifiedImageError):  # of a text, a profile, a resolution
+        is_small = stream.seek(0, os.SEEK_END) <= limits.limit("image_bytes")
+        if not (is_small and head.startswith(png_chunks.START)):
+            raise
+        return Image.open(io.BytesIO(png_chunks.pixels_alone(stream)))
 
 
 def _acceptable(picture: Image.Image, name: str, *, limit: str = "image_pixels") -> Image.Image:
@@ -227,6 +227,11 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         ) from error
     except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
         reason = " ".join(str(error).split())
+        if _UNKNOWN.search(reason):
+            raise ImageError(
+                f"{name} is of a kind that Pillow does not decode ({reason}): save it as JPEG, "
+                "PNG, WebP or TIFF."
+            ) from error
         raise ImageError(
             f"{name} is truncated or damaged ({reason}): fetch or save the file again."
         ) from error

@@ -8,25 +8,33 @@ from typing import BinaryIO
 
 _INDEX = (b"moov", b"moof")
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_PACKETS = ((188, 0), (192, 4), (204, 0))  # of MPEG-TS: a packet's length, and where its mark is
+_MARK, _HEAD_BYTES = 0x47, 4096
 _UNFINISHED = (0, 0xFFFFFFFF)  # what stands in an AVI that was streamed
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes of MP4, MOV, Matroska, WebM or AVI lie beyond the end of the file.
+    """How many bytes of MP4, MOV, Matroska, WebM, AVI, WMV or MPEG-TS lie beyond a file's end.
+
+    Of MPEG-TS, which is as long as it is, those are bytes of its last packet.
 
     Returns:
         0 for a whole file, one that does not say how long it is, and every other kind.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        head = file.read(12)
+        head = file.read(_HEAD_BYTES)
         if head[4:8] == b"ftyp":
             end = _boxes(file, size)[1]
         elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             length = int.from_bytes(head[4:8], "little")
             end = 0 if length in _UNFINISHED else 8 + length
+        elif head[:4] == _EBML:
+            end = _end_of_segment(file)
         else:
-            end = _end_of_segment(file) if head[:4] == _EBML else 0
+            end = _end_of_asf(head) if head.startswith(_ASF) else _end_of_packets(file, size, head)
     return max(0, end - size)
 
 
@@ -73,3 +81,20 @@ def _length(file: BinaryIO) -> int | None:
     bits = 7 * (more + 1)
     value = int.from_bytes(first + file.read(more), "big") & ((1 << bits) - 1)
     return None if value == (1 << bits) - 1 else value
+
+
+def _end_of_asf(head: bytes) -> int:
+    """Where a WMV says that it ends; 0 where it was broadcast, and nobody knew."""
+    at = head.find(_ASF_FILE)
+    is_broadcast = at < 0 or head[at + 88 : at + 89] != b"\2"  # of its flags: it can be sought in
+    return 0 if is_broadcast else int.from_bytes(head[at + 40 : at + 48], "little")
+
+
+def _end_of_packets(file: BinaryIO, size: int, head: bytes) -> int:
+    """Where the last packet of MPEG-TS ends; 0 for all else, and where something else follows."""
+    for length, mark in _PACKETS:
+        if all(head[at : at + 1] == bytes([_MARK]) for at in range(mark, 4 * length, length)):
+            last = size - size % length
+            file.seek(last + mark)
+            return last + length if file.read(1) == bytes([_MARK]) else 0
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import math
 import os
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'samedge[video]'"
 _USUAL_RATE = 25.0  # FFmpeg's own, of a file that says none
+_BARE = ("mpegts", "mpegvideo", "h264", "hevc", "m4v", "mjpeg")  # frame after frame, and no more
+_REORDERED = 3  # frames that may come behind the one that is read last
 _MOST_DAMAGED_AT_START = 500  # packets without one whole frame: not a video that can be read
 
 
@@ -79,13 +82,51 @@ def grabs(
         raise SourceError(_no_video(where, getattr(error, "strerror", "") or str(error))) from error
     with container:
         stream = _stream(av, container, where)
-        found = _decoded(av, container, stream, where, options, low_delay=low_delay)
+        end = _End(container.format.name)
+        found = _decoded(av, container, stream, where, options, low_delay=low_delay, end=end)
         yield from _with_times(found, stream) if is_file else found
-    missing = missing_bytes(Path(where)) if is_file else 0
+    if is_file:
+        _check_end(where, end)
+
+
+class _End:
+    """How a file ends, of those that do not say how long they are.
+
+    Attributes:
+        is_cut: FFmpeg found less of one of the last two packets than that is long, or one of the
+            last frames of a bare stream is damaged and earlier ones are whole.
+    """
+
+    def __init__(self, format_name: str) -> None:
+        self._is_bare = format_name in _BARE
+        self._packets: collections.deque[bool] = collections.deque(maxlen=2)
+        self._frames: collections.deque[bool] = collections.deque(maxlen=_REORDERED)
+        self._has_whole = False
+
+    def add_packet(self, packet: Any) -> None:
+        if packet.size:
+            self._packets.append(packet.is_corrupt and not self._is_bare)
+
+    def add_frame(self, grab: Grab) -> None:
+        self._has_whole |= grab.image is not None
+        self._frames.append(grab.image is None and self._has_whole and self._is_bare)
+
+    @property
+    def is_cut(self) -> bool:
+        return any(self._packets) or any(self._frames)
+
+
+def _check_end(where: str, end: _End) -> None:
+    missing = missing_bytes(Path(where))
     if missing:
         raise SourceError(
             f"{where} ends too early: {missing} bytes that it says it has are not there. Copy or "
             "download it again; the frames before that were read."
+        )
+    if end.is_cut:
+        raise SourceError(
+            f"{where} ends too early, within a frame, as where a copy or the recording itself "
+            "stopped. Copy it again if the original is longer; the frames before that were read."
         )
 
 
@@ -150,6 +191,7 @@ def _decoded(
     options: ReadOptions,
     *,
     low_delay: bool,
+    end: _End,
 ) -> Generator[Grab, None, None]:
     stream.thread_type = "SLICE" if low_delay else "AUTO"
     if options.threads is not None:
@@ -163,6 +205,7 @@ def _decoded(
             raise SourceError(f"{where} broke off: {error}.") from error
         if packet is None:
             break
+        end.add_packet(packet)
         try:
             frames = packet.decode()
         except av.error.EOFError:
@@ -171,11 +214,13 @@ def _decoded(
             damaged += 1
             if not whole and damaged >= _MOST_DAMAGED_AT_START:
                 raise SourceError(_no_video(where, "it holds no frame that decodes")) from error
+            end.add_frame(Grab(None))
             yield Grab(None)
             continue
         for frame in frames:
             grab = _grab(frame)
             whole += grab.image is not None
+            end.add_frame(grab)
             yield grab
     if not whole:
         raise SourceError(_no_video(where, "it holds no frame that decodes"))

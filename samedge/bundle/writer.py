@@ -28,6 +28,7 @@ from samedge.bundle.manifest import (
 )
 from samedge.bundle.reading import as_written, decode_manifest
 from samedge.errors import BundleError
+from samedge.files.writing import check_output
 
 
 class BundleWriter:
@@ -49,7 +50,7 @@ class BundleWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> BundleWriter:
-        _check_replaceable(self.destination)
+        check_destination(self.destination)
         self.folder = self._stack.enter_context(_commit.temporary_beside(self.destination))
         self.folder.mkdir()
         return self
@@ -175,12 +176,18 @@ def _hashed_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return hashes
 
 
-def _check_replaceable(destination: Path) -> None:
-    """Refuse to put a bundle over something that is none.
+def check_destination(destination: Path) -> None:
+    """Refuse to put a bundle over something that is none, or where nothing can be written.
 
     Raises:
         BundleError: there is such a thing.
+        WriteError: a folder on the way is a file, or may not be written to.
     """
+    _check_replaceable(destination)
+    check_output(destination)
+
+
+def _check_replaceable(destination: Path) -> None:
     if destination.suffix == _archive.SUFFIX:
         if destination.is_dir():
             raise BundleError(f"{destination} is a folder, expected a file: name another one.")

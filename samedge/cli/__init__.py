@@ -149,6 +149,8 @@ class LazyGroup(click.Group):
 
 def _ended_by(error: BaseException, words: Sequence[str]) -> int:
     """Say what ended a command line, to people and to programs."""
+    if isinstance(error, click.NoSuchOption) and not error.possibilities:
+        error.possibilities = _with_two_dashes(error, words)
     wants_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
     is_ours = isinstance(error, failures.Failure) or getattr(error, "is_reported", False)
     if wants_json and not is_ours:
@@ -173,6 +175,14 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
         return record.exit_code
     failures.complain("Interrupted.")
     return failures.INTERRUPTED
+
+
+def _with_two_dashes(error: click.NoSuchOption, words: Sequence[str]) -> list[str]:
+    """Long options that were typed with one dash: click takes ``-point`` for ``-p``."""
+    command = None if error.ctx is None else error.ctx.command
+    known = [] if command is None else [name for option in command.params for name in option.opts]
+    typed = [f"-{word.partition('=')[0]}" for word in words if word.startswith(error.option_name)]
+    return sorted({name for name in typed if name in known})
 
 
 @click.group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,10 +74,24 @@ class ImageRun:
         """
         from samedge.formats.destination import Destination
 
+        self._check_words()
         destination = Destination(self.output_path, self.file_format, images=len(self.images))
         if destination.writes and not destination.is_folder:
             refuse_source(destination.path, self.images)
         return destination
+
+    def _check_words(self) -> None:
+        """Tell a word that lost its quotes from an image, where one file is to be written."""
+        from samedge.errors import ImageError
+
+        path = self.output_path
+        is_file = path is not None and bool(path.suffix) and not path.is_dir()
+        missing = [image for image in self.images if not os.path.lexists(image)]
+        if is_file and missing and len(self.images) > 1:
+            raise ImageError(
+                f"There is no {missing[0]}, which stands where an image is expected: check the "
+                "path, and put quotes around words with blanks between them."
+            )
 
     def open(self, *, focus: FocusMode = "never", refine: int | None = None) -> Predictor:
         """Open the bundle.

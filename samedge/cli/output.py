@@ -34,6 +34,8 @@ from samedge.cli.streams import discard_stdout, written_out
 from samedge.errors import SamedgeError
 
 if TYPE_CHECKING:
+    import logging
+
     from rich.console import Console, RenderableType
     from rich.table import Table
 
@@ -236,6 +238,18 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
+def _no_echo() -> Callable[[logging.LogRecord], bool]:
+    """Lets a remark pass that is not the one before it: prompts are checked, and then used."""
+    last = ""
+
+    def is_new(record: logging.LogRecord) -> bool:
+        nonlocal last
+        before, last = last, record.getMessage()
+        return last != before
+
+    return is_new
+
+
 @contextlib.contextmanager
 def _logging_to_stderr(verbosity: int) -> Iterator[None]:
     """Show samedge's log records, and Python's warnings from ``-v`` on, on stderr."""
@@ -243,6 +257,7 @@ def _logging_to_stderr(verbosity: int) -> Iterator[None]:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(_no_echo())
     ours, warned = logging.getLogger("samedge"), logging.getLogger("py.warnings")
     before = ours.level, warned.propagate
     ours.setLevel(_LEVELS[max(0, min(verbosity + 1, 3))])

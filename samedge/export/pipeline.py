@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from samedge.bundle.writer import BundleWriter
+from samedge.bundle.writer import BundleWriter, check_destination
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import (
     BundleError,
@@ -105,12 +105,14 @@ def export(
         BackendUnavailableError: the platform's backend, needed to check the files, is not here.
         CheckpointError: the checkpoint does not fit its model.
         BundleError: ``output`` is something else than a bundle.
+        WriteError: nothing can be written there.
     """
     start = time.perf_counter()
     steps = Steps(progress=progress, stage=stage)
     platform_row = target_named(target) if isinstance(target, str) else target
     _check_dialects(dialects)
     resolved = platform_row.precision(precision)
+    check_destination(Path(output))
     data, photos = _pictures(resolved, calibration=calibration, images=images)
     opened, source = opened_model(model, image_size=input_size, steps=steps)
     request = ExportRequest(

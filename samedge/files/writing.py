@@ -340,6 +340,9 @@ def _named(path: Path) -> Iterator[None]:
 
 def _write_error(path: Path, number: int) -> WriteError:
     remedy = _REMEDIES.get(number, "check the disk")
+    on_the_way = [folder for folder in path.parents if folder.exists() and not folder.is_dir()]
+    if on_the_way and number in (errno.EEXIST, errno.ENOTDIR):
+        remedy = f"{on_the_way[0]} is a file, expected a folder, name another place"
     reason = os.strerror(number)
     return WriteError(
         f"{path} cannot be written ({reason}), and what was there stays: {remedy}.", errno=number

@@ -18,6 +18,7 @@ from samedge.formats.pictures import save_picture
 from samedge.pixels.image_files import counted
 from samedge.pixels.mask_images import mask_from_picture
 
+_WRITTEN = re.compile(r"_mask(_\d+)?$")
 _NUMBERED = re.compile(r"(_mask)?(_\d+)?$")
 
 
@@ -54,7 +55,14 @@ class _Png(ImageFormat):
             yield Entry(str(masks[0]), functools.partial(_image, shown, masks, left_out))
 
     def recognises(self, path: Path) -> bool:
+        """A file, or a folder of masks that are called as the writer calls them."""
+        if path.is_dir():
+            return reading.first_of(path, "*.png", recognised=_is_named_as_written)
         return path.suffix.lower() == ".png" and path.is_file()
+
+
+def _is_named_as_written(file: Path) -> bool:
+    return _WRITTEN.search(file.stem) is not None
 
 
 def _order(file: Path) -> tuple[Path, tuple[object, ...]]:

@@ -305,6 +305,22 @@ def _check_inside(points: Array, view: View) -> None:
             f"Point {points[outside][0].tolist()} is outside {_words(view)}: give x, y in pixels "
             "of the original image."
         )
+    shares = ((points > 0) & (points < 1)).any(axis=1) & (points <= 1).all(axis=1)
+    if _is_surely_in_pixels(view) and shares.any():
+        _warn_of_shares("Point", points[shares][0], view)
+
+
+def _is_surely_in_pixels(view: View) -> bool:
+    return view.region is None and min(view.original_size) >= _SURELY_PIXELS
+
+
+def _warn_of_shares(what: str, given: Array, view: View) -> None:
+    logger.warning(
+        "%s %s lies within the first pixel of %s: coordinates are pixels, no shares of it.",
+        what,
+        given.tolist(),
+        _words(view),
+    )
 
 
 def _clipped(box: Array, view: View) -> Array:
@@ -316,12 +332,8 @@ def _clipped(box: Array, view: View) -> Array:
             f"Box {box.tolist()} is wholly outside {_words(view)}: give x0, y0, x1, y1 in pixels "
             "of the original image."
         )
-    if view.region is None and min(view.original_size) >= _SURELY_PIXELS and max(inside[2:]) <= 1:
-        logger.warning(
-            "Box %s lies within the first pixel of %s: coordinates are pixels, no shares of it.",
-            box.tolist(),
-            _words(view),
-        )
+    if _is_surely_in_pixels(view) and max(inside[2:]) <= 1:
+        _warn_of_shares("Box", box, view)
     if not np.array_equal(inside, box):
         logger.warning("Box %s reaches over the image, cut to %s.", box.tolist(), inside.tolist())
     return np.asarray(inside, np.float32)

@@ -209,3 +209,20 @@ def test_mistakes(options: list[str], code: int, words: str) -> None:
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("file/bundle", "is a file, expected a folder"), ("full", "holds other files")],
+)
+def test_a_place_that_takes_no_bundle_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    monkeypatch.setattr("samedge.export.pipeline.opened_model", None)
+    result = invoke("export", "--target", "cpu", "-o", tmp_path / name)
+    assert result.exit_code == 1
+    assert words in result.stderr

@@ -60,6 +60,8 @@ def test_every_command_has_one_line_in_the_list(name: str) -> None:
         (["doctro"], "'doctor'"),
         (["targets", "--jsno"], "'--json'"),
         (["segment", "x.jpg", "--point", "1,2", "--formt", "png"], "'--format'"),
+        (["segment", "x.jpg", "-point", "1,2"], "'--point'"),
+        (["segment", "x.jpg", "-box=1,2,3,4"], "'--box'"),
     ],
 )
 def test_mistyped_commands_and_options(arguments: list[str], nearest: str) -> None:

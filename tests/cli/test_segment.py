@@ -263,6 +263,21 @@ def test_an_ending_that_does_not_fit_is_refused_before_any_work(
     assert words in result.stderr
 
 
+def test_a_word_without_its_quotes_is_no_image(photo: Path) -> None:
+    result = invoke("segment", photo, "--text", "red", "car", "-o", "found.jpg")
+    assert result.exit_code == 1
+    assert "There is no car, which stands where an image is expected" in result.stderr
+    assert "quotes" in result.stderr
+
+
+@pytest.mark.parametrize("given", [("--point", "0.5,0.25"), ("--box", "0.1,0.1,0.9,0.9")])
+def test_shares_of_the_image_are_warned_of_once(
+    toy_bundle: Path, photo: Path, given: tuple[str, str]
+) -> None:
+    result = invoke("segment", photo, "--bundle", toy_bundle, *given, "--focus", "always")
+    assert result.stderr.count("no shares of it") == 1
+
+
 def test_one_file_for_several_images_is_refused_before_any_work(photo: Path) -> None:
     result = invoke("segment", photo, photo, "--bundle", "absent", "--point", "1,1", "-o", "x.png")
     assert result.exit_code == 1

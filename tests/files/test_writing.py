@@ -120,7 +120,11 @@ def test_a_full_device_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("folder", "name a file in it"), ("file/x", "check the folders"), ("n" * 300, "shorter")],
+    [
+        ("folder", "name a file in it"),
+        ("file/x", "file is a file, expected a folder"),
+        ("n" * 300, "shorter"),
+    ],
 )
 def test_a_place_that_cannot_be_written(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "folder").mkdir()

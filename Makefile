@@ -136,11 +136,13 @@ $(VENV)/.installed-release: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable ".[release]"
 	@touch $@
 
-# An hour of clicks on `samedge serve`, every mask checked, its memory written down.
+# An hour of clicks on `samedge serve`, every mask checked, its memory written down; each of 16 clients
+# pauses so many seconds after a click.
 SERVE_MINUTES ?= 60
+SERVE_PAUSE ?= 0
 serve-soak: $(DEV)
 	@mkdir -p build
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve_load.py --clicks 1 --minutes $(SERVE_MINUTES) -o build/serve-soak.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve_load.py --clicks 1 --minutes $(SERVE_MINUTES) --pause $(SERVE_PAUSE) -o build/serve-soak.json
 
 docs: $(DEV)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs

@@ -5,7 +5,9 @@
 
 The server runs in a process of its own, as users start it. 429 is an answer and the click is sent
 again; anything else that is no mask, or another mask than the predictor alone gives, fails the run.
-The record has rates, percentiles and the server's memory over time.
+The record has rates, percentiles and the server's memory over time: its first and last figure after
+the first tenth of the run, and the slope of a line through those between. ``--pause 8`` lets each
+client wait so long after a click, so that a long run leaves the machine to other work.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from samedge.web.client import Client, ServerError
 PHOTOS = Path(samedge.__file__).parent / "data" / "photos"
 SIDE = 384
 CLICKS_AN_IMAGE = 25
+WARM_UP = 0.1  # of a run, until all images that are kept have been there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +156,10 @@ def clicks(
     seed: int,
     span: Span,
     tally: Tally,
+    pause_s: float,
     patience_s: float,
 ) -> None:
-    """One client: so many clicks, or as many as fit into the time."""
+    """One client: so many clicks, or as many as fit into the time, with a pause after each."""
     rng = random.Random(seed)
     with Client(address, retry_s=0, timeout_s=patience_s) as client:
         done = 0
@@ -168,6 +172,8 @@ def clicks(
                     tally.errors.append(f"{type(error).__name__}: {error}")
                 return
             done += 1
+            if pause_s:
+                time.sleep(min(pause_s, max(span.end - time.monotonic(), 0.0)))
 
 
 @contextlib.contextmanager
@@ -211,6 +217,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long")
     parser.add_argument("--at-most", type=float, default=math.inf, help="seconds, then it ends")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.0,
+        help="seconds of each client after a click: where the machine has other work, too",
+    )
     parser.add_argument("--seed", type=int, default=0, help="other clicks with another")
     parser.add_argument("--bundle", help="the embedded model without it")
     parser.add_argument("--backend", default="onnxruntime")
@@ -256,6 +268,7 @@ def main() -> int:
                     "seed": seed,
                     "span": span,
                     "tally": tally,
+                    "pause_s": args.pause,
                     "patience_s": args.request_seconds + 60,
                 },
             )
@@ -277,6 +290,14 @@ def main() -> int:
     return 1 if tally.wrong or tally.errors else 0
 
 
+def slope_per_hour(samples: list[tuple[float, int]]) -> float | None:
+    """Growth of the memory in an hour: a line through the samples, by least squares."""
+    if len(samples) < 2:
+        return None
+    seconds, sizes = np.array(samples, np.float64).T
+    return round(float(np.polyfit(seconds, sizes, 1)[0]) * 3600)
+
+
 def report(
     args: argparse.Namespace,
     tally: Tally,
@@ -289,6 +310,7 @@ def report(
     known = [size for _, size in memory if size is not None]
     middle = known[len(known) // 2 :]
     growth = middle[-1] - statistics.median(middle) if middle else None
+    warm = [(second, size) for second, size in memory if size and second > WARM_UP * elapsed]
     return {
         "schema": "samedge.serve-load/1",
         "samedge_version": samedge.__version__,
@@ -310,6 +332,9 @@ def report(
         "p99_ms": percentile(tally.latency_ms, 0.99),
         "rss_peak_bytes": max(known, default=None),
         "rss_growth_second_half_bytes": growth,
+        "rss_first_bytes": warm[0][1] if warm else None,
+        "rss_last_bytes": warm[-1][1] if warm else None,
+        "rss_slope_bytes_per_hour": slope_per_hour(warm),
         "rss_bytes": memory[:: max(1, len(memory) // 120)],
     }
 

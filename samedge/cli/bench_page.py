@@ -43,6 +43,8 @@ def page_remarks(rows: Sequence[PageRow]) -> Iterator[str]:
     """What was measured of each page beside its stages."""
     for row in rows:
         peak = "" if row.peak_bytes is None else f", peak memory {row.peak_bytes / 1e6:.0f} MB"
+        if row.footprint_bytes is not None:
+            peak += f" resident, {row.footprint_bytes / 1e6:.0f} MB footprint"
         yield (
             f"{row.bundle} in {row.browser} ({row.engine}): site {row.site_bytes / 1e6:.1f} MB, "
             f"first visit {row.transfer_bytes / 1e6:.1f} MB compressed{peak}"

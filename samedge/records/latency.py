@@ -167,6 +167,11 @@ class PageRow(Subject, frozen=True, kw_only=True):
             opened sooner waits.
         peak_bytes: largest resident memory of the page's process, the browser's own code included.
         empty_bytes: the same of an empty page.
+        footprint_bytes: largest memory footprint of the page's process, as Chrome's task manager
+            counts it: its own memory, resident or swapped, without the program that all tabs share.
+        empty_footprint_bytes: the same of an empty page.
+        shared_bytes: largest shared memory of the page's process, pictures above all, which its
+            footprint leaves out.
         encode_cpu_ms: processor time of the page's process an encode, its preparation included.
         click_cpu_ms: the same of a click, from the mouse to the painted mask.
     """
@@ -178,6 +183,9 @@ class PageRow(Subject, frozen=True, kw_only=True):
     canary_ms: float | None = None
     peak_bytes: int | None = None
     empty_bytes: int | None = None
+    footprint_bytes: int | None = None
+    empty_footprint_bytes: int | None = None
+    shared_bytes: int | None = None
     encode_cpu_ms: float | None = None
     click_cpu_ms: float | None = None
 

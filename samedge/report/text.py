@@ -247,6 +247,7 @@ def pages_table(overview: Overview) -> Table | None:
             row.browser,
             row.engine,
             *map(megabytes, (row.site_bytes, row.transfer_bytes, row.peak_bytes, row.empty_bytes)),
+            *map(megabytes, (row.footprint_bytes, row.empty_footprint_bytes, row.shared_bytes)),
             *map(latency, (row.canary_ms, row.encode_cpu_ms, row.click_cpu_ms)),
         ]
         for source, record in overview.benches
@@ -254,9 +255,14 @@ def pages_table(overview: Overview) -> Table | None:
     ]
     if not rows:
         return None
-    header = ["subject", "browser", "engine", "site MB", "first visit MB", "peak MB"]
-    header += ["empty page MB", "check ms", "encode CPU ms", "click CPU ms"]
-    caption = "The first visit as a host would compress it; peak memory with the browser's own."
+    header = ["subject", "browser", "engine", "site MB", "first visit MB", "resident MB"]
+    header += ["empty page resident MB", "footprint MB", "empty page footprint MB", "shared MB"]
+    header += ["check ms", "encode CPU ms", "click CPU ms"]
+    caption = (
+        "The first visit as a host would compress it; memory at its peak. Resident memory counts "
+        "the browser's own program, which all tabs share; the footprint is what its task manager "
+        "shows for a tab, without that and without memory shared between processes."
+    )
     return Table("Pages in a browser", caption, header, rows)
 
 

@@ -32,6 +32,7 @@ from samedge.records import (
     subject_fields,
 )
 from samedge.types import Steps
+from samedge.web.renderer import Footprint, FootprintWatch, Renderer, renderers
 from samedge.web.runtime import VERSION
 from samedge.web.site import check_site, site_files
 from samedge.web.static import serving
@@ -145,6 +146,8 @@ class _Visit:
     clicks_ms: list[float]
     peak_bytes: int | None
     empty_bytes: int | None
+    footprint: Footprint | None
+    empty_footprint: Footprint | None
     encode_cpu_ms: float | None
     click_cpu_ms: float | None
     loaded: list[str]
@@ -154,24 +157,26 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MS)
-    empty_bytes = _Renderer(browser).peak_bytes()
+    empty = Renderer(browser)
+    empty_bytes, empty_footprint = empty.peak_bytes(), empty.footprint()
     loaded: list[str] = []
     page.on("requestfinished", lambda request: loaded.append(request.url))
     start = time.perf_counter()
     page.goto(address)
-    page.wait_for_selector("#engine[data-state=ready]")
-    ready = time.perf_counter()
-    page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
-    checked = time.perf_counter()
-    process = _Renderer(browser)
-    before = process.cpu_ms()
-    file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
-    page.set_input_files("#file", file)
-    page.wait_for_selector("html[data-encoded]", state="attached")
-    encoded = process.cpu_ms()
-    page.evaluate(_PLAIN)
-    times = [_click(page, index, hold_ms=hold_ms) for index in range(clicks)]
-    clicked = process.cpu_ms()
+    with FootprintWatch(renderers(browser)) as watch:
+        page.wait_for_selector("#engine[data-state=ready]")
+        ready = time.perf_counter()
+        page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
+        checked = time.perf_counter()
+        process = Renderer(browser)
+        before = process.cpu_ms()
+        file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
+        page.set_input_files("#file", file)
+        page.wait_for_selector("html[data-encoded]", state="attached")
+        encoded = process.cpu_ms()
+        page.evaluate(_PLAIN)
+        times = [_click(page, index, hold_ms=hold_ms) for index in range(clicks)]
+        clicked = process.cpu_ms()
     timing = page.evaluate("samedge.segmenter.handle.timing")
     visit = _Visit(
         engine=page.inner_text("#engine"),
@@ -182,6 +187,8 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
         clicks_ms=times,
         peak_bytes=process.peak_bytes(),
         empty_bytes=empty_bytes,
+        footprint=watch.peak(process.process),
+        empty_footprint=empty_footprint,
         encode_cpu_ms=_difference(before, encoded, 1),
         click_cpu_ms=_difference(encoded, clicked, clicks),
         loaded=[url.partition("?")[0].removeprefix(address.partition("?")[0]) for url in loaded],
@@ -200,39 +207,6 @@ def _click(page: Any, index: int, *, hold_ms: float = 0.0) -> float:
     page.mouse.click(*place, delay=hold_ms)
     page.wait_for_selector(f'html[data-answers="{answers + 1}"]', state="attached")
     return float(page.get_attribute("html", "data-clicked"))
-
-
-class _Renderer:
-    """The process that holds the page: the largest of the browser's renderers."""
-
-    def __init__(self, browser: Any) -> None:
-        session = browser.new_browser_cdp_session()
-        found = session.send("SystemInfo.getProcessInfo")["processInfo"]
-        session.detach()
-        numbers = [int(one["id"]) for one in found if one["type"] == "renderer"]
-        self._status = max(
-            (Path(f"/proc/{number}") for number in numbers), key=_resident_kb, default=None
-        )
-
-    def peak_bytes(self) -> int | None:
-        return None if self._status is None else _resident_kb(self._status, "VmHWM") * 1024
-
-    def cpu_ms(self) -> float | None:
-        if self._status is None:
-            return None
-        try:
-            fields = (self._status / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return (int(fields[11]) + int(fields[12])) * 10.0  # ticks of 10 ms
-
-
-def _resident_kb(process: Path, field: str = "VmRSS") -> int:
-    try:
-        lines = (process / "status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
 
 
 def _difference(before: float | None, after: float | None, count: int) -> float | None:
@@ -279,6 +253,8 @@ def _page(
 ) -> PageRow:
     loaded = {name or "index.html" for name in visits[0].loaded}
     sent = [path for name, path in files.items() if name in loaded]
+    footprints = [visit.footprint for visit in visits if visit.footprint]
+    empty = [visit.empty_footprint for visit in visits if visit.empty_footprint]
     return PageRow(
         **subject_fields(subject),
         engine=visits[0].engine,
@@ -288,6 +264,9 @@ def _page(
         canary_ms=_median([visit.canary_ms for visit in visits]),
         peak_bytes=_largest([visit.peak_bytes for visit in visits]),
         empty_bytes=_largest([visit.empty_bytes for visit in visits]),
+        footprint_bytes=_largest([one.own_bytes for one in footprints]),
+        empty_footprint_bytes=_largest([one.own_bytes for one in empty]),
+        shared_bytes=_largest([one.shared_bytes for one in footprints]),
         encode_cpu_ms=_median([visit.encode_cpu_ms for visit in visits]),
         click_cpu_ms=_median([visit.click_cpu_ms for visit in visits]),
     )

@@ -271,6 +271,8 @@ class TestText:
             browser="Chrome 1",
             site_bytes=25_000_000,
             transfer_bytes=9_000_000,
+            peak_bytes=470_000_000,
+            footprint_bytes=310_000_000,
             click_cpu_ms=12.5,
         )
         evaluated = EvalRecord(
@@ -282,7 +284,7 @@ class TestText:
         joined = compare_records([("a", evaluated), ("b", timed)])
         text = markdown_text(joined)
         assert "| everything | model | 7 | 0.432 ±0.030 | 0.143 | 0.778 | 0.333 |" in text
-        assert "| Chrome 1 | WebAssembly | 25.0 | 9.0 | – | – | – | – | 12.5 |" in text
+        assert "| WebAssembly | 25.0 | 9.0 | 470 | – | 310 | – | – | – | – | 12.5 |" in text
         shown = html_page(joined)
         assert "0.432 ±0.030" in shown
         assert "Chrome 1" in shown

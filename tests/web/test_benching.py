@@ -88,5 +88,9 @@ def test_a_page_s_record_goes_through_report(site: Path, tmp_path: Path) -> None
     assert page.browser.startswith("Chromium")
     assert page.engine.startswith("WebAssembly")
     assert page.site_bytes > page.transfer_bytes > 5e6
+    if Path("/proc/self/status").exists():
+        assert page.peak_bytes is not None
+        assert page.footprint_bytes is not None
+        assert 5e7 < page.footprint_bytes < page.peak_bytes
     assert invoke("report", str(record), "--html", str(html)).exit_code == 0
     assert BACKEND in html.read_text()

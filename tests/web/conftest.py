@@ -62,6 +62,16 @@ def site(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Path:
     return folder
 
 
+def exported(path: Path, library: Path, *, input_size: int | None = None) -> Path:
+    """What `samedge export --target web` writes: graphs of fixed shapes, and the page."""
+    pytest.importorskip("torch")
+    from samedge.export.pipeline import export
+
+    options = {"runtime": str(library)}
+    export("samedge-pico", "web", output=path, input_size=input_size, gate=False, options=options)
+    return path
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium without a window; skips where there is none."""

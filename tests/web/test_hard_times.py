@@ -106,6 +106,21 @@ def test_a_manifest_with_an_unknown_word_is_refused(
 
 
 @pytest.mark.slow
+def test_a_gpu_that_is_not_there_is_told(make: Make, server: StaticServer, cup: Path) -> None:
+    """Chromium without a window and without its flag gives no adapter."""
+    tab = make(server.address)
+    tab.page.goto(server.address)
+    if tab.page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+        pytest.skip("this Chromium has an adapter")
+    tab.go("?device=webgpu&threads=1")
+    assert tab.page.inner_text("#engine") == "WebAssembly, 1 thread"
+    assert "The GPU is not used: " in tab.page.inner_text("#note")
+    tab.open(cup)
+    tab.click(*CUP)
+    assert tab.covers(*CUP)
+
+
+@pytest.mark.slow
 def test_a_lost_worker_is_started_again(make: Make, server: StaticServer, cup: Path) -> None:
     tab = make(server.address)
     tab.go()

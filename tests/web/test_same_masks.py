@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 from collections.abc import Iterator
@@ -14,45 +13,21 @@ import PIL
 import pytest
 from PIL import Image
 
-from samedge import Predictor, Prompt, load_image
+from samedge import Predictor, load_image
 from samedge.bundle.bundle import Bundle, embedded_path
 from samedge.predict.everything import EverythingConfig, segment_everything
-from samedge.types import Array
 from samedge.web.site import site_files
 from samedge.web.static import StaticServer, serving
-from tests.web.conftest import Tab, new_tab
+from tests.web.agreement import KINDS, LEAST_IOU, agreement
+from tests.web.conftest import Tab, exported, new_tab
 
 pytestmark = pytest.mark.slow
-
-LEAST_IOU = 0.99
-LARGEST_TIE = 0.01  # of two candidates' predicted IoUs that may change places
-KINDS = ("point", "points", "box", "box and point", "mask and point")
-DECODE = """async ([prompt, mask]) => {
-  const from = (name) => import(new URL(`modules/${name}.js`, document.baseURI));
-  const { View } = await from("frame");
-  const { maskFromLogits, rleFromMask } = await from("masks");
-  const { resultOf, chosenLogits } = await from("document");
-  const { segmenter, engine, photo, manifest } = samedge;
-  const bytes = mask && Uint8Array.from(atob(mask), (letter) => letter.charCodeAt(0));
-  const logits = bytes && new Float32Array(bytes.buffer);
-  const found = await engine.decode(segmenter.handle, { ...prompt, mask: logits });
-  const isAmbiguous = prompt.points.length === 1 && !prompt.box && !mask;
-  const result = resultOf(found, { isAmbiguous });
-  const axes = new View(manifest.frame, photo.size).axes();
-  const drawn = maskFromLogits(chosenLogits(result), axes, manifest.thresholds.mask);
-  return { rle: rleFromMask(drawn), iou: [...found.iou], token: result.token };
-}"""
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, library: Path) -> Path:
-    """What `samedge export --target web` writes: graphs of fixed shapes, and the page."""
-    pytest.importorskip("torch")
-    from samedge.export.pipeline import export
-
-    path = tmp_path_factory.mktemp("exported") / "web"
-    export("samedge-pico", "web", output=path, gate=False, options={"runtime": str(library)})
-    return path
+    """Graphs of fixed shapes."""
+    return exported(tmp_path_factory.mktemp("exported") / "web", library)
 
 
 @pytest.fixture(scope="module")
@@ -90,60 +65,11 @@ def page(browser: Any, server: StaticServer) -> Iterator[Tab]:
     context.close()
 
 
-def prompts(image: Array, logits: Array) -> dict[str, Prompt]:
-    height, width = image.shape[:2]
-    middle, corner = [width * 0.45, height * 0.4], [width * 0.06, height * 0.08]
-    box = [width * 0.2, height * 0.15, width * 0.75, height * 0.8]
-    return {
-        "point": Prompt(points=[middle]),
-        "points": Prompt(points=[middle, corner, [width * 0.6, height * 0.6]], labels=[1, 0, 1]),
-        "box": Prompt(box=box),
-        "box and point": Prompt(points=[corner], labels=[0], box=box),
-        "mask and point": Prompt(points=[middle, corner], labels=[1, 0], mask=logits),
-    }
-
-
-def plain(prompt: Prompt) -> list[Any]:
-    mask = prompt.mask
-    given = {
-        "points": prompt.points.tolist(),
-        "labels": prompt.labels.tolist(),
-        "box": None if prompt.box is None else prompt.box.tolist(),
-    }
-    return [given, None if mask is None else base64.b64encode(mask.tobytes()).decode()]
-
-
-def iou(a: Array, b: Array) -> float:
-    union = np.count_nonzero(a | b)
-    return float(np.count_nonzero(a & b) / union) if union else 1.0
-
-
 def test_masks_of_page_and_python_agree(
     page: Tab, predictor: Predictor, photos: list[Path]
 ) -> None:
-    from samedge.pixels.rle import mask_from_rle
-
-    measured: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    near_ties = 0
-    for path in photos:
-        image = load_image(path)
-        page.open(path)
-        embedding = predictor.encode(image)
-        first = predictor.decode(
-            embedding, Prompt(points=[[image.shape[1] / 2, image.shape[0] / 2]])
-        )
-        for kind, prompt in prompts(image, first.low_res_logits[0]).items():
-            found = page.page.evaluate(DECODE, plain(prompt))
-            expected = predictor.decode(embedding, prompt, multimask=kind == "point")
-            chosen = found["token"] - 1 if kind == "point" else 0
-            short = expected.iou_predictions.max() - expected.iou_predictions[chosen]
-            assert short < LARGEST_TIE, f"{path.name}, {kind}: another candidate"
-            near_ties += bool(short > 0)
-            measured[kind].append(iou(mask_from_rle(found["rle"]), expected.masks[chosen]))
-            print(f"{path.name}, {kind}: {measured[kind][-1]:.4f}")
-    for kind, values in measured.items():
-        print(f"{kind}: {len(values)} photos, lowest IoU {min(values):.4f}")
-    print(f"near ties of candidates: {near_ties}")
+    measured = agreement(page, predictor, photos)
+    assert set(measured) == set(KINDS)
     assert all(len(values) == 10 for values in measured.values())
     assert min(min(values) for values in measured.values()) >= LEAST_IOU
 

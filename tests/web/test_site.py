@@ -7,7 +7,11 @@ import http.client
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -189,3 +193,24 @@ def test_types_do_not_hang_on_the_system() -> None:
 def test_the_pinned_files_are_in_the_pinned_package() -> None:
     assert runtime.INTEGRITY.startswith("sha512-")
     assert all(len(digest) == 64 for digest in runtime.FILES.values())
+
+
+def test_a_browser_that_is_gone_is_not_told_of(
+    server: StaticServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = urlsplit(server.address)
+    before = threading.active_count()
+    gone = socket.create_connection((place.hostname or "", place.port or 0))
+    gone.send(b"GET / HT")
+    wait_for(lambda: threading.active_count() > before)
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()  # with a reset
+    wait_for(lambda: threading.active_count() == before)
+    assert capfd.readouterr().err == ""
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

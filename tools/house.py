@@ -54,37 +54,18 @@ _LONGEST_NAMING = 80  # longer strings are sentences
 
 # Torch's modules are called by position, and so are MIL's operations, by their own names, and
 # CVAT's functions by CVAT.
-_POSITIONAL_FREE = (
-    "samedge.models.",
-    "samedge.runtimes.mil.",
-    "samedge.export.coreml.",
-    "samedge.web.cvat",
-)
+_ROOMS = ("models.", "runtimes.mil.", "export.coreml.", "web.cvat")
+_POSITIONAL_FREE = tuple(f"samedge.{room}" for room in _ROOMS)
 # Methods whose signature is a library's: torch's modules, click's types, TensorRT's listeners.
 _CALLED_BY_LIBRARIES = frozenset({"forward", "convert", "main", "phase_start", "phase_finish"})
 # Called by a library, or by the contract tests of every plug-in.
-_CALLED_FROM_OUTSIDE = frozenset(
-    {
-        "do_GET",
-        "do_HEAD",
-        "log_message",
-        "get_command",
-        "format_commands",
-        "get_next",
-        "step_complete",
-        "hook_folders",
-        "tiny",
-        "write_example",
-        "encoder_names",
-        "decoder_names",
-        "preprocess_image",  # CVAT's
-        "init_tracking_state",
-        "media_type",  # FiftyOne's
-        "ragged_batches",
-        "send_400_response",  # uvicorn's
-        "capture_signals",
-        "capture_pid",  # for whoever has to end a capture from outside
-    }
+_CALLED_FROM_OUTSIDE: frozenset[str] = frozenset().union(
+    {"do_GET", "do_HEAD", "log_message", "get_command", "format_commands", "get_next"},
+    {"step_complete", "hook_folders", "tiny", "write_example", "encoder_names", "decoder_names"},
+    {"preprocess_image", "init_tracking_state"},  # CVAT's
+    {"media_type", "ragged_batches"},  # FiftyOne's
+    {"send_400_response", "capture_signals"},  # uvicorn's
+    {"capture_pid"},  # for whoever has to end a capture from outside
 )
 _NAMED_BY_STRING = re.compile(r"samedge(\.\w+)+(:\w+)?")
 
@@ -346,7 +327,8 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     found = modules(package)
     lengths = sorted(function_lines(node) for _, node in functions(found))
     roots = [m.name for m in found if m.path.parent == package and not m.path.name.startswith("__")]
-    long_files = [f"{m.name} ({m.lines})" for m in found if m.lines > FILE_LINES]
+    sizes = {m.name: m.lines for m in found} | _script_lines(package.parent)
+    long_files = [f"{name} ({lines})" for name, lines in sizes.items() if lines > FILE_LINES]
     long_functions = [
         f"{m.name}.{node.name} ({function_lines(node)})"
         for m, node in functions(found)
@@ -375,10 +357,19 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     ]
 
 
-def _callers(root: Path) -> Iterator[ast.Module]:
+def _scripts(root: Path) -> Iterator[tuple[str, str]]:
+    """Path and text of the maintainers' scripts and of what is deployed beside the package."""
     for folder in ("tools", "benchmarks", "deploy"):
         for path in sorted((root / folder).rglob("*.py")):
-            yield ast.parse(path.read_text(encoding="utf-8"))
+            yield str(path.relative_to(root)), path.read_text(encoding="utf-8")
+
+
+def _script_lines(root: Path) -> dict[str, int]:
+    return {name: text.count("\n") for name, text in _scripts(root)}
+
+
+def _callers(root: Path) -> Iterator[ast.Module]:
+    return (ast.parse(text) for _, text in _scripts(root))
 
 
 def _documentation(root: Path) -> str:

@@ -26,8 +26,9 @@ import click
 import numpy as np
 import refit_words
 import train_words
+import words_samples
 import words_threshold
-from train_words import NAMES, Photo
+from words_samples import NAMES, Photo
 
 from samedge.models.words.head import load_head
 from samedge.pixels.images import load_image
@@ -79,7 +80,7 @@ def main(
 ) -> None:
     """Measure on the folder DATA, and print a table."""
     until = time.monotonic() + 60 * minutes
-    every = sorted(train_words.read_photos(data / "train"), key=lambda photo: photo.order)
+    every = sorted(words_samples.read_photos(data / "train"), key=lambda photo: photo.order)
     whole = [photo for photo in every if photo.is_complete][:photos]
     predictor, _ = open_predictor(bundle, threads=1)
     cache = cache / predictor.bundle.id
@@ -95,9 +96,9 @@ def main(
         samples, _ = refit_words.gathered(predictor, scorer, every, cache=cache, until=until)
         own, record = scorer.table.embeddings, scorer.record
         askable = np.array(scorer.table.askable)
-    rows = train_words.imagenet_rows(data / "weights")
+    rows = words_samples.imagenet_rows(data / "weights")
     rows = rows[:, refit_words.channels_of(load_head(), data / "weights")]
-    folds = range(train_words.FOLDS)
+    folds = range(words_samples.FOLDS)
     unseen = [train_words.fit(samples.where(samples.folds != n), rows, hold=3e-2) for n in folds]
     measured = [(photo, found[photo.key]) for photo in whole if photo.key in found]
     click.echo(f"the embedded table, {len(measured)} photos, threshold {record.threshold:.2f}")
@@ -121,9 +122,9 @@ def regions_of(predictor: Predictor, scorer: RegionScorer, photo: Photo, file: P
             for place, (name, mask) in enumerate(objects):
                 common, area = np.count_nonzero(mask & region), np.count_nonzero(region)
                 iou = common / max(np.count_nonzero(mask) + area - common, 1)
-                if iou >= train_words.COVERS:
+                if iou >= words_samples.COVERS:
                     shows[row] = place
-                if name and (iou >= train_words.MISSES or common >= INSIDE * area):
+                if name and (iou >= words_samples.MISSES or common >= INSIDE * area):
                     near[row, NAMES.index(name)] = True
         words = [NAMES.index(name) if name else -1 for name, _ in objects]
         embeddings = embedded(scorer, image, regions=masks)

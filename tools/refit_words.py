@@ -27,7 +27,8 @@ import click
 import numpy as np
 import safetensors.torch
 import train_words
-from train_words import NAMES, Photo, Samples
+import words_samples
+from words_samples import NAMES, Photo, Samples
 
 from samedge.models.words.head import EMBEDDED, WordHead, load_head, off_grid, on_grid, save_head
 from samedge.models.zoo import WEIGHTS
@@ -53,7 +54,7 @@ def main(
 ) -> None:
     """Fit on the folder DATA, and say how well photos are done that a fit has not seen."""
     until = time.monotonic() + 60 * minutes
-    photos = sorted(train_words.read_photos(data / "train"), key=lambda photo: photo.order)
+    photos = sorted(words_samples.read_photos(data / "train"), key=lambda photo: photo.order)
     predictor, _ = open_predictor(bundle, threads=1)
     with predictor:
         scorer = RegionScorer(predictor.graphs)
@@ -62,7 +63,7 @@ def main(
     click.echo(f"{len(samples.labels)} samples, regions of {len(runs)} photos", err=True)
     old = load_head()
     kept = channels_of(old, data / "weights")
-    rows = train_words.imagenet_rows(data / "weights")[:, kept]
+    rows = words_samples.imagenet_rows(data / "weights")[:, kept]
     spec, table = train_words.fitted(
         samples, rows, hold=hold, spec=old.spec, photos=photos, runs=runs
     )
@@ -128,7 +129,7 @@ def _objects(scorer: RegionScorer, photos: Sequence[Photo], file: Path) -> Sampl
                 where += [index] * len(named)
         features, labels, places = np.concatenate(rows), np.array(names), np.array(where)
         np.savez(file, features=features, labels=labels, photos=places)
-    folds = np.array([photos[place].order % train_words.FOLDS for place in places.tolist()])
+    folds = np.array([photos[place].order % words_samples.FOLDS for place in places.tolist()])
     return Samples(features, labels, places, np.full(len(labels), -1), folds)
 
 
@@ -147,14 +148,14 @@ def _proposed(
 
 def _labelled(photo: Photo, index: int, features: Array, runs: Sequence[Rle]) -> Samples:
     masks = [(name, mask_from_rle(dict(run))) for name, run in photo.objects]
-    labels = [label for label, _, _ in train_words.labelled(masks, runs)]
+    labels = [label for label, _, _ in words_samples.labelled(masks, runs)]
     count = len(labels)
     return Samples(
         features,
         np.array(labels, np.int64),
         np.full(count, index),
         np.arange(count),
-        np.full(count, photo.order % train_words.FOLDS),
+        np.full(count, photo.order % words_samples.FOLDS),
     )
 
 

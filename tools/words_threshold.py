@@ -26,7 +26,8 @@ import click
 import msgspec
 import numpy as np
 import safetensors.torch
-from train_words import MOST_ALARMS, Photo, read_photos
+from train_words import MOST_ALARMS
+from words_samples import Photo, read_photos
 
 from benchmarks.pieces import whole_lines
 from samedge.models.words.head import EMBEDDED, load_head

@@ -150,7 +150,8 @@ class LazyGroup(click.Group):
 def _ended_by(error: BaseException, words: Sequence[str]) -> int:
     """Say what ended a command line, to people and to programs."""
     if isinstance(error, click.NoSuchOption) and not error.possibilities:
-        error.possibilities = _with_two_dashes(error, words)
+        for nearest in _with_two_dashes(error, words):
+            error = click.NoSuchOption(nearest[1:], possibilities=[nearest], ctx=error.ctx)
     wants_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
     is_ours = isinstance(error, failures.Failure) or getattr(error, "is_reported", False)
     if wants_json and not is_ours:

@@ -24,12 +24,14 @@ from samedge.pixels.image_files import IMAGE_SUFFIXES
 from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Size
 
+_LABELS = "labels"  # a result of labels alone, and the end of the types of shapes that have some
 _FROM, _TO = "tag", "image"  # names in the labelling configuration of Label Studio's own templates
 
 
 class _Result(msgspec.Struct):
     type: str
     value: dict[str, object]
+    id: str | int | None = None
     original_width: int | None = None
     original_height: int | None = None
     score: float | None = None
@@ -134,8 +136,11 @@ def _image(entry: object, images: Path | None, left_out: Counter[str], *, where:
         if (result := reading.usable(_converted, entry, left_out=left_out)) is not None
     ]
     size = _size(results, name, images, where=where)
-    read = functools.partial(_record, size=size)
-    found = [reading.usable(read, result, left_out=left_out) for result in results]
+    labels: dict[str | int | None, str | None]
+    labels = {r.id: _label(r) for r in results if r.type == _LABELS and r.id is not None}
+    shapes = [r for r in results if r.type != _LABELS or r.id is None]
+    read = functools.partial(_record, size=size, labels=labels)
+    found = [reading.usable(read, result, left_out=left_out) for result in shapes]
     return ImageMasks(name, size, tuple(filter(None, found)))
 
 
@@ -170,17 +175,24 @@ def _size(results: Sequence[_Result], name: str, images: Path | None, *, where: 
     return reading.image_size(found)
 
 
-def _record(result: _Result, *, size: Size) -> MaskRecord:
-    draw = _DRAWERS.get(result.type)
+def _record(
+    result: _Result, *, size: Size, labels: Mapping[str | int | None, str | None]
+) -> MaskRecord:
+    """One result's mask; a shape without a label has that of the result of the same id."""
+    draw = _DRAWERS.get(result.type.removesuffix(_LABELS))
     if draw is None:
         raise UndrawableError(f"results of type {result.type!r:.40}, which have no inside")
-    labels = result.value.get(result.type)
-    named = isinstance(labels, list) and labels and isinstance(labels[0], str)
     return record_from_mask(
         reading.required(draw(result.value, size)),
         predicted_iou=result.score,
-        category=labels[0] if named else DEFAULT_CATEGORY,  # type: ignore[index]
+        category=_label(result) or labels.get(result.id) or DEFAULT_CATEGORY,
     )
+
+
+def _label(result: _Result) -> str | None:
+    labels = result.value.get(result.type)
+    is_named = isinstance(labels, list) and labels and isinstance(labels[0], str)
+    return labels[0] if is_named else None  # type: ignore[index]
 
 
 def _from_brush(value: Mapping[str, object], size: Size) -> npt.NDArray[np.bool_]:
@@ -225,10 +237,10 @@ def _numbers(value: Mapping[str, object], *names: str) -> tuple[float, ...]:
 
 
 _DRAWERS: Mapping[str, Any] = {
-    "brushlabels": _from_brush,
-    "polygonlabels": _from_polygon,
-    "rectanglelabels": _from_rectangle,
-    "ellipselabels": _from_ellipse,
+    "brush": _from_brush,
+    "polygon": _from_polygon,
+    "rectangle": _from_rectangle,
+    "ellipse": _from_ellipse,
 }
 
 FORMAT = _LabelStudio()

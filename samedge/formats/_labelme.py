@@ -35,10 +35,10 @@ _VERSION = "5.5.0"  # of LabelMe, whose fields these are
 
 
 class _Shape(msgspec.Struct):
-    label: str
+    label: str | int
     points: list[tuple[float, float]]
     shape_type: str | None = None
-    group_id: int | None = None
+    group_id: int | str | None = None
     mask: str | None = None
     score: float | None = None
 
@@ -128,7 +128,7 @@ def _image(file: Path, folder: Path, images: Path | None, left_out: Counter[str]
     read = functools.partial(_drawn, size=size)
     drawn = [reading.usable(read, entry, left_out=left_out) for entry in found.shapes]
     masks: list[MaskRecord] = []
-    groups: dict[tuple[str, int], list[tuple[_Shape, npt.NDArray[np.bool_]]]] = {}
+    groups: dict[tuple[str | int, int | str], list[tuple[_Shape, npt.NDArray[np.bool_]]]] = {}
     for place, entry in enumerate(filter(None, drawn)):
         shape = entry[0]
         key = (shape.label, -1 - place if shape.group_id is None else shape.group_id)
@@ -136,7 +136,7 @@ def _image(file: Path, folder: Path, images: Path | None, left_out: Counter[str]
     for entries in groups.values():
         shape = entries[0][0]
         mask = functools.reduce(np.logical_or, [mask for _, mask in entries])
-        masks.append(record_from_mask(mask, predicted_iou=shape.score, category=shape.label))
+        masks.append(record_from_mask(mask, predicted_iou=shape.score, category=str(shape.label)))
     return ImageMasks(title, size, tuple(masks))
 
 

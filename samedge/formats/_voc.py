@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator
@@ -14,11 +15,20 @@ from samedge.files import reading as files
 from samedge.files.writing import write_text
 from samedge.formats import reading
 from samedge.formats.base import Entry, Format, Layout, Stems, Writer
-from samedge.formats.label_maps import VOID, numbered, read_indexed, save_indexed, voc_palette
+from samedge.formats.label_maps import (
+    VOID,
+    Colour,
+    numbered,
+    read_indexed,
+    save_indexed,
+    voc_palette,
+)
 from samedge.formats.masks import ImageMasks, record_from_mask
+from samedge.types import Array
 
 _CLASSES, _OBJECTS, _LABELS = "SegmentationClass", "SegmentationObject", "labelmap.txt"
 _LIST = Path("ImageSets") / "Segmentation" / "default.txt"
+_COLOURED = 1 << 20  # the first index that stands for a colour of the label map
 _OWN_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
     *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
@@ -37,7 +47,7 @@ class _Voc(Format):
     def entries(
         self, path: Path, *, images: Path | None, left_out: Counter[str]
     ) -> Iterator[Entry]:
-        names = _names(path / _LABELS)
+        labels = _labels(path / _LABELS)
         root = path / (_OBJECTS if (path / _OBJECTS).is_dir() else _CLASSES)
         pictures = sorted(root.rglob("*.png"))
         if not pictures:
@@ -45,7 +55,7 @@ class _Voc(Format):
         for file in pictures:
             name = file.relative_to(root)
             shown = reading.named_as_in(images, name.as_posix())
-            read = functools.partial(_image, file, path / _CLASSES / name, shown, names)
+            read = functools.partial(_image, file, path / _CLASSES / name, shown, labels)
             yield Entry(str(file), read)
 
     def recognises(self, path: Path) -> bool:
@@ -99,29 +109,42 @@ def _one_field(name: str) -> str:
     return " ".join(name.replace(":", " ").split())
 
 
-def _names(path: Path) -> dict[int, str]:
-    """Class names by their index: their colour's place in VOC's palette."""
+@dataclasses.dataclass(frozen=True)
+class _Labels:
+    """Names by index, and the indices that colours stand for; ``None``: those of VOC's palette."""
+
+    names: dict[int, str]
+    colours: dict[Colour, int] | None = None
+
+
+def _labels(path: Path) -> _Labels:
+    """The classes of a label map: by the place of their colour in VOC's palette, and by colour."""
     if not path.is_file():
-        return dict(enumerate(_OWN_NAMES))
+        return _Labels(dict(enumerate(_OWN_NAMES)))
     data = files.read_bytes(
         path, limit="document_bytes", expected="a label map", error=DatasetError
     )
-    colors = voc_palette()
-    places = {tuple(colors[3 * i : 3 * i + 3]): i for i in range(255, -1, -1)}
-    names = {}
-    for place, row in enumerate(
-        r for r in data.decode("utf-8", "replace").splitlines() if r[:1] != "#"
-    ):
+    palette = voc_palette()
+    places = {tuple(palette[3 * i : 3 * i + 3]): i for i in range(255, -1, -1)}
+    names, colours = {}, {}
+    rows = (row for row in data.decode("utf-8", "replace").splitlines() if row[:1] != "#")
+    for place, row in enumerate(rows):
         name, _, rest = row.partition(":")
         color = tuple(int(v) for v in rest.partition(":")[0].split(",") if v.strip().isdecimal())
         if name:
             names[places.get(color, place)] = name
-    return names
+            if len(color) == 3:
+                colours[color] = _COLOURED + place if any(color) else 0
+                names[colours[color]] = name
+    return _Labels(names, colours or None)
 
 
-def _image(file: Path, classes_file: Path, name: str, names: dict[int, str]) -> ImageMasks:
-    objects = read_indexed(file)
-    classes = read_indexed(classes_file) if classes_file.is_file() else None
+def _image(file: Path, classes_file: Path, name: str, labels: _Labels) -> ImageMasks:
+    is_class = file == classes_file
+    objects = read_indexed(file, labels.colours if is_class else None)
+    classes = None
+    if not is_class and classes_file.is_file():
+        classes = read_indexed(classes_file, labels.colours)
     if classes is not None and classes.shape != objects.shape:
         raise DatasetError(f"{file} and {classes_file} have different sizes: mend one.")
     masks = []
@@ -129,10 +152,15 @@ def _image(file: Path, classes_file: Path, name: str, names: dict[int, str]) -> 
         if number in (0, VOID):
             continue
         mask = objects == number
-        kind = number if classes is None else np.bincount(classes[mask]).argmax()
-        masks.append(record_from_mask(mask, category=names.get(int(kind), f"class {kind}")))
+        kind = number if classes is None else _commonest(classes[mask])
+        masks.append(record_from_mask(mask, category=labels.names.get(int(kind), f"class {kind}")))
     height, width = objects.shape
     return ImageMasks(name, (height, width), tuple(masks))
+
+
+def _commonest(indices: Array) -> int:
+    values, counts = np.unique(indices, return_counts=True)
+    return int(values[counts.argmax()])
 
 
 FORMAT = _Voc()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from samedge.pixels.polygons import fill_with_border
 from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Array, Size
 
-_CLASSES = "classes.txt"
+_CLASSES, _LABELS, _IMAGES = "classes.txt", "labels", "images"
 _INSIDE = 0.1
 _LEAST_IOU = 0.99
 
@@ -49,14 +49,15 @@ class _Yolo(Format):
         self, path: Path, *, images: Path | None, left_out: Counter[str]
     ) -> Iterator[Entry]:
         root = path.parent if path.is_file() else path
-        labels = root / "labels" if (root / "labels").is_dir() else root
+        labels = root / _LABELS if (root / _LABELS).is_dir() else root
         names = _class_names(root, labels)
-        folders = [images] if images is not None else [root / "images", root]
-        for file in sorted(labels.rglob("*.txt")):
-            if file.name != _CLASSES:
-                name = file.relative_to(labels).with_suffix("").as_posix()
-                read = functools.partial(_image, file, name, folders, names, left_out)
-                yield Entry(str(file), read)
+        folders = [images] if images is not None else [root / _IMAGES, root]
+        files = [file for file in sorted(labels.rglob("*.txt")) if file.name != _CLASSES]
+        splits = [file for file in files if _LABELS in file.relative_to(labels).parent.parts]
+        for file in splits or files:
+            called = _names_of_image(file.relative_to(labels).with_suffix(""))
+            read = functools.partial(_image, file, called, folders, names, left_out)
+            yield Entry(str(file), read)
 
     def recognises(self, path: Path) -> bool:
         root = path.parent if path.name == "data.yaml" else path
@@ -108,6 +109,21 @@ def _shares(ring: Array, size: Size) -> str:
     return " ".join(f"{value:.7f}" for value in shares.ravel())
 
 
+def _names_of_image(label: PurePath) -> list[str]:
+    """What the image of a label file may be called, the likeliest first.
+
+    Where each split has a folder of its own (``train/labels/a.txt``, as Roboflow exports it), the
+    image is in another one beside the labels.
+    """
+    parts = label.parts
+    if _LABELS not in parts[:-1]:
+        return [label.as_posix()]
+    place = len(parts) - 2 - parts[-2::-1].index(_LABELS)
+    before, after = parts[:place], parts[place + 1 :]
+    tried = ((*before, _IMAGES, *after), (*before, *after), after)
+    return [PurePath(*names).as_posix() for names in tried]
+
+
 def _class_names(root: Path, labels: Path) -> dict[int, str]:
     """Names of the classes: of ``data.yaml``, or of the ``classes.txt`` that labellers leave."""
     found = class_names(_text(root / "data.yaml", "a YAML file"))
@@ -127,12 +143,13 @@ def _text(path: Path, expected: str) -> str:
 
 def _image(
     file: Path,
-    name: str,
+    called: Sequence[str],
     folders: Sequence[Path],
     names: dict[int, str],
     left_out: Counter[str],
 ) -> ImageMasks:
-    found = reading.find_image(name, folders)
+    places = ((name, reading.find_image(name, folders)) for name in called)
+    name, found = next((place for place in places if place[1] is not None), (called[0], None))
     if found is None:
         raise DatasetError(
             f"{file} gives shares of an image {name!r} that is not in "

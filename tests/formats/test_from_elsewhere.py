@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -205,3 +206,74 @@ def test_an_annotation_of_no_category_is_not_of_the_category_0(tmp_path: Path) -
     path.write_text(json.dumps(document))
     (image,), _ = read("coco", path)
     assert [record.category_name for record in image.masks] == ["object"]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_yolo_with_a_folder_for_each_split(tmp_path: Path, photo: Path, given: bool) -> None:
+    """Roboflow's layout; its READMEs are no labels."""
+    for split in ("train", "valid"):
+        for folder in ("labels", "images"):
+            (tmp_path / "set" / split / folder).mkdir(parents=True)
+    folder = tmp_path / "set"
+    (folder / "train" / "labels" / "a.txt").write_text("1 .1 .1 .5 .1 .5 .5\n")
+    Image.new("RGB", (100, 80)).save(folder / "train" / "images" / "a.jpg")
+    (folder / "data.yaml").write_text("train: ../train/images\nnames: [cat, dog]\n")
+    (folder / "README.roboflow.txt").write_text("exported by roboflow")
+    (image,), left_out = read("yolo", folder, photo if given else None)
+    assert image.name == ("a.jpg" if given else "train/images/a.jpg")
+    assert [mask.category_name for mask in image.masks] == ["dog"]
+    assert not left_out
+
+
+@pytest.mark.parametrize(
+    "label_map", [None, "cat:250,50,83::\n", "background:0,0,0::\ncat:250,50,83::"]
+)
+def test_voc_in_the_colours_themselves(tmp_path: Path, label_map: str | None) -> None:
+    """CVAT's "Segmentation mask" and datumaro write colours, not indices of a palette."""
+    classes, objects = np.zeros((2, 40, 60, 3), np.uint8)
+    classes[5:20, 10:30] = (250, 50, 83) if label_map else (128, 0, 0)
+    objects[5:20, 10:20], objects[5:20, 20:30] = (128, 0, 0), (0, 128, 0)
+    objects[20:22, 10:30] = (224, 224, 192)  # void
+    for name, picture in (("SegmentationClass", classes), ("SegmentationObject", objects)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture).save(tmp_path / name / "a.png")
+    if label_map:
+        (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + label_map)
+    (image,), _ = read("voc", tmp_path)
+    assert [mask.bbox for mask in image.masks] == [(10, 5, 10, 15), (20, 5, 10, 15)]
+    assert {mask.category_name for mask in image.masks} == {"cat" if label_map else "aeroplane"}
+
+
+def test_a_photograph_is_no_picture_of_labels(tmp_path: Path, rng: np.random.Generator) -> None:
+    (tmp_path / "Annotations").mkdir()
+    noise = rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "Annotations" / "a.png")
+    with pytest.raises(DatasetError, match="colours, expected a palette"):
+        read("davis", tmp_path)
+
+
+def test_shapes_of_label_studio_whose_labels_stand_apart(tmp_path: Path) -> None:
+    """The tags Polygon and Labels, instead of PolygonLabels, give two results of one id."""
+    about = {"original_width": 100, "original_height": 80, "id": "r1"}
+    shape = {"points": [[10, 10], [50, 10], [50, 50]]}
+    results = [
+        {**about, "type": "polygon", "value": shape},
+        {**about, "type": "labels", "value": {**shape, "labels": ["cat"]}},
+    ]
+    file = tmp_path / "tasks.json"
+    file.write_text(
+        json.dumps([{"data": {"image": "a.jpg"}, "annotations": [{"result": results}]}])
+    )
+    (image,), left_out = read("label_studio", file)
+    assert [mask.category_name for mask in image.masks] == ["cat"]
+    assert not left_out
+
+
+def test_numbers_for_labels_and_words_for_groups_of_labelme(tmp_path: Path) -> None:
+    shapes = [{"label": 1, "points": TRIANGLE, "group_id": "a"}]
+    shapes += [{"label": 1, "points": [[60, 10], [90, 10], [90, 40]], "group_id": "a"}]
+    document = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 80, "imageWidth": 100}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (image,), left_out = read("labelme", tmp_path / "a.json")
+    assert [mask.category_name for mask in image.masks] == ["1"]
+    assert not left_out

@@ -38,6 +38,14 @@ def find(spec: str) -> tuple[str, Source]:
         if source.claims(spec):
             return name, source
     forms = "; ".join(source.form for source in kinds.values())
+    raise SourceError(f"{spec!r} is no source of video that is here{_why(spec)}. Expected {forms}.")
+
+
+def _why(spec: str) -> str:
+    if spec.startswith("file://"):
+        return ": it is a file's address, give the path alone"
+    if os.path.lexists(spec):
+        is_broken = not os.path.exists(spec)  # noqa: PTH110 - any text is asked about
+        return f": it is {'a broken link' if is_broken else 'a pipe or a device'}, give a file"
     is_path = "://" not in spec and (os.sep in spec or "." in spec)
-    why = ": there is no such file or folder, check the path" if is_path else ""
-    raise SourceError(f"{spec!r} is no source of video that is here{why}. Expected {forms}.")
+    return ": there is no such file or folder, check the path" if is_path else ""

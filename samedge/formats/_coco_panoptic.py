@@ -19,6 +19,7 @@ from samedge.files.json_text import json_text
 from samedge.files.writing import replacing, write_text
 from samedge.formats import reading
 from samedge.formats.base import Entry, Format, Layout, Writer
+from samedge.formats.coco_files import ABOUT
 from samedge.formats.label_maps import numbered, voc_palette
 from samedge.formats.masks import (
     DEFAULT_CATEGORY,
@@ -62,6 +63,7 @@ class _File(msgspec.Struct):
     images: list[_Image]
     annotations: list[_Annotation]
     categories: list[_Category]
+    info: Any = None
 
 
 class _Panoptic(Format):
@@ -83,7 +85,7 @@ class _Panoptic(Format):
         by_id = {annotation.image_id: annotation for annotation in found.annotations}
         for image in found.images:
             read = functools.partial(
-                _image, file, image, by_id.get(image.id), names, images, left_out
+                _image, file, found.info, image, by_id.get(image.id), names, images, left_out
             )
             yield Entry(f"{file}: {image.file_name}", read)
 
@@ -136,6 +138,7 @@ class _PanopticWriter(Writer):
             for name, i in (self._categories or {DEFAULT_CATEGORY: 1}).items()
         ]
         document = {
+            "info": ABOUT,
             "images": self._images,
             "annotations": self._annotations,
             "categories": categories,
@@ -145,6 +148,7 @@ class _PanopticWriter(Writer):
 
 def _image(
     file: Path,
+    about: object,
     image: _Image,
     annotation: _Annotation | None,
     names: dict[int, str],
@@ -158,7 +162,10 @@ def _image(
         numbers = _numbers(file.with_suffix("") / inside(picture), size)
         masks = tuple(_records(annotation, numbers, names, left_out))
     frame = image.frame if image.frame in FRAMES else None
-    name = reading.image_name(image.file_name, images, frame=frame)
+    is_own = frame is not None or (
+        isinstance(about, dict) and about.get("description") == ABOUT["description"]
+    )
+    name = reading.image_name(image.file_name, images, is_own=is_own)
     return ImageMasks(name, size, masks, frame=frame)
 
 

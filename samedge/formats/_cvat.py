@@ -70,6 +70,8 @@ class _CvatWriter(Writer):
 
     def _add(self, image: ImageMasks) -> list[Path]:
         height, width = image.size
+        if "\\" in image.name:
+            self.changed["names whose backslash programs take for a folder"] += 1
         head = attributes_text(id=self.added, name=image.name, width=width, height=height)
         drawn = [record for record in image.masks if record.area]
         masks = "".join(map(_mask_element, drawn))

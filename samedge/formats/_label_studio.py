@@ -25,6 +25,7 @@ from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Size
 
 _LABELS = "labels"  # a result of labels alone, and the end of the types of shapes that have some
+_OWN = "samedge "  # what the version of a model of ours begins with
 _FROM, _TO = "tag", "image"  # names in the labelling configuration of Label Studio's own templates
 
 
@@ -40,6 +41,7 @@ class _Result(msgspec.Struct):
 class _Answer(msgspec.Struct):
     result: list[Any] = []
     was_cancelled: bool = False
+    model_version: str | None = None
 
 
 class _Task(msgspec.Struct):
@@ -93,7 +95,7 @@ class _LabelStudioWriter(Writer):
     def _add(self, image: ImageMasks) -> list[Path]:
         drawn = [record for record in image.masks if record.area]
         results = [_result(record, image, place) for place, record in enumerate(drawn)]
-        prediction = {"model_version": f"samedge {__version__}", "result": results}
+        prediction = {"model_version": f"{_OWN}{__version__}", "result": results}
         self._tasks.extend([{"data": {"image": image.name}, "predictions": [prediction]}])
         self.left_out["empty masks"] += len(image.masks) - len(drawn)
         return []
@@ -127,7 +129,8 @@ def _result(record: MaskRecord, image: ImageMasks, place: int) -> dict[str, obje
 
 def _image(entry: object, images: Path | None, left_out: Counter[str], *, where: str) -> ImageMasks:
     task = reading.converted(entry, _Task, where=where)
-    name = reading.image_name(_image_name(task.data), images)
+    is_own = any((answer.model_version or "").startswith(_OWN) for answer in task.predictions)
+    name = reading.image_name(_image_name(task.data), images, is_own=is_own)
     answers = [a for a in task.annotations if not a.was_cancelled] or task.predictions[:1]
     results = [
         result

@@ -100,7 +100,7 @@ def _image(file: Path, images: Path | None, left_out: Counter[str]) -> ImageMask
     read = functools.partial(_record, size=size)
     records = [reading.usable(read, entry, left_out=left_out) for entry in found.annotations]
     frame = found.image.frame if found.image.frame in FRAMES else None
-    name = reading.image_name(found.image.file_name, images, file=file, frame=frame)
+    name = reading.image_name(found.image.file_name, images, file=file, is_own=frame is not None)
     return ImageMasks(name, size, tuple(filter(None, records)), frame=frame)
 
 

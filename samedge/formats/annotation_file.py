@@ -109,12 +109,14 @@ class AnnotationFile:
         images: in its order; no id is there twice.
         by_image: the annotations of each image that has some, by its id, in the file's order.
         categories: names by id.
+        description: what the file says of itself.
     """
 
     path: Path
     images: list[AnnotatedImage]
     by_image: dict[int, list[Annotation]]
     categories: dict[int, str] = dataclasses.field(default_factory=dict)
+    description: str | None = None
 
     def __iter__(self) -> Iterator[tuple[AnnotatedImage, list[Annotation]]]:
         """Every image with its annotations."""
@@ -176,7 +178,10 @@ def read_annotations(path: Path) -> AnnotationFile:
         by_image.setdefault(annotation.image_id, []).append(annotation)
     named = _entries(path, {"categories": [], **document}, "categories", _Category)
     _check_unique(path, "category", list(dict.fromkeys(named)))
-    return AnnotationFile(path, images, by_image, {entry.id: entry.name for entry in named})
+    names = {entry.id: entry.name for entry in named}
+    about = document.get("info")
+    described = about.get("description") if isinstance(about, dict) else None
+    return AnnotationFile(path, images, by_image, names, described)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -20,13 +20,21 @@ from msgspec import UNSET
 from samedge._version import __version__
 from samedge.files.json_text import json_text
 from samedge.formats import reading
-from samedge.formats.annotation_file import AnnotatedImage, Annotation, read_annotations
+from samedge.formats.annotation_file import (
+    AnnotatedImage,
+    Annotation,
+    AnnotationFile,
+    read_annotations,
+)
 from samedge.formats.base import PROPERTIES, Entry, Format, Layout, Writer
 from samedge.formats.documents import GrowingFile, GrowingList
 from samedge.formats.masks import ImageMasks, MaskRecord, record_from_mask
 from samedge.pixels.orientation import FRAMES
 from samedge.pixels.segmentations import mask_from_segmentation
 from samedge.types import Size
+
+ABOUT = {"description": "Masks by samedge", "version": __version__}
+"""What stands under ``info``, by which samedge knows its own files."""
 
 Shape = dict[str, object] | list[list[float]] | list[list[int]]
 
@@ -43,8 +51,7 @@ class CocoWriter(Writer):
         super().__init__()
         self._shape = shape
         self._file = GrowingFile(path)
-        about = {"description": "Masks by samedge", "version": __version__}
-        start = f'{{"info": {json_text(about)},\n"annotations": ['
+        start = f'{{"info": {json_text(ABOUT)},\n"annotations": ['
         self._annotations = GrowingList(self._file, start)
         self._images: list[dict[str, object]] = []
         self._categories: dict[str, int] = {}
@@ -112,14 +119,14 @@ def read_coco(path: Path, *, images: Path | None, left_out: Counter[str]) -> Ite
     """
     file = read_annotations(path)
     for image, found in file:
-        read = functools.partial(_image, image, found, file.categories, images, left_out)
+        read = functools.partial(_image, image, found, file, images, left_out)
         yield Entry(f"{path}: image {image.id}", read)
 
 
 def _image(
     image: AnnotatedImage,
     annotations: Sequence[Annotation],
-    names: dict[int, str],
+    file: AnnotationFile,
     images: Path | None,
     left_out: Counter[str],
 ) -> ImageMasks:
@@ -127,9 +134,10 @@ def _image(
     for annotation in annotations:
         mask = reading.usable(_mask, (annotation, image.size), left_out=left_out)
         if mask is not None:
-            masks.append(_record(mask, annotation, names))
+            masks.append(_record(mask, annotation, file.categories))
     frame = image.frame if image.frame in FRAMES else None
-    name = reading.image_name(image.file_name, images, frame=frame)
+    is_own = frame is not None or file.description == ABOUT["description"]
+    name = reading.image_name(image.file_name, images, is_own=is_own)
     return ImageMasks(name, image.size, tuple(masks), frame=frame)
 
 

@@ -168,7 +168,7 @@ def image_name(
     images: Path | Sequence[Path] | None = None,
     *,
     file: Path | None = None,
-    frame: str | None = None,
+    is_own: bool = False,
 ) -> str:
     """What a document calls an image, with ``/`` between folders.
 
@@ -179,9 +179,9 @@ def image_name(
         name: as the document has it.
         images: folders of the images.
         file: the document, where there is one an image.
-        frame: which way up the masks are; samedge alone says that.
+        is_own: samedge wrote the document, whose folders are between ``/``.
     """
-    if "\\" not in name or frame is not None:
+    if "\\" not in name or is_own:
         return name
     folders = [images] if isinstance(images, Path) else images or ()
     is_named = file is not None and file.name.startswith(PurePosixPath(name).stem)

@@ -221,6 +221,23 @@ def test_files_of_one_image_each_need_no_photos_for_their_backslash() -> None:
         assert entry["file_name"] == "a\\b.png"
 
 
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash is between folders there")
+def test_files_of_many_images_keep_the_backslash_that_samedge_wrote() -> None:
+    """Masks say nothing of which way up they are, by which samedge's files were known alone."""
+    path = write("png", Path("masks"), image("disc", name="a\\b.png"))
+    for name in ("coco", "coco_polygons", "label_studio", "coco_panoptic", "coco"):
+        there = target(name, f"to_{name}")
+        made = convert(
+            path, there, source_format="png" if path.name == "masks" else None, target_format=name
+        )
+        assert not made.changed
+        path = there
+    (entry,) = json.loads(path.read_text())["images"]
+    assert entry["file_name"] == "a\\b.png"
+    made = convert(path, Path("cvat.xml"))
+    assert made.changed == {"names whose backslash programs take for a folder": 1}
+
+
 def test_backslashes_of_windows_are_between_folders(photos: Path) -> None:
     entry = {"id": 1, "file_name": "cam1\\0001.png", "height": HEIGHT, "width": WIDTH}
     document: Any = {"images": [entry], "annotations": [], "categories": []}

@@ -16,7 +16,14 @@ from PIL import Image
 
 import samedge
 from samedge.cli import cli
-from samedge.errors import BundleError, ImageError, OptionError, SourceError, UnknownNameError
+from samedge.errors import (
+    BundleError,
+    ImageError,
+    OptionError,
+    PromptError,
+    SourceError,
+    UnknownNameError,
+)
 from samedge.pixels.rle import rle_from_mask
 from samedge.web.client import Client
 
@@ -158,10 +165,21 @@ def _limited(seconds: Any) -> None:
         (lambda _, odd: samedge.load_default(model=odd), BundleError),
         (lambda _, odd: samedge.load_default(device=odd), OptionError),
         (lambda opened, odd: samedge.segment_in_tiles(opened, odd), ImageError),
+        (lambda opened, odd: opened.predict(np.zeros((8, 8, 3), np.uint8), odd), PromptError),
         (lambda _, odd: Client("http://127.0.0.1:1", timeout_s=odd), OptionError),
         (lambda _, odd: Client("http://127.0.0.1:1", retry_s=odd), OptionError),
     ],
-    ids=["size", "waiting", "time_limit", "model", "device", "tiles", "timeout_s", "retry_s"],
+    ids=[
+        "size",
+        "waiting",
+        "time_limit",
+        "model",
+        "device",
+        "tiles",
+        "predict",
+        "timeout_s",
+        "retry_s",
+    ],
 )
 def test_arguments_of_another_type_are_typed_errors(
     toy_bundle: Path, call: Callable[[Any, Any], object], error: type[Exception]

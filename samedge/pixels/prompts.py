@@ -86,8 +86,8 @@ def row_from_prompt(prompt: Prompt, view: View, *, kinds: Sequence[str] = DRAWN_
         kinds: what the model understands, of ``DRAWN_KINDS``.
 
     Raises:
-        PromptError: a point or box outside the image, a mask of another size, or a kind of prompt
-            that the model does not understand.
+        PromptError: a point or box outside the image, a mask of another size or one that comes
+            alone and shows nothing, or a kind of prompt that the model does not understand.
     """
     foreign = [kind for kind in prompt.kinds if kind not in kinds]
     if foreign:
@@ -294,6 +294,8 @@ def _box_of_lone_mask(prompt: Prompt, view: View) -> Array | None:
         return None
     left, top, right, bottom = view.bounds
     found = bounding_box(np.asarray(prompt.mask[top:bottom, left:right], np.bool_))
+    if found is None and not prompt.mask.any():
+        raise PromptError("The mask shows nothing, and comes alone: give a point or a box with it.")
     return None if found is None else np.add(found, (left, top, left, top), dtype=np.float32)
 
 

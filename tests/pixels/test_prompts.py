@@ -48,6 +48,13 @@ def test_lone_mask_has_no_point_at_all() -> None:
     assert labels(MASK, POINTS) == [[-2, -2, -2], [1, 0, -1]]
 
 
+def test_a_lone_mask_that_shows_nothing_is_refused() -> None:
+    nothing = np.zeros(VIEW.original_size, bool)
+    with pytest.raises(PromptError, match="The mask shows nothing, and comes alone: give a point"):
+        row_from_prompt(Prompt(mask=nothing), VIEW)
+    assert row_from_prompt(Prompt([[3, 4]], mask=nothing), VIEW).mask is not None
+
+
 def test_a_lone_mask_of_the_image_gets_its_own_box() -> None:
     mask = np.zeros(SIZE, np.bool_)
     mask[30:60, 40:80] = True

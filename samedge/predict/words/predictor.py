@@ -15,7 +15,7 @@ from samedge.errors import PromptError
 from samedge.formats.results import Masks
 from samedge.pixels.images import check_image
 from samedge.pixels.layouts import YuvImage
-from samedge.pixels.prompts import row_from_prompt
+from samedge.pixels.prompts import check_prompts, row_from_prompt
 from samedge.predict import predictor as plain
 from samedge.predict.focus import FocusMode
 from samedge.predict.opening import Preprocess
@@ -71,6 +71,7 @@ class Predictor(plain.Predictor):
             ImageError: not such an image.
             InferenceError: the backend failed.
         """
+        check_prompts([prompt])
         if prompt.text is None:
             return super().predict(image, prompt, multimask=multimask)
         if multimask:
@@ -98,8 +99,8 @@ class Predictor(plain.Predictor):
 
 
 def load_default(
-    *,
     model: str = DEFAULT_MODEL,
+    *,
     backend: str | None = None,
     device: str | None = None,
     threads: int | None = None,

@@ -12,12 +12,12 @@ import { CloserLooks } from "./modules/looker.js";
 import { Search } from "./modules/search.js";
 import { Segmenter } from "./modules/segmenter.js";
 import { Stage } from "./modules/stage.js";
+import { config, json, wish } from "./modules/start.js";
 import { milliseconds, Status } from "./modules/status.js";
 
 const HOVER_MS = 120; // a decoder slower than that gives no preview under the pointer
 const KEEP_AFTER_MS = 3000; // the first photo goes before keeping the site for offline use
 const byId = (id) => document.getElementById(id);
-const query = new URLSearchParams(location.search);
 
 class App {
   masks = new MaskDocument();
@@ -51,15 +51,14 @@ class App {
   async #start() {
     const bundle = json("bundle.json");
     bundle.catch(() => {}); // it is awaited below
-    const config = await json("config.json");
-    const threads = Number(query.get("threads")) || null;
-    this.engine = await createEngine(config, { onLost: (reason) => this.#lost(reason), onReopened: (info) => this.#reopened(info), device: query.get("device"), threads });
+    const { engine: kind } = await config;
+    this.engine = await createEngine(kind, { ...wish, onLost: (reason) => this.#lost(reason), onReopened: (info) => this.#reopened(info) });
     this.manifest = readManifest(await bundle);
     byId("model").textContent = this.manifest.model.name;
     byId("model").hidden = false;
     const own = String(everythingRules(this.manifest).pointsPerSide);
     if ([...byId("detail").options].some((option) => option.value === own)) byId("detail").value = own;
-    byId("where").textContent = config.engine === "server" ? "the server of this page" : "this device";
+    byId("where").textContent = kind === "server" ? "the server of this page" : "this device";
     const start = performance.now();
     this.info = await this.engine.open(this.manifest, (done, total) => {
       byId("loading").value = total ? done / total : 0;
@@ -71,7 +70,7 @@ class App {
     this.#showEngine(performance.now() - start);
     if (this.manifest.prompts.includes("text")) this.engine.words().then((known) => this.search.offer(known)).catch((error) => console.info(error));
     Promise.resolve(this.info.checked).catch((error) => this.#failed(error));
-    if (config.engine !== "server") setTimeout(registerWorker, KEEP_AFTER_MS);
+    if (kind !== "server") setTimeout(registerWorker, KEEP_AFTER_MS);
   }
 
   #showEngine(openMs) {
@@ -368,12 +367,6 @@ class App {
     else return;
     event.preventDefault();
   }
-}
-
-async function json(path) {
-  const response = await fetch(path).catch(() => null);
-  if (!response?.ok) throw new Error(`${path} cannot be loaded: check the connection and reload the page.`);
-  return response.json();
 }
 
 /** Show the place of the photo, or of the invitation to open one. */

@@ -1,11 +1,13 @@
 // The engine that computes in this browser: a worker that is started again when it is lost.
 
+import { takeWorker } from "./start.js";
+
 const CALLS_AGAIN = 1;
 const CHECK_AFTER_MS = 150; // the page shows first that it is ready
 const FATAL = "GraphError"; // of the library itself: what it computes in is not to be used any more
 
 /** See engine.js. */
-export function create(config, options) {
+export function create(options) {
   return new LocalEngine(options);
 }
 
@@ -103,13 +105,12 @@ class LocalEngine {
 
   /** A worker that begins with what needs no bundle. */
   #begin() {
-    const worker = new Worker(new URL("./engine-worker.js", import.meta.url), { type: "module", name: "samedge" });
+    const worker = takeWorker(this.wish.device, this.wish.threads);
     this.#worker = worker;
     const lock = `samedge-engine-${crypto.randomUUID?.() ?? Math.random()}`;
     this.#lock = lock;
     worker.onmessage = ({ data }) => this.#heard(data, worker, lock);
     worker.onerror = (event) => this.#lost(worker, event.message || "its code could not be loaded");
-    worker.postMessage({ method: "prepare", ...this.wish });
   }
 
   /** The engine of closer looks: a photo is encoded, so that the canary has been heard on the processor. */

@@ -29,14 +29,14 @@
 const KINDS = { local: "./engine-local.js", server: "./engine-server.js" };
 
 /**
- * The engine that config.json beside index.html asks for.
+ * The engine of a kind, as config.json beside index.html names it.
  *
- * @param {{engine: string}} config
+ * @param {string} kind
  * @param {object} options - passed on: {onLost, onReopened, device, threads}.
  */
-export async function createEngine(config, options) {
-  const path = KINDS[config.engine];
-  if (!path) throw new Error(`config.json names the engine "${config.engine}", known are ${Object.keys(KINDS).join(", ")}.`);
+export async function createEngine(kind, options) {
+  const path = KINDS[kind];
+  if (!path) throw new Error(`config.json names the engine "${kind}", known are ${Object.keys(KINDS).join(", ")}.`);
   const module = await import(path);
-  return module.create(config, options);
+  return module.create(options);
 }

@@ -1,17 +1,7 @@
 // A bundle's encoder and decoder, opened by ONNX Runtime Web on the processor or on the GPU.
 
 import { graphOf, promptBuckets } from "./manifest.js";
-
-const RUNTIME = new URL("../runtime/", import.meta.url);
-const MOST_THREADS = 8;
-const BUILDS = {
-  wasm: { module: "ort.wasm.min.mjs", loader: "ort-wasm-simd-threaded.mjs", binary: "ort-wasm-simd-threaded.wasm" },
-  webgpu: { module: "ort.webgpu.min.mjs", loader: "ort-wasm-simd-threaded.asyncify.mjs",
-    binary: "ort-wasm-simd-threaded.asyncify.wasm.gz" },
-};
-
-// y = x as ONNX: a graph that is opened only to have the library begin.
-const SMALLEST = "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEA0=";
+import { loadRuntime } from "./runtime.js";
 
 /** The library failed: memory ran out, the GPU was lost. It is not to be asked again. */
 export class GraphError extends Error {
@@ -19,38 +9,6 @@ export class GraphError extends Error {
     super(`the ${role} failed (${String(error?.message ?? error).split("\n")[0].replace(/\.$/, "").slice(0, 200)})`);
     this.name = "GraphError";
   }
-}
-
-/** Threads that pay: half of the cores. They wait for one another by spinning, and the page paints meanwhile. */
-export function usefulThreads(cores) {
-  return Math.min(MOST_THREADS, Math.max(1, Math.ceil(cores / 2)));
-}
-
-/** Have ONNX Runtime Web compiled and its threads started while a bundle is still on its way. */
-export async function beginRuntime(device, threads) {
-  const ort = await loadRuntime(device, threads);
-  const graph = Uint8Array.from(atob(SMALLEST), (character) => character.charCodeAt(0));
-  const session = await ort.InferenceSession.create(graph, { executionProviders: [device], logSeverityLevel: 3 });
-  await session.release();
-}
-
-/** ONNX Runtime Web for one kind of device: "wasm" or "webgpu". */
-export async function loadRuntime(device, threads) {
-  const build = BUILDS[device];
-  const ort = await import(new URL(build.module, RUNTIME));
-  ort.env.logLevel = "error";
-  ort.env.wasm.numThreads = threads;
-  ort.env.wasm.proxy = false; // we are in a worker already
-  ort.env.wasm.wasmPaths = { mjs: new URL(build.loader, RUNTIME).href };
-  if (build.binary.endsWith(".gz")) ort.env.wasm.wasmBinary = await unpacked(build.binary);
-  else ort.env.wasm.wasmPaths.wasm = new URL(build.binary, RUNTIME).href;
-  return ort;
-}
-
-async function unpacked(name) {
-  const response = await fetch(new URL(name, RUNTIME));
-  if (!response.ok) throw new Error(`${name} cannot be loaded (${response.status}).`);
-  return new Response(response.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 /** The graphs of a bundle, opened. One call at a time: ONNX Runtime Web's sessions do not run side by side. */

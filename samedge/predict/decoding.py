@@ -35,6 +35,9 @@ better than 1, and better than one half, on photos held out of training."""
 class MaskDecoder:
     """The decoder of a bundle, with what its manifest says about prompts and thresholds.
 
+    Answers that it gives have no masks before they are :meth:`drawn`, which is done once: of an
+    answer to a box six others are a part that nobody sees.
+
     Args:
         graphs: of the bundle.
     """
@@ -57,7 +60,7 @@ class MaskDecoder:
         multimask: bool,
         skip: bool,
     ) -> list[Masks | None]:
-        """As of ``Predictor.decode_batch``; ``None`` in the place of a prompt that was skipped."""
+        """As of ``Predictor.decode_batch``, not drawn; ``None`` for a prompt that was skipped."""
         height, width = embedding.view.original_size
         _check_batch(prompts, pixels=height * width * (3 if multimask else 1))
         rows = self._rows(embedding, prompts, skip=skip)
@@ -67,7 +70,7 @@ class MaskDecoder:
             for low_res, quality in zip(logits, iou, strict=True):
                 place = next(places)
                 tokens = selected_tokens(prompts[place], quality, multimask=multimask)
-                results[place] = self._masks(
+                results[place] = self._answer(
                     embedding.view, low_res[tokens], iou=quality[tokens], decode_ms=decode_ms
                 )
         return results
@@ -108,9 +111,9 @@ class MaskDecoder:
                 first = next(firsts)
                 mean = (first.low_res_logits + low_res[:1]) / 2
                 both_ms = first.timing_ms["decode"] + decode_ms
-                made = self._masks(embedding.view, mean, iou=quality[:1], decode_ms=both_ms)
-                made.timing_ms["postprocess"] += first.timing_ms["postprocess"]
-                results.append(made)
+                results.append(
+                    self._answer(embedding.view, mean, iou=quality[:1], decode_ms=both_ms)
+                )
         return results
 
     def mean(self, view: View, *, first: Masks, second: Masks, share: float = 0.5) -> Masks:
@@ -127,7 +130,7 @@ class MaskDecoder:
         """
         logits = (1 - share) * first.low_res_logits + share * second.low_res_logits
         iou = (1 - share) * first.iou_predictions + share * second.iou_predictions
-        made = self._masks(view, logits, iou=iou, decode_ms=0.0)
+        made = self._answer(view, logits, iou=iou, decode_ms=0.0)
         stages = (*made.timing_ms, *first.timing_ms, *second.timing_ms)
         answers = (made, first, second)
         timing = {s: sum(a.timing_ms.get(s, 0.0) for a in answers) for s in stages}
@@ -178,17 +181,28 @@ class MaskDecoder:
             self._graphs.check_finite(Role.DECODER, {IOU_PREDICTIONS: iou})
             yield outputs[LOW_RES_MASKS][: len(batch)], iou, decode_ms
 
-    def _masks(self, view: View, logits: Array, *, iou: Array, decode_ms: float) -> Masks:
-        """The result of one prompt from the logits of its chosen tokens."""
-        self._graphs.check_finite(Role.DECODER, {LOW_RES_MASKS: logits})
+    def drawn(self, answer: Masks, view: View) -> Masks:
+        """An answer with its masks, in the original image's frame.
+
+        Args:
+            answer: as it was decoded.
+            view: that its logits are of.
+        """
         start = time.perf_counter()
-        cuts = self._manifest.thresholds
-        masks = view.masks(logits, threshold=cuts.mask)
-        stability = view.stability(logits, offset=cuts.stability_offset)
-        postprocess_ms = (time.perf_counter() - start) * 1e3
-        timing = {"decode": decode_ms, "postprocess": postprocess_ms}
+        masks = view.masks(answer.low_res_logits, threshold=self._manifest.thresholds.mask)
+        ms = answer.timing_ms["postprocess"] + (time.perf_counter() - start) * 1e3
+        timing = {**answer.timing_ms, "postprocess": ms}
+        return dataclasses.replace(answer, masks=masks, timing_ms=timing)
+
+    def _answer(self, view: View, logits: Array, *, iou: Array, decode_ms: float) -> Masks:
+        """The answer to one prompt from the logits of its chosen tokens, not drawn."""
+        self._graphs.check_finite(Role.DECODER, {LOW_RES_MASKS: logits})
+        stability = view.stability(logits, offset=self._manifest.thresholds.stability_offset)
+        timing = {"decode": decode_ms, "postprocess": 0.0}
         active = self._graphs.active(Role.DECODER)
-        return Masks(masks, iou, logits, stability, active, timing)
+        return Masks(
+            np.zeros((len(logits), 0, 0), np.bool_), iou, logits, stability, active, timing
+        )
 
 
 def check_asked(embedding: object, prompts: object) -> None:

@@ -121,6 +121,7 @@ class SecondLook:
             decoded = self._decoder.results(embedding, prompts, multimask=multimask, skip=skip)
             first = {i: answer for i, answer in enumerate(decoded) if answer is not None}
             found = self._refined(embedding, dict(enumerate(prompts)), first, multimask=multimask)
+            found = self._drawn(found, embedding.view)
             return [found.get(index) for index in range(len(prompts))]
         fits = enumerate(self._decoder.fitting(embedding, prompts, skip=skip))
         view = embedding.view
@@ -141,7 +142,7 @@ class SecondLook:
         cut, plan = self._decoder.mask_threshold, self._plan(size)
         known = {i: extent_of(prompt, view, threshold=cut) for i, prompt in usable.items()}
         unclear = {i: usable[i] for i, extent in known.items() if extent is None}
-        found = self._answers(embedding, unclear, multimask=multimask)
+        found = self._drawn(self._answers(embedding, unclear, multimask=multimask), view)
         known.update({i: extent_of_answer(usable[i], found[i]) for i in unclear})
         small = {i: e for i, e in known.items() if e is not None and plan.pays(e)}
         boxes = {i for i, p in usable.items() if is_plain_box(p) and not multimask}
@@ -153,15 +154,20 @@ class SecondLook:
             )
             for i, answer in closer.items():
                 found[i] = _surer(found[i], answer) if i in unclear else answer
-        left = {i: usable[i] for i in known if i not in found}
-        found.update(self._answers(embedding, left, multimask=multimask))
-        medium = {i: e for i, e in known.items() if e is not None and i in boxes & left.keys()}
+        rest = {i: usable[i] for i in known if i not in found}
+        left = self._answers(embedding, rest, multimask=multimask)
+        medium = {i: e for i, e in known.items() if e is not None and i in boxes & rest.keys()}
         for part in plan.medium_parts(medium):
-            answers = {i: found[i] for i in part.members}
+            answers = {i: left[i] for i in part.members}
             both = self._averaged(looks, part, prompts=usable, answers=answers, seen=view)
             near = view.frame.view(size, region=part.region)
-            found.update({i: _focused(a, near, whole=view) for i, a in both.items()})
-        return found
+            drawn = self._drawn(both, near)
+            found.update({i: _focused(a, near, whole=view) for i, a in drawn.items()})
+        return {**self._drawn({i: a for i, a in left.items() if i not in found}, view), **found}
+
+    def _drawn(self, answers: Mapping[int, Masks], view: View) -> dict[int, Masks]:
+        """The same answers, whose logits are of a view, with their masks."""
+        return {i: self._decoder.drawn(answer, view) for i, answer in answers.items()}
 
     def closer(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt]
@@ -202,7 +208,7 @@ class SecondLook:
     def _answers(
         self, embedding: ImageEmbedding, prompts: Mapping[int, Prompt], *, multimask: bool
     ) -> dict[int, Masks]:
-        """Answers to prompts by their keys, on one view of the image."""
+        """Answers to prompts by their keys, on one view of the image, not drawn."""
         decoded = self._decoder.results(
             embedding, list(prompts.values()), multimask=multimask, skip=False
         )
@@ -252,7 +258,8 @@ class SecondLook:
         if share and not multimask:
             plain = {i: p for i, p in prompts.items() if is_plain_box(p)}
             answers.update(self._with_whole(embedding, near.view, plain, answers, share=share))
-        return {i: _focused(a, near.view, whole=embedding.view) for i, a in answers.items()}
+        drawn = self._drawn(answers, near.view)
+        return {i: _focused(a, near.view, whole=embedding.view) for i, a in drawn.items()}
 
     def _with_whole(
         self,

@@ -15,7 +15,7 @@ from samedge import runtimes
 from samedge.bundle.thresholds import Thresholds
 from samedge.errors import OptionError, PromptError, UnknownNameError
 from samedge.pixels import rle
-from samedge.pixels.frames import LOW_RES_STRIDE
+from samedge.pixels.frames import LOW_RES_STRIDE, View
 from samedge.pixels.metrics import mask_iou
 from samedge.pixels.regridding import regridded
 from samedge.predict import focus
@@ -272,6 +272,24 @@ def test_a_click_looks_again_around_its_first_mask(
     assert again.masks.sum() < first.masks.sum()  # the toy's discs have a size in the input
 
 
+def test_the_masks_of_a_box_are_drawn_once(
+    auto: Predictor, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its two looks, the answers that refine them, and the whole image only the mean is seen."""
+    drawn: list[int] = []
+    plain = View.masks
+
+    def counted(view: View, low_res: np.ndarray, *, threshold: float = 0.0) -> np.ndarray:
+        drawn.append(len(low_res))
+        return plain(view, low_res, threshold=threshold)
+
+    monkeypatch.setattr(View, "masks", counted)
+    prompts = [Prompt(box=[190, 110, 210, 130]), Prompt(box=[20, 20, 300, 200])]
+    results = auto.decode_batch(auto.encode(image), prompts)
+    assert [result.masks.shape[1:] for result in results] == [image.shape[:2]] * 2
+    assert drawn == [1, 1]
+
+
 def test_a_look_that_loses_is_in_the_times(
     auto: Predictor, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +298,7 @@ def test_a_look_that_loses_is_in_the_times(
     embedding = auto.encode(image)
     (found,) = auto._decoder.results(embedding, [prompt], multimask=False, skip=False)
     assert found is not None
+    found = auto._decoder.drawn(found, embedding.view)
     monkeypatch.setattr(focus, "_quality", lambda answer: answer.focus is None)
     kept = auto.decode(embedding, prompt)
     assert kept.focus is None

@@ -11,23 +11,31 @@ import io
 import sys
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImagePalette
 
 _NATIVE_LOW = "16B" if sys.byteorder == "little" else "16L"
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": _NATIVE_LOW}
 _COLOURS = ("RGB", "RGBA", "RGBX", "R", "G", "B", "A", "X")
-_BITS, _PLANAR, _SEPARATE = 258, 284, 2  # TIFF tags, and a value
+_BITS, _COLOUR_MAP, _PLANAR, _SEPARATE = 258, 320, 284, 2  # TIFF tags, and a value
 _GREY_ALPHA = "LA;16B"
 _ROUNDED = ("LA", "RGB", "RGBA", "YCbCr", "CMYK")
 _CODESTREAM, _DEPTHS, _HEAD_BYTES = b"\xff\x4f\xff\x51", 42, 1 << 16  # of JPEG 2000
 
 
-def with_planes(picture: Any) -> Image.Image:
-    """The picture, a TIFF's tiles of one channel of 16 bits each described as what they are."""
+def as_described(picture: Any) -> Image.Image:
+    """The picture, of a TIFF two things set right that Pillow takes for others, before decoding.
+
+    Tiles of one channel of 16 bits each, and a palette of 8 bits where the format has 16, as some
+    programs write it: libtiff takes one without a value above 255 for such, Pillow for black.
+    """
     tags: Any = getattr(picture, "tag_v2", {})
     if picture.format == "TIFF" and tags.get(_PLANAR) == _SEPARATE and 16 in tags.get(_BITS, ()):
         depth = "16L" if tags.prefix == b"II" else "16B"
         picture.tile = [_deep_plane(tile, depth) for tile in picture.tile]
+    colours = tags.get(_COLOUR_MAP, ()) if picture.format == "TIFF" else ()
+    is_of_bytes = all(isinstance(value, int) and 0 <= value < 256 for value in colours)
+    if picture.mode == "P" and colours and is_of_bytes:
+        picture.palette = ImagePalette.raw("RGB;L", bytes(colours))
     opened: Image.Image = picture
     return opened
 
@@ -63,7 +71,7 @@ def low_bytes(picture: Image.Image) -> Image.Image | None:
     if None in other:
         return None
     file.seek(0)
-    again: Any = with_planes(Image.open(io.BytesIO(file.read())))
+    again: Any = as_described(Image.open(io.BytesIO(file.read())))
     again.tile = [tile._replace(args=args) for tile, args in zip(again.tile, other, strict=True)]
     again.load()
     # Read as four channels, LA's are high and low byte of grey, then of alpha.

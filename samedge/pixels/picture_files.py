@@ -18,7 +18,7 @@ from samedge.errors import ImageError, SamedgeError
 from samedge.files import limits
 from samedge.files.reading import opened
 from samedge.pixels import image_kinds, png_chunks
-from samedge.pixels.deep_colours import with_planes
+from samedge.pixels.deep_colours import as_described
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 """What a picture is opened from."""
@@ -179,12 +179,12 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
             heic: Image.Image = HeifImageFile(stream)
             return heic
     try:
-        return with_planes(Image.open(stream))
+        return as_described(Image.open(stream))
     except UserWarning:  # of damaged EXIF, where warnings are errors
         stream.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            return with_planes(Image.open(stream))
+            return as_described(Image.open(stream))
     except (ValueError, UnidentifiedImageError):  # of a text, a profile, a resolution
         is_small = stream.seek(0, os.SEEK_END) <= limits.limit("image_bytes")
         if not (is_small and head.startswith(png_chunks.START)):

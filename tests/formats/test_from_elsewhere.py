@@ -212,8 +212,8 @@ def test_an_annotation_of_no_category_is_not_of_the_category_0(tmp_path: Path) -
 def test_yolo_with_a_folder_for_each_split(tmp_path: Path, photo: Path, given: bool) -> None:
     """Roboflow's layout; its READMEs are no labels."""
     for split in ("train", "valid"):
-        for folder in ("labels", "images"):
-            (tmp_path / "set" / split / folder).mkdir(parents=True)
+        for part in ("labels", "images"):
+            (tmp_path / "set" / split / part).mkdir(parents=True)
     folder = tmp_path / "set"
     (folder / "train" / "labels" / "a.txt").write_text("1 .1 .1 .5 .1 .5 .5\n")
     Image.new("RGB", (100, 80)).save(folder / "train" / "images" / "a.jpg")

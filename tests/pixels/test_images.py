@@ -223,6 +223,16 @@ def test_planes_of_sixteen_bits(rgb: np.ndarray, order: str, sample_range: Any) 
     assert np.array_equal(loaded, expected)
 
 
+@pytest.mark.parametrize("scale", [257, 1], ids=["16 bits", "8 bits"])
+def test_palettes_of_tiffs(scale: int) -> None:
+    """The format has 16 bits; some programs write 8, which Pillow shows as black."""
+    colours = np.arange(768).reshape(256, 3)[::-1] % 256
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    tags = {256: [16], 257: [16], 258: [8], 259: [1], 262: [3], 273: [0], 277: [1], 278: [16]}
+    tags |= {279: [256], 320: (colours.T.ravel() * scale).tolist()}
+    assert np.array_equal(load_image(tiff(tags, indices.tobytes())), colours[indices])
+
+
 def test_white_of_deep_jpeg_2000_is_said_to_be_black(caplog: pytest.LogCaptureFixture) -> None:
     cv2 = pytest.importorskip("cv2")
     white = np.full((64, 64, 3), 65535, np.uint16)

@@ -87,11 +87,11 @@ check: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/python tools/house.py
 
-# Three processes, for many tests wait for others, one thread each, a file's tests together: what
-# they share is made once. Compiled modules are kept, whatever the shell says: hundreds of tests start a Python of their own. A test
+# Two processes, one thread each, a file's tests together: what they share is made once. Compiled
+# modules are kept, whatever the shell says: hundreds of tests start a Python of their own. A test
 # that hangs for a quarter of an hour fails the run, and shows where it stands.
 pytest: $(DEV)
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" \
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" \
 		--max-worker-restart 0 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true $(PYTEST_ARGS)
 
 # What takes longer than about ten seconds a test: other tools' readers, training, whole exports.

@@ -72,22 +72,24 @@ class ImageRun:
             ImageError: path, format and number of images do not fit each other.
             WriteError: it is one of the images.
         """
+        from samedge.errors import ImageError
         from samedge.formats.destination import Destination
 
-        self._check_words()
-        destination = Destination(self.output_path, self.file_format, images=len(self.images))
+        try:
+            destination = Destination(self.output_path, self.file_format, images=len(self.images))
+        except ImageError:
+            self._check_words()
+            raise
         if destination.writes and not destination.is_folder:
             refuse_source(destination.path, self.images)
         return destination
 
     def _check_words(self) -> None:
-        """Tell a word that lost its quotes from an image, where one file is to be written."""
+        """Tell a word that lost its quotes from an image, where one file cannot hold them all."""
         from samedge.errors import ImageError
 
-        path = self.output_path
-        is_file = path is not None and bool(path.suffix) and not path.is_dir()
         missing = [image for image in self.images if not os.path.lexists(image)]
-        if is_file and missing and len(self.images) > 1:
+        if missing and len(self.images) > 1:
             raise ImageError(
                 f"There is no {missing[0]}, which stands where an image is expected: check the "
                 "path, and put quotes around words with blanks between them."

@@ -89,7 +89,7 @@ def check_output(path: Path | None, sources: Iterable[Path] = ()) -> None:
     """Refuse a file that cannot be written before there is any work, which would be lost.
 
     Args:
-        path: of the file; its folder is made where needed. ``None`` is none.
+        path: of the file; its folder may be missing, and is not made. ``None`` is none.
         sources: what is read, as of :func:`check_no_source`.
 
     Raises:
@@ -98,8 +98,14 @@ def check_output(path: Path | None, sources: Iterable[Path] = ()) -> None:
     check_no_source(path, sources)
     if path is None or _takes_a_stream(path):
         return
-    with _named(path), temporary_beside(path):
-        pass
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with _named(path), temporary_beside(path):
+            pass
+    finally:
+        for folder in missing:  # from the innermost one on
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _is_one(path: Path, other: Path) -> bool:

@@ -102,6 +102,7 @@ def quick_or_slow(form: str) -> object:
     return pytest.param(form, marks=pytest.mark.slow) if form in ("pt2", "coreml", "web") else form
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("form", [quick_or_slow(form) for form in FORMATS])
 def test_a_target_with_json(run: Run, form: str, command: str) -> None:

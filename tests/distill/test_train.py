@@ -63,6 +63,7 @@ def rows_of_log(result: DistillResult) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_it_learns(finished: DistillResult) -> None:
     losses = [float(row["loss"]) for row in rows_of_log(finished) if row["loss"]]
     first, last = np.mean(losses[:4]), np.mean(losses[-4:])

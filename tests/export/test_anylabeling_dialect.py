@@ -136,6 +136,7 @@ def own(model: Sam, points: list[list[float]], labels: list[int]) -> np.ndarray:
     return upscaled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("points", "labels"),
     [([[300.0, 200.0]], [1]), ([[300.0, 200.0], [500.0, 400.0]], [2, 3])],

@@ -81,6 +81,7 @@ def saved(graph: Graph, path: Path, **options: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bundle_passes_parity_in_fp16(bundle: ExportResult) -> None:
     parity = bundle.parity
     assert parity is not None
@@ -133,6 +134,7 @@ def half_encoders(painted: PaintedSam) -> dict[str, Any]:
     return {system: convert(graph, half=True, minimum_os=system).model for system in systems}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "least_db", "largest_share"),
     [
@@ -276,6 +278,7 @@ def test_gelu_mode_survives(tmp_path: Path, approximate: str, mode: str) -> None
     assert function.constants()[gelu.inputs["mode"][0].name].load() == mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -293,6 +296,7 @@ def test_wrong_gelu_mode_is_caught(tmp_path: Path, wanted: dict[str, int], messa
         check_attributes(function, conversion.exported, wanted_modes=collections.Counter(wanted))
 
 
+@pytest.mark.slow
 def test_wrong_epsilon_is_caught(tmp_path: Path) -> None:
     path = saved(Toy(), tmp_path / "toy.mlpackage", half=True)
     other = Toy()

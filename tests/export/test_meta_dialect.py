@@ -96,6 +96,7 @@ PROMPTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROMPTS)
 @pytest.mark.parametrize("with_mask", [False, True], ids=["fresh", "from an earlier mask"])
 def test_equals_metas_own_model(session: Any, meta_sam: Any, name: str, with_mask: bool) -> None:

@@ -23,6 +23,7 @@ openvino = pytest.importorskip("openvino")
 Request = Callable[..., ExportRequest]
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_weights_and_bf16_does_not(
     request_for: Request, tmp_path: Path
 ) -> None:

@@ -326,7 +326,7 @@ def test_an_output_is_refused_before_the_work(tmp_path: Path) -> None:
     for path in (tmp_path / "new" / "x.json", tmp_path / "file", Path("/dev/null"), None):
         check_output(path)
     assert (tmp_path / "file").read_bytes() == b"kept"
-    assert not any((tmp_path / "new").iterdir())
+    assert not (tmp_path / "new").exists()  # until something is written
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def assert_segmented(done: Done[str], *, said: int) -> None:
     assert done.stderr.count("what is kept for speed goes to a private folder") == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "code"),
     [
@@ -156,6 +157,7 @@ def test_root_makes_no_home(segment: Segment) -> None:
     assert not Path("/nonexistent").exists()
 
 
+@pytest.mark.slow
 def test_a_cache_of_somebody_else(segment: Segment, room: Path, python_of_all: str) -> None:
     cache = room / "cache"
     cache.mkdir(mode=0o755)
@@ -169,6 +171,7 @@ def test_a_cache_of_somebody_else(segment: Segment, room: Path, python_of_all: s
     assert sorted(path for path in cache.rglob("*") if path.is_file()) == kept
 
 
+@pytest.mark.slow
 def test_a_full_cache(segment: Segment, room: Path) -> None:
     with small_disk(room / "disk", size="64k", options=",mode=777"):
         done = segment({"SAMEDGE_CACHE": str(room / "disk")})

@@ -85,6 +85,11 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+_COVERS = """([x, y]) => { const c = document.querySelector('#layer-masks');
+    const at = [Math.floor(x * c.width), Math.floor(y * c.height)];
+    return c.getContext('2d').getImageData(...at, 1, 1).data[3] > 0; }"""
+
+
 @dataclasses.dataclass
 class Tab:
     """The page in one tab, and what went wrong in it.
@@ -181,10 +186,11 @@ class Tab:
 
     def covers(self, x: float, y: float) -> bool:
         """Whether a mask is painted at shares of the photo's sides."""
-        script = """([x, y]) => { const c = document.querySelector('#layer-masks');
-            const at = [Math.floor(x * c.width), Math.floor(y * c.height)];
-            return c.getContext('2d').getImageData(...at, 1, 1).data[3] > 0; }"""
-        return bool(self.page.evaluate(script, [x, y]))
+        return bool(self.page.evaluate(_COVERS, [x, y]))
+
+    def wait_until_covered(self, x: float, y: float) -> None:
+        """Wait for a mask there, where others may be shown before."""
+        self.page.wait_for_function(_COVERS, arg=[x, y])
 
 
 class Answer:

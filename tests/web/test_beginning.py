@@ -44,6 +44,7 @@ def wait_for(tab: Tab, names: list[str], name: str) -> None:
     pytest.fail(f"{name} was never asked for")
 
 
+@pytest.mark.slow
 def test_the_library_comes_beside_the_page_s_own_modules(
     context: Any, server: StaticServer
 ) -> None:

@@ -183,8 +183,8 @@ def check_destination(destination: Path) -> None:
         BundleError: there is such a thing.
         WriteError: a folder on the way is a file, or may not be written to.
     """
-    _check_replaceable(destination)
     check_output(destination)
+    _check_replaceable(destination)
 
 
 def _check_replaceable(destination: Path) -> None:

@@ -98,14 +98,20 @@ def check_output(path: Path | None, sources: Iterable[Path] = ()) -> None:
     check_no_source(path, sources)
     if path is None or _takes_a_stream(path):
         return
-    missing = [folder for folder in path.parents if not folder.exists()]
-    try:
-        with _named(path), temporary_beside(path):
+    with _named(path):
+        missing = [place for place in (path, *path.parents) if _is_missing(place)]
+        for place in missing:  # a name that is too long is told where its folder is there
+            _is_missing(missing[-1].parent / place.name)
+        with temporary_beside(missing[-1] if missing else path):  # so that no folder is made
             pass
-    finally:
-        for folder in missing:  # from the innermost one on
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+
+
+def _is_missing(place: Path) -> bool:
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
 
 
 def _is_one(path: Path, other: Path) -> bool:
@@ -346,7 +352,9 @@ def _named(path: Path) -> Iterator[None]:
 
 def _write_error(path: Path, number: int) -> WriteError:
     remedy = _REMEDIES.get(number, "check the disk")
-    on_the_way = [folder for folder in path.parents if folder.exists() and not folder.is_dir()]
+    # os.path, for Path raises where a folder may not be looked into.
+    found = [folder for folder in path.parents if os.path.exists(folder)]  # noqa: PTH110
+    on_the_way = [folder for folder in found if not os.path.isdir(folder)]  # noqa: PTH112
     if on_the_way and number in (errno.EEXIST, errno.ENOTDIR):
         remedy = f"{on_the_way[0]} is a file, expected a folder, name another place"
     reason = os.strerror(number)

@@ -327,6 +327,9 @@ def test_an_output_is_refused_before_the_work(tmp_path: Path) -> None:
         check_output(path)
     assert (tmp_path / "file").read_bytes() == b"kept"
     assert not (tmp_path / "new").exists()  # until something is written
+    for place in ("a" * 300, "b" * 300 + "/x.json", "new/" + "c" * 300 + "/x.json"):
+        with pytest.raises(WriteError, match="cannot be written"):
+            check_output(tmp_path / place)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def _summary(name: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
+_TOO_MANY = "Got unexpected extra argument"
 _EMPTY_OPTION = re.compile(r"--[\w-]+=")
 _ENDINGS = (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError, OSError)
 
@@ -152,6 +153,8 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
     if isinstance(error, click.NoSuchOption) and not error.possibilities:
         for nearest in _with_two_dashes(error, words):
             error = click.NoSuchOption(nearest[1:], possibilities=[nearest], ctx=error.ctx)
+    if isinstance(error, click.UsageError) and error.message.startswith(_TOO_MANY):
+        error = click.UsageError(f"{error.message}{_words_taken(error.ctx)}", ctx=error.ctx)
     wants_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
     is_ours = isinstance(error, failures.Failure) or getattr(error, "is_reported", False)
     if wants_json and not is_ours:
@@ -176,6 +179,18 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
         return record.exit_code
     failures.complain("Interrupted.")
     return failures.INTERRUPTED
+
+
+def _words_taken(ctx: click.Context | None) -> str:
+    """What a command takes beside its options, where it was given more than that."""
+    if ctx is None:
+        return ""
+    taken = [
+        word.make_metavar(ctx) for word in ctx.command.params if word.param_type_name == "argument"
+    ]
+    many = " Put quotes around words with blanks between them, and give a folder for what is in it."
+    names = " and ".join(taken) or "nothing"
+    return f": beside its options {ctx.command.name} takes {names}.{many if taken else ''}"
 
 
 def _with_two_dashes(error: click.NoSuchOption, words: Sequence[str]) -> list[str]:

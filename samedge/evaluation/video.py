@@ -7,6 +7,7 @@ prompt, and the last one are left out; every object counts the same.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +23,12 @@ from samedge.files.error_documents import error_record
 from samedge.pixels.image_files import pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box, center_point
+from samedge.pixels.numbering import frame_gaps
 from samedge.pixels.picture_files import opened_picture
 from samedge.records import DatasetRecord, FailedImage, Subject, VideoRow, subject_fields
 from samedge.types import Array, Progress, Prompt, Stage, Steps
+
+logger = logging.getLogger(__name__)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -61,11 +65,13 @@ class Video:
         name: of its folder.
         pictures: one file a frame.
         masks: one file a frame, of the same names.
+        gap: what is missing among their numbers, see :func:`frame_gaps`.
     """
 
     name: str
     pictures: tuple[Path, ...]
     masks: tuple[Path, ...]
+    gap: str | None = None
 
     def images(self) -> Iterator[Array]:
         """(H, W, 3) uint8 RGB, frame by frame."""
@@ -175,7 +181,10 @@ def _sequence(folder: Path, masks: Path, pictures: Path) -> Video:
             f"{folder} holds {len(shown)} frames, expected {FEWEST_FRAMES} or more: "
             "leave the video out."
         )
-    return Video(folder.name, tuple(shown), tuple(annotated))
+    missing = frame_gaps(shown)
+    if missing is not None:
+        logger.warning("%s: %s.", folder, missing)
+    return Video(folder.name, tuple(shown), tuple(annotated), gap=missing)
 
 
 def parse_prompts(text: str) -> tuple[str, ...]:
@@ -271,6 +280,7 @@ def evaluate_video(
         instances=objects,
         failed={failed.image: failed.error.message for failed in failures},
         failures=failures,
+        warnings=[f"{one.name}: {one.gap}." for one in sequences if one.gap],
     )
 
 

@@ -20,7 +20,7 @@ import msgspec
 from samedge.errors import SamedgeError
 from samedge.live import sources
 from samedge.live.frame import now_s
-from samedge.live.messages import Captured, Damaged, Ended, Failed, Message, Opened, Order
+from samedge.live.messages import Captured, Damaged, Ended, Failed, Message, Opened, Order, Remarked
 from samedge.live.slots import SLOTS, FrameMemory
 from samedge.live.sources.base import Grab, ReadOptions, without_password
 from samedge.live.watch import look
@@ -95,6 +95,8 @@ class Capture:
         try:
             source = sources.get(self._order.source)
             options = msgspec.json.decode(self._order.options, type=ReadOptions)
+            for remark in source.remarks(self._order.spec):
+                self._say(Remarked(without_password(remark)))
             with contextlib.closing(source.grabs(self._order.spec, options)) as grabs:
                 for grab in grabs:
                     self._capture(grab)

@@ -14,7 +14,7 @@ from samedge.errors import SamedgeError, SourceError, error_named
 from samedge.live.frame import now_s
 from samedge.live.inbox import Inbox, Parcel
 from samedge.live.mailbox import Drop
-from samedge.live.messages import Captured, Damaged, Failed, Message, Opened
+from samedge.live.messages import Captured, Damaged, Failed, Message, Opened, Remarked
 from samedge.live.process import CaptureProcess
 from samedge.live.sources.base import Grab, ReadOptions, grab_from_item, no_frames
 from samedge.live.watch import BackOff, Fault, Seen, Sighting, WatchSettings, look, observe
@@ -31,8 +31,8 @@ class Event:
     """Something that happened to a source.
 
     Attributes:
-        kind: a :class:`~samedge.live.watch.Fault`'s value, ``connected``, ``reconnecting`` or
-            ``ended``.
+        kind: a :class:`~samedge.live.watch.Fault`'s value, ``remark``, ``connected``,
+            ``reconnecting`` or ``ended``.
         message: the same for people.
         at_s: when, on the clock of :func:`~samedge.live.frame.now_s`.
         captured: frames captured until then.
@@ -238,6 +238,9 @@ class ProcessFeed(Feed):
 
     def _hear(self, process: CaptureProcess, message: Message) -> tuple[bool, SamedgeError | None]:
         """Whether the source has ended, and what failed."""
+        if isinstance(message, Remarked):
+            self.tell("remark", message.message)
+            return False, None
         if isinstance(message, Opened):
             self._was_open = True
             self._healthy_since_s = now_s()

@@ -5,6 +5,12 @@ from __future__ import annotations
 import msgspec
 
 
+class Remarked(msgspec.Struct, frozen=True, tag=True):
+    """What somebody should know about the source who takes it for whole."""
+
+    message: str
+
+
 class Opened(msgspec.Struct, frozen=True, tag=True):
     """The source is open; its first frame is here."""
 
@@ -66,7 +72,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Message = Opened | Captured | Damaged | Ended | Failed
+Message = Remarked | Opened | Captured | Damaged | Ended | Failed
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -135,6 +135,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
         images_dir: where the images lay, for reports.
         failed: images that could not be read, and why.
         failures: the same with what to do; empty in records of an earlier samedge.
+        warnings: what to know of images or videos that were measured on.
     """
 
     path: str
@@ -144,6 +145,7 @@ class DatasetRecord(msgspec.Struct, frozen=True, kw_only=True):
     images_dir: str | None = None
     failed: dict[str, str] = {}
     failures: list[FailedImage] = []
+    warnings: list[str] = []
 
 
 class EvalRecord(msgspec.Struct, frozen=True, kw_only=True):

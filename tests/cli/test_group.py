@@ -71,6 +71,14 @@ def test_mistyped_commands_and_options(arguments: list[str], nearest: str) -> No
     assert result.stdout == ""
 
 
+def test_too_many_words_are_told_what_is_taken() -> None:
+    result = CliRunner().invoke(cli, ["track", "f/1.png", "f/2.png", "--point", "1,2"])
+    assert result.exit_code == 2
+    assert "(f/2.png): beside its options track takes VIDEO. Put quotes" in result.stderr
+    document = json.loads(CliRunner().invoke(cli, ["doctor", "me", "--json"]).stdout)
+    assert document["message"].endswith("beside its options doctor takes nothing.")
+
+
 def test_an_unknown_command_is_one_of_samedge() -> None:
     document = json.loads(CliRunner().invoke(cli, ["segmnet", "--json"]).stdout)
     assert (document["command"], document["kind"]) == ("samedge", "usage")

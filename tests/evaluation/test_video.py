@@ -196,6 +196,19 @@ def test_the_first_and_the_last_frame_do_not_count(tmp_path: Path) -> None:
     assert (dataset.images, dataset.instances) == (10, 1)
 
 
+def test_a_gap_among_the_frames_is_said_and_recorded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(tmp_path, "a", moving(10), palette=True)
+    write_video(tmp_path, "b", moving(10), palette=True)
+    for path in tmp_path.rglob("a/0000[56].*"):
+        path.unlink()
+    _, dataset = evaluate_video([subject(Still())], load_sequences(tmp_path), prompts=["mask"])
+    assert caplog.text.count("2 are missing (00005 to 00006)") == 1
+    (warning,) = dataset.warnings
+    assert warning.startswith("a: of its numbered pictures 2 are missing (00005 to 00006)")
+
+
 def test_a_mask_held_still_by_hand(tmp_path: Path) -> None:
     write_video(tmp_path, "a", moving(6), palette=True)
     scores = score_sequence(Still(), load_sequences(tmp_path)[0], prompt="mask")

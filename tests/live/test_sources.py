@@ -330,15 +330,14 @@ def test_a_page_in_a_videos_place_is_named(tmp_path: Path) -> None:
         read(str(tmp_path / "a.mp4"))
 
 
-def test_a_folder_of_videos_is_told_from_one_of_frames(
-    movie: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_of_videos_is_told_from_one_of_frames(movie: Path, tmp_path: Path) -> None:
     shutil.copy(movie, tmp_path / "a.mp4")
     with pytest.raises(SourceError, match=r"name one of its 1 videos, such as .*a\.mp4"):
         read(str(tmp_path))
     Image.new("RGB", (32, 16)).save(tmp_path / "cover.png")
     assert len(read(str(tmp_path))) == 1
-    assert "its videos (1) are left out" in caplog.text
+    (remark,) = sources.get("folder").remarks(str(tmp_path))
+    assert "its videos (1) are left out" in remark
 
 
 def test_a_file_that_is_not_there_is_told_as_that() -> None:
@@ -469,6 +468,25 @@ def test_a_frame_with_data_that_this_pyav_has_no_name_for(quarters: bytes, tmp_p
         stored = frame.to_ndarray(format="rgb24")
         named, unnamed = (pyav._display_matrix(one) for one in (frame, Unnamed(frame)))
         assert np.array_equal(pyav.upright(stored, unnamed), pyav.upright(stored, named))
+
+
+def test_a_gap_among_the_frames_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in (1, 2, 5, 6):
+        Image.fromarray(picture(index)).save(tmp_path / f"f{index:03d}.png")
+    with Camera(tmp_path) as camera:
+        assert len(list(camera)) == 4
+    remarks = [event.message for event in camera.events if event.kind == "remark"]
+    assert len(remarks) == 1
+    assert remarks[0].startswith(f"{tmp_path}: of its numbered pictures 2 are missing (003 to 004)")
+    assert caplog.text.count("numbered pictures") == 1
+
+
+@pytest.mark.parametrize("spec", ["frames/%04d.png", "frames/*.jpg"])
+def test_a_pattern_of_names_is_told_from_a_missing_file(spec: str) -> None:
+    with pytest.raises(SourceError, match="pattern of names, give the folder of the pictures"):
+        sources.find(spec)
 
 
 def test_an_empty_folder_is_said(tmp_path: Path) -> None:

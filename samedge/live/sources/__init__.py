@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 from samedge import _discovery
 from samedge.errors import SourceError
@@ -47,5 +49,7 @@ def _why(spec: str) -> str:
     if os.path.lexists(spec):
         is_broken = not os.path.exists(spec)  # noqa: PTH110 - any text is asked about
         return f": it is {'a broken link' if is_broken else 'a pipe or a device'}, give a file"
+    if re.search(r"%0?\d*d|[*?]", Path(spec).name) and "://" not in spec:
+        return ": it is a pattern of names, give the folder of the pictures"
     is_path = "://" not in spec and (os.sep in spec or "." in spec)
     return ": there is no such file or folder, check the path" if is_path else ""

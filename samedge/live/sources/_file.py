@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samedge.live.sources import pyav
+from samedge.live.sources import endings, gif, pyav
 from samedge.live.sources.base import Grab, ReadOptions, Source
 
 
@@ -24,7 +24,9 @@ class File(Source):
 
     def grabs(self, spec: str, options: ReadOptions) -> Generator[Grab, None, None]:
         """All frames of the file."""
-        return pyav.grabs(spec, options, low_delay=False)
+        if not gif.hides_pictures(Path(spec)):
+            return pyav.grabs(spec, options, low_delay=False)
+        return _pictures(Path(spec))
 
     def write_example(self, folder: Path) -> str | None:
         """A video of three frames."""
@@ -38,6 +40,11 @@ class File(Source):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
         return str(path)
+
+
+def _pictures(path: Path) -> Generator[Grab, None, None]:
+    yield from gif.grabs(path)
+    endings.check_whole(path)
 
 
 SOURCE = File()

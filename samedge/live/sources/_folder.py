@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -13,11 +12,10 @@ from samedge.errors import ImageError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source
 from samedge.pixels.image_files import IMAGE_SUFFIXES, is_video, pictures_in
 from samedge.pixels.images import load_image
+from samedge.pixels.numbering import frame_gaps
 from samedge.types import Array
 
 DEFAULT_FPS = 30.0
-
-logger = logging.getLogger(__name__)
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -30,14 +28,8 @@ def pictures(folder: Path) -> list[Path]:
         found = pictures_in(folder)
     except OSError as error:
         raise SourceError(f"{folder} cannot be read ({error.strerror}): check the path.") from error
-    videos = [path for path in folder.iterdir() if is_video(path)]
-    if found and videos:
-        logger.warning(
-            "%s: its pictures are the frames, and its videos (%d) are left out.",
-            folder,
-            len(videos),
-        )
     if not found:
+        videos = [path for path in folder.iterdir() if is_video(path)]
         hint = f": name one of its {len(videos)} videos, such as {min(videos)}" if videos else ""
         endings = ", ".join(IMAGE_SUFFIXES)
         raise SourceError(f"{folder} holds no picture ({endings}) to take for a frame{hint}.")
@@ -59,6 +51,20 @@ class Folder(Source):
         step_s = 1 / (options.fps or DEFAULT_FPS)
         for index, path in enumerate(pictures(Path(spec))):
             yield Grab(_picture(path), index * step_s)
+
+    def remarks(self, spec: str) -> tuple[str, ...]:
+        """Videos beside the pictures, and gaps in their numbers."""
+        found = pictures(Path(spec))
+        videos = sum(map(is_video, Path(spec).iterdir()))
+        missing = frame_gaps(found)
+        said = []
+        if videos:
+            said.append(
+                f"{spec}: its pictures are the frames, and its videos ({videos}) are left out"
+            )
+        if missing is not None:
+            said.append(f"{spec}: {missing}")
+        return tuple(said)
 
     def write_example(self, folder: Path) -> str | None:
         """Three pictures, the second of which is damaged."""

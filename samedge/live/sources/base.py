@@ -70,6 +70,18 @@ class Source(ABC):
             BackendUnavailableError: a library is missing; ends in the install line.
         """
 
+    def remarks(self, spec: str) -> tuple[str, ...]:
+        """What somebody should know about ``spec`` who takes it for whole, said before its frames.
+
+        Returns:
+            Sentences without their full stop.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        del spec
+        return ()
+
     def write_example(self, folder: Path) -> str | None:
         """Write something small that it reads, for the contract's tests.
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 _INDEX = (b"moov", b"moof")
-_EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
+EBML = b"\x1aE\xdf\xa3"
+"""What Matroska and WebM begin with."""
+
+_SEGMENT = b"\x18S\x80g"
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _PACKETS = ((188, 0), (192, 4), (204, 0))  # of MPEG-TS: a packet's length, and where its mark is
@@ -29,9 +32,8 @@ def missing_bytes(path: Path) -> int:
         if head[4:8] == b"ftyp":
             end = _boxes(file, size)[1]
         elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-            length = int.from_bytes(head[4:8], "little")
-            end = 0 if length in _UNFINISHED else 8 + length
-        elif head[:4] == _EBML:
+            end = _end_of_riffs(file, size)
+        elif head[:4] == EBML:
             end = _end_of_segment(file)
         else:
             end = _end_of_asf(head) if head.startswith(_ASF) else _end_of_packets(file, size, head)
@@ -59,20 +61,37 @@ def _boxes(file: BinaryIO, size: int) -> tuple[bool, int]:
     return is_indexed, at
 
 
-def _end_of_segment(file: BinaryIO) -> int:
-    """Where the segment of a Matroska file ends, which holds everything; 0 where it is open."""
-    file.seek(len(_EBML))
-    header = _length(file)
+def _end_of_riffs(file: BinaryIO, size: int) -> int:
+    """Where the last part of an AVI ends, for a large one is several; 0 where it was streamed."""
+    at = end = 0
+    while at < size:
+        file.seek(at)
+        header = file.read(8)
+        length = int.from_bytes(header[4:], "little")
+        if header[:4] != b"RIFF" or length in _UNFINISHED:
+            break
+        end = at + 8 + length
+        at = end + length % 2
+    return end
+
+
+def enters_segment(file: BinaryIO) -> bool:
+    """Whether a Matroska file has a segment, which holds everything; its length is read next."""
+    file.seek(len(EBML))
+    header = element_length(file)
     if header is None:
-        return 0
+        return False
     file.seek(header, os.SEEK_CUR)
-    if file.read(4) != _SEGMENT:
-        return 0
-    length = _length(file)
+    return file.read(4) == _SEGMENT
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    """Where the segment of a Matroska file ends; 0 where it is open."""
+    length = element_length(file) if enters_segment(file) else None
     return 0 if length is None else file.tell() + length
 
 
-def _length(file: BinaryIO) -> int | None:
+def element_length(file: BinaryIO) -> int | None:
     """The length of an element: as many bytes more as its first one has zeros in front."""
     first = file.read(1)
     if not first or not first[0]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samedge.errors import BackendUnavailableError, SourceError
+from samedge.live.sources import endings
 from samedge.live.sources.base import Grab, ReadOptions
-from samedge.live.sources.declared_size import has_index, missing_bytes
+from samedge.live.sources.declared_size import has_index
 from samedge.pixels import image_kinds
 from samedge.types import Array
 
@@ -86,7 +87,7 @@ def grabs(
         found = _decoded(av, container, stream, where, options, low_delay=low_delay, end=end)
         yield from _with_times(found, stream) if is_file else found
     if is_file:
-        _check_end(where, end)
+        endings.check_whole(Path(where), is_cut=end.is_cut, read_to=end.read_to)
 
 
 class _End:
@@ -95,6 +96,7 @@ class _End:
     Attributes:
         is_cut: FFmpeg found less of one of the last two packets than that is long, or one of the
             last frames of a bare stream is damaged and earlier ones are whole.
+        read_to: where its last packet ends; ``None`` where FFmpeg does not say.
     """
 
     def __init__(self, format_name: str) -> None:
@@ -102,10 +104,12 @@ class _End:
         self._packets: collections.deque[bool] = collections.deque(maxlen=2)
         self._frames: collections.deque[bool] = collections.deque(maxlen=_REORDERED)
         self._has_whole = False
+        self.read_to: int | None = None
 
     def add_packet(self, packet: Any) -> None:
         if packet.size:
             self._packets.append(packet.is_corrupt and not self._is_bare)
+            self.read_to = None if packet.pos is None else packet.pos + packet.size
 
     def add_frame(self, grab: Grab) -> None:
         self._has_whole |= grab.image is not None
@@ -114,20 +118,6 @@ class _End:
     @property
     def is_cut(self) -> bool:
         return any(self._packets) or any(self._frames)
-
-
-def _check_end(where: str, end: _End) -> None:
-    missing = missing_bytes(Path(where))
-    if missing:
-        raise SourceError(
-            f"{where} ends too early: {missing} bytes that it says it has are not there. Copy or "
-            "download it again; the frames before that were read."
-        )
-    if end.is_cut:
-        raise SourceError(
-            f"{where} ends too early, within a frame, as where a copy or the recording itself "
-            "stopped. Copy it again if the original is longer; the frames before that were read."
-        )
 
 
 def _stream(av: Any, container: InputContainer, where: str) -> Any:
@@ -203,6 +193,8 @@ def _decoded(
             packet = next(packets, None)
         except av.error.FFmpegError as error:
             raise SourceError(f"{where} broke off: {error}.") from error
+        except IndexError:  # at the end, PyAV flushes streams that began later, and knows them not
+            packet = None
         if packet is None:
             break
         end.add_packet(packet)

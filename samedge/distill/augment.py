@@ -29,6 +29,7 @@ class AugmentConfig:
     Attributes:
         mosaic: share of samples that are four tiled scenes, each at half to all of the size that
             it has in deployment; small objects, many masks and no padding.
+        pasted: share of samples on which objects of other photos of their source are pasted.
         flip: share of samples mirrored left to right.
         full_share: share of samples that are the whole photo with its longest side at S.
         scale: smallest and largest factor on that scale for the others, drawn log-uniformly;
@@ -46,6 +47,7 @@ class AugmentConfig:
     """
 
     mosaic: float = 0.0
+    pasted: float = 0.0
     flip: float = 0.5
     full_share: float = 0.4
     scale: tuple[float, float] = (0.5, 2.0)
@@ -61,8 +63,18 @@ class AugmentConfig:
     min_area: int = 10
 
     def __post_init__(self) -> None:
-        shares = ("mosaic", "flip", "full_share", "colour_share", "hue_share", "gray", "blur")
-        check_range(self, *shares, "brightness", "contrast", "saturation", low=0, high=1)
+        shares = ("mosaic", "pasted", "flip", "full_share", "gray", "blur")
+        check_range(
+            self,
+            *shares,
+            "colour_share",
+            "hue_share",
+            "brightness",
+            "contrast",
+            "saturation",
+            low=0,
+            high=1,
+        )
         check_range(self, "hue", low=0, high=0.5)
         check_range(self, "scale", low=1 / 64, high=64)
         check_range(self, "blur_sigma", low=0, high=16)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from samedge.distill import cutout_effects
 from samedge.distill.limits import check_range
 from samedge.distill.scenes import Scene, read_rgb
 from samedge.errors import DatasetError
@@ -33,6 +35,14 @@ class CompositeConfig:
         colour: largest relative change of a cut-out's colour channels.
         blur: share of cut-outs that are blurred together with their alpha.
         min_visible: a cut-out is no longer marked when less than this share of it is visible.
+        feather: share of cut-outs whose edge alone is softened over a few pixels.
+        motion: share of cut-outs that are blurred along a line.
+        match_light: share of cut-outs whose colour and contrast come near the picture's there.
+        shadow: share of cut-outs that throw a soft shadow on what is below them.
+        uneven_light: share of pictures under light that falls off to one side.
+        chains: share of pictures in which every cut-out lies on an edge of the one before.
+
+    The last six are 0: see the small experiments in ``docs/distillation.md``.
     """
 
     size: int = 512
@@ -43,9 +53,17 @@ class CompositeConfig:
     colour: float = 0.3
     blur: float = 0.2
     min_visible: float = 0.25
+    feather: float = 0.0
+    motion: float = 0.0
+    match_light: float = 0.0
+    shadow: float = 0.0
+    uneven_light: float = 0.0
+    chains: float = 0.0
 
     def __post_init__(self) -> None:
         check_range(self, "texture_share", "colour", "blur", "min_visible", low=0, high=1)
+        check_range(self, "feather", "motion", "match_light", low=0, high=1)
+        check_range(self, "shadow", "uneven_light", "chains", low=0, high=1)
         check_range(self, "size", low=8, high=2**14)
         check_range(self, "objects", low=1, high=1000)
         check_range(self, "extent", low=0.001, high=4)
@@ -91,11 +109,21 @@ class Composites:
         count = int(rng.integers(self.config.objects[0], self.config.objects[1] + 1))
         numbers = [index % len(self.cutouts), *rng.integers(len(self.cutouts), size=count - 1)]
         owner = np.full(canvas.shape[:2], -1, np.int16)
-        areas = []
+        config, areas = self.config, []
+        chained, before = _drawn(rng, config.chains), None
         for place, number in enumerate(numbers):
             cutout = self._varied(read_cutout(self.cutouts[int(number)]), rng)
-            areas.append(_paste(canvas, owner, cutout, place=place, rng=rng))
-        return _scene(canvas, owner, np.array(areas), min_visible=self.config.min_visible)
+            top, left = _corner(canvas, cutout, rng, before=before if chained else None)
+            before = _Placed(top, left, *cutout.shape[:2])
+            if _drawn(rng, config.match_light):
+                under = canvas[cutout_effects.overlap(canvas, cutout, top=top, left=left)]
+                cutout = cutout_effects.matched(cutout, under, rng=rng)
+            if _drawn(rng, config.shadow):
+                cutout_effects.cast_shadow(canvas, cutout, top=top, left=left, rng=rng)
+            areas.append(paste(canvas, cutout, owner=owner, place=place, corner=(top, left)))
+        if _drawn(rng, config.uneven_light):
+            canvas = cutout_effects.unevenly_lit(canvas, rng)
+        return _scene(canvas, owner, np.array(areas), min_visible=config.min_visible)
 
     def _background(self, rng: np.random.Generator) -> Array:
         size = self.config.size
@@ -117,7 +145,7 @@ class Composites:
         low, high = np.log(config.extent)
         side = float(np.exp(rng.uniform(low, high))) * config.size
         angle = rng.uniform(-config.rotation, config.rotation)
-        varied = _turned(cutout, scale=side / max(cutout.shape[:2]), angle=angle)
+        varied = turned(cutout, scale=side / max(cutout.shape[:2]), angle=angle)
         if rng.random() < 0.5:
             varied = varied[:, ::-1]
         varied = _recoloured(varied, rng, strength=config.colour)
@@ -126,6 +154,10 @@ class Composites:
             margin = int(np.ceil(2 * sigma))
             framed = np.pad(varied, ((margin, margin), (margin, margin), (0, 0)))
             varied = cv2.GaussianBlur(framed, (0, 0), sigma)
+        if _drawn(rng, config.feather):
+            varied = cutout_effects.feathered(varied, rng)
+        if _drawn(rng, config.motion):
+            varied = cutout_effects.moved(varied, rng)
         return varied
 
 
@@ -148,7 +180,7 @@ def read_cutout(path: Path) -> Array:
         raise DatasetError(f"{path} is not a readable picture ({error}): replace it.") from error
 
 
-def _turned(cutout: Array, *, scale: float, angle: float) -> Array:
+def turned(cutout: Array, *, scale: float, angle: float) -> Array:
     """Scale and rotate about the middle, on a canvas that holds all of it."""
     if scale < 1:
         shape = [max(1, round(side * scale)) for side in cutout.shape[1::-1]]
@@ -173,23 +205,50 @@ def _recoloured(cutout: Array, rng: np.random.Generator, *, strength: float) -> 
     return np.asarray(np.minimum(varied, varied[..., 3:]))  # no colour is brighter than its alpha
 
 
-def _paste(
-    canvas: Array, owner: Array, cutout: Array, *, place: int, rng: np.random.Generator
-) -> int:
-    """Blend a cut-out into ``canvas`` and mark its pixels in ``owner``; returns its whole area.
+class _Placed(NamedTuple):
+    """Where a cut-out lies in its picture, px; it may hang over the border."""
 
-    Its middle lies in the canvas, so up to three quarters of it may hang over the border.
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def _drawn(rng: np.random.Generator, share: float) -> bool:
+    """Whether something that happens to a share of them happens; draws nothing where none do."""
+    return bool(share) and rng.random() < share
+
+
+def _corner(
+    canvas: Array, cutout: Array, rng: np.random.Generator, *, before: _Placed | None
+) -> tuple[int, int]:
+    """Top and left of a cut-out whose middle lies in the canvas, or on the edge of another.
+
+    Up to three quarters of it may hang over the border.
     """
     height, width = cutout.shape[:2]
-    top = int(rng.integers(canvas.shape[0])) - height // 2
-    left = int(rng.integers(canvas.shape[1])) - width // 2
-    y0, x0 = max(0, top), max(0, left)
-    y1, x1 = min(canvas.shape[0], top + height), min(canvas.shape[1], left + width)
-    part = cutout[y0 - top : y1 - top, x0 - left : x1 - left]
-    under = canvas[y0:y1, x0:x1]
+    if before is None:
+        row, column = int(rng.integers(canvas.shape[0])), int(rng.integers(canvas.shape[1]))
+    else:
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
+        row = round(before.top + before.height / 2 * (1 + reach * np.sin(angle)))
+        column = round(before.left + before.width / 2 * (1 + reach * np.cos(angle)))
+        row = min(max(row, 0), canvas.shape[0] - 1)
+        column = min(max(column, 0), canvas.shape[1] - 1)
+    return row - height // 2, column - width // 2
+
+
+def paste(
+    canvas: Array, cutout: Array, *, owner: Array, place: int, corner: tuple[int, int]
+) -> int:
+    """Blend a cut-out into ``canvas`` and mark its pixels in ``owner``; returns its whole area."""
+    top, left = corner
+    rows, columns = cutout_effects.overlap(canvas, cutout, top=top, left=left)
+    part = cutout[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    under = canvas[rows, columns]
     through = (255 - part[..., 3:]).astype(np.uint16)
     under[:] = part[..., :3] + ((under * through + 127) // 255).astype(np.uint8)
-    owner[y0:y1, x0:x1][part[..., 3] > OPAQUE] = place
+    owner[rows, columns][part[..., 3] > OPAQUE] = place
     return int((cutout[..., 3] > OPAQUE).sum())
 
 

@@ -29,6 +29,7 @@ from samedge.distill.augment import (
 from samedge.distill.coco import CocoFolder
 from samedge.distill.composites import Composites
 from samedge.distill.mosaic import mosaic
+from samedge.distill.pasting import pasted
 from samedge.distill.scenes import ImageFolder, Scene, Source
 from samedge.errors import DatasetError
 from samedge.types import Array
@@ -154,6 +155,9 @@ class Mixture(Dataset[Sample]):
         part = self.parts[number]
         config = part.augment or self.augment
         scene = part.source.scene(item, rng)
+        if config.pasted and rng.random() < config.pasted:
+            others = rng.integers(len(part.source), size=2)
+            scene = pasted(scene, [part.source.scene(int(i), rng) for i in others], rng=rng)
         if rng.random() < config.mosaic:
             scene = mosaic([scene, *self._companions(epoch, rng, count=3)])
             config = dataclasses.replace(config, full_share=0.0, scale=MOSAIC_SCALE)

@@ -14,12 +14,13 @@ from samedge.distill.recipe import Model, Recipe
 from samedge.distill.teacher import open_model
 from samedge.errors import CheckpointError, RecipeError
 from samedge.models._proxyless import ProxylessEncoder
+from samedge.models._pyramid import PyramidEncoder
 from samedge.models._timm import TimmEncoder, load_backbone
 from samedge.models.building import build_model
 from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.imagenet import load_mobilenet_v2
 from samedge.models.promptable import PromptableModel
-from samedge.models.proxyless_trunk import load_trunk
+from samedge.models.proxyless_trunk import ProxylessTrunk, load_trunk
 from samedge.models.spec import ModelSpec
 
 PartName = Literal["encoder", "neck", "decoder"]
@@ -104,23 +105,24 @@ def _existing(root: Path, name: str) -> Path:
 
 def _load_encoder(student: PromptableModel, path: Path, samples: Mixture) -> None:
     encoder = student.image_encoder
-    if isinstance(encoder, ProxylessEncoder):
-        load_trunk(encoder.backbone, path)
-    elif isinstance(encoder, TimmEncoder):
-        _load_timm(encoder, path, samples)
-    else:
+    if not isinstance(encoder, (ProxylessEncoder, PyramidEncoder, TimmEncoder)):
         raise RecipeError(
-            "model.init_encoder is for the encoders 'timm' and 'proxyless': give model.init."
+            "model.init_encoder is for the encoders 'timm', 'proxyless' and 'pyramid': give "
+            "model.init."
         )
+    if isinstance(encoder.backbone, ProxylessTrunk):
+        load_trunk(encoder.backbone, path)
+    else:
+        _load_timm(encoder.backbone, path, samples)
 
 
-def _load_timm(encoder: TimmEncoder, path: Path, samples: Mixture) -> None:
+def _load_timm(backbone: nn.Module, path: Path, samples: Mixture) -> None:
     tensors, _ = read_safetensors(path)
     if "features.0.0.weight" in tensors:
         images = torch.stack([samples[index]["image"] for index in range(_STATISTICS_IMAGES)])
-        load_mobilenet_v2(encoder.backbone, path, images)
+        load_mobilenet_v2(backbone, path, images)
     else:
-        load_backbone(encoder.backbone, path)
+        load_backbone(backbone, path)
 
 
 def part_of(name: str) -> PartName:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from samedge.distill.composites import CompositeConfig, Composites, read_cutout, texture
-from samedge.errors import DatasetError
+from samedge.errors import DatasetError, RecipeError
 
 STILL = CompositeConfig(size=96, objects=(3, 3), extent=(0.3, 0.5), rotation=0, colour=0, blur=0)
 
@@ -69,6 +70,106 @@ def test_alpha_above_127_is_the_mask(tmp_path: Path) -> None:
         _x, _y, width, height = scene.boxes[0].astype(int)
         assert width <= 6
         assert scene.read_mask(0).sum() == width * height
+
+
+EFFECTS = ("feather", "motion", "match_light", "shadow", "uneven_light", "chains")
+
+
+@pytest.mark.parametrize("effect", ["feather", "motion", "chains"])
+def test_masks_are_disjoint_and_lie_where_objects_cover_more_than_half(
+    cutouts: Path, photos: Path, effect: str
+) -> None:
+    """Red discs on blue: red is the share of a pixel that is covered, whatever the effect."""
+    for name in ("b.webp", "c.webp"):
+        (cutouts / name).unlink()
+    shares = {"texture_share": 0.0, "min_visible": 0.0, effect: 1.0}
+    config = CompositeConfig(**{**vars(STILL), **shares})
+    source = Composites(cutouts, backgrounds=(photos,), config=config)
+    for seed in range(20):
+        scene = source.scene(0, np.random.default_rng(seed))
+        masks = [scene.read_mask(number) for number in range(len(scene.boxes))]
+        union = np.sum([np.zeros(scene.size, np.uint8), *masks], 0)
+        assert union.max() == 1
+        assert (scene.read_image(1.0)[union > 0][:, 0] >= 127).all()
+
+
+@pytest.mark.parametrize("effect", ["feather", "motion"])
+def test_one_soft_object_is_marked_exactly(cutouts: Path, photos: Path, effect: str) -> None:
+    shares = {"texture_share": 0.0, "objects": (1, 1), "min_visible": 0.0, effect: 1.0}
+    source = Composites(
+        cutouts, backgrounds=(photos,), config=CompositeConfig(**{**vars(STILL), **shares})
+    )
+    softened = 0
+    for seed in range(20):
+        scene = source.scene(0, np.random.default_rng(seed))
+        picture = scene.read_image(1.0).astype(int)
+        # Discs are red, green or magenta on blue: of each the share that is not the background.
+        covered = np.maximum(picture[..., 0], picture[..., 1])
+        mask = scene.read_mask(0) > 0
+        assert (covered[mask] >= 127).all()
+        assert (covered[~mask] <= 128).all()
+        softened += int(((covered > 20) & (covered < 235)).sum())
+    assert softened > 1000, "edges are soft"
+
+
+@pytest.mark.parametrize("effect", ["match_light", "uneven_light"])
+def test_light_changes_pixels_and_no_mask(cutouts: Path, photos: Path, effect: str) -> None:
+    plain = {**vars(STILL), "texture_share": 0.0, "objects": (1, 1), "min_visible": 0.0}
+    changed = 0
+    for seed in range(10):
+        scenes = [
+            Composites(
+                cutouts, backgrounds=(photos,), config=CompositeConfig(**{**plain, effect: share})
+            ).scene(0, np.random.default_rng(seed))
+            for share in (0.0, 1.0)
+        ]
+        np.testing.assert_array_equal(scenes[0].read_mask(0), scenes[1].read_mask(0))
+        changed += int((scenes[0].read_image(1.0) != scenes[1].read_image(1.0)).sum())
+    assert changed > 1000
+
+
+def test_a_shadow_darkens_the_ground_beside_its_object(cutouts: Path, photos: Path) -> None:
+    plain = {**vars(STILL), "texture_share": 0.0, "objects": (1, 1), "min_visible": 0.0}
+    lit, dark = (
+        Composites(
+            cutouts, backgrounds=(photos,), config=CompositeConfig(**{**plain, "shadow": share})
+        ).scene(0, np.random.default_rng(1))
+        for share in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(lit.read_mask(0), dark.read_mask(0))
+    ground = lit.read_mask(0) == 0
+    difference = lit.read_image(1.0).astype(int) - dark.read_image(1.0)
+    assert (difference[ground] >= -1).all()
+    assert difference[ground].max() > 40
+
+
+def test_in_a_chain_every_object_touches_the_one_before(cutouts: Path, photos: Path) -> None:
+    shares = {"texture_share": 0.0, "objects": (4, 4), "min_visible": 0.0, "extent": (0.2, 0.2)}
+
+    def hidden(chains: float) -> float:
+        config = CompositeConfig(**{**vars(STILL), **shares, "chains": chains})
+        source = Composites(cutouts, backgrounds=(photos,), config=config)
+        found = [source.scene(0, np.random.default_rng(seed)) for seed in range(20)]
+        seen = [s.read_mask(n).sum() for s in found for n in range(len(s.boxes))]
+        return float(np.mean(seen))
+
+    assert hidden(1.0) < 0.85 * hidden(0.0)
+
+
+def test_effects_that_are_off_draw_nothing(cutouts: Path, photos: Path) -> None:
+    """A recipe without them makes the pictures that it made before there were any."""
+    config = CompositeConfig(size=64)
+    assert not any(getattr(config, effect) for effect in EFFECTS)
+    rng = np.random.default_rng(5)
+    Composites(cutouts, backgrounds=(photos,), config=config).scene(1, rng)
+    assert rng.integers(2**32) == 1875470708
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_a_share_is_between_none_and_all(effect: str) -> None:
+    wrong: dict[str, Any] = {effect: 1.5}
+    with pytest.raises(RecipeError, match=effect):
+        CompositeConfig(**wrong)
 
 
 def test_a_hidden_object_is_not_marked(cutouts: Path) -> None:

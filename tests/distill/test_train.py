@@ -202,6 +202,39 @@ def test_the_embedded_models_kind_learns_from_annotations_that_lie_elsewhere(
     assert all(np.isfinite(losses))
 
 
+@pytest.mark.parametrize(
+    ("trunk", "file"),
+    [
+        ("proxyless", "proxyless-w0.3-r176_imagenet.safetensors"),
+        ("mobilenetv2_100", "mobilenet_v2_imagenet.safetensors"),
+    ],
+)
+def test_the_embedded_models_kind_starts_from_imagenet(
+    shared_data: Path, data: Path, tmp_path: Path, trunk: str, file: str
+) -> None:
+    model = {
+        "encoder": "pyramid",
+        "encoder_options": {"trunk": trunk, "width": 32, "body_blocks": 1},
+        "decoder": "click",
+        "decoder_options": {},
+        "image_size": 64,
+        "init_encoder": str(shared_data / "weights" / file),
+    }
+    frozen = {**PROMPTS, "steps": 3, "encoder": "frozen"}
+    recipe = write(tmp_path, recipe_text(model=model, stage=[frozen]))
+    end = load_file(distill(recipe, data, output=tmp_path / "run").output / "last.safetensors")
+    given = load_file(shared_data / "weights" / file)
+    mine = [
+        tensor
+        for name, tensor in end.items()
+        if name.startswith("image_encoder.backbone") and tensor.shape[-2:] == (1, 1)
+    ]
+    assert len(mine) > 20
+    for tensor in mine:  # 1x1 convolutions are the file's, whatever it calls them
+        alike = [g.float() for g in given.values() if g.shape == tensor.shape]
+        assert any(torch.equal(tensor, g) for g in alike)
+
+
 def test_data_that_is_missing_leaves_no_folder_behind(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="absent"):
         distill(write(tmp_path, recipe_text()), tmp_path / "absent", output=tmp_path / "run")

@@ -14,7 +14,7 @@ from samedge.cli.annotate_models import bundle_of
 from samedge.cli.annotate_options import AnnotateRun, annotate_options
 from samedge.cli.desk_options import DeskRun, desk_options
 from samedge.cli.failures import error_record
-from samedge.cli.refusing import refuse_given
+from samedge.cli.refusing import refuse_given, refuse_output
 from samedge.cli.tile_options import tiling_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def annotate(
     if run.bundle is not None and run.model is not None:
         raise click.UsageError("--bundle and --model both name the model: give one of them.")
     _refuse_lost(is_auto=automatic, is_rank=ranks)
+    refuse_output(run.output_path, is_folder=True)
     tiling_of(run.tiles, run.tile_overlap)
     settings = _settings(out, run, is_auto=automatic)
     images, broken = _images(out, folder, run)

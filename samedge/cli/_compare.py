@@ -9,6 +9,7 @@ import click
 
 from samedge.cli import output
 from samedge.cli.measure_types import DURATION
+from samedge.cli.refusing import refuse_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -138,6 +139,7 @@ def compare(
 
     if (dataset is None) != (images is None):
         raise click.UsageError("--dataset and --images belong together: give both or neither.")
+    refuse_output(output_path, is_folder=True)
     with out.progress("Comparing") as bar:
         found = compare_named(
             photos,

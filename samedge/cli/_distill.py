@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from samedge.cli.output import Output, standard_options
+from samedge.cli.refusing import refuse_output
 
 EPILOG = """\b
 Examples:
@@ -49,6 +50,7 @@ def COMMAND(  # noqa: N802 - the name by which the group finds it
     from samedge.distill.progress import TerminalProgress
     from samedge.distill.train import distill
 
+    refuse_output(output, is_folder=True)
     with TerminalProgress(out.console) as shown:
         result = distill(
             recipe,

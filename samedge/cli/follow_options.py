@@ -22,7 +22,7 @@ from samedge.cli.measure_types import DURATION
 from samedge.cli.name_types import OneOf
 from samedge.cli.number_options import count_option
 from samedge.cli.prompt_types import BOX, POINT
-from samedge.cli.refusing import refuse_source
+from samedge.cli.refusing import refuse_output, refuse_source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +104,7 @@ class FollowRun:
 
         Raises:
             OptionError: an ending that nothing is written to, or one path twice.
-            WriteError: the recording itself.
+            WriteError: the recording itself, or a place where nothing can be written.
         """
         from samedge.errors import OptionError
         from samedge.live import sinks
@@ -119,10 +119,13 @@ class FollowRun:
         for path in self.output_paths:
             refuse_source(path, (Path(self.source),))
         kinds = [self.file_format, *[None] * len(self.output_paths)]
-        return [
+        found = [
             Output(sinks.from_path(path, kind), path)
             for kind, path in zip(kinds, self.output_paths, strict=False)
         ]
+        for one in found:
+            refuse_output(one.path, is_folder="" in sinks.get(one.kind).endings)
+        return found
 
     def open(self) -> Predictor:
         """Open the bundle.

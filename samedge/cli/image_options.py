@@ -70,7 +70,7 @@ class ImageRun:
 
         Raises:
             ImageError: path, format and number of images do not fit each other.
-            WriteError: it is one of the images.
+            WriteError: it is one of the images, or nothing can be written there.
         """
         from samedge.errors import ImageError
         from samedge.formats.destination import Destination
@@ -82,6 +82,7 @@ class ImageRun:
             raise
         if destination.writes and not destination.is_folder:
             refuse_source(destination.path, self.images)
+        destination.check()
         return destination
 
     def _check_words(self) -> None:

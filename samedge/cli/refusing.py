@@ -45,18 +45,19 @@ def refuse_source(path: Path | None, more: Iterable[Path] = ()) -> None:
     check_no_source(path, [*_named_beside(path), *more])
 
 
-def refuse_output(path: Path | None) -> None:
+def refuse_output(path: Path | None, *, is_folder: bool = False) -> None:
     """Refuse an output file before the work; see :func:`samedge.files.writing.check_output`.
 
     Args:
         path: of the file; ``None`` is none.
+        is_folder: files are written into it, beside what may be there.
 
     Raises:
         WriteError: nothing can be written there, or the command reads it.
     """
     from samedge.files.writing import check_output
 
-    check_output(path, _named_beside(path))
+    check_output(path, () if is_folder else _named_beside(path), is_folder=is_folder)
 
 
 def _named_beside(path: Path | None) -> Iterator[Path]:

@@ -34,6 +34,9 @@ _SYSTEM_REMEDIES = {
     errno.EROFS: "Name a place that can be written.",
     errno.EISDIR: "Name a file in that folder.",
     errno.ENAMETOOLONG: "Give it a shorter name.",
+    errno.ENOTDIR: "Name a place in a folder: something on its path is a file.",
+    errno.EEXIST: "Name another place, or remove what is there.",
+    errno.ELOOP: "Name another place: links on its path lead to themselves.",
     errno.EADDRINUSE: "Name another port, or 0 for a free one.",
     errno.EADDRNOTAVAIL: "Name an address of this machine.",
 }
@@ -133,7 +136,9 @@ def _described(error: BaseException, command: str) -> tuple[str, str, str, int]:
     if isinstance(error, OSError):
         remedy = _SYSTEM_REMEDIES.get(error.errno or 0, "Check the path and the disk.")
         line = os_error_line(error)
-        return "system", line, "Go to another folder." if line is _NO_FOLDER else remedy, 1
+        if line is _NO_FOLDER:
+            return "system", line, "Go to another folder.", 1
+        return "system", f"{line} {remedy}", remedy, 1
     text = f"{type(error).__name__}: {error}"
     return "internal", text, "Report this with the traceback that -vv shows.", 1
 

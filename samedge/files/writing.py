@@ -36,6 +36,7 @@ if sys.platform != "win32":
 MARK = ".samedge-tmp-"
 _STALE_SECONDS = 3600.0  # where a file system has no locks
 _ATTEMPTS = 8
+_ANY = "0"  # the name of some file in a folder
 _LINKS = 8  # that lead to an open file
 _ONLY_A_FOLDER = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
 
@@ -49,6 +50,7 @@ _REMEDIES = {
     errno.EEXIST: "check the folders in its path",
     errno.ENOTDIR: "check the folders in its path",
     errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ELOOP: "links in its path lead to themselves, name another place",
 }
 
 
@@ -85,12 +87,15 @@ def check_no_source(path: Path | None, sources: Iterable[Path]) -> None:
         )
 
 
-def check_output(path: Path | None, sources: Iterable[Path] = ()) -> None:
+def check_output(
+    path: Path | None, sources: Iterable[Path] = (), *, is_folder: bool = False
+) -> None:
     """Refuse a file that cannot be written before there is any work, which would be lost.
 
     Args:
         path: of the file; its folder may be missing, and is not made. ``None`` is none.
         sources: what is read, as of :func:`check_no_source`.
+        is_folder: files are written into ``path``.
 
     Raises:
         WriteError: nothing can be written there, or it is read.
@@ -99,10 +104,11 @@ def check_output(path: Path | None, sources: Iterable[Path] = ()) -> None:
     if path is None or _takes_a_stream(path):
         return
     with _named(path):
-        missing = [place for place in (path, *path.parents) if _is_missing(place)]
+        inside = path / _ANY if is_folder else path
+        missing = [place for place in (inside, *inside.parents) if _is_missing(place)]
         for place in missing:  # a name that is too long is told where its folder is there
             _is_missing(missing[-1].parent / place.name)
-        with temporary_beside(missing[-1] if missing else path):  # so that no folder is made
+        with temporary_beside(missing[-1] if missing else inside):  # so that no folder is made
             pass
 
 
@@ -352,11 +358,15 @@ def _named(path: Path) -> Iterator[None]:
 
 def _write_error(path: Path, number: int) -> WriteError:
     remedy = _REMEDIES.get(number, "check the disk")
-    # os.path, for Path raises where a folder may not be looked into.
-    found = [folder for folder in path.parents if os.path.exists(folder)]  # noqa: PTH110
-    on_the_way = [folder for folder in found if not os.path.isdir(folder)]  # noqa: PTH112
+    places = (path, *path.parents)  # by os.path, for Path raises where one may not be looked into
+    found = [place for place in places if os.path.exists(place)]  # noqa: PTH110
+    on_the_way = [place for place in found if not os.path.isdir(place)]  # noqa: PTH112
+    links = [place for place in places if os.path.islink(place)]  # noqa: PTH114
+    loops = [link for link in links if link not in found]
     if on_the_way and number in (errno.EEXIST, errno.ENOTDIR):
         remedy = f"{on_the_way[0]} is a file, expected a folder, name another place"
+    elif loops and number in (errno.EEXIST, errno.ELOOP, errno.ENOENT):
+        remedy = f"{loops[0]} is a link that leads nowhere, name another place"
     reason = os.strerror(number)
     return WriteError(
         f"{path} cannot be written ({reason}), and what was there stays: {remedy}.", errno=number

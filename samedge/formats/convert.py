@@ -81,6 +81,7 @@ def convert(
     reader = _reader(source, source_format)
     check_no_source(target, (source,))
     destination = _destination(target, target_format)
+    destination.check()
     if images is not None and not images.is_dir():
         raise DatasetError(f"{images} is not a folder: name the folder of the images.")
     left_out: Counter[str] = Counter()

@@ -9,6 +9,7 @@ from pathlib import Path
 from samedge import formats
 from samedge.errors import ImageError, OptionError
 from samedge.files import limits
+from samedge.files.writing import check_output
 from samedge.formats.base import Format, Layout, Writer
 from samedge.formats.masks import ImageMasks
 from samedge.types import Size
@@ -36,9 +37,9 @@ class Destination:
         self.path = path or Path()
         self.format = _chosen(self.path, file_format)
         is_tree = self.format.layout is Layout.FOLDER
-        self.is_folder = is_tree or path is None or path.is_dir() or not path.suffix
+        self.is_folder = is_tree or path is None or _is_folder(path) or not path.suffix
         if self.is_folder:
-            if is_tree and not self.path.is_dir() and formats.from_ending(self.path) is not None:
+            if is_tree and not _is_folder(self.path) and formats.from_ending(self.path) is not None:
                 raise ImageError(
                     f"{path} is named as a file, and {self.format.name} results are a folder: "
                     "leave its ending out."
@@ -51,11 +52,24 @@ class Destination:
                 "name a folder, or write --format coco."
             )
 
+    def check(self) -> None:
+        """Refuse what cannot be written before there is any work, which would be lost.
+
+        Raises:
+            WriteError: nothing can be written there.
+        """
+        if self.writes:
+            check_output(self.path, is_folder=self.is_folder)
+
     def open(self) -> Writer:
         """Begin to write; one that writes nothing where nothing was asked for."""
         if not self.writes:
             return _Nowhere()
         return self.format.open_writer(self.path, is_folder=self.is_folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path raises where a name is too long, or forbidden
 
 
 def _chosen(path: Path, file_format: str | None) -> Format:

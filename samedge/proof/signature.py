@@ -18,7 +18,7 @@ from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.manifest import MANIFEST_NAME
 from samedge.errors import SignatureError
 from samedge.files.reading import read_bytes
-from samedge.files.writing import check_no_source, replacing
+from samedge.files.writing import check_no_source, check_output, replacing
 
 ENDING = ".sig"
 
@@ -51,6 +51,8 @@ def sign_bundle(
     check_no_source(output, (key, bundle))
     signing = _library("signing")
     opened = Bundle.open(bundle)
+    path = output or signature_path(bundle)
+    check_output(path)
     config = signing.Config().set_hashing_config(_hashing(opened))
     pem = _key(key, "a private key")
     if b"PRIVATE KEY" not in pem:
@@ -59,7 +61,6 @@ def sign_bundle(
         # The library says text, and hands it to one that takes bytes.
         secret = None if password is None else password.encode()
         config.use_elliptic_key_signer(private_key=key, password=secret)
-    path = output or signature_path(bundle)
     with replacing(path) as temporary, _as_ours(f"{bundle} cannot be signed", remedy=_MAKE):
         config.sign(opened.folder, temporary)
     return path

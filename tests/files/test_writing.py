@@ -28,6 +28,7 @@ from samedge.files.writing import (
     write_bytes,
     write_text,
 )
+from samedge.pixels.image_files import PHOTOS
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -341,13 +342,55 @@ def test_an_output_is_refused_before_the_work(tmp_path: Path) -> None:
         ("bench", "--stream", "gone.mp4", "-o"),
         ("calibrate", "gone", "--calibration", "gone", "-o"),
         ("export", "--target", "cpu", "--model", "gone", "--record"),
+        ("segment", "gone.jpg", "--point", "1,1", "-o"),
+        ("everything", "gone.jpg", "-o"),
+        ("track", ".", "--point", "1,1", "-o"),
+        ("camera", ".", "--point", "1,1", "-o"),
+        ("convert", str(PHOTOS / "instances.json")),
+        ("compare", "gone", "-o"),
+        ("annotate", "gone", "--auto", "-o"),
+        ("distill", "nano", "--data", "gone", "-o"),
     ],
 )
-def test_long_commands_look_at_their_output_first(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [
+        ("file/x.json", "file is a file, expected a folder"),
+        ("loop/x.json", "loop is a link that leads nowhere"),
+        ("y" * 300 + ".json", "give it a shorter name"),
+    ],
+)
+def test_commands_look_at_their_output_first(
+    tmp_path: Path, command: tuple[str, ...], place: str, remedy: str
+) -> None:
     (tmp_path / "file").write_bytes(b"")
-    result = CliRunner().invoke(cli, [*command, str(tmp_path / "file" / "x.json")])
+    (tmp_path / "loop").symlink_to("loop")
+    result = CliRunner().invoke(cli, [*command, str(tmp_path / place)])
     assert isinstance(result.exception, SystemExit), result.output
-    assert "x.json cannot be written" in " ".join(result.stderr.split())
+    said = " ".join(result.stderr.split())
+    assert f"{place} cannot be written" in said
+    assert remedy in said
+
+
+def test_a_folder_to_write_into_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "loop").symlink_to("loop")
+    for place in ("file", "loop", "file/new", "z" * 300):
+        with pytest.raises(WriteError, match="cannot be written") as error:
+            check_output(tmp_path / place, is_folder=True)
+        assert str(error.value).startswith(f"{tmp_path / place} ")
+    check_output(tmp_path / "new" / "folder", is_folder=True)
+    check_output(tmp_path, is_folder=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("segment", "--point", "1,1"), ("web",)])
+def test_names_that_the_system_refuses_are_told_with_a_remedy(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, [*command, "n" * 300])
+    assert result.exit_code == 1
+    assert "could not be read or written. Give it a shorter name." in " ".join(
+        result.stderr.split()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 Pillow reads one byte of each 16-bit sample, and which of the two is part of a tile's description:
 so a file is decoded twice. The same holds for grey with alpha. Of a TIFF whose channels lie one
 after the other, uncompressed, Pillow takes 16 bits for eight: its tiles are described anew.
+Compressed, each channel is decoded as a picture of its own. Signed and floating-point samples of a
+compressed big-endian TIFF come from libtiff in the machine's order, and Pillow turns them again.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ import io
 import sys
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImagePalette
+
+from samedge.pixels import tiff_directories
 
 _NATIVE_LOW = "16B" if sys.byteorder == "little" else "16L"
 _OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": _NATIVE_LOW}
+_TURNED_TWICE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"}
 _COLOURS = ("RGB", "RGBA", "RGBX", "R", "G", "B", "A", "X")
 _BITS, _COLOUR_MAP, _PLANAR, _SEPARATE = 258, 320, 284, 2  # TIFF tags, and a value
 _GREY_ALPHA = "LA;16B"
@@ -23,15 +29,18 @@ _CODESTREAM, _DEPTHS, _HEAD_BYTES = b"\xff\x4f\xff\x51", 42, 1 << 16  # of JPEG 
 
 
 def as_described(picture: Any) -> Image.Image:
-    """The picture, of a TIFF two things set right that Pillow takes for others, before decoding.
+    """The picture, of a TIFF three things set right that Pillow takes for others, before decoding.
 
-    Tiles of one channel of 16 bits each, and a palette of 8 bits where the format has 16, as some
-    programs write it: libtiff takes one without a value above 255 for such, Pillow for black.
+    Tiles of one channel of 16 bits each; the order of bytes that libtiff has put right; and a
+    palette of 8 bits where the format has 16, as some programs write it: libtiff takes one without
+    a value above 255 for such, Pillow for black.
     """
     tags: Any = getattr(picture, "tag_v2", {})
     if picture.format == "TIFF" and tags.get(_PLANAR) == _SEPARATE and 16 in tags.get(_BITS, ()):
         depth = "16L" if tags.prefix == b"II" else "16B"
         picture.tile = [_deep_plane(tile, depth) for tile in picture.tile]
+    if picture.format == "TIFF" and sys.byteorder == "little":
+        picture.tile = [_turned_once(tile) for tile in picture.tile]
     colours = tags.get(_COLOUR_MAP, ()) if picture.format == "TIFF" else ()
     is_of_bytes = all(isinstance(value, int) and 0 <= value < 256 for value in colours)
     if picture.mode == "P" and colours and is_of_bytes:
@@ -43,6 +52,11 @@ def as_described(picture: Any) -> Image.Image:
 def _deep_plane(tile: Any, depth: str) -> Any:
     is_plane = tile.codec_name == "raw" and tile.args[0] in _COLOURS and len(tile.args[0]) == 1
     return tile._replace(args=(f"{tile.args[0]};{depth}", *tile.args[1:])) if is_plane else tile
+
+
+def _turned_once(tile: Any) -> Any:
+    mode = _TURNED_TWICE.get(tile.args[0]) if tile.codec_name == "libtiff" else None
+    return tile if mode is None else tile._replace(args=(mode, *tile.args[1:]))
 
 
 def white_may_be_black(picture: Any) -> bool:
@@ -71,12 +85,21 @@ def low_bytes(picture: Image.Image) -> Image.Image | None:
     if None in other:
         return None
     file.seek(0)
-    again: Any = as_described(Image.open(io.BytesIO(file.read())))
+    data = file.read()
+    if tiles[0].codec_name == "libtiff" and _is_planar(picture):
+        planes = [plane.astype(np.uint8) for plane in tiff_directories.deep_planes(data)]
+        bands = [Image.fromarray(plane) for plane in planes[: len(picture.getbands())]]
+        return Image.merge(picture.mode, bands)
+    again: Any = as_described(Image.open(io.BytesIO(data)))
     again.tile = [tile._replace(args=args) for tile, args in zip(again.tile, other, strict=True)]
     again.load()
     # Read as four channels, LA's are high and low byte of grey, then of alpha.
     low: Image.Image = again.getchannel(1) if tiles[0].args == _GREY_ALPHA else again
     return low
+
+
+def _is_planar(picture: Any) -> bool:
+    return bool(picture.tag_v2.get(_PLANAR) == _SEPARATE)
 
 
 def _other_byte(arguments: object) -> Any:

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from samedge.errors import ImageError, SamedgeError
 from samedge.files import limits
 from samedge.files.reading import opened
-from samedge.pixels import image_kinds, png_chunks
+from samedge.pixels import bmp_masks, image_kinds, png_chunks, tiff_directories
 from samedge.pixels.deep_colours import as_described
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
@@ -40,6 +40,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _UNKNOWN = re.compile("unsupported|not supported|unknown raw mode|not implemented", re.IGNORECASE)
+_BIG_ENDIAN_BIGTIFF = b"MM\0+"
 _REFUSED = ("EPS", "MPEG", "WMF", "BUFR", "GRIB", "HDF5")
 """What Pillow recognises and hands to other programs, or cannot decode."""
 
@@ -185,11 +186,22 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return as_described(Image.open(stream))
-    except (ValueError, UnidentifiedImageError):  # of a text, a profile, a resolution
+    except (ValueError, OSError):  # of a text, a profile, a resolution; what Pillow cannot name
         is_small = stream.seek(0, os.SEEK_END) <= limits.limit("image_bytes")
-        if not (is_small and head.startswith(png_chunks.START)):
+        found = _opened_anew(stream, head) if is_small else None
+        if found is None:
             raise
+        return found
+
+
+def _opened_anew(stream: BinaryIO, head: bytes) -> Image.Image | None:
+    """What Pillow refuses and can decode, or we can; ``None`` for all else."""
+    if head.startswith(png_chunks.START):
         return Image.open(io.BytesIO(png_chunks.pixels_alone(stream)))
+    if head.startswith(tiff_directories.STARTS):
+        tiff = tiff_directories.deep_grey(stream)
+        return None if tiff is None else as_described(tiff)
+    return bmp_masks.opened(stream) if head.startswith(bmp_masks.START) else None
 
 
 def _acceptable(picture: Image.Image, name: str, *, limit: str = "image_pixels") -> Image.Image:
@@ -227,6 +239,9 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         ) from error
     except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
         reason = " ".join(str(error).split())
+        if head.startswith(_BIG_ENDIAN_BIGTIFF):  # at whose head Pillow stumbles
+            kind, remedy = image_kinds.description(head)
+            raise ImageError(f"{name} is {kind}: {remedy}.") from error
         if _UNKNOWN.search(reason):
             raise ImageError(
                 f"{name} is of a kind that Pillow does not decode ({reason}): save it as JPEG, "

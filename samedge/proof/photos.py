@@ -38,6 +38,7 @@ FEW_IMAGES = 16
 """Below this many images, quarters of each are looked at as well, which shows more scales."""
 
 _THUMBNAIL = 16
+_NAMED = 8
 _SAME = 2.0  # mean difference of two thumbnails, of 255, below which the images count as one
 
 logger = logging.getLogger(__name__)
@@ -238,17 +239,20 @@ def _sampled(found: Sequence[Path], limit: int, seed: int) -> tuple[Path, ...]:
 def _check_readable_and_different(source: Path, images: Sequence[Path]) -> None:
     thumbnails: list[Array] = []
     broken: list[str] = []
+    first = ""
     for path in images:
         try:
             picture = Image.fromarray(load_image(path))
         except SamedgeError as error:
-            broken.append(f"{path.name} ({error})")
+            first = first or str(error)
+            broken.append(path.name)
             continue
         small = picture.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
         thumbnails.append(np.asarray(small, np.float32))
     if broken:
         raise CalibrationError(
-            f"{len(broken)} of {len(images)} images of {source} cannot be read: {broken[0]}. "
+            f"{len(broken)} of {len(images)} images of {source} cannot be read "
+            f"({', '.join(broken[:_NAMED])}{', ...' if len(broken) > _NAMED else ''}): {first} "
             "Repair or remove them, so that the sample is the one that was meant."
         )
     different = _count_different(thumbnails)

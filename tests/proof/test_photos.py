@@ -99,6 +99,16 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         load_calibration(folder)
 
 
+def test_all_broken_images_are_named_at_once(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(
+        CalibrationError, match=r"cannot be read \(a\.jpg, b\.jpg, c\.jpg\): "
+    ) as error:
+        load_calibration(tmp_path)
+    assert ".)" not in str(error.value)
+
+
 def test_missing_places_and_wrong_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="There is no"):
         load_calibration(tmp_path / "nowhere")

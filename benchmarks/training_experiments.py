@@ -7,9 +7,9 @@
 
 The arms stand in ``training_experiments.toml``. Each is trained by ``samedge distill``, goes on
 where it was stopped, and is asked about every held-out photo by box and by one central click, at
-its own input size, masks at the photo's. Held out are four times as many photos of each source as
-the shipped weights hold out, those among them; from each photo at most eight masks. A record has
-every IoU, so that arms are compared pair by pair.
+its own input size, masks at the photo's. ``shipped`` is pico as it ships, at that size. Held out
+are four times as many photos of each source as the shipped weights hold out, those among them; from
+each photo at most eight masks. A record has every IoU, so that arms are compared pair by pair.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ from samedge.files.writing import write_bytes, write_text
 from samedge.machine.environment import environment
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.promptable import PromptableModel
+from samedge.models.zoo import load_model
 from samedge.pixels import metrics
 from samedge.pixels.prompts import feeds_of
 from samedge.proof.reference import TorchReference
-from samedge.types import IMAGE, IOU_PREDICTIONS, LOW_RES_MASKS, Prompt, Role
+from samedge.types import IMAGE, IOU_PREDICTIONS, LOW_RES_MASKS, Array, Prompt, Role
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from pack_training import SOURCES, photos
@@ -58,11 +59,13 @@ class Score(NamedTuple):
         photo: its name.
         box: IoU from the box.
         center: IoU from one central click.
+        filled: IoU of the box itself.
     """
 
     photo: str
     box: float
     center: float
+    filled: float
 
 
 # --- data ---
@@ -211,11 +214,19 @@ def scores(model: PromptableModel, images: Sequence[TruthImage]) -> Iterator[Sco
         masks = view.logits(answer[LOW_RES_MASKS][np.arange(2 * count), token]) > 0
         for thing, box, click in zip(things, masks[:count], masks[count:], strict=True):
             ious = (metrics.mask_iou(thing.mask, mask) for mask in (box, click))
-            yield Score(image.name, *ious)
+            yield Score(image.name, *ious, filled=metrics.mask_iou(thing.mask, _filled(thing)))
 
 
 def _box(thing: Instance) -> Prompt:
     return Prompt(box=thing.box)
+
+
+def _filled(thing: Instance) -> Array:
+    """(H, W) bool, the box taken for the mask."""
+    x0, y0, x1, y1 = (round(value) for value in thing.box)
+    mask = np.zeros(thing.mask.shape, np.bool_)
+    mask[y0:y1, x0:x1] = True
+    return mask
 
 
 def _click(thing: Instance) -> Prompt:
@@ -237,6 +248,7 @@ def record_of(name: str, found: Sequence[Score], facts: Mapping[str, Any]) -> di
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **facts,
         "results": results,
+        "filled_box": float(np.mean([score.filled for score in found])),
         "photos": names,
         "instances": {
             "photo": [names.index(score.photo) for score in found],
@@ -254,23 +266,27 @@ def carry_out(name: str, data: Path, work: Path, output: Path) -> None:
     if (output / f"{name}.json").exists():
         return
     document = msgspec.toml.decode(ARMS.read_bytes())
-    after = document["arms"][name].get("after")
+    arm, size = document["arms"][name], document["base"]["model"]["image_size"]
+    after = arm.get("after")
     if after:
         carry_out(after, data, work, output)
-    recipe = recipe_of(document, name, work)
-    spent = train(name, recipe, work)
-    model = load_checkpoint(work / name / "last.safetensors")
+    if "weights" in arm:
+        model = load_model(arm["weights"], image_size=size)
+        facts = {"weights": arm["weights"], "cpu_seconds": 0.0}
+    else:
+        recipe = recipe_of(document, name, work)
+        facts = {
+            "after": after,
+            "seed": recipe["run"].get("seed", 0),
+            "stages": recipe["stage"],
+            "pictures": sum(stage["steps"] * stage["batch_size"] for stage in recipe["stage"]),
+            "cpu_seconds": train(name, recipe, work),
+        }
+        model = load_checkpoint(work / name / "last.safetensors")
     truth = load_ground_truth(work / "held-out.json", data / "train")
-    facts = {
-        "after": after,
-        "seed": recipe["run"].get("seed", 0),
-        "stages": recipe["stage"],
-        "pictures": sum(stage["steps"] * stage["batch_size"] for stage in recipe["stage"]),
-        "cpu_seconds": spent,
-    }
     written = record_of(name, list(scores(model, truth.images)), facts)
     write_bytes(output / f"{name}.json", msgspec.json.encode(written) + b"\n")
-    print(name, written["results"], f"{spent:.0f} s of CPU", flush=True)
+    print(name, written["results"], f"{facts['cpu_seconds']:.0f} s of CPU", flush=True)
 
 
 def compare(base: str, output: Path) -> None:

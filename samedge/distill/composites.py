@@ -42,7 +42,7 @@ class CompositeConfig:
         uneven_light: share of pictures under light that falls off to one side.
         chains: share of pictures in which every cut-out lies on an edge of the one before.
 
-    The last six are 0: see the small experiments in ``docs/distillation.md``.
+    The last six are 0: see ``docs/training-experiments.md``.
     """
 
     size: int = 512

@@ -22,7 +22,7 @@ import training_experiments as experiments
 DOCUMENT: dict[str, Any] = msgspec.toml.decode(experiments.ARMS.read_bytes())
 
 
-@pytest.mark.parametrize("arm", DOCUMENT["arms"])
+@pytest.mark.parametrize("arm", [n for n, a in DOCUMENT["arms"].items() if "weights" not in a])
 def test_every_arm_is_a_recipe_and_starts_from_one(arm: str, tmp_path: Path) -> None:
     recipe = experiments.recipe_of(DOCUMENT, arm, tmp_path)
     text = "\n".join(f"{key} = {experiments.toml(value)}" for key, value in recipe.items())

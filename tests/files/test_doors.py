@@ -38,6 +38,7 @@ OPENERS_OF_PICTURES = {
     "samedge.distill.resident.store": "bytes of a store that it made",
     "samedge.pixels.deep_colours": "bytes that the door has let in",
     "samedge.pixels.picture_files": "the door: bounded, no pipes, its errors ours",
+    "samedge.pixels.tiff_directories": "the same, of a TIFF described anew",
 }
 """Modules that call Pillow's `Image.open`."""
 

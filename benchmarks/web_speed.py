@@ -4,7 +4,8 @@
     python benchmarks/web_speed.py out/nano-web -o benchmarks/results/web_speed_nano.json
 
 Headless Chromium, WebAssembly, the site on loopback, a photo of 1920x1080. Every visit is of a
-browser that knows nothing of the page. `encode` is from the opened file to the ready photo, its
+browser that knows nothing of the page. `load` is from the address to the frame that says the page
+takes photos, `encode` is from the opened file to the ready photo, its
 decoding and resizing included, on a page whose canary has been heard; `decode` from the moment when
 the mouse was let go to the frame with the painted mask, without previews and closer looks. The page
 begins when a button goes down: ``--hold 80`` lets it go after 80 ms, as people do. Processor time

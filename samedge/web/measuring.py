@@ -44,6 +44,7 @@ _PLAIN = """for (const id of ["hover", "closer"]) {
   const option = document.getElementById(id);
   if (option.checked) option.click();
 }"""
+_READY = "performance.timeOrigin + Number(document.documentElement.dataset.ready)"
 _CLICKS = ((0.5, 0.5), (0.3, 0.4), (0.7, 0.6), (0.4, 0.75), (0.6, 0.25))
 
 
@@ -161,13 +162,12 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
     empty_bytes, empty_footprint = empty.peak_bytes(), empty.footprint()
     loaded: list[str] = []
     page.on("requestfinished", lambda request: loaded.append(request.url))
-    start = time.perf_counter()
+    start_ms = time.time() * 1e3
     page.goto(address)
     with FootprintWatch(renderers(browser)) as watch:
-        page.wait_for_selector("#engine[data-state=ready]")
-        ready = time.perf_counter()
+        page.wait_for_selector("html[data-ready]", state="attached")
         page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
-        checked = time.perf_counter()
+        checked_ms = time.time() * 1e3
         process = Renderer(browser)
         before = process.cpu_ms()
         file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
@@ -178,10 +178,11 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
         times = [_click(page, index, hold_ms=hold_ms) for index in range(clicks)]
         clicked = process.cpu_ms()
     timing = page.evaluate("samedge.segmenter.handle.timing")
+    ready_ms = page.evaluate(_READY)
     visit = _Visit(
         engine=page.inner_text("#engine"),
-        load_ms=(ready - start) * 1e3,
-        canary_ms=(checked - ready) * 1e3,
+        load_ms=ready_ms - start_ms,
+        canary_ms=checked_ms - ready_ms,
         encode_ms=float(page.get_attribute("html", "data-encoded") or "nan"),
         prepare_ms=float(timing["preprocess"]),
         clicks_ms=times,

@@ -75,6 +75,7 @@ class App {
 
   #showEngine(openMs) {
     this.status.engine(this.info);
+    requestAnimationFrame(() => (document.documentElement.dataset.ready = performance.now().toFixed(1)));
     const { model, precision, id } = this.manifest;
     byId("help-facts").textContent = `${model.name}, ${precision}, bundle ${id}, ${model.licence}. Ready in ${Math.round(openMs)} ms.`;
   }

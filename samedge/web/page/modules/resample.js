@@ -176,9 +176,9 @@ function narrowRow(pixels, from, channels, { first, count, weights, stride }, ou
     let w = x * stride;
     for (let i = count[x]; i > 0; i--, at += channels, w++) {
       const weight = weights[w];
-      red += pixels[at] * weight;
-      green += pixels[at + 1] * weight;
-      blue += pixels[at + 2] * weight;
+      red = (red + Math.imul(pixels[at], weight)) | 0;
+      green = (green + Math.imul(pixels[at + 1], weight)) | 0;
+      blue = (blue + Math.imul(pixels[at + 2], weight)) | 0;
     }
     out[to] = clipped(red);
     out[to + 1] = clipped(green);
@@ -195,7 +195,7 @@ function shortened(pixels, { first, count, weights, stride }, high, wide) {
     for (let i = 0; i < count[y]; i++) {
       const weight = weights[y * stride + i];
       const from = (first[y] + i) * length;
-      for (let x = 0; x < length; x++) sums[x] += pixels[from + x] * weight;
+      for (let x = 0; x < length; x++) sums[x] += Math.imul(pixels[from + x], weight);
     }
     const to = y * length;
     for (let x = 0; x < length; x++) out[to + x] = clipped(sums[x]);

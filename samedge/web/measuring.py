@@ -40,10 +40,13 @@ from samedge.web.static import serving
 BACKEND = "onnxruntime-web"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_MS = 180_000.0
+_REST_S = 2.0  # while the browser ends the page before
 _PLAIN = """for (const id of ["hover", "closer"]) {
   const option = document.getElementById(id);
   if (option.checked) option.click();
 }"""
+_IS_READY = "html[data-ready]"
+_CHECKED = "Promise.resolve(samedge.info.checked).then(() => null)"
 _READY = "performance.timeOrigin + Number(document.documentElement.dataset.ready)"
 _CLICKS = ((0.5, 0.5), (0.3, 0.4), (0.7, 0.6), (0.4, 0.75), (0.6, 0.25))
 
@@ -113,6 +116,7 @@ def measure_page(
         ):
             version = f"Chromium {browser.version}"
             address = f"{server.address}?threads={threads}&device=wasm"
+            loaded = _loaded(browser, address)
             for _ in range(loads):
                 visits.append(_visit(browser, address, photo, clicks=clicks, hold_ms=hold_ms))
                 steps.step("visits of the page")
@@ -122,7 +126,7 @@ def measure_page(
     return BenchRecord(
         environment=environment(threads=threads),
         results=_rows(subject, visits, bundle.size_bytes),
-        pages=[_page(subject, visits, files=files, browser=version)],
+        pages=[_page(subject, visits, files=files, loaded=loaded, browser=version)],
         workload=Workload(
             images=[WorkloadImage(path=image.name, height=size[0], width=size[1])],
             prompt="point",
@@ -151,7 +155,24 @@ class _Visit:
     empty_footprint: Footprint | None
     encode_cpu_ms: float | None
     click_cpu_ms: float | None
-    loaded: list[str]
+
+
+def _loaded(browser: Any, address: str) -> set[str]:
+    """Files that a first visit asks for; hearing of each would slow a visit that is timed."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(_PATIENCE_MS)
+    names: set[str] = set()
+    own = address.partition("?")[0]
+    page.on(
+        "requestfinished",
+        lambda request: names.add(request.url.partition("?")[0].removeprefix(own) or "index.html"),
+    )
+    page.goto(address)
+    page.wait_for_selector(_IS_READY, state="attached")
+    page.evaluate(_CHECKED)
+    context.close()
+    return names
 
 
 def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: float) -> _Visit:
@@ -160,13 +181,12 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
     page.set_default_timeout(_PATIENCE_MS)
     empty = Renderer(browser)
     empty_bytes, empty_footprint = empty.peak_bytes(), empty.footprint()
-    loaded: list[str] = []
-    page.on("requestfinished", lambda request: loaded.append(request.url))
+    time.sleep(_REST_S)
     start_ms = time.time() * 1e3
     page.goto(address)
+    page.wait_for_selector(_IS_READY, state="attached")
     with FootprintWatch(renderers(browser)) as watch:
-        page.wait_for_selector("html[data-ready]", state="attached")
-        page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
+        page.evaluate(_CHECKED)
         checked_ms = time.time() * 1e3
         process = Renderer(browser)
         before = process.cpu_ms()
@@ -192,7 +212,6 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
         empty_footprint=empty_footprint,
         encode_cpu_ms=_difference(before, encoded, 1),
         click_cpu_ms=_difference(encoded, clicked, clicks),
-        loaded=[url.partition("?")[0].removeprefix(address.partition("?")[0]) for url in loaded],
     )
     context.close()
     return visit
@@ -250,9 +269,13 @@ def _rows(subject: Subject, visits: Sequence[_Visit], size_bytes: int) -> list[S
 
 
 def _page(
-    subject: Subject, visits: Sequence[_Visit], *, files: dict[str, Path], browser: str
+    subject: Subject,
+    visits: Sequence[_Visit],
+    *,
+    files: dict[str, Path],
+    loaded: set[str],
+    browser: str,
 ) -> PageRow:
-    loaded = {name or "index.html" for name in visits[0].loaded}
     sent = [path for name, path in files.items() if name in loaded]
     footprints = [visit.footprint for visit in visits if visit.footprint]
     empty = [visit.empty_footprint for visit in visits if visit.empty_footprint]

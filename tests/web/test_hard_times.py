@@ -215,6 +215,19 @@ def test_offline_after_the_first_visit(make: Make, site: Path, cup: Path) -> Non
     assert tab.covers(*CUP)
 
 
+@pytest.mark.slow
+def test_the_site_is_kept_when_nobody_does_anything(make: Make, server: StaticServer) -> None:
+    tab = make(server.address)
+    tab.go()
+    tab.page.evaluate("Promise.resolve(samedge.info.checked).then(() => null)")
+    kept = "navigator.serviceWorker.getRegistration().then(Boolean)"
+    for _ in range(8):
+        tab.page.keyboard.press("Shift")
+        tab.page.wait_for_timeout(1000)
+        assert not tab.page.evaluate(kept)
+    assert tab.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+
+
 @contextlib.contextmanager
 def served(folder: Path, *, port: int = 0) -> Iterator[str]:
     """`samedge web` in a process of its own: with it go the connections that a browser keeps."""

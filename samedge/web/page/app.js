@@ -4,6 +4,7 @@ import { makeFile, save } from "./modules/downloads.js";
 import { MaskDocument } from "./modules/document.js";
 import { createEngine } from "./modules/engine.js";
 import { View } from "./modules/frame.js";
+import { keepWhenQuiet } from "./modules/keeping.js";
 import { everythingRules, promptBuckets, readManifest } from "./modules/manifest.js";
 import { Painter } from "./modules/painter.js";
 import { Candidates, ObjectList, percentText } from "./modules/panel.js";
@@ -16,7 +17,6 @@ import { config, json, wish } from "./modules/start.js";
 import { milliseconds, Status } from "./modules/status.js";
 
 const HOVER_MS = 120; // a decoder slower than that gives no preview under the pointer
-const KEEP_AFTER_MS = 3000; // the first photo goes before keeping the site for offline use
 const byId = (id) => document.getElementById(id);
 
 class App {
@@ -69,8 +69,8 @@ class App {
     this.closer = new CloserLooks(byId, this.status, this);
     this.#showEngine(performance.now() - start);
     if (this.manifest.prompts.includes("text")) this.engine.words().then((known) => this.search.offer(known)).catch((error) => console.info(error));
-    Promise.resolve(this.info.checked).catch((error) => this.#failed(error));
-    if (kind !== "server") setTimeout(registerWorker, KEEP_AFTER_MS);
+    const checked = Promise.resolve(this.info.checked).catch((error) => this.#failed(error));
+    if (kind !== "server") checked.then(keepWhenQuiet);
   }
 
   #showEngine(openMs) {
@@ -376,11 +376,6 @@ function unfold(isOpen) {
   byId("drop").hidden = isOpen;
   byId("stage").hidden = !isOpen;
   byId("stage").tabIndex = isOpen ? 0 : -1;
-}
-
-/** Keep the site for use without a network; a page that cannot is none the worse. */
-function registerWorker() {
-  navigator.serviceWorker?.register("sw.js").catch((error) => console.info(error));
 }
 
 globalThis.samedge = new App();

@@ -13,7 +13,7 @@ const TURN = 4; // decodes before messages are heard
 const USUAL_PHOTO = [1080, 1920]; // the code that prepares photos is run in with so many pixels,
 const USUAL_ROWS = 256; // so many rows at a time,
 const RUNS_IN = 4; // so often,
-const ENCODES_IN = 1; // and what comes of it is encoded so often
+const ENCODES_IN = 3; // and what comes of it is encoded so often
 
 let graphs = null;
 let trusted = null; // a promise, rejected where the canary has other answers than the export

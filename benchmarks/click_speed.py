@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
+    if args.rounds < 5:
+        parser.error("an interval needs five rounds at least")
     image = load_image(sorted((embedded_path().parent / "photos").glob("*.jpg"))[0])
     load = os.getloadavg()[0]
     with Predictor.from_bundle(args.before) as before, Predictor.from_bundle(args.after) as after:
@@ -103,7 +105,9 @@ def row_of(
             if number:  # the first round fills caches
                 times[index].append(float(np.median(found)))
     before, after = (np.array(one) for one in times)
-    ratio, low, high = bootstrap_ratio(before.tolist(), after.tolist())
+    interval = bootstrap_ratio(before.tolist(), after.tolist())
+    assert interval is not None, "five rounds at least"
+    ratio, low, high = interval
     return ClickRow(
         clicks=len(prompts),
         rounds=rounds,

@@ -213,8 +213,10 @@ def scores(model: PromptableModel, images: Sequence[TruthImage]) -> Iterator[Sco
         token[count:] = answer[IOU_PREDICTIONS][count:, 1:].argmax(1) + 1
         masks = view.logits(answer[LOW_RES_MASKS][np.arange(2 * count), token]) > 0
         for thing, box, click in zip(things, masks[:count], masks[count:], strict=True):
-            ious = (metrics.mask_iou(thing.mask, mask) for mask in (box, click))
-            yield Score(image.name, *ious, filled=metrics.mask_iou(thing.mask, _filled(thing)))
+            by_box, by_click, filled = (
+                metrics.mask_iou(thing.mask, mask) for mask in (box, click, _filled(thing))
+            )
+            yield Score(image.name, box=by_box, center=by_click, filled=filled)
 
 
 def _box(thing: Instance) -> Prompt:

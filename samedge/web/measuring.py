@@ -32,7 +32,7 @@ from samedge.records import (
     subject_fields,
 )
 from samedge.types import Steps
-from samedge.web.renderer import Footprint, FootprintWatch, Renderer, renderers
+from samedge.web.renderer import Footprint, FootprintWatch, Renderer
 from samedge.web.runtime import VERSION
 from samedge.web.site import check_site, site_files
 from samedge.web.static import serving
@@ -185,10 +185,10 @@ def _visit(browser: Any, address: str, photo: bytes, *, clicks: int, hold_ms: fl
     start_ms = time.time() * 1e3
     page.goto(address)
     page.wait_for_selector(_IS_READY, state="attached")
-    with FootprintWatch(renderers(browser)) as watch:
+    process = Renderer(browser)
+    with FootprintWatch([process.process] if process.process else []) as watch:
         page.evaluate(_CHECKED)
         checked_ms = time.time() * 1e3
-        process = Renderer(browser)
         before = process.cpu_ms()
         file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo}
         page.set_input_files("#file", file)

@@ -94,13 +94,14 @@ class _End:
     """How a file ends, of those that do not say how long they are.
 
     Attributes:
+        is_bare: the stream lies in no container.
         is_cut: FFmpeg found less of one of the last two packets than that is long, or one of the
             last frames of a bare stream is damaged and earlier ones are whole.
         read_to: where its last packet ends; ``None`` where FFmpeg does not say.
     """
 
     def __init__(self, format_name: str) -> None:
-        self._is_bare = format_name in _BARE
+        self.is_bare = format_name in _BARE
         self._packets: collections.deque[bool] = collections.deque(maxlen=2)
         self._frames: collections.deque[bool] = collections.deque(maxlen=_REORDERED)
         self._has_whole = False
@@ -108,12 +109,12 @@ class _End:
 
     def add_packet(self, packet: Any) -> None:
         if packet.size:
-            self._packets.append(packet.is_corrupt and not self._is_bare)
+            self._packets.append(packet.is_corrupt and not self.is_bare)
             self.read_to = None if packet.pos is None else packet.pos + packet.size
 
     def add_frame(self, grab: Grab) -> None:
         self._has_whole |= grab.image is not None
-        self._frames.append(grab.image is None and self._has_whole and self._is_bare)
+        self._frames.append(grab.image is None and self._has_whole and self.is_bare)
 
     @property
     def is_cut(self) -> bool:
@@ -183,7 +184,9 @@ def _decoded(
     low_delay: bool,
     end: _End,
 ) -> Generator[Grab, None, None]:
-    stream.thread_type = "SLICE" if low_delay else "AUTO"
+    # Several frames at once lose, now and then, that the last one is damaged: all that tells of a
+    # bare stream's cut.
+    stream.thread_type = "SLICE" if low_delay or end.is_bare else "AUTO"
     if options.threads is not None:
         stream.codec_context.thread_count = options.threads
     whole = damaged = 0

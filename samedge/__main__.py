@@ -16,7 +16,8 @@ def main() -> None:
     page = _page(sys.argv[1:])
     if page is not None and sys.stdout is not None:
         try:  # without click, whose import takes longer than all the rest
-            os.write(1, page)
+            while page:  # a pipe or a disk that is nearly full takes a part, and refuses the rest
+                page = page[os.write(1, page) :]
             return
         except OSError:
             pass  # the command line, below, comes to the same and says it

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import samedge
+from samedge.__main__ import main
 from tools.help_pages import FOLDER, live_pages
 
 COMMAND = (
@@ -62,6 +63,20 @@ def test_help_is_what_click_prints(words: tuple[str, ...]) -> None:
 def test_what_has_no_page_is_click_s(words: tuple[str, ...], program: str, columns: str) -> None:
     _, by_click, _ = printed(*words, program=program, columns=columns)
     assert by_click
+
+
+def test_a_page_that_is_taken_in_parts_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bytes] = []
+
+    def write(_: int, data: bytes) -> int:
+        taken.append(data[:1000])
+        return len(taken[-1])
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(sys, "argv", ["samedge", "segment", "--help"])
+    monkeypatch.setenv("COLUMNS", "80")
+    main()
+    assert b"".join(taken) == (FOLDER / "segment.txt").read_bytes()
 
 
 def test_a_narrow_terminal_gets_narrow_lines() -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 import click
 
 from samedge.machine.environment import usable_cores
-from samedge.pixels.image_files import PHOTOS, image_files
+from samedge.pixels.folder_listing import image_files
+from samedge.pixels.image_files import PHOTOS
 
 
 @click.command()

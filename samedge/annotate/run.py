@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,8 @@ from samedge.files.json_text import json_text
 from samedge.files.lines import created_now
 from samedge.files.reading import read_bytes
 from samedge.files.writing import remove, write_text
-from samedge.pixels.image_files import image_files
+from samedge.pixels.folder_listing import Listing, SkippedFiles, listed_images
+from samedge.pixels.image_files import is_picture
 from samedge.types import Progress
 
 if sys.platform != "win32":
@@ -43,6 +44,10 @@ RUN_FILE = "run.json"
 PARTS, _LOCK = "parts", ".lock"
 ANNOTATIONS, REVIEWED = "annotations", "reviewed"
 """What the files of the model's masks, and of people's decisions, are called."""
+_OTHERS = frozenset(
+    {RUN_FILE, PARTS, "rounds.json", "rank.json", "desk.json", "reviews", "claims", "proposals"}
+    | {"models"}
+)
 SHARD_IMAGES = 20_000
 
 
@@ -55,12 +60,14 @@ class AutoResult:
         bundle_id: of the bundle that made the masks.
         done_before: images that an earlier run had done.
         done_now: images that this run did, failures among them.
+        skipped: files among the images that are none, by reason.
     """
 
     merged: Merged
     bundle_id: str
     done_before: int
     done_now: int
+    skipped: tuple[SkippedFiles, ...] = ()
 
 
 def annotate_automatically(
@@ -103,7 +110,8 @@ def annotate_automatically(
     check_format(file_format, by_tiles=tiling_of(settings) is not None)
     chosen = engines.get(engine)
     images, output = absolute(images), absolute(output)
-    tasks = tasks_in(images, results=output)
+    listing = photos_listed(images, results=output).tell()
+    tasks = tasks_of(listing)
     manifest = Bundle.open(bundle_path(settings.bundle), verify=False).manifest
     record = RunRecord(
         schema=RUN_SCHEMA, images=str(images), bundle_id=manifest.id, settings=settings
@@ -121,7 +129,9 @@ def annotate_automatically(
         )
         merged = merger.merge(tasks)
         add_round(output, _round(merged, manifest))
-    return AutoResult(merged, manifest.id, len(tasks) - len(left), len(left))
+    return AutoResult(
+        merged, manifest.id, len(tasks) - len(left), len(left), skipped=listing.skipped
+    )
 
 
 def absolute(path: Path) -> Path:
@@ -158,19 +168,43 @@ def tasks_in(images: Path, *, results: Path) -> list[Task]:
     Raises:
         DatasetError: the folder is missing or holds none.
     """
-    found = [p for p in image_files(images) if not _is_result(p, absolute(results), root=images)]
-    if not found:
-        raise DatasetError(f"{images} holds no pictures but results of a run: name another folder.")
-    tasks = [Task(name=p.relative_to(images).as_posix(), path=str(p)) for p in found]
+    return tasks_of(photos_listed(images, results=results).tell())
+
+
+def photos_listed(images: Path, *, results: Path) -> Listing:
+    """The pictures below a folder, and what is left out there; results of a run are neither.
+
+    Args:
+        images: the folder.
+        results: the folder for results.
+
+    Raises:
+        DatasetError: the folder is missing or holds no pictures.
+    """
+    return listed_images(images, passed_over=_results_in(images, absolute(results)))
+
+
+def tasks_of(listing: Listing) -> list[Task]:
+    """The pictures of a listing as tasks, sorted by name."""
+    root = listing.folder
+    tasks = [Task(name=p.relative_to(root).as_posix(), path=str(p)) for p in listing.pictures]
     return sorted(tasks, key=lambda task: task.name)
 
 
-def _is_result(path: Path, results: Path, *, root: Path) -> bool:
-    """Whether a picture below ``root`` was written by a run, whose results lie there, too."""
-    if results == absolute(root):
-        first = path.relative_to(root).parts[0]
-        return any(is_named_for(name, first) for name in (ANNOTATIONS, REVIEWED))
-    return absolute(root) in results.parents and results in absolute(path).parents
+def _results_in(root: Path, results: Path) -> Callable[[Path], bool]:
+    """Tells what below ``root`` was written by a run, whose results may lie there, too."""
+
+    def is_result(path: Path) -> bool:
+        if results != absolute(root):
+            return absolute(path) == results
+        if is_picture(path):
+            return False  # those of results lie in folders that were passed over
+        first = Path(path.relative_to(root).parts[0])
+        if any(is_named_for(name, first.stem) for name in (ANNOTATIONS, REVIEWED)):
+            return True
+        return first.name in _OTHERS and not path.is_dir()
+
+    return is_result
 
 
 class _Counter:

@@ -138,11 +138,9 @@ def _measure(out: output.Output, run: AnnotateRun, desk: DeskRun, settings: Auto
 
 def _images(out: output.Output, folder: Path, run: AnnotateRun) -> tuple[Path, Videos]:
     """The folder of pictures to annotate, and videos that broke off."""
-    from samedge.annotate.frames import extract_frames, video_files
+    from samedge.annotate.frames import extract_frames
 
     if run.every is None:
-        if videos := len(video_files(folder)):
-            out.note(f"{videos} videos are left out: --every 30 would take their frames.")
         return folder, []
     frames = run.output_path / "frames"
     with out.progress("Reading videos") as bar:
@@ -173,16 +171,17 @@ def _rank(
     out: output.Output, images: Path, run: AnnotateRun, settings: AutoSettings, *, broken: Videos
 ) -> None:
     from samedge.annotate.ranking import rank_images, write_ranking
-    from samedge.annotate.run import tasks_in
+    from samedge.annotate.run import photos_listed, tasks_of
     from samedge.errors import ImageError
 
+    listing = photos_listed(images, results=run.output_path).tell()
     with (
         opened(settings, threads=settings.threads) as predictor,
         out.progress("Ranking") as bar,
     ):
         ranking = rank_images(
             predictor,
-            tasks_in(images, results=run.output_path),
+            tasks_of(listing),
             sample_range=run.sample_range,
             progress=bar.progress,
         )
@@ -196,6 +195,7 @@ def _rank(
         "images": ranking.images,
         "failures": [{"image": name, "error": error} for name, error in ranking.failures],
         "broken_videos": _broken(broken),
+        "skipped_files": listing.skipped,
         "files": [file],
     }
     out.result(document, table, f"wrote {file}, all {len(ranking.images)} images in their order")
@@ -219,6 +219,7 @@ def _report(out: output.Output, result: AutoResult, *, images: Path, broken: Vid
         "duplicates": merged.duplicates,
         "failures": [{"image": name, "error": error} for name, error in merged.failures],
         "broken_videos": _broken(broken),
+        "skipped_files": result.skipped,
         "files": merged.files,
     }
     out.result(document, _summary(result), *(f"wrote {path}" for path in merged.files))

@@ -114,7 +114,11 @@ def calibrate(
     if plot_path is not None:
         save_plot(search, plot_path)
         out.note(f"wrote {plot_path}")
-    document = {"bundle": {"path": str(path), "id": bundle.id}, "images": len(data.images)}
+    document = {
+        "bundle": {"path": str(path), "id": bundle.id},
+        "images": len(data.images),
+        "skipped_files": data.skipped,
+    }
     tables = _table(search), "", _mixes(search.mixes), _footer(search)
     out.result({**document, **msgspec.to_builtins(search)}, *tables)
 

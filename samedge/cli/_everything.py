@@ -130,7 +130,8 @@ def everything(
         segment = _segmenter(predictor, label=label, tiling=tiling, into=into)
         outcomes = _outcomes(out, run, predictor, writer, config=config, segment=segment)
     table = _word_table if label else _table
-    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)
+    manifest, skipped = predictor.manifest, run.skipped
+    report(out, outcomes, manifest=manifest, writer=writer, table=table, skipped=skipped)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 

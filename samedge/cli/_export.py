@@ -230,7 +230,7 @@ def _report(out: output.Output, result: ExportResult, record_path: Path | None) 
         records.write(record, record_path)
         out.note(f"wrote {record_path}")
     tables = [_artifacts(result), "", _parity(result), *_gained(result), _footer(result)]
-    out.result(records.fields(record), *tables)
+    out.result({**records.fields(record), "skipped_files": result.skipped}, *tables)
 
 
 def _options(

@@ -156,7 +156,8 @@ def segment(
             workers=workers,
         )
     table = _word_table if texts else _table
-    report(out, outcomes, manifest=predictor.manifest, writer=writer, table=table)
+    manifest, skipped = predictor.manifest, run.skipped
+    report(out, outcomes, manifest=manifest, writer=writer, table=table, skipped=skipped)
     if not destination.writes and not out.json:
         out.note("Nothing was written; add -o overlay.jpg to see the masks.")
 

@@ -44,7 +44,8 @@ def sit_down(
             out.note(note)
 
         def started(address: str) -> None:
-            out.result(_document(address, predictor, run), _line(address, desk))
+            document = {**_document(address, predictor, run), "skipped_files": sat.skipped}
+            out.result(document, _line(address, desk))
             if desk.opens:
                 click.launch(address)
 

@@ -19,17 +19,19 @@ def gathered(
     """A decorator that gives a command some options, as one argument.
 
     Args:
-        run: a dataclass with a field for each of the options, of the same name.
+        run: a dataclass with a field for each of the options, of the same name; what has a default
+            is not the command line's.
         options: click's decorators, in the order of the help.
         argument: the command's name for it.
     """
-    names = [field.name for field in dataclasses.fields(run)]  # type: ignore[arg-type]
+    fields = dataclasses.fields(run)  # type: ignore[arg-type]
+    names = [field.name for field in fields if field.default is dataclasses.MISSING]
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
         def command(*args: Any, **given: Any) -> None:
-            fields = {name: given.pop(name) for name in names}
-            function(*args, **{argument: run(**fields)}, **given)
+            values = {name: given.pop(name) for name in names}
+            function(*args, **{argument: run(**values)}, **given)
 
         decorated: Command = command
         for option in reversed(options):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from samedge.formats.base import Writer
     from samedge.formats.destination import Destination
     from samedge.formats.masks import MaskRecord
+    from samedge.pixels.folder_listing import Listing, SkippedFiles
     from samedge.pixels.sample_range import SampleRange
     from samedge.predict.focus import FocusMode
     from samedge.predict.predictor import Predictor
@@ -47,6 +48,7 @@ class ImageRun:
         sample_range: which samples of an image become black and white.
         output_path: a file or folder.
         file_format: a format's name.
+        skipped: of the folders that were given, what is no picture.
     """
 
     images: tuple[Path, ...]
@@ -56,6 +58,7 @@ class ImageRun:
     sample_range: SampleRange
     output_path: Path | None
     file_format: str | None
+    skipped: tuple[SkippedFiles, ...] = ()
 
     def with_pictures(self) -> ImageRun:
         """The same run, with the pictures of each folder that was given in its place.
@@ -63,7 +66,8 @@ class ImageRun:
         Raises:
             ImageError: a folder has none.
         """
-        return dataclasses.replace(self, images=_pictures(self.images))
+        images, skipped = _pictures(self.images)
+        return dataclasses.replace(self, images=images, skipped=skipped)
 
     def destination(self) -> Destination:
         """Where the masks go, checked before there is any work.
@@ -213,33 +217,29 @@ image_options = gathered(ImageRun, _OPTIONS)
 """``IMAGE...``, what runs, and where masks go, as a command's argument ``run``."""
 
 
-def _pictures(given: Sequence[Path]) -> tuple[Path, ...]:
-    """Files as they are given, and of folders the pictures in them."""
+def _pictures(given: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[SkippedFiles, ...]]:
+    """Files as they are given, of folders the pictures in them, and what else is in those."""
     found: list[Path] = []
+    skipped: list[SkippedFiles] = []
     for path in given:
-        found += _in_folder(path) if path.is_dir() else [path]
-    return tuple(found)
+        listing = _in_folder(path) if path.is_dir() else None
+        found += [path] if listing is None else listing.pictures
+        skipped += [] if listing is None else listing.skipped
+    return tuple(found), tuple(skipped)
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path) -> Listing:
     from samedge.errors import ImageError
-    from samedge.pixels.image_files import IMAGE_SUFFIXES, is_picture
+    from samedge.pixels.folder_listing import pictures_listed
+    from samedge.pixels.image_files import IMAGE_SUFFIXES
 
-    inside = sorted(path for path in folder.iterdir() if path.is_file())
-    pictures = [path for path in inside if is_picture(path)]
-    if not pictures:
+    listing = pictures_listed(folder, below=False)
+    if not listing.pictures:
         raise ImageError(
-            f"{folder} holds {len(inside)} files and no picture ({', '.join(IMAGE_SUFFIXES)}): "
-            "name the folder that has them; those inside of it are not searched."
+            f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}): name the folder that has "
+            f"them; those inside of it are not searched.{listing.instead()}"
         )
-    if len(pictures) < len(inside):
-        import logging
-
-        others = len(inside) - len(pictures)
-        logging.getLogger(__name__).warning(
-            "%s: files that are no pictures, left out: %d", folder, others
-        )
-    return pictures
+    return listing.tell()
 
 
 def segmented(
@@ -283,6 +283,7 @@ def report(
     manifest: Manifest,
     writer: Writer,
     table: Callable[[Segmentation], Table],
+    skipped: Sequence[SkippedFiles] = (),
 ) -> None:
     """Print what a run made of its images: one document, then what failed.
 
@@ -292,6 +293,7 @@ def report(
         manifest: of the bundle that ran.
         writer: already closed; tells what was left out.
         table: draws the masks of one image for people.
+        skipped: what of the folders that were given is no picture; it was told already.
 
     Raises:
         Exception: the one image's own error, where there was one image only.
@@ -308,7 +310,8 @@ def report(
     for outcome in outcomes:
         if isinstance(outcome, Segmentation):
             parts += [table(outcome), footer(manifest, outcome)]
-    out.result({**document, "left_out": left_out}, *parts)
+    extra = {"skipped_files": skipped} if skipped else {}
+    out.result({**document, "left_out": left_out, **extra}, *parts)
     for reason, count in left_out.items():
         out.note(f"left out: {count} {reason}")
     out.failed([(str(failure.path), failure.error) for failure in failures])

@@ -13,7 +13,7 @@ from samedge.distill import cutout_effects
 from samedge.distill.limits import check_range
 from samedge.distill.scenes import Scene, read_rgb
 from samedge.errors import DatasetError
-from samedge.pixels.image_files import image_files
+from samedge.pixels.folder_listing import image_files
 from samedge.pixels.picture_files import opened_picture
 from samedge.types import Array, Size
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from samedge.errors import DatasetError, ImageError
-from samedge.pixels.image_files import image_files
+from samedge.pixels.folder_listing import image_files
 from samedge.pixels.images import load_image
 from samedge.pixels.picture_files import opened_picture, orientation
 from samedge.types import Array, Size

@@ -20,6 +20,7 @@ from samedge.errors import DatasetError, ImageError, OptionError
 from samedge.evaluation import video_metrics
 from samedge.evaluation.video_metrics import Statistics, contour_accuracy, region_similarity
 from samedge.files.error_documents import error_record
+from samedge.pixels.folder_listing import pictures_listed
 from samedge.pixels.image_files import pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.metrics import bounding_box, center_point
@@ -37,7 +38,6 @@ FEWEST_FRAMES = 3
 """A first one with the prompt, a last one that is left out, and one between them."""
 
 _PICTURES, _MASKS = "JPEGImages", "Annotations"
-_ENDINGS = (".jpg", ".jpeg", ".png")
 _VOID, _WHITE = 255, 255
 
 
@@ -65,13 +65,13 @@ class Video:
         name: of its folder.
         pictures: one file a frame.
         masks: one file a frame, of the same names.
-        gap: what is missing among their numbers, see :func:`frame_gaps`.
+        remarks: what is missing among their numbers (:func:`frame_gaps`), and what else is there.
     """
 
     name: str
     pictures: tuple[Path, ...]
     masks: tuple[Path, ...]
-    gap: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def images(self) -> Iterator[Array]:
         """(H, W, 3) uint8 RGB, frame by frame."""
@@ -156,21 +156,17 @@ def load_sequences(folder: Path, *, limit: int | None = None) -> list[Video]:
 
 def _video_folders(pictures: Path) -> list[Path]:
     below = sorted(path for path in pictures.iterdir() if path.is_dir())
-    videos = [path for path in below if _files(path)]
+    videos = [path for path in below if pictures_in(path)]
     return videos or sorted(
         path for resolution in below[:1] for path in resolution.iterdir() if path.is_dir()
     )
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in pictures_in(folder) if path.suffix.lower() in _ENDINGS]
 
 
 def _sequence(folder: Path, masks: Path, pictures: Path) -> Video:
     theirs = masks / folder.relative_to(pictures)
     if not theirs.is_dir():
         raise DatasetError(f"{folder} has no masks: expected them in {theirs}.")
-    shown, annotated = _files(folder), _files(theirs)
+    shown, annotated = pictures_in(folder), pictures_in(theirs)
     if [path.stem for path in shown] != [path.stem for path in annotated]:
         raise DatasetError(
             f"{folder} holds {len(shown)} pictures and {theirs} {len(annotated)} masks, whose "
@@ -182,9 +178,11 @@ def _sequence(folder: Path, masks: Path, pictures: Path) -> Video:
             "leave the video out."
         )
     missing = frame_gaps(shown)
-    if missing is not None:
-        logger.warning("%s: %s.", folder, missing)
-    return Video(folder.name, tuple(shown), tuple(annotated), gap=missing)
+    others = pictures_listed(folder, below=False).skipped
+    remarks = [*([missing] if missing else []), *(f"left out {entry}" for entry in others)]
+    for remark in remarks:
+        logger.warning("%s: %s.", folder, remark)
+    return Video(folder.name, tuple(shown), tuple(annotated), remarks=tuple(remarks))
 
 
 def parse_prompts(text: str) -> tuple[str, ...]:
@@ -280,7 +278,7 @@ def evaluate_video(
         instances=objects,
         failed={failed.image: failed.error.message for failed in failures},
         failures=failures,
-        warnings=[f"{one.name}: {one.gap}." for one in sequences if one.gap],
+        warnings=[f"{one.name}: {remark}." for one in sequences for remark in one.remarks],
     )
 
 

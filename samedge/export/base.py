@@ -22,6 +22,7 @@ from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, RegionGraph
 from samedge.export.meta_dialect import MetaDecoderGraph, MetaEncoderGraph
 from samedge.models.promptable import PromptableModel
 from samedge.models.words.base import WordModel
+from samedge.pixels.folder_listing import SkippedFiles
 from samedge.pixels.frames import LONGEST_SIDE
 from samedge.pixels.prompts import Bucket
 from samedge.proof.accuracy import Accuracy
@@ -127,6 +128,7 @@ class ExportResult:
         accuracy: what it loses and gains against fp32; ``None`` if that was not measured.
         choices: the precisions that ``auto`` tried, with the reasons.
         seconds: how long the export took.
+        skipped: what of the calibration set was left out, by reason.
     """
 
     bundle: Bundle
@@ -135,6 +137,7 @@ class ExportResult:
     accuracy: Accuracy | None = None
     choices: tuple[dict[str, Any], ...] = ()
     seconds: float = 0.0
+    skipped: tuple[SkippedFiles, ...] = ()
 
     def record(self) -> ExportRecord:
         """The document of ``samedge export``."""

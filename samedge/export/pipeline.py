@@ -135,7 +135,8 @@ def export(
     rules = _rules(max_drop, gate_seconds, undecided=undecided, enforced=gate)
     is_free = Precision(precision) is Precision.AUTO
     result = _proven(request, Path(output), rules, is_free=is_free, seed=seed)
-    return dataclasses.replace(result, seconds=time.perf_counter() - start)
+    skipped = () if data is None else data.skipped
+    return dataclasses.replace(result, seconds=time.perf_counter() - start, skipped=skipped)
 
 
 def _pictures(

@@ -5,44 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from samedge.errors import DatasetError
-
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"),
-    *(".heic", ".heif"),
+    *(".heic", ".heif", ".jpe", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
 )
 """Of the files that are taken for pictures where a folder is named."""
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-    *(".wmv", ".flv", ".3gp", ".ogv"),
+    *(".wmv", ".flv", ".3gp", ".3g2", ".ogv", ".asf", ".vob", ".mxf", ".m2v", ".y4m"),
+    *(".h264", ".264", ".h265", ".hevc", ".mjpg", ".mjpeg", ".gif", ".apng"),
 )
 """Of the files that are taken for videos where a folder is named."""
 
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 """The photos that come with samedge."""
-
-
-def image_files(folder: Path) -> tuple[Path, ...]:
-    """The pictures below a folder, sorted by path; hidden folders are left out.
-
-    Raises:
-        DatasetError: the folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder: expected one with pictures in it.")
-    files = pictures_below(folder)
-    if not files:
-        raise DatasetError(
-            f"{folder} holds no pictures: expected files ending in {', '.join(IMAGE_SUFFIXES)}."
-        )
-    return files
-
-
-def pictures_below(folder: Path) -> tuple[Path, ...]:
-    """As :func:`image_files`, but there may be none."""
-    found = (p for p in folder.rglob("*") if is_picture(p) and p.is_file())
-    return tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -23,8 +23,9 @@ from samedge.errors import CalibrationError, SamedgeError
 from samedge.evaluation.ground_truth import GroundTruth, load_ground_truth
 from samedge.files.reading import read_bytes
 from samedge.formats.reading import image_name
+from samedge.pixels.folder_listing import Listing, SkippedFiles, pictures_listed
 from samedge.pixels.frames import Frame
-from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, pictures_below
+from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS
 from samedge.pixels.images import load_image
 from samedge.pixels.prompts import Bucket, feeds_of
 from samedge.types import IMAGE, Array, Prompt, Role, Size
@@ -53,12 +54,14 @@ class CalibrationSet:
         images: the sampled files.
         truth: the COCO file that describes them; ``None`` where there is none.
         images_dir: folder that the COCO file's names are relative to.
+        skipped: what else was found, or missed, by reason.
     """
 
     source: Path
     images: tuple[Path, ...]
     truth: Path | None = None
     images_dir: Path | None = None
+    skipped: tuple[SkippedFiles, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -131,16 +134,21 @@ def load_calibration(
     """
     path = PHOTOS if source is None else Path(source)
     truth, folder = _locate(path)
-    found = _listed(path, folder) if path.is_file() else pictures_below(folder)
+    if path.is_file():
+        listing = _named_by(path, folder)
+    else:
+        listing = pictures_listed(folder, passed_over=lambda found: found == truth)
+    found = listing.pictures
     if len(found) < MIN_IMAGES:
         raise CalibrationError(
             f"{path} holds {len(found)} images ({', '.join(IMAGE_SUFFIXES)}), expected at least "
             f"{MIN_IMAGES} and better some dozens: give a folder of photos like those that the "
-            "device will see."
+            f"device will see.{listing.instead()}"
         )
+    listing.tell()
     chosen = _sampled(found, limit, seed)
     _check_readable_and_different(path, chosen)
-    return CalibrationSet(path, chosen, truth, folder if truth else None)
+    return CalibrationSet(path, chosen, truth, folder if truth else None, listing.skipped)
 
 
 def generated_prompts(size: Size, low_res_side: int, *, seed: int = 0) -> list[Prompt]:
@@ -211,8 +219,8 @@ def _locate(path: Path) -> tuple[Path | None, Path]:
     return (truth if truth.is_file() else None), folder
 
 
-def _listed(truth: Path, folder: Path) -> list[Path]:
-    """The images that a COCO file names and that are there."""
+def _named_by(truth: Path, folder: Path) -> Listing:
+    """The images that a COCO file names and that are there, and those that are not."""
     data = read_bytes(
         truth, limit="annotation_bytes", expected="a COCO file", error=CalibrationError
     )
@@ -223,8 +231,11 @@ def _listed(truth: Path, folder: Path) -> list[Path]:
             f"{truth} is no COCO file ({type(error).__name__}: {error}): expected a JSON object "
             "with `images` and `annotations`."
         ) from error
-    found = (folder / image_name(name, folder) for name in names)
-    return sorted(path for path in found if path.is_file())
+    found = [folder / image_name(name, folder) for name in names]
+    gone = sorted(name for name, path in zip(names, found, strict=True) if not path.is_file())
+    missing = f"not in {folder}, though the file names them (put them there)"
+    skipped = (SkippedFiles.of(missing, gone),) if gone else ()
+    return Listing(truth, tuple(sorted(filter(Path.is_file, found))), skipped)
 
 
 def _sampled(found: Sequence[Path], limit: int, seed: int) -> tuple[Path, ...]:

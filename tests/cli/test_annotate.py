@@ -46,6 +46,22 @@ def test_a_bad_image_is_told_in_the_document_and_by_the_exit_code(
     assert failure["error"]["remedy"]
     assert [Path(file).name for file in document["files"]] == ["annotations.json"]
     assert "bad.jpg" in result.stderr
+    (skipped,) = document["skipped_files"]
+    assert (skipped["count"], skipped["names"]) == (1, ["notes.txt"])
+    assert f"{photos.resolve()}: left out 1 (notes.txt): {skipped['why']}" in result.stderr
+
+
+@pytest.mark.parametrize("place", [".", "out"])
+def test_results_among_the_photos_are_not_told_of(
+    photos: Path, toy_bundle: Path, place: str
+) -> None:
+    options = ("--auto", "--bundle", toy_bundle, "--points-per-side", 2, "--workers", 1, "--json")
+    for _ in range(2):
+        result = invoke("annotate", photos, *options, "-o", photos / place)
+        assert result.exit_code == 0, result.stderr
+        document = json.loads(result.stdout)
+        assert document["images"]["count"] == 2
+        assert document["skipped_files"] == []
 
 
 def test_images_in_their_order(photos: Path, toy_bundle: Path) -> None:

@@ -206,12 +206,17 @@ def test_a_folder_with_other_things_in_it(
     folder = photos[0].parent
     photos[1].unlink()
     (folder / "notes.txt").write_text("not a picture")
+    (folder / "clip.gif").write_bytes(b"GIF89a")
     (folder / "more").mkdir()
     result = invoke(*command, folder, photos[2], "--bundle", toy_bundle, "--json")
     assert result.exit_code == 0, result.stderr
-    entries = json.loads(result.stdout)["results"]
+    document = json.loads(result.stdout)
+    entries = document["results"]
     assert [Path(entry["image"]["path"]).name for entry in entries] == ["0001.jpg", "0001.jpg"]
-    assert "files that are no pictures, left out: 1" in result.stderr
+    told = {entry["names"][0]: entry["why"] for entry in document["skipped_files"]}
+    assert told.keys() == {"clip.gif", "more", "notes.txt"}
+    assert all(why in result.stderr for why in told.values())
     result = invoke(*command, folder / "more", "--bundle", toy_bundle)
     assert result.exit_code == 1
-    assert "holds 0 files and no picture" in result.stderr
+    assert "holds no picture (" in result.stderr
+    assert result.stderr.rstrip().endswith("are not searched.")

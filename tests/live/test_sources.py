@@ -337,7 +337,8 @@ def test_a_folder_of_videos_is_told_from_one_of_frames(movie: Path, tmp_path: Pa
     Image.new("RGB", (32, 16)).save(tmp_path / "cover.png")
     assert len(read(str(tmp_path))) == 1
     (remark,) = sources.get("folder").remarks(str(tmp_path))
-    assert "its videos (1) are left out" in remark
+    assert "left out 1 (a.mp4): videos" in remark
+    assert "its pictures are the frames" in remark
 
 
 def test_a_file_that_is_not_there_is_told_as_that() -> None:

@@ -17,7 +17,8 @@ from PIL import Image
 
 import samedge
 from samedge.errors import ImageError
-from samedge.pixels.image_files import image_files, pictures_in
+from samedge.pixels.folder_listing import image_files
+from samedge.pixels.image_files import pictures_in
 from samedge.pixels.images import check_image, image_from_tensor, load_image
 from samedge.pixels.picture_files import opened_picture, orientation
 

@@ -17,7 +17,7 @@ from samedge.annotate.desk.queue import Order, PhotoQueue
 from samedge.annotate.desk.results import Results
 from samedge.annotate.merging import check_format
 from samedge.annotate.rounds import Accuracy
-from samedge.annotate.run import absolute, tasks_in
+from samedge.annotate.run import absolute, photos_listed, tasks_of
 from samedge.annotate.tasks import AutoSettings
 from samedge.predict.predictor import Predictor
 from samedge.web.server import running
@@ -61,6 +61,7 @@ class OpenDesk:
 
     Attributes:
         results: what comes out of it.
+        skipped: files among the photos that are none, by reason.
 
     Raises:
         DatasetError: the folder is missing or holds no pictures, or ``output`` has a damaged file.
@@ -80,7 +81,8 @@ class OpenDesk:
     ) -> None:
         check_format(options.file_format)
         images, output = absolute(images), absolute(output)
-        tasks = tasks_in(images, results=output)
+        listing = photos_listed(images, results=output).tell()
+        tasks, self.skipped = tasks_of(listing), listing.skipped
         manifest = predictor.manifest
         folder = DeskFolder(images, output, settings=settings, bundle_id=manifest.id)
         folder.add_categories(options.categories)

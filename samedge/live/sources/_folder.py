@@ -10,6 +10,7 @@ from PIL import Image
 
 from samedge.errors import ImageError, SourceError
 from samedge.live.sources.base import Grab, ReadOptions, Source
+from samedge.pixels.folder_listing import pictures_listed
 from samedge.pixels.image_files import IMAGE_SUFFIXES, is_video, pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.numbering import frame_gaps
@@ -53,15 +54,11 @@ class Folder(Source):
             yield Grab(_picture(path), index * step_s)
 
     def remarks(self, spec: str) -> tuple[str, ...]:
-        """Videos beside the pictures, and gaps in their numbers."""
+        """What lies beside the pictures, and gaps in their numbers."""
         found = pictures(Path(spec))
-        videos = sum(map(is_video, Path(spec).iterdir()))
         missing = frame_gaps(found)
-        said = []
-        if videos:
-            said.append(
-                f"{spec}: its pictures are the frames, and its videos ({videos}) are left out"
-            )
+        listing = pictures_listed(Path(spec), below=False)
+        said = [f"{line}; its pictures are the frames" for line in listing.lines()]
         if missing is not None:
             said.append(f"{spec}: {missing}")
         return tuple(said)

@@ -158,19 +158,6 @@ def _round(merged: Merged, manifest: Manifest) -> Round:
     )
 
 
-def tasks_in(images: Path, *, results: Path) -> list[Task]:
-    """The pictures below a folder as tasks, sorted by name.
-
-    Args:
-        images: the folder.
-        results: the folder for results; what a run wrote there is not annotated in turn.
-
-    Raises:
-        DatasetError: the folder is missing or holds none.
-    """
-    return tasks_of(photos_listed(images, results=results).tell())
-
-
 def photos_listed(images: Path, *, results: Path) -> Listing:
     """The pictures below a folder, and what is left out there; results of a run are neither.
 

@@ -44,6 +44,15 @@ def _summary(name: str) -> str:
 
 
 _TOO_MANY = "Got unexpected extra argument"
+_OF_PATHS = {
+    "is not readable.": "Ask for the right to read it, or name a copy of your own.",
+    "is not writable.": "Ask for the right to write it, or name another place.",
+    "is not executable.": "Ask for the right to it, or name another one.",
+    "does not exist.": "Check the path.",
+    "is a directory.": "Name a file, such as one in that folder.",
+    "is a file.": "Name a folder, such as the one that it is in.",
+}
+"""What click says of a path, which every option and argument checks by it, and what to do."""
 _EMPTY_OPTION = re.compile(r"--[\w-]+=")
 _ENDINGS = (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError, OSError)
 
@@ -155,6 +164,8 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
             error = click.NoSuchOption(nearest[1:], possibilities=[nearest], ctx=error.ctx)
     if isinstance(error, click.UsageError) and error.message.startswith(_TOO_MANY):
         error = click.UsageError(f"{error.message}{_words_taken(error.ctx)}", ctx=error.ctx)
+    if isinstance(error, click.BadParameter):
+        _add_remedy(error)
     wants_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
     is_ours = isinstance(error, failures.Failure) or getattr(error, "is_reported", False)
     if wants_json and not is_ours:
@@ -179,6 +190,14 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
         return record.exit_code
     failures.complain("Interrupted.")
     return failures.INTERRUPTED
+
+
+def _add_remedy(error: click.BadParameter) -> None:
+    """Let click's word on a path end in what to do."""
+    for ending, remedy in _OF_PATHS.items():
+        if error.message.endswith(ending):
+            error.message = f"{error.message} {remedy}"  # type: ignore[misc]  # click's own mark
+            error.remedy = remedy  # type: ignore[attr-defined]  # read where errors are described
 
 
 def _words_taken(ctx: click.Context | None) -> str:

@@ -85,6 +85,9 @@ def _record(kind: str, message: str, *, remedy: str, exit_code: int) -> ErrorRec
 
 
 def _usage_remedy(error: click.UsageError) -> str:
+    own = getattr(error, "remedy", None)
+    if isinstance(own, str):
+        return own
     path = error.ctx.command_path if error.ctx is not None else "samedge"
     return f"Try '{path} --help'."
 

@@ -188,7 +188,11 @@ def refine_option(default: str) -> Callable[[_Command], _Command]:
 
 _OPTIONS = (
     click.argument(
-        "images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path)
+        "images",
+        nargs=-1,
+        required=True,
+        metavar="IMAGE...",
+        type=click.Path(path_type=Path, readable=False),  # one that is not ends only itself
     ),
     bundle_option,
     backend_option,

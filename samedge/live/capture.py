@@ -18,6 +18,7 @@ from typing import IO, NoReturn
 import msgspec
 
 from samedge.errors import SamedgeError
+from samedge.files.error_documents import error_record
 from samedge.live import sources
 from samedge.live.frame import now_s
 from samedge.live.messages import Captured, Damaged, Ended, Failed, Message, Opened, Order, Remarked
@@ -102,6 +103,8 @@ class Capture:
                     self._capture(grab)
         except SamedgeError as error:
             self._fail(type(error).__name__, str(error))
+        except OSError as error:
+            self._fail("SourceError", error_record(error).message)
         except Exception as error:  # noqa: BLE001 - a user's source; the parent says it
             self._fail("SourceError", f"{self._order.spec} failed: {type(error).__name__}: {error}")
         else:

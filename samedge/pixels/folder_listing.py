@@ -151,7 +151,8 @@ class _Sorter:
         if why is None:
             self._pictures.append(path)
         elif why:
-            self._left.setdefault(why, []).append(path.relative_to(self._folder).as_posix())
+            name = path.relative_to(self._folder).as_posix()
+            self._left.setdefault(why, []).append(path.name if name == "." else name)
 
     def listing(self) -> Listing:
         skipped = tuple(SkippedFiles.of(why, names) for why, names in self._left.items())

@@ -26,7 +26,7 @@ from samedge.annotate import engines, process
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.parts import Parts
 from samedge.annotate.rounds import read_rounds
-from samedge.annotate.run import AutoResult, annotate_automatically, locked, tasks_in
+from samedge.annotate.run import AutoResult, annotate_automatically, locked, photos_listed, tasks_of
 from samedge.annotate.tasks import AutoSettings, Job, Task, part_name
 from samedge.errors import BundleError, DatasetError, OptionError, WriteError
 from samedge.formats.masks import MaskRecord
@@ -188,7 +188,7 @@ def test_an_output_that_cannot_be_made_is_named(
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no pictures"):
-        tasks_in(tmp_path, results=tmp_path / "out")
+        tasks_of(photos_listed(tmp_path, results=tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,12 @@ def test_a_run_that_is_killed_ends_in_the_same_bytes(
 def test_results_among_the_photos_are_not_annotated(photos: Path, place: str, made: str) -> None:
     results = photos / place
     picture(results / made / "a_mask.png", seed=1)
-    assert tuple(task.name for task in tasks_in(photos, results=results)) == NAMES
+    assert tuple(task.name for task in tasks_of(photos_listed(photos, results=results))) == NAMES
 
 
 def test_frames_that_lie_with_the_results_are_annotated(tmp_path: Path) -> None:
     picture(tmp_path / "out/frames/a.mp4/000000.png", seed=1)
-    (task,) = tasks_in(tmp_path / "out/frames", results=tmp_path / "out")
+    (task,) = tasks_of(photos_listed(tmp_path / "out/frames", results=tmp_path / "out"))
     assert task.name == "a.mp4/000000.png"
 
 

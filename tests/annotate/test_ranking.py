@@ -10,7 +10,7 @@ from PIL import Image
 
 from samedge.annotate import ranking
 from samedge.annotate.ranking import Ranked, rank_images
-from samedge.annotate.run import tasks_in
+from samedge.annotate.run import photos_listed, tasks_of
 from samedge.predict.predictor import Predictor
 
 
@@ -49,7 +49,7 @@ def test_figures_are_shares_and_a_bad_image_is_listed(tmp_path: Path, toy_bundle
     with Predictor.from_bundle(toy_bundle) as predictor:
         made = rank_images(
             predictor,
-            tasks_in(tmp_path, results=tmp_path / "out"),
+            tasks_of(photos_listed(tmp_path, results=tmp_path / "out")),
             points_per_side=3,
             progress=lambda *s: heard.append(s),
         )

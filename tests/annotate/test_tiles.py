@@ -13,7 +13,7 @@ from PIL import Image
 from samedge.annotate import process
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.parts import Parts
-from samedge.annotate.run import AutoResult, annotate_automatically, tasks_in
+from samedge.annotate.run import AutoResult, annotate_automatically, photos_listed, tasks_of
 from samedge.annotate.tasks import AutoSettings, Job, TilePart, part_name
 from samedge.annotate.worker import AutoWorker, load
 from samedge.errors import OptionError
@@ -82,7 +82,7 @@ def test_processes_and_interruptions_change_no_byte(
 def worked(photos: Path, parts: Path, settings: AutoSettings) -> list[int]:
     """Annotates the first photo here; how often a tile was told of."""
     ticks: list[int] = []
-    (task, *_) = tasks_in(photos, results=parts)
+    (task, *_) = tasks_of(photos_listed(photos, results=parts))
     with AutoWorker(Job(settings=settings, parts=str(parts))) as worker:
         worker.annotate(load(task, settings), on_tile=lambda: ticks.append(1))
     return ticks
@@ -149,7 +149,7 @@ def test_pages_and_rankings_take_no_tiles(photos: Path, tmp_path: Path) -> None:
 
 
 def test_tiles_are_marked_in_nothing_when_not_asked_for(photos: Path) -> None:
-    task = tasks_in(photos, results=photos)[0]
+    task = tasks_of(photos_listed(photos, results=photos))[0]
     loaded = load(task, AutoSettings())
     assert isinstance(loaded.pixels, np.ndarray)
     by_tiles = load(task, AutoSettings(tiles=128))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +15,9 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
-from samedge.cli import cli
+from samedge.cli import _OF_PATHS, cli
 from samedge.cli.measure_types import DurationType
 from samedge.cli.name_types import OneOf
 
@@ -294,3 +298,32 @@ def test_entry_point_and_module_are_the_same() -> None:
     stdout, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert stdout.startswith("samedge, version")
+
+
+def test_what_click_says_of_a_path_ends_in_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = set(re.findall(r"\{filename!r\} (is [^\"]+|does [^\"]+)", inspect.getsource(click.Path)))
+    assert said == set(_OF_PATHS)
+    file = tmp_path / "truth.json"
+    file.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may do everything
+    words = ["eval", "--dataset", str(file), "--images", str(tmp_path), "--json"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    document = json.loads(result.stdout)
+    assert (document["kind"], document["remedy"]) == ("usage", _OF_PATHS["is not readable."])
+    assert document["message"].endswith(f"is not readable. {document['remedy']}")
+    assert document["remedy"] in result.stderr
+
+
+def test_an_image_without_the_right_to_it_ends_nothing_else(
+    tmp_path: Path, toy_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in ("a.png", "locked.png")]
+    for path in paths:
+        Image.new("RGB", (64, 48), (90, 90, 90)).save(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    words = ["segment", *map(str, paths), "--point", "9,9", "--bundle", str(toy_bundle)]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.stderr

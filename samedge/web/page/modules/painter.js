@@ -1,5 +1,6 @@
 // Draws photo, masks and prompts: three canvases over one another.
 
+import { Kept } from "./kept.js";
 import { maskOfResult } from "./masks.js";
 
 const MOST_PAINTED = 2048; // px along the longer side of the photo
@@ -10,11 +11,11 @@ const FILL = 0.42;
 const FILL_OTHERS = 0.3;
 const FILL_PREVIEW = 0.35;
 const MARK_RADIUS = 7;
-const KEPT = 400;
+const KEPT_BYTES = 192 << 20; // of cut masks: thirty that cover a large photo, hundreds of usual ones
 
 /** The layers of a stage element. */
 export class Painter {
-  #painted = new Map(); // by result and colour
+  #painted = new Kept(KEPT_BYTES); // by result and colour
   #size = [1, 1]; // of the painted masks
   #bitmap = null; // the photo
   #shown = 0; // px along the longer side that the layers are painted for
@@ -102,6 +103,7 @@ export class Painter {
   drawMasks(objects, { active = null, preview = null } = {}) {
     const context = this.layers.masks.getContext("2d");
     context.clearRect(0, 0, this.#size[1], this.#size[0]);
+    this.#painted.turn();
     for (const object of objects) {
       if (!object.result) continue;
       const isActive = !active || object.id === active.id;
@@ -125,15 +127,11 @@ export class Painter {
   painted(result, colour, { isKept = true } = {}) {
     const key = `${colour}/${result.token}`;
     const source = result.exact ?? result.focus?.logits ?? result.logits;
-    const own = this.#painted.get(source) ?? new Map();
-    if (own.has(key)) return own.get(key);
+    const known = this.#painted.get(source, key);
+    if (known) return known;
     const found = result.exact?.found(this.#size) ?? maskOfResult(result, this.view, { threshold: this.threshold, size: this.#size });
     const made = { ...stamped(found, colour), share: found.area / (found.height * found.width), box: found.box };
-    if (isKept) {
-      own.set(key, made);
-      this.#painted.set(source, own);
-      if (this.#painted.size > KEPT) this.#painted.delete(this.#painted.keys().next().value);
-    }
+    if (isKept) this.#painted.put(source, key, made, made.canvas ? 4 * made.canvas.width * made.canvas.height : 0);
     return made;
   }
 

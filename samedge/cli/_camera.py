@@ -92,7 +92,7 @@ def camera(
             seconds=seconds,
             on_frame=lambda followed: advance(note=progress_remark(source, followed)),
         )
-        report(out, predictor, record=result)
+        report(out, predictor, record=result, is_unseen=not (outputs or watchers))
 
 
 def _watchers(

@@ -49,7 +49,7 @@ def track(out: output.Output, *, run: FollowRun) -> None:
             outputs=outputs,
             on_frame=lambda followed: advance(note=progress_remark(camera, followed)),
         )
-        report(out, predictor, record=result)
+        report(out, predictor, record=result, is_unseen=not outputs)
 
 
 COMMAND = track

@@ -258,8 +258,17 @@ def progress_remark(camera: Camera, followed: Followed) -> str:
     )
 
 
-def report(out: output.Output, predictor: Predictor, *, record: FollowRecord) -> None:
-    """Print what following gave; a run that Ctrl-C ended exits as interrupted programs do."""
+def report(
+    out: output.Output, predictor: Predictor, *, record: FollowRecord, is_unseen: bool
+) -> None:
+    """Print what following gave; a run that Ctrl-C ended exits as interrupted programs do.
+
+    Args:
+        out: where to.
+        predictor: that followed.
+        record: what it gave.
+        is_unseen: whether the masks were neither written nor shown.
+    """
     manifest, active = predictor.manifest, predictor.active_backend()
     head = {
         "bundle": {
@@ -276,6 +285,8 @@ def report(out: output.Output, predictor: Predictor, *, record: FollowRecord) ->
     document = {**head, **msgspec.to_builtins(record)}
     where = f"{manifest.model.name} {manifest.precision} on {active.name}, device {active.device}"
     out.result(document, _table(record), *_lines(record, where))
+    if is_unseen and not out.json:
+        out.note("Nothing was written; add -o followed.mp4 to see the masks.")
     if record.interrupted:
         click.get_current_context().exit(failures.INTERRUPTED)
 
@@ -294,9 +305,10 @@ def _lines(record: FollowRecord, where: str) -> Sequence[str]:
     ranks = {} if age is None else {"p50": age.p50_ms, "p95": age.p95_ms}
     ages = [f"{rank} {value:.1f} ms" for rank, value in ranks.items() if value is not None]
     figures = [f"age of a mask {', '.join(ages)}" if ages else "", rate]
+    speed = "; ".join(filter(None, figures))
     return [
-        f"{where}",
-        "; ".join(filter(None, figures)),
+        where,
+        *([speed] if speed else []),
         f"frames: {frames.captured} captured = {frames.processed} processed + {frames.dropped} "
         f"dropped{share} + {frames.in_flight} in flight",
         *(f"wrote {path}" for path in record.files),

@@ -101,7 +101,7 @@ def check_output(
         WriteError: nothing can be written there, or it is read.
     """
     check_no_source(path, sources)
-    if path is None or _takes_a_stream(path):
+    if path is None or takes_a_stream(path):
         return
     with _named(path):
         inside = path / _ANY if is_folder else path
@@ -122,7 +122,7 @@ def _is_missing(place: Path) -> bool:
 
 def _is_one(path: Path, other: Path) -> bool:
     try:
-        return not _takes_a_stream(path) and path.samefile(other)
+        return not takes_a_stream(path) and path.samefile(other)
     except (OSError, ValueError):  # one of them is not there
         return False
 
@@ -144,7 +144,7 @@ def replacing(path: Path) -> Iterator[Path]:
         WriteError: it cannot be written; what was there is untouched.
     """
     with _named(path):
-        if _takes_a_stream(path):
+        if takes_a_stream(path):
             parent = Path(tempfile.gettempdir())
             remove_stale(parent)
             with locked_folder(parent) as folder:
@@ -305,7 +305,8 @@ def _created(temporary: Path) -> int:
         os.close(descriptor)
 
 
-def _takes_a_stream(path: Path) -> bool:
+def takes_a_stream(path: Path) -> bool:
+    """Whether a pipe, a device or what this process has open is at a place, and no file of ours."""
     if _open_descriptor(path) is not None:
         return True
     try:

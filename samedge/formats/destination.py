@@ -9,7 +9,7 @@ from pathlib import Path
 from samedge import formats
 from samedge.errors import ImageError, OptionError
 from samedge.files import limits
-from samedge.files.writing import check_output
+from samedge.files.writing import check_output, takes_a_stream
 from samedge.formats.base import Format, Layout, Writer
 from samedge.formats.masks import ImageMasks
 from samedge.types import Size
@@ -37,7 +37,13 @@ class Destination:
         self.path = path or Path()
         self.format = _chosen(self.path, file_format)
         is_tree = self.format.layout is Layout.FOLDER
-        self.is_folder = is_tree or path is None or _is_folder(path) or not path.suffix
+        is_stream = path is not None and takes_a_stream(path)
+        self.is_folder = not is_stream and (
+            is_tree or path is None or _is_folder(path) or not path.suffix
+        )
+        if is_stream:
+            _check_stream(self.path, self.format)
+            return
         if self.is_folder:
             if is_tree and not _is_folder(self.path) and formats.from_ending(self.path) is not None:
                 raise ImageError(
@@ -45,6 +51,8 @@ class Destination:
                     "leave its ending out."
                 )
             return
+        if file_format is None:
+            _check_known(self.path)
         check_ending(self.path, self.format)
         if images > 1 and self.format.layout is Layout.PER_IMAGE:
             raise ImageError(
@@ -76,6 +84,32 @@ def _chosen(path: Path, file_format: str | None) -> Format:
     if file_format is not None:
         return formats.get(file_format)
     return formats.from_ending(path) or formats.get(DEFAULT_FORMAT)
+
+
+def _check_stream(path: Path, file_format: Format) -> None:
+    """Whether what is written is one file, as a pipe or a device takes."""
+    if file_format.layout is Layout.ONE_FILE:
+        return
+    fitting = [n for n in formats.names() if formats.get(n).layout is Layout.ONE_FILE]
+    raise ImageError(
+        f"{path} takes one file, and {file_format.name} results may be several: "
+        f"name a folder, or write --format {' or '.join(fitting)}."
+    )
+
+
+def _check_known(path: Path) -> None:
+    """Whether an ending says by itself what is to be written."""
+    if formats.from_ending(path) is not None:
+        return
+    meanings = [
+        f"{ending} ({name})"
+        for name in formats.names()
+        for ending in formats.get(name).chosen_by[:1]
+    ]
+    raise ImageError(
+        f"{path} has an ending that means no format: end it in {', '.join(meanings)}, leave the "
+        "ending out for a folder of .png masks, or name a --format."
+    )
 
 
 def check_ending(path: Path, file_format: Format) -> None:

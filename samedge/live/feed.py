@@ -93,6 +93,7 @@ class Feed(ABC):
         """Capture until the end."""
 
     def _run(self) -> None:
+        told = "has failed"  # one that never opened did not end
         try:
             self._feed()
         except SamedgeError as error:
@@ -101,9 +102,10 @@ class Feed(ABC):
             logger.exception("Capturing %s failed", self.settings.name)
             self.inbox.end(SourceError(f"Capturing {self.settings.name} failed: {error!r}."))
         else:
+            told = "has ended"
             self.inbox.end()
         finally:
-            self.tell("ended", f"{self.settings.name} has ended")
+            self.tell("ended", f"{self.settings.name} {told}")
 
     def tell(self, kind: str, message: str) -> None:
         """Report an event."""

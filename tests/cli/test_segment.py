@@ -249,8 +249,11 @@ def test_missing_and_broken_images_are_named(toy_bundle: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["-o", "mask.xyz"], "png results go to .png. Change the file's ending."),
-        (["-o", "mask.webp"], "results go to .png. Change the file's ending, or name --format ov"),
+        (["-o", "mask.xyz"], "an ending that means no format: end it in .json (coco), .xml (cvat)"),
+        (["-o", "mask.bmp"], ".jpg (overlay), .png (png), .svg (svg), leave the ending out"),
+        (["-o", "mask.bmp", "--format", "png"], "results go to .png. Change the file's ending."),
+        (["-o", "m.webp", "--format", "png"], "Change the file's ending, or name --format ov"),
+        (["-o", "/dev/null"], "takes one file, and png results may be several"),
         (["-o", "masks.png", "--format", "coco"], "coco results go to .json"),
         (["-o", "masks.json", "--format", "overlay"], "or name --format coco"),
     ],
@@ -261,6 +264,13 @@ def test_an_ending_that_does_not_fit_is_refused_before_any_work(
     result = invoke("segment", photo, "--bundle", "absent", "--point", "1,1", *options)
     assert result.exit_code == 1
     assert words in result.stderr
+
+
+def test_a_device_takes_the_results_of_one_file(toy_bundle: Path, photo: Path) -> None:
+    options = ["--bundle", toy_bundle, "--point", "1,1", "--format", "coco", "-o", "/dev/null"]
+    result = invoke("segment", photo, *options)
+    assert result.exit_code == 0, result.stderr
+    assert "wrote /dev/null\n" in result.stdout
 
 
 def test_a_word_without_its_quotes_is_no_image(photo: Path) -> None:

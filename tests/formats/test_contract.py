@@ -131,6 +131,20 @@ def test_coco_keeps_the_score_of_a_word(tmp_path: Path, photos: Path) -> None:
     assert scores == {"disc": 0.625, "parts": msgspec.UNSET}
 
 
+def test_an_overlay_says_what_it_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who asked for a person and a bottle has to see which is which, and how sure it is."""
+    named, plain = image("disc", "parts").masks
+    named = msgspec.structs.replace(named, predicted_iou=0.75, word_score=0.625)
+    plain = msgspec.structs.replace(plain, predicted_iou=0.5, category=msgspec.UNSET)
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "samedge.pixels.overlay.draw_labels", lambda *a, labels: drawn.extend(labels)
+    )
+    both = dataclasses.replace(image("disc", "parts", name="a.png"), masks=(named, plain))
+    written("overlay", tmp_path, both)
+    assert [label.split() for label in drawn] == [["#0", "disc", "0.62"], ["#1", "0.50"]]
+
+
 @pytest.mark.parametrize("name", READ)
 def test_overlaps(name: str, tmp_path: Path, photos: Path) -> None:
     wanted = image("ring", "disc", name="a.png")

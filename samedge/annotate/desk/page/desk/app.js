@@ -51,7 +51,7 @@ class Desk {
     const [config, bundle, desk] = await Promise.all([json("config.json"), json("bundle.json"), ask("")]);
     const { board, review, saver, stage, painter, masks } = this;
     const manifest = readManifest(bundle);
-    const engine = await createEngine(config, { onLost: () => {} });
+    const engine = await createEngine(config.engine, { onLost: () => {} });
     const info = await engine.open(manifest, () => {});
     this.segmenter = new Segmenter(engine, manifest, review, promptBuckets(manifest));
     this.segmenter.addEventListener("answered", ({ detail }) => board.announce(`${detail.object.name} was drawn and counts.`));

@@ -17,6 +17,11 @@ from samedge.cli import cli
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
 PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
+DEPLOYED = sorted(
+    path
+    for path in (REPOSITORY / "deploy").rglob("*")
+    if path.suffix in (".md", ".yaml") or path.name == "Dockerfile"
+)
 CONTEXT = click.Context(cli)
 
 
@@ -44,6 +49,15 @@ def mistakes(words: list[str]) -> list[str]:
 def test_command_lines_exist(page: Path) -> None:
     found = [problem for words in command_lines(page.read_text()) for problem in mistakes(words)]
     assert found == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DEPLOYED], ids=lambda page: page.name)
+def test_nothing_is_installed_from_a_release_that_is_not_there(page: Path) -> None:
+    """The registry has no samedge yet, so that such a line fails, or fetches a stranger's."""
+    text = page.read_text()
+    found = re.findall(r"pip install[^`\n]*?[ '\"](samedge(?:\[[\w,-]+\])?)(?=[ '\"`])", text)
+    known = {"quickstart.md": ["samedge[onnxruntime]"], "troubleshooting.md": ["samedge"]}
+    assert found == known.get(page.name, []), "write '.[extra]' and that it is in the clone"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

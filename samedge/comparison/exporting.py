@@ -111,6 +111,7 @@ def exported(
         elif clock.spent(EXPORT_SHARE):
             subject.note = "not exported: the time budget was spent"
         else:
+            steps.say(f"exporting {one.name}")
             subject.note = _export(one, request, store, path)
     steps.step(f"exported {one.name}")
     return subject

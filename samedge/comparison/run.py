@@ -167,19 +167,23 @@ def _measure_losses(
 ) -> None:
     """Fill in what every subject's masks lose against the baseline's."""
     if request.dataset is not None:
-        scores = {s.name: _dataset_scores(request, store, s) for s in subjects}
+        scores = {}
+        for subject in subjects:
+            steps.say(f"accuracy of {subject.name}")
+            scores[subject.name] = _dataset_scores(request, store, subject)
+            steps.step()
         for subject in subjects:
             if subject is not baseline:
                 own = scores[subject.name]
                 subject.losses = losses.loss_against(own, scores[baseline.name])
-            steps.step(f"losses of {subject.name}")
         return
     with contextlib.ExitStack() as stack:
         agreement = _Drawn(stack, baseline, request.photos)
         for subject in subjects:
+            steps.say(f"losses of {subject.name}")
             if subject is not baseline:
                 subject.losses = losses.agreement_losses(_agreement(store, subject, agreement))
-            steps.step(f"losses of {subject.name}")
+            steps.step()
 
 
 def _dataset_scores(request: Request, store: Store, subject: ComparedSubject) -> list[Score]:
@@ -265,9 +269,10 @@ def _benched(
             if index and clock.spent():
                 logger.warning("The time budget is spent after %d rounds.", index)
                 return
+            steps.say(f"round {index + 1} of {request.rounds}")
             record = bench([ChosenSubject(bundle=name) for name in sorted(names)], plan)
             records.write(record, store.path(kind, str(index)))
-        steps.step(f"round {index + 1}")
+        steps.step()
         yield record
 
 

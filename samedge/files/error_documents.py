@@ -37,11 +37,8 @@ _SYSTEM_REMEDIES = {
     errno.ENOTDIR: "Name a place in a folder: something on its path is a file.",
     errno.EEXIST: "Name another place, or remove what is there.",
     errno.ELOOP: "Name another place: links on its path lead to themselves.",
-    errno.EADDRINUSE: "Name another port, or 0 for a free one.",
-    errno.EADDRNOTAVAIL: "Name an address of this machine.",
 }
 _NO_FOLDER = "The current folder is not there any more: go to another one."
-_OF_ADDRESSES = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +178,5 @@ def os_error_line(error: OSError) -> str:
     """An error of the system for people, with the file it is about."""
     if error.errno == errno.ENOENT and not error.filename and not _has_current_folder():
         return _NO_FOLDER
-    if error.errno in _OF_ADDRESSES:
-        return f"{error.strerror or error}."
     where = f" {error.filename!r}" if error.filename else ""
     return f"{error.strerror or error}:{where} could not be read or written."

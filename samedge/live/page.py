@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 from PIL import Image
 
+from samedge.files.addresses import address_named
 from samedge.live.sinks.base import Drawn, FrameRecord, frame_record
 
 _BOUNDARY = "samedge"
@@ -25,6 +26,9 @@ class Page:
     """The newest drawn frame, and a server that shows it.
 
     A frame is compressed when somebody looks, once for all who do.
+
+    Raises:
+        OptionError: the port is taken or forbidden.
     """
 
     def __init__(self, port: int) -> None:
@@ -32,7 +36,8 @@ class Page:
         self._drawn: Drawn | None = None
         self._jpeg: bytes | None = None
         self._closed = False
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        with address_named("127.0.0.1", port):
+            self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="samedge-page", daemon=True

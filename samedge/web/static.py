@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from samedge.errors import OptionError
+from samedge.files.addresses import address_named
 from samedge.web.site import INDEX
 
 _KINDS = {
@@ -55,13 +55,8 @@ class StaticServer:
     """
 
     def __init__(self, files: Mapping[str, Path], *, port: int = 0) -> None:
-        try:
+        with address_named("127.0.0.1", port):
             self._server = _Server(("127.0.0.1", port), _handler(dict(files)))
-        except OSError as error:
-            raise OptionError(
-                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror or error}): give "
-                "another --port; 0 takes a free one."
-            ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="samedge-web", daemon=True
         )

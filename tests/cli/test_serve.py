@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from samedge.errors import OptionError
 from tests.cli.conftest import invoke
 
 pytest.importorskip("starlette")
@@ -39,6 +41,24 @@ def test_it_says_where_and_ends_on_sigterm(toy_bundle: Path) -> None:
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def test_a_taken_port_is_named(toy_bundle: Path) -> None:
+    """`serve` and the pages of `annotate` and `camera` listen in the same words."""
+    from samedge.live.page import Page
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = invoke("serve", toy_bundle, "--port", port, "--json")
+        with pytest.raises(OptionError, match=f"Port {port} of 127.0.0.1 cannot be used"):
+            Page(port)
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert (document["kind"], document["remedy"][:19]) == ("option", "give another port; ")
+    assert f"Port {port} of 127.0.0.1" in document["message"]
+    result = invoke("serve", toy_bundle, "--host", "192.0.2.1", "--token", "t" * 20)
+    assert "192.0.2.1 cannot be listened on" in result.stderr
+    assert "name an address of this machine" in result.stderr
 
 
 def test_an_open_address_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

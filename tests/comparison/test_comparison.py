@@ -250,8 +250,10 @@ class TestFailedExports:
         )
 
     def test_is_listed_and_not_tried_again_unasked(self, tmp_path: Path, tries: list[int]) -> None:
-        (row,) = run.compare(self.request(tmp_path)).rows
+        said: list[str] = []
+        (row,) = run.compare(self.request(tmp_path), stage=said.append).rows
         assert row.note == "not exported: The decoder drifts."
+        assert said[0].startswith("exporting cpu"), "minutes pass before a step is done"
         again = run.compare(self.request(tmp_path))
         assert again.rows[0].note.startswith("not exported: The decoder drifts. (tried before; ")
         assert "--target cpu" in again.rows[0].note
@@ -356,7 +358,9 @@ class TestReleasedMemory:
             limits=Limits(memory_bytes=400),
             rounds=2,
         )
-        found = run.compare(request)
+        said: list[str] = []
+        found = run.compare(request, stage=said.append)
+        assert said[-1] == "round 2 of 2"
         assert plans[0].deadline_count * 2 >= 662 > plans[0].deadline_count, "of all rounds"
         assert [row.released for row in found.rows] == [False, True]
         assert found.recommendation.chosen == found.rows[1].name

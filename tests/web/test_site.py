@@ -181,7 +181,10 @@ def test_another_name_for_this_machine_is_refused(server: StaticServer, host: st
 
 def test_a_taken_port_is_an_error_of_its_own(server: StaticServer) -> None:
     port = urlsplit(server.address).port
-    with pytest.raises(OptionError, match=rf"Port {port} .*--port"), serving({}, port=port or 0):
+    with (
+        pytest.raises(OptionError, match=rf"Port {port} .*another port"),
+        serving({}, port=port or 0),
+    ):
         pass
 
 

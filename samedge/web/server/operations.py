@@ -118,7 +118,7 @@ def parsed(data: bytes, kind: type[T]) -> T:
         raise MalformedError("The JSON is nested too deep: send a flat document.") from error
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise MalformedError(
-            f"The body does not fit: {error!s:.300}. /openapi.json says what it should be."
+            f"The body does not fit ({error!s:.300}): /openapi.json says what it should be."
         ) from error
 
 

@@ -35,7 +35,9 @@ def read_below(path: str, roots: Sequence[Path]) -> bytes:
     try:
         descriptor = _opened(root, inside)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise NotFoundError(f"There is no file {path!r:.200} below the roots.") from error
+        raise NotFoundError(
+            f"There is no file {path!r:.200} below the roots: name it by its path from a root on."
+        ) from error
     try:
         return _content(descriptor, path)
     finally:

@@ -12,6 +12,8 @@ from types import FrameType
 
 import uvicorn
 
+from samedge.errors import SamedgeError
+from samedge.files.addresses import address_named
 from samedge.predict.predictor import Predictor
 from samedge.web.server.app import application
 from samedge.web.server.connection import connection_class
@@ -53,15 +55,16 @@ def listening(settings: ServeSettings) -> socket.socket:
     """A socket that listens where the settings say.
 
     Raises:
-        OSError: the port is taken, or the address is none of this machine's.
+        OptionError: the port is taken, or the address is none of this machine's.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((settings.host.removeprefix("[").removesuffix("]"), settings.port))
-        sock.listen(_BACKLOG)
-    except OSError:
+        with address_named(settings.host, settings.port):
+            sock.bind((settings.host.removeprefix("[").removesuffix("]"), settings.port))
+            sock.listen(_BACKLOG)
+    except SamedgeError:
         sock.close()
         raise
     return sock

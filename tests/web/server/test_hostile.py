@@ -146,6 +146,15 @@ def test_a_pipe_below_a_root_is_not_waited_for(server: str, root: Path) -> None:
         (root / "pipe").unlink()
 
 
+def test_a_refusal_ends_in_what_to_do(server: str) -> None:
+    """The remedy is that alone, without the words of what was wrong."""
+    lost = refused(call(server, "POST", IMAGES, body={"path": "gone.png"}), 404, "not_found")
+    assert lost["remedy"] == "name it by its path from a root on."
+    odd = refused(call(server, "POST", f"{IMAGES}/a/masks", body={"prompt": []}), 400, "malformed")
+    assert "unknown field `prompt`" in odd["message"]
+    assert odd["remedy"] == "/openapi.json says what it should be."
+
+
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "https://127.0.0.1.evil.example", "file://"]
 )

@@ -173,7 +173,9 @@ def _numbers(values: npt.ArrayLike, name: str) -> Array:
         with np.errstate(over="ignore"):
             return array.astype(np.float32)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise PromptError(f"{name} are not numbers in rows of one length ({error}).") from error
+        raise PromptError(
+            f"{name} are not numbers in rows of one length ({error}): give lists or an array of them."
+        ) from error
 
 
 def _points_array(points: npt.ArrayLike | None) -> Array:

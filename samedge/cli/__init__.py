@@ -162,6 +162,8 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
     if isinstance(error, click.NoSuchOption) and not error.possibilities:
         for nearest in _with_two_dashes(error, words):
             error = click.NoSuchOption(nearest[1:], possibilities=[nearest], ctx=error.ctx)
+    if isinstance(error, click.NoSuchOption):
+        error = _before_its_command(error, words)
     if isinstance(error, click.UsageError) and error.message.startswith(_TOO_MANY):
         error = click.UsageError(f"{error.message}{_words_taken(error.ctx)}", ctx=error.ctx)
     if isinstance(error, click.BadParameter):
@@ -218,6 +220,21 @@ def _with_two_dashes(error: click.NoSuchOption, words: Sequence[str]) -> list[st
     known = [] if command is None else [name for option in command.params for name in option.opts]
     typed = [f"-{word.partition('=')[0]}" for word in words if word.startswith(error.option_name)]
     return sorted({name for name in typed if name in known})
+
+
+def _before_its_command(error: click.NoSuchOption, words: Sequence[str]) -> click.UsageError:
+    """Say of a command's option that stands in front of the command where it belongs."""
+    if error.ctx is None or not isinstance(error.ctx.command, click.Group):
+        return error
+    found = (error.ctx.command.get_command(error.ctx, word) for word in words)
+    for command in filter(None, found):
+        if any(error.option_name in option.opts for option in command.params):
+            return click.UsageError(
+                f"{error.option_name} is an option of {command.name} and stands in front of it: "
+                f"put it behind, as in `samedge {command.name} {error.option_name} ...`.",
+                ctx=error.ctx,
+            )
+    return error
 
 
 @click.group(

@@ -183,7 +183,8 @@ class EverythingConfig:
             value = getattr(self, name)
             if value is not None and not _counts(value, least, most):
                 expected = f"{least} or more" if most is None else f"{least} to {most}"
-                raise OptionError(f"{name} is {value!r}, expected {expected}{unit}.")
+                kind = "" if isinstance(value, int) else "a whole number, "
+                raise OptionError(f"{name} is {value!r}, expected {kind}{expected}{unit}.")
         for name in _SHARES:
             value = getattr(self, name)
             if value is not None and not _is_finite(value):

@@ -75,6 +75,15 @@ def test_mistyped_commands_and_options(arguments: list[str], nearest: str) -> No
     assert result.stdout == ""
 
 
+def test_an_option_in_front_of_its_command_is_told_where_it_belongs() -> None:
+    for before in (["--point", "3,4"], ["--json"], ["-q"]):
+        result = CliRunner().invoke(cli, [*before, "segment", "x.jpg"])
+        assert result.exit_code == 2
+        assert f"{before[0]} is an option of segment and stands in front of it" in result.stderr
+    result = CliRunner().invoke(cli, ["--pont", "3,4", "segment", "x.jpg"])
+    assert "No such option '--pont'" in result.stderr
+
+
 def test_too_many_words_are_told_what_is_taken() -> None:
     result = CliRunner().invoke(cli, ["track", "f/1.png", "f/2.png", "--point", "1,2"])
     assert result.exit_code == 2

@@ -249,7 +249,9 @@ class TestSegmentEverything:
         with pytest.raises(OptionError, match="points_per_side is 0, expected 1 or more"):
             EverythingConfig(points_per_side=0)
         wrong: Any = "8"
-        with pytest.raises(OptionError, match="points_per_side is '8', expected 1 or more"):
+        with pytest.raises(
+            OptionError, match="points_per_side is '8', expected a whole number, 1 or"
+        ):
             EverythingConfig(points_per_side=wrong)
         with pytest.raises(OptionError, match="crop_layers is '8', expected 0 to 4"):
             EverythingConfig(crop_layers=wrong)

@@ -174,7 +174,7 @@ def _numbers(values: npt.ArrayLike, name: str) -> Array:
             return array.astype(np.float32)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise PromptError(
-            f"{name} are not numbers in rows of one length ({error}): give lists or an array of them."
+            f"{name} are not numbers in rows of one length ({error}): give lists or an array."
         ) from error
 
 

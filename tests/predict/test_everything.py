@@ -249,11 +249,9 @@ class TestSegmentEverything:
         with pytest.raises(OptionError, match="points_per_side is 0, expected 1 or more"):
             EverythingConfig(points_per_side=0)
         wrong: Any = "8"
-        with pytest.raises(
-            OptionError, match="points_per_side is '8', expected a whole number, 1 or"
-        ):
+        with pytest.raises(OptionError, match="points_per_side is '8', expected a whole number"):
             EverythingConfig(points_per_side=wrong)
-        with pytest.raises(OptionError, match="crop_layers is '8', expected 0 to 4"):
+        with pytest.raises(OptionError, match="crop_layers is '8', expected a whole num"):
             EverythingConfig(crop_layers=wrong)
         with pytest.raises(OptionError, match="pred_iou_threshold is '8', expected a number"):
             EverythingConfig(pred_iou_threshold=wrong)

@@ -7,15 +7,17 @@ links, no paths that leave the folder, and no member twice.
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from samedge.bundle import foreign
 from samedge.errors import BundleError
 
-SUFFIX = ".samedge"
+SUFFIX, MANIFEST = ".samedge", "bundle.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # one content, one archive
 _MAX_MEMBERS = 10_000
 # What zipfile meets in a damaged archive: impossible places, versions, flags and names.
@@ -86,14 +88,41 @@ def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
                 raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
 
 
+def hash_member(archive: Path, name: str) -> str:
+    """SHA-256 of a member, as it lies in the archive.
+
+    Raises:
+        BundleError: damaged, or no such member.
+    """
+    digest = hashlib.sha256()
+    with _opened(archive) as content:
+        try:
+            with content.open(name) as source:
+                while part := source.read(1 << 20):
+                    digest.update(part)
+        except KeyError as error:
+            raise BundleError(f"{archive} holds no {name}: fetch or export it again.") from error
+        except _DAMAGED as error:
+            raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
+    return digest.hexdigest()
+
+
 def _opened(archive: Path) -> zipfile.ZipFile:
     try:
         content = zipfile.ZipFile(archive)
+    except zipfile.BadZipFile as error:
+        what, remedy = foreign.description(archive)
+        raise BundleError(f"{archive} {what}: {remedy}.") from error
     except _DAMAGED as error:
         raise BundleError(f"{archive} is not a .samedge file ({error}): fetch it again.") from error
+    names = content.namelist()
+    other = None if MANIFEST in names else foreign.of_archive(archive, names)
     reason = _refusal(content, archive.stat().st_size)
-    if reason:
+    if reason or other:
         content.close()
+    if other:
+        raise BundleError(f"{archive} {other[0]}: {other[1]}.")
+    if reason:
         raise BundleError(f"{archive} is refused: {reason}. Pack bundles with samedge.")
     return content
 

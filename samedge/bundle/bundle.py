@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from samedge import _cache, _discovery
-from samedge.bundle import _archive, _commit
+from samedge.bundle import _archive, _commit, foreign
 from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.canary import Canary
 from samedge.bundle.manifest import (
@@ -42,7 +42,7 @@ class Bundle:
 
     def __init__(self, path: Path, folder: Path, manifest: Manifest) -> None:
         self.path, self.folder, self.manifest = path, folder, manifest
-        self._stamps = {name: _stamp(folder, name) for name in _all_files(manifest)}
+        self._stamps = {name: _stamp(folder, name, opened=path) for name in _all_files(manifest)}
 
     def __repr__(self) -> str:
         known = self.manifest
@@ -322,10 +322,12 @@ def _remedy_for_folder(folder: Path) -> str:
         if inside:
             more = "" if len(inside) == 1 else f", or another of the {len(inside)} in it"
             return f"name {inside[0]}{more}"
+        if found := foreign.in_folder(folder):
+            return found
     return "check the path, or export it again"
 
 
-def _stamp(folder: Path, name: str) -> tuple[int, ...]:
+def _stamp(folder: Path, name: str, *, opened: Path | None = None) -> tuple[int, ...]:
     """What changes when a file is replaced.
 
     The file may be a link, as caches and volumes lay them out: what it leads to is hashed. A folder
@@ -337,8 +339,9 @@ def _stamp(folder: Path, name: str) -> tuple[int, ...]:
     path = folder / name
     steps = [step for step in path.parents if step != folder and step.is_relative_to(folder)]
     if not path.is_file() or any(step.is_symlink() for step in steps):
+        named = path if opened in (None, folder) else f"{opened}: {name}"
         raise BundleError(
-            f"{path} is missing or not a plain file, and the manifest names it: fetch or export "
+            f"{named} is missing or not a plain file, and the manifest names it: fetch or export "
             "the bundle again."
         )
     state = path.stat()
@@ -351,13 +354,27 @@ def verify_files(bundle: Bundle) -> None:
     Raises:
         BundleError: a file was altered.
     """
+    _verify(bundle, lambda name: file_hash(bundle.folder / name))
+
+
+def verify_archive(bundle: Bundle) -> None:
+    """Hash what a ``.samedge`` file itself holds: it is opened from what was unpacked of it before.
+
+    Raises:
+        BundleError: it is damaged, or a file in it was altered.
+    """
+    if bundle.path.is_file():
+        _verify(bundle, lambda name: _archive.hash_member(bundle.path, name))
+
+
+def _verify(bundle: Bundle, hash_of: Callable[[str], str]) -> None:
     for record in bundle.manifest.artifacts:
-        measured = {name: file_hash(bundle.folder / name) for name in record.files}
+        measured = {name: hash_of(name) for name in record.files}
         for name, digest in measured.items():
             _compare_hash(bundle.path, name, digest, record.files[name])
         _compare_hash(bundle.path, record.path, combined_hash(record.path, measured), record.sha256)
     if bundle.manifest.canary_sha256 is not None:
-        digest = file_hash(bundle.folder / CANARY_NAME)
+        digest = hash_of(CANARY_NAME)
         _compare_hash(bundle.path, CANARY_NAME, digest, bundle.manifest.canary_sha256)
 
 

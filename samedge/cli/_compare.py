@@ -162,6 +162,8 @@ def compare(
     record = found.record
     lines = [*_remarks(record), f"report: {found.files.html}", "", record.recommendation.sentence]
     out.result(msgspec.to_builtins(record), _table(record), *lines)
+    if record.baseline is None:  # not one of them could be measured: the rows say why
+        out.exit_code = 1
 
 
 def _table(record: CompareRecord) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from samedge.benchmark.plan import find_images
 from samedge.errors import BackendUnavailableError, DatasetError, OptionError
+from samedge.models import zoo
 from samedge.pixels.image_files import PHOTOS
 from samedge.pixels.images import load_image
 from samedge.predict.subjects import BundleNames, bundle_names
@@ -88,12 +89,14 @@ def compare(
     Raises:
         OptionError: a dataset without its images, or images without a dataset.
         UnknownNameError: an unknown model, target or precision.
+        CheckpointError: the model is a file of another kind.
         DatasetError: no photo, a dataset that cannot be read, or a folder of something else.
         ImageError: a photo cannot be read.
         BackendUnavailableError: what exports models is not installed.
     """
     if (dataset is None) != (images is None):
         raise OptionError("A dataset and the folder of its images belong together: give both.")
+    zoo.check_named(model)  # before torch is loaded
     try:
         from samedge.comparison.exporting import Request
         from samedge.comparison.losses import compared_photos

@@ -68,6 +68,9 @@ def export_bundle(
         BackendUnavailableError: PyTorch or the platform's own library is not installed.
         SamedgeError: as :func:`samedge.export.pipeline.export`.
     """
+    from samedge.models import zoo
+
+    zoo.check_named(model)  # before torch is loaded
     from samedge.calibration.plan import load_plan
     from samedge.export import export
     from samedge.export.words import asked_words

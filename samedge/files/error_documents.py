@@ -38,6 +38,7 @@ _SYSTEM_REMEDIES = {
     errno.EEXIST: "Name another place, or remove what is there.",
     errno.ELOOP: "Name another place: links on its path lead to themselves.",
 }
+_SMALLER = "End other programs, raise the limit on it, or give smaller images."
 _NO_FOLDER = "The current folder is not there any more: go to another one."
 
 
@@ -129,7 +130,7 @@ def _described(error: BaseException, command: str) -> tuple[str, str, str, int]:
         install = f"pip install 'samedge[{_EXTRAS.get(command, 'all')}]'"
         return "missing_library", f"`samedge {command}` needs {library}: {install}", install, 1
     if isinstance(error, MemoryError):
-        return "system", "There is not enough memory.", "Give smaller images.", 1
+        return "system", f"There is not enough memory. {_SMALLER}", _SMALLER, 1
     if isinstance(error, OSError):
         remedy = _SYSTEM_REMEDIES.get(error.errno or 0, "Check the path and the disk.")
         line = os_error_line(error)

@@ -10,7 +10,6 @@ import dataclasses
 import os
 import re
 import warnings
-import zipfile
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 
 from samedge.errors import CheckpointError
-from samedge.models.checkpoint_names import some, unwrapped_tensors, without_prefix
+from samedge.models.checkpoint_head import checked_head, some
+from samedge.models.checkpoint_names import unwrapped_tensors, without_prefix
 
 METADATA = "samedge"
 """Key of our own description in a safetensors file."""
@@ -32,9 +32,6 @@ _INDEX = ".index.json"
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 _BESIDE_WEIGHTS = frozenset({"config.json", "preprocessor_config.json"})
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
-_HEAD_BYTES = 1024
-_EXPORTED = frozenset({".onnx", ".xml", ".engine", ".plan", ".pt2", ".tflite", ".mlmodel"})
-_PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<error")
 _REFUSED = re.compile(r"(?i)unsupported (?:global|class|operand)\S*\s*(?:GLOBAL )?([\w.]*)")
 _OF_MODELS = re.compile(r"torch\.nn\.|segment_anything|mobile_sam|.*\.model(ing|s)?\.")
 
@@ -161,77 +158,13 @@ def read_weights(path: Path) -> Weights:
 
 
 def _read(file: Path) -> Weights:
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            head = opened.read(_HEAD_BYTES)
-    except OSError as error:
-        raise CheckpointError(
-            f"{file} cannot be read ({error.strerror}): check its rights."
-        ) from error
-    _refuse_other_files(file, head, size)
+    head, size = checked_head(file)
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length <= size - 8:
         return _read_safetensors(file)
     if file.suffix == ".safetensors" and not head.startswith((b"PK", b"\x80")):
         return _read_safetensors(file)  # which says what is wrong with it
     return _read_pickle(file)
-
-
-def _refuse_other_files(file: Path, head: bytes, size: int) -> None:
-    """Name what is taken for a checkpoint most often, and what to do.
-
-    Raises:
-        CheckpointError: it is one of those.
-    """
-    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if size == 0:
-        found = "is empty: download it again"
-    elif head.startswith(b"version https://git-lfs.github.com/spec/"):
-        found = (
-            f"is a Git LFS pointer of {size} bytes, not the weights: run 'git lfs pull' beside it"
-        )
-    elif file.suffix.lower() in _EXPORTED:
-        found = f"is an exported graph ({file.suffix}): give the checkpoint that it was made from"
-    elif text.startswith(_PAGES):
-        found = "is a web page, not weights: open its address in a browser and save the file itself"
-    elif text.startswith((b"{", b"[")):
-        found = "is JSON, not weights: give the file that holds the tensors"
-    elif head.startswith(b"\x1f\x8b"):
-        found = "is compressed by gzip: unpack it first"
-    elif head[257:262] == b"ustar":
-        found = "is a tar archive: unpack it first"
-    elif head.startswith(b"\x89HDF"):
-        found = "is HDF5, as Keras writes it: give the weights that torch wrote"
-    elif head.startswith(b"PK\x03\x04"):
-        found = _other_archive(file)
-    elif not (head.startswith(b"\x80") or head[8:9] == b"{" or file.suffix == ".safetensors"):
-        found = (
-            f"begins with {head[:12]!r}, as no file of torch or safetensors does: fetch it again"
-        )
-    else:
-        found = ""
-    if found:
-        raise CheckpointError(f"{file} {found}.")
-
-
-def _other_archive(file: Path) -> str:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile:
-        return "is cut off, the end of the archive is missing: download or copy it again"
-    leaves = {name.rpartition("/")[2] for name in names}
-    if "constants.pkl" in leaves:
-        return (
-            "is a TorchScript program, not weights: where it was made, write "
-            "torch.save(model.state_dict(), 'weights.pth')"
-        )
-    if "data.pkl" in leaves:
-        return ""
-    if "bundle.json" in leaves:
-        return "is a bundle, which is exported already: use --bundle"
-    return f"is a zip file without torch's weights ({some(names)}): unpack it, give the file inside"
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

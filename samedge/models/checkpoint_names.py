@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from samedge.errors import CheckpointError
+from samedge.models.checkpoint_head import some
 from samedge.models.keymaps import DIALECTS
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module", "net", "sam", "weights", "params")
@@ -18,7 +19,6 @@ _DEEPEST = 4
 _WRAPPING_MODULES = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _PREFIXES = ("module.", "model.", "sam.", "net.", "sam_model.")
 _COUNTERS = re.compile(r"(.*\.)?total_(ops|params)")
-_NAMED_AT_MOST = 12
 
 
 def unwrapped_tensors(state: object, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -157,10 +157,3 @@ def _common_prefix(names: Iterable[str]) -> str:
         stripped += prefix
         rest = [name.removeprefix(prefix) for name in rest]
     return stripped
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names of many, with commas, and how many more there are."""
-    listed = list(names)
-    rest = len(listed) - _NAMED_AT_MOST
-    return ", ".join(listed[:_NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")

@@ -21,8 +21,8 @@ from samedge.files.writing import replacing
 from samedge.models.architecture import spec_from_tensors
 from samedge.models.building import build_model
 from samedge.models.checkpoint_files import METADATA, Weights, read_weights
+from samedge.models.checkpoint_head import some
 from samedge.models.checkpoint_kinds import recognised
-from samedge.models.checkpoint_names import some
 from samedge.models.keymaps import DIALECTS, Dialect, detect
 from samedge.models.promptable import PromptableModel
 from samedge.models.spec import ModelSpec

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from samedge.errors import BackendUnavailableError, CheckpointError, UnknownNameError
+from samedge.models.checkpoint_head import checked_head
 from samedge.types import Progress
 
 if TYPE_CHECKING:
@@ -205,6 +206,29 @@ def fetch(entry: ModelEntry, *, progress: Progress | None = None) -> Path:
     )
 
 
+def check_named(name_or_path: str | Path) -> ModelEntry | None:
+    """Whether a model can be meant, found out at once: without torch, and without a download.
+
+    Args:
+        name_or_path: as :func:`load_model` takes it.
+
+    Returns:
+        The entry of a name; ``None`` of a file or folder.
+
+    Raises:
+        UnknownNameError: neither a name nor a file.
+        CheckpointError: there is no such file, or it is another thing than weights.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        checked_head(path)
+    if path.exists():
+        return None
+    if path.suffix or len(path.parts) > 1:
+        raise CheckpointError(f"There is no checkpoint at {path}: give the path of a file.")
+    return model_entry(str(name_or_path))
+
+
 def load_model(
     name_or_path: str | Path,
     *,
@@ -228,11 +252,8 @@ def load_model(
         DownloadError: the weights could not be fetched.
         BackendUnavailableError: torch is not installed.
     """
-    path, entry = Path(name_or_path), None
-    if not path.exists():
-        if path.suffix or len(path.parts) > 1:
-            raise CheckpointError(f"There is no checkpoint at {path}: give the path of a file.")
-        entry = model_entry(str(name_or_path))
+    path, entry = Path(name_or_path), check_named(name_or_path)
+    if entry is not None:
         path = fetch(entry, progress=progress)
     try:
         from samedge.models.checkpoints import load_checkpoint

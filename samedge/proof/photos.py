@@ -145,10 +145,13 @@ def load_calibration(
             f"{MIN_IMAGES} and better some dozens: give a folder of photos like those that the "
             f"device will see.{listing.instead()}"
         )
-    listing.tell()
+    if source is not None:
+        listing.tell()
     chosen = _sampled(found, limit, seed)
     _check_readable_and_different(path, chosen)
-    return CalibrationSet(path, chosen, truth, folder if truth else None, listing.skipped)
+    return CalibrationSet(
+        path, chosen, truth, folder if truth else None, listing.skipped if source else ()
+    )
 
 
 def generated_prompts(size: Size, low_res_side: int, *, seed: int = 0) -> list[Prompt]:

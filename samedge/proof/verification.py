@@ -11,6 +11,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from samedge.bundle.bundle import Bundle, verify_archive
 from samedge.bundle.manifest import Manifest, file_hash
 from samedge.errors import BundleError
 from samedge.models import zoo
@@ -97,6 +98,7 @@ def verify_bundle(
         found = verify_signature(path, key=key, signature=signature)
         signed = [Check(name="signature", passed=True, detail=f"{found} is by {key}")]
     steps.step("hashes")
+    verify_archive(Bundle.open(path, verify=False))
     with Predictor.from_bundle(path, backend=backend, device=device) as predictor:
         manifest = predictor.manifest
         files = sum(len(artifact.files) for artifact in manifest.artifacts)

@@ -8,6 +8,7 @@ Polygraphy's runners), so that every backend answers bad input with the same err
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from samedge.errors import InferenceError, SamedgeError, TensorMismatchError
+
+_NO_MEMORY = re.compile(
+    r"(?i)failed to allocate|bad.?alloc|out of memory|cannot allocate|not enough memory"
+)
+"""What libraries say of memory, whose exceptions have no class for it."""
 
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -105,9 +111,15 @@ class Session(ABC):
         except SamedgeError:
             raise
         except Exception as error:
-            raise InferenceError(
-                f"{type(self).__name__} failed on device {self.device!r}: {error}"
-            ) from error
+            raise InferenceError(self._failure(error)) from error
+
+    def _failure(self, error: Exception) -> str:
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            return (
+                f"There is not enough memory to run the graph on device {self.device!r} ({error}): "
+                "end other programs, raise the limit on it, or take a smaller model or input size."
+            )
+        return f"{type(self).__name__} failed on device {self.device!r}: {error}"
 
     def _check(self, feeds: Mapping[str, Array]) -> None:
         known = {spec.name: spec for spec in self.inputs}

@@ -21,7 +21,7 @@ import pytest
 
 from samedge._cache import cache_folder
 from samedge.bundle import _commit
-from samedge.bundle.bundle import Bundle, embedded_models, embedded_path
+from samedge.bundle.bundle import Bundle, embedded_models, embedded_path, verify_archive
 from samedge.bundle.manifest import bundle_id
 from samedge.bundle.writer import BundleWriter
 from samedge.errors import BundleError, IncompatibleArtifactError
@@ -562,12 +562,32 @@ def test_what_lies_around_a_bundle_names_it(folder: Path) -> None:
         Bundle.open(folder.parent)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_truncated_archive(archive: Path, share: float) -> None:
+@pytest.mark.parametrize(("share", "said"), [(0.0, "empty"), (0.3, "cut off"), (0.99, "cut off")])
+def test_truncated_archive(archive: Path, share: float, said: str) -> None:
     data = archive.read_bytes()
     archive.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(BundleError, match=r"not a \.samedge file"):
+    with pytest.raises(BundleError, match=rf"is {said}.*: fetch or copy it again"):
         Bundle.open(archive)
+
+
+def test_an_archive_that_lacks_a_file_is_named_itself(archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(tmp_path / "b.samedge", "w") as new:
+        new.writestr("bundle.json", old.read("bundle.json"))
+    shutil.rmtree(cache_folder("bundles"))
+    with pytest.raises(BundleError, match=rf"^{tmp_path}/b\.samedge: encoder\.onnx is missing"):
+        Bundle.open(tmp_path / "b.samedge")
+
+
+def test_a_damaged_archive_is_found_behind_what_was_unpacked(archive: Path) -> None:
+    """It opens from the cache; whether the file itself is whole is `verify`'s question."""
+    verify_archive(Bundle.open(archive))
+    data = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as content:
+        data[content.getinfo("encoder.onnx").header_offset + 100] ^= 1
+    archive.write_bytes(data)
+    again = Bundle.open(archive)
+    with pytest.raises(BundleError, match=r"damaged|SHA-256"):
+        verify_archive(again)
 
 
 def test_altered_archive(archive: Path) -> None:

@@ -29,6 +29,40 @@ def test_listing_needs_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.onnx", "is an exported graph"),
+        ("empty.pth", "is empty"),
+        ("gone.pth", "There is no checkpoint at"),
+        ("no-such-model", "Unknown model 'no-such-model'"),
+    ],
+)
+def test_what_is_no_model_is_told_without_torch(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08")
+    (tmp_path / "empty.pth").touch()
+    code = (
+        "import sys; from samedge.export.named import export_bundle as one\n"
+        "from samedge.comparison.named import compare\n"
+        "from samedge.errors import SamedgeError\n"
+        "for call in (lambda: one('cpu', sys.argv[1]), lambda: compare(model=sys.argv[1])):\n"
+        "    try: call()\n"
+        "    except SamedgeError as error: print(error)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, name],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    lines = done.stdout.split("\n")
+    assert said in lines[0]
+    assert lines[0] == lines[1]
+    assert lines[2] == "False"
+
+
 @pytest.mark.parametrize("entry", DOWNLOADED, ids=lambda entry: entry.name)
 def test_downloads_are_pinned(entry: ModelEntry) -> None:
     assert entry.address is not None

@@ -44,3 +44,29 @@ def test_document_with_unknown_fields(tmp_path: Path) -> None:
     (tmp_path / "g.json").write_text('{"inputs": [], "outputs": [], "weights": []}')
     with pytest.raises(InferenceError, match="weights"):
         BACKEND.open(tmp_path / "g.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("bfc_arena.cc: Failed to allocate memory for buffer of size 3"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("Non-zero status code"), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    outputs = [{"name": "y", "dtype": "float32", "shape": ["B", 4]}]
+    with BACKEND.open(write(tmp_path / "g.json", outputs)) as session:
+        monkeypatch.setattr(type(session), "_run", fail)
+        with pytest.raises(InferenceError) as raised:
+            session.run({"x": np.ones((3, 5, 2), np.float32)})
+    message = str(raised.value)
+    assert message.startswith("There is not enough memory") == said
+    assert ("smaller model or input size." in message) == said

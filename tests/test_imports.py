@@ -120,3 +120,13 @@ def test_a_loaded_library_is_seen() -> None:
 
 def test_a_slow_import_is_seen() -> None:
     assert import_time_ms("sum(range(20_000_000))") > BUDGET_MS
+
+
+@pytest.mark.parametrize("slip", ["'inetl'", "'cpu', 'mobilesam'", "'cpu', precision='fp23'"])
+def test_a_slip_in_a_name_is_told_before_torch_is_loaded(slip: str) -> None:
+    """PyTorch takes seconds to come, on a busy machine a minute."""
+    code = (
+        "import contextlib, samedge\nwith contextlib.suppress(samedge.SamedgeError):\n"
+        f"    samedge.export_bundle({slip})\n    raise SystemExit('it was taken')"
+    )
+    assert "torch" not in third_party_after(code)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samedge.models.zoo import check_named
 from samedge.targets import target as target_named
 
 if TYPE_CHECKING:
@@ -68,14 +69,13 @@ def export_bundle(
         BackendUnavailableError: PyTorch or the platform's own library is not installed.
         SamedgeError: as :func:`samedge.export.pipeline.export`.
     """
-    from samedge.models import zoo
-
-    zoo.check_named(model)  # before torch is loaded
+    row = target_named(target)
+    row.precision(precision)
+    check_named(model)  # a slip in a name is told before PyTorch, which takes seconds to come
     from samedge.calibration.plan import load_plan
     from samedge.export import export
     from samedge.export.words import asked_words
 
-    row = target_named(target)
     return export(
         model,
         row,

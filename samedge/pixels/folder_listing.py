@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from samedge.errors import DatasetError
-from samedge.pixels.image_files import IMAGE_SUFFIXES, is_hidden, is_picture, is_video
+from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, is_hidden, is_picture, is_video
 
 NAMED = 20
 """So many files of a reason are named, of however many there are."""
@@ -155,7 +155,8 @@ class _Sorter:
             self._left.setdefault(why, []).append(path.name if name == "." else name)
 
     def listing(self) -> Listing:
-        skipped = tuple(SkippedFiles.of(why, names) for why, names in self._left.items())
+        left = {} if self._folder == PHOTOS else self._left  # beside ours lies what says whose
+        skipped = tuple(SkippedFiles.of(why, names) for why, names in left.items())
         return Listing(self._folder, tuple(sorted(self._pictures)), skipped)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from samedge.errors import DatasetError
 from samedge.pixels.folder_listing import NAMED, image_files, pictures_listed
+from samedge.pixels.image_files import PHOTOS
 
 
 def filled(folder: Path) -> Path:
@@ -94,3 +95,10 @@ def test_a_folder_without_the_right_to_it_is_told(
     listing = pictures_listed(tmp_path)
     assert [path.name for path in listing.pictures] == ["a.jpg"]
     assert str(*listing.skipped).startswith("1 (locked): folders that cannot be read")
+
+
+def test_what_lies_beside_our_own_photos_is_not_told() -> None:
+    """Exports check on them unasked: nobody who exports knows that folder."""
+    listing = pictures_listed(PHOTOS)
+    assert listing.pictures
+    assert listing.skipped == ()

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from samedge.distill.recipe_file import parse_recipe
 from samedge.distill.train import distill
@@ -155,7 +156,8 @@ def recipe_of(document: Mapping[str, Any], name: str, work: Path) -> dict[str, A
     recipe["stage"] = [merged(prompts, s) if s["kind"] == "prompts" else dict(s) for s in stages]
     model = recipe["model"]
     for kind in ("encoder", "decoder"):
-        model[f"{kind}_options"] = document["options"][model[kind]]
+        own = model.get(f"{kind}_options", {})
+        model[f"{kind}_options"] = merged(document["options"][model[kind]], own)
     if after:
         model["init"] = str((work / after / "last.safetensors").resolve())
     if recipe["data"].get("composites") == "none":
@@ -260,6 +262,25 @@ def record_of(name: str, found: Sequence[Score], facts: Mapping[str, Any]) -> di
     }
 
 
+def cost(model: PromptableModel) -> dict[str, Any]:
+    """Parameters, and GFLOP (two a multiplication with its addition) of a photo and of a prompt."""
+    frame = model.frame
+    pixels = np.zeros((model.image_size, model.image_size, 3), np.uint8)
+    view = frame.view_of(pixels)
+    graphs = TorchReference(model)
+    with FlopCounterMode(display=False) as photo:
+        tensors = graphs.run(Role.ENCODER, {IMAGE: view.encoder_input(pixels)})
+    click = Prompt(points=[(1, 1)], labels=[1])
+    with FlopCounterMode(display=False) as prompt:
+        graphs.run(Role.DECODER, {**tensors, **feeds_of([click], view)})
+    return {
+        "image_size": model.image_size,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "gflop_photo": photo.get_total_flops() / 1e9,
+        "gflop_prompt": prompt.get_total_flops() / 1e9,
+    }
+
+
 # --- one arm, and arms beside each other ---
 
 
@@ -268,11 +289,12 @@ def carry_out(name: str, data: Path, work: Path, output: Path) -> None:
     if (output / f"{name}.json").exists():
         return
     document = msgspec.toml.decode(ARMS.read_bytes())
-    arm, size = document["arms"][name], document["base"]["model"]["image_size"]
+    arm = document["arms"][name]
     after = arm.get("after")
     if after:
         carry_out(after, data, work, output)
     if "weights" in arm:
+        size = merged(document["base"], arm)["model"]["image_size"]
         model = load_model(arm["weights"], image_size=size)
         facts = {"weights": arm["weights"], "cpu_seconds": 0.0}
     else:
@@ -285,6 +307,7 @@ def carry_out(name: str, data: Path, work: Path, output: Path) -> None:
             "cpu_seconds": train(name, recipe, work),
         }
         model = load_checkpoint(work / name / "last.safetensors")
+    facts["cost"] = cost(model.eval())
     truth = load_ground_truth(work / "held-out.json", data / "train")
     written = record_of(name, list(scores(model, truth.images)), facts)
     write_bytes(output / f"{name}.json", msgspec.json.encode(written) + b"\n")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from samedge.distill.recipe_file import parse_recipe
 from samedge.evaluation.ground_truth import load_ground_truth
+from samedge.models.zoo import load_model
 from samedge.pixels.rle import rle_from_mask
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -40,6 +41,22 @@ def test_tables_are_merged_and_lists_replaced() -> None:
         "d": "none",
     }
     assert base["a"] == {"b": 1, "c": [1, 2]}
+
+
+@pytest.mark.parametrize("arm", ["wider-features", "wider"])
+def test_an_arm_changes_single_options(arm: str, tmp_path: Path) -> None:
+    own = experiments.recipe_of(DOCUMENT, arm, tmp_path)["model"]["encoder_options"]
+    assert own == {**DOCUMENT["options"]["pyramid"], "width": 192}
+
+
+def test_a_larger_input_costs_more_and_has_no_more_weights() -> None:
+    small, large = (
+        experiments.cost(load_model("samedge-pico", image_size=size)) for size in (128, 256)
+    )
+    assert large["parameters"] == small["parameters"] > 700_000
+    assert (small["image_size"], large["image_size"]) == (128, 256)
+    assert large["gflop_photo"] == pytest.approx(4 * small["gflop_photo"], rel=0.01)
+    assert large["gflop_prompt"] == pytest.approx(4 * small["gflop_prompt"], rel=0.05)
 
 
 @pytest.fixture

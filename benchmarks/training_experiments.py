@@ -2,7 +2,7 @@
 
     python benchmarks/training_experiments.py DATA runs/experiments base random \\
         -o benchmarks/results/training-experiments
-    python benchmarks/training_experiments.py --compare base \\
+    python benchmarks/training_experiments.py --compare base base-seed-1 base-seed-2 \\
         -o benchmarks/results/training-experiments
 
 The arms stand in ``training_experiments.toml``. Each is trained by ``samedge distill``, goes on
@@ -314,24 +314,32 @@ def carry_out(name: str, data: Path, work: Path, output: Path) -> None:
     print(name, written["results"], f"{facts['cpu_seconds']:.0f} s of CPU", flush=True)
 
 
-def compare(base: str, output: Path) -> None:
-    """Every arm against one, object by object: difference of the means and its 95% interval."""
+def compare(bases: Sequence[str], output: Path) -> Iterator[str]:
+    """A line an arm: its means, and what it gains, object by object, on the mean of some arms.
+
+    One of those is held against the others: that is the noise of their seeds.
+
+    Args:
+        bases: names of arms alike but for their seeds.
+        output: folder of the records.
+    """
     records = {path.stem: json.loads(path.read_text()) for path in sorted(output.glob("*.json"))}
     records = {k: r for k, r in records.items() if r["schema"] == "samedge.training-experiment/1"}
-    first = records[base]
     for name, record in records.items():
-        line = [f"{name:28}"]
+        others = [records[base]["instances"] for base in bases if base != name or len(bases) == 1]
+        line = [f"{name:18}"]
         for prompt in PROMPTS:
             mean = record["results"][prompt]["miou"]
-            own, other = record["instances"][prompt], first["instances"][prompt]
-            differences = np.array(own) - np.array(other)
-            ends = metrics.bootstrap_mean(list(differences), record["instances"]["photo"])
-            assert ends is not None
-            low, high = ends
-            line.append(
-                f"{prompt} {mean:.3f} {differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+            gains = np.array(record["instances"][prompt]) - np.mean(
+                [other[prompt] for other in others], axis=0
             )
-        print("  ".join(line), f"{record['cpu_seconds']:.0f} s")
+            ends = metrics.bootstrap_mean(list(gains), record["instances"]["photo"])
+            assert ends is not None
+            line.append(f"{prompt} {mean:.3f} {gains.mean():+.3f} ({ends[0]:.3f} to {ends[1]:.3f})")
+        own = record.get("cost")
+        if own:
+            line.append(f"{own['gflop_photo']:.2f} + {own['gflop_prompt']:.3f} GFLOP")
+        yield "  ".join([*line, f"{record['cpu_seconds']:.0f} s"])
 
 
 def main() -> None:
@@ -340,11 +348,11 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("work", type=Path, nargs="?")
     parser.add_argument("arms", nargs="*")
-    parser.add_argument("--compare", metavar="ARM")
+    parser.add_argument("--compare", metavar="ARM", nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.compare:
-        compare(arguments.compare, arguments.output)
+        print(*compare(arguments.compare, arguments.output), sep="\n")
         return
     if not arguments.data or not arguments.work:
         parser.error("give DATA and WORK, or --compare ARM")

@@ -103,3 +103,29 @@ def test_held_out_photos_are_in_no_training_folder(data: Path, tmp_path: Path) -
         if photo.held_out
     }
     assert shipped <= held, "what the shipped weights hold out is held out here, too"
+
+
+def _record(output: Path, arm: str, *, box: list[float], center: list[float]) -> None:
+    scores = [
+        experiments.Score(f"{n % 2}.png", box=b, center=c, filled=0.5)
+        for n, (b, c) in enumerate(zip(box, center, strict=True))
+    ]
+    record = experiments.record_of(arm, scores, {"cpu_seconds": 5.0})
+    (output / f"{arm}.json").write_text(json.dumps(record))
+
+
+def test_arms_are_held_against_the_mean_of_the_seeds_object_by_object(tmp_path: Path) -> None:
+    _record(tmp_path, "base", box=[0.4, 0.6, 0.8, 0.2], center=[0.1] * 4)
+    _record(tmp_path, "base-seed-1", box=[0.6, 0.6, 0.8, 0.4], center=[0.3] * 4)
+    _record(tmp_path, "other", box=[0.6, 0.7, 0.9, 0.4], center=[0.2] * 4)
+    (tmp_path / "teachers.json").write_text('{"schema": "samedge.teacher-ceilings/1"}')
+    lines = {
+        line.split()[0]: line for line in experiments.compare(["base", "base-seed-1"], tmp_path)
+    }
+    assert set(lines) == {"base", "base-seed-1", "other"}
+    assert "box 0.650 +0.100 (0.100 to 0.100)" in lines["other"]
+    assert "center 0.200 +0.000" in lines["other"]
+    assert "box 0.500 -0.100" in lines["base"], "a seed is held against the others"
+    assert "center 0.300 +0.200" in lines["base-seed-1"]
+    alone = {line.split()[0]: line for line in experiments.compare(["base"], tmp_path)}
+    assert "box 0.500 +0.000" in alone["base"]

@@ -58,28 +58,39 @@ class Kept(NamedTuple):
     agreement: float
 
 
-def agreements(predictor: Predictor, pixels: Array, masks: Sequence[Array]) -> list[float]:
+def agreements(
+    predictor: Predictor, pixels: Array, masks: Sequence[Array], *, least: float
+) -> list[float]:
     """Of every mask the least IoU with what the model draws when it is asked otherwise.
+
+    A mask that falls below ``least`` is not asked about again.
 
     Args:
         predictor: the model.
         pixels: (H, W, 3) uint8 RGB.
         masks: (H, W) bool, none empty.
+        least: what has to be reached.
     """
-    width = pixels.shape[1]
-    least = np.ones(len(masks))
-    for mirrored in (False, True):
-        seen = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
-        goals = [mask[:, ::-1] if mirrored else mask for mask in masks]
-        prompts = [Prompt(box=metrics.bounding_box(goal)) for goal in goals]
-        if mirrored:
-            prompts += [_click(goal) for goal in goals]
-        answers = predictor.decode_batch(predictor.encode(seen), prompts)
-        assert all(answer.masks.shape[2] == width for answer in answers)
-        for number, answer in enumerate(answers):
-            own = number % len(masks)
-            least[own] = min(least[own], metrics.mask_iou(goals[own], answer.masks[0]))
-    return [float(value) for value in least]
+    found = [1.0] * len(masks)
+    mirrored = [mask[:, ::-1] for mask in masks]
+    asking = [(False, _box), (True, _box), (True, _click)]
+    embedding = None
+    for mirror, prompt_of in asking:
+        left = [number for number, agreement in enumerate(found) if agreement >= least]
+        if not left:
+            break
+        if embedding is None or mirror != embedding[0]:
+            seen = np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels
+            embedding = mirror, predictor.encode(seen)
+        goals = [(mirrored if mirror else masks)[number] for number in left]
+        answers = predictor.decode_batch(embedding[1], [prompt_of(goal) for goal in goals])
+        for number, goal, answer in zip(left, goals, answers, strict=True):
+            found[number] = min(found[number], metrics.mask_iou(goal, answer.masks[0]))
+    return [float(value) for value in found]
+
+
+def _box(mask: Array) -> Prompt:
+    return Prompt(box=metrics.bounding_box(mask))
 
 
 def _click(mask: Array) -> Prompt:
@@ -112,7 +123,9 @@ def kept_of(
         return []
     sure = [
         Kept(mask, agreement)
-        for mask, agreement in zip(fitting, agreements(predictor, pixels, fitting), strict=True)
+        for mask, agreement in zip(
+            fitting, agreements(predictor, pixels, fitting, least=rules.agree), strict=True
+        )
         if agreement >= rules.agree
     ]
     kept: list[Kept] = []

@@ -43,6 +43,7 @@ class _Model:
 
     def __init__(self) -> None:
         self.encodes = 0
+        self.asked: list[int] = []
 
     def __enter__(self) -> _Model:
         return self
@@ -56,6 +57,7 @@ class _Model:
         return bool(pixels[0, 0, 0] == 0)
 
     def decode_batch(self, mirrored: bool, prompts: Sequence[Prompt]) -> list[Any]:
+        self.asked.append(len(prompts))
         return [SimpleNamespace(masks=self._near(p, mirrored=mirrored)[None]) for p in prompts]
 
     def _near(self, prompt: Prompt, *, mirrored: bool) -> np.ndarray:
@@ -89,6 +91,19 @@ def test_what_stays_the_same_and_shows_something_new_is_kept() -> None:
     assert len(kept) == 1
     np.testing.assert_array_equal(kept[0].mask, STEADY)
     assert kept[0].agreement == 1
+
+
+def test_what_failed_once_is_not_asked_about_again() -> None:
+    model = _Model()
+    other = STEADY & _rectangle(5, 5, 10, 20)
+    arguments = {"labels": [], "rules": Rules(least_px=100)}
+    kept = kept_of(model, _photo(), found=[other, FICKLE, STEADY], **arguments)
+    assert len(kept) == 1
+    assert model.asked == [3, 2, 1], "half of a thing fails at once, the fickle one when mirrored"
+    assert model.encodes == 2
+    model = _Model()
+    assert kept_of(model, _photo(), found=[other], **arguments) == []
+    assert (model.asked, model.encodes) == ([1], 1)
 
 
 def test_a_photo_without_candidates_is_not_encoded() -> None:

@@ -1,9 +1,8 @@
 """Small experiments on training: students that differ in one thing, on equal budgets.
 
-    python benchmarks/training_experiments.py DATA runs/experiments base random \\
-        -o benchmarks/results/training-experiments
-    python benchmarks/training_experiments.py --compare base base-seed-1 base-seed-2 \\
-        -o benchmarks/results/training-experiments
+    python benchmarks/training_experiments.py DATA runs/experiments base random
+    python benchmarks/training_experiments.py --compare base base-seed-1 base-seed-2
+    python benchmarks/training_experiments.py --costs base wider larger
 
 The arms stand in ``training_experiments.toml``. Each is trained by ``samedge distill``, goes on
 where it was stopped, and is asked about every held-out photo by box and by one central click, at
@@ -30,6 +29,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from samedge.distill.recipe_file import parse_recipe
+from samedge.distill.student import build_student
 from samedge.distill.train import distill
 from samedge.evaluation.ground_truth import Instance, TruthImage, load_ground_truth
 from samedge.files.writing import write_bytes, write_text
@@ -46,6 +46,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from pack_training import SOURCES, photos
 
 ARMS = Path(__file__).with_suffix(".toml")
+RECORDS = Path(__file__).parent / "results" / "training-experiments"
 HELD_OUT = 4
 """Times as many photos are held out as for the shipped weights."""
 
@@ -281,6 +282,14 @@ def cost(model: PromptableModel) -> dict[str, Any]:
     }
 
 
+def costs(name: str) -> dict[str, Any]:
+    """What the model of an arm costs, which is not trained for it."""
+    document = msgspec.toml.decode(ARMS.read_bytes())
+    recipe = recipe_of(document, name, Path())
+    parsed = parse_recipe("\n".join(f"{key} = {toml(value)}" for key, value in recipe.items()))
+    return cost(build_student(parsed, image_size=parsed.model.image_size).eval())
+
+
 # --- one arm, and arms beside each other ---
 
 
@@ -349,13 +358,18 @@ def main() -> None:
     parser.add_argument("work", type=Path, nargs="?")
     parser.add_argument("arms", nargs="*")
     parser.add_argument("--compare", metavar="ARM", nargs="+")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--costs", metavar="ARM", nargs="+", help="Parameters and arithmetic.")
+    parser.add_argument("-o", "--output", type=Path, default=RECORDS)
     arguments = parser.parse_args()
+    if arguments.costs:
+        for name in arguments.costs:
+            print(name, json.dumps(costs(name)))
+        return
     if arguments.compare:
         print(*compare(arguments.compare, arguments.output), sep="\n")
         return
     if not arguments.data or not arguments.work:
-        parser.error("give DATA and WORK, or --compare ARM")
+        parser.error("give DATA and WORK, or --compare ARM, or --costs ARM")
     torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
     arguments.work.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,13 @@ def test_a_larger_input_costs_more_and_has_no_more_weights() -> None:
     assert large["gflop_prompt"] == pytest.approx(4 * small["gflop_prompt"], rel=0.05)
 
 
+def test_costs_are_those_of_the_arms_own_model() -> None:
+    base, wider = experiments.costs("base"), experiments.costs("wider")
+    assert base == experiments.cost(load_model("samedge-pico", image_size=256))
+    assert wider["gflop_photo"] > 1.2 * base["gflop_photo"]
+    assert wider["gflop_prompt"] == base["gflop_prompt"]
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Sources with a few photos more than are held out, twelve masks each."""

@@ -53,6 +53,13 @@ _OF_PATHS = {
     "is a file.": "Name a folder, such as the one that it is in.",
 }
 """What click says of a path, which every option and argument checks by it, and what to do."""
+_OF_NUMBERS = {
+    "is not a valid float range.": "is not a number, such as 2.5.",
+    "is not a valid float.": "is not a number, such as 2.5.",
+    "is not a valid integer range.": "is not a whole number, such as 2.",
+    "is not a valid integer.": "is not a whole number, such as 2.",
+}
+"""What click says of a number by the name of its own types, and what people call it."""
 _EMPTY_OPTION = re.compile(r"--[\w-]+=")
 _ENDINGS = (click.ClickException, click.Abort, KeyboardInterrupt, SamedgeError, OSError)
 
@@ -195,7 +202,10 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
 
 
 def _add_remedy(error: click.BadParameter) -> None:
-    """Let click's word on a path end in what to do."""
+    """Let click's word on a path end in what to do, and that on a number say what is one."""
+    for ending, words in _OF_NUMBERS.items():
+        if error.message.endswith(ending):
+            error.message = error.message.removesuffix(ending) + words  # type: ignore[misc]
     for ending, remedy in _OF_PATHS.items():
         if error.message.endswith(ending):
             error.message = f"{error.message} {remedy}"  # type: ignore[misc]  # click's own mark

@@ -84,6 +84,20 @@ def test_an_option_in_front_of_its_command_is_told_where_it_belongs() -> None:
     assert "No such option '--pont'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bench", "--min-time", "long"], "'long' is not a number, such as 2.5."),
+        (["serve", "--port", "1.5"], "'1.5' is not a whole number, such as 2."),
+        (["export", "--target", "cpu", "--seed", "x"], "'x' is not a whole number, such as 2."),
+    ],
+)
+def test_what_is_no_number_is_called_that(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_too_many_words_are_told_what_is_taken() -> None:
     result = CliRunner().invoke(cli, ["track", "f/1.png", "f/2.png", "--point", "1,2"])
     assert result.exit_code == 2

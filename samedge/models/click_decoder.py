@@ -32,6 +32,7 @@ from samedge.models.click_parts import (
     Quality,
     add_image,
     click_maps,
+    light,
     likeness,
     pooled,
     pooled_own,
@@ -56,8 +57,8 @@ class ClickDecoder(nn.Module):
         super().__init__()
         c = self.config = config or ClickConfig()
         self.image_size = image_size
-        self.paint_fine = ClickPainter(image_size, 4)
-        self.paint_middle = ClickPainter(image_size, 8)
+        self.paint = ClickPainter(image_size)
+        self.sides = [image_size // stride for stride in (4, 8, 16)]
         self.painted = nn.Conv2d(_PAINTED, c.paint, 3, padding=1)
         self.painted_coarse = nn.Conv2d(c.paint, c.coarse, 2, stride=2)
         self.painted_middle = nn.Conv2d(c.paint + KINDS, c.middle, 1)
@@ -70,7 +71,10 @@ class ClickDecoder(nn.Module):
         self.fine = nn.Conv2d(c.fine, c.fine, 3, padding=1, groups=c.fine)
         self.weights = PromptWeights(c)
         self.prior = Prior()
-        self.quality = Quality(c)
+        self.quality = Quality(c, image_size)
+        ones = torch.ones(1, 1, self.sides[1], self.sides[1])
+        self.register_buffer("ones", ones, persistent=False)
+        self.ones: Tensor
         self.register_buffer("doubling", doubling(image_size // 8), persistent=False)
         self.doubling: Tensor
         nn.init.zeros_(self.middle_masks.weight)
@@ -102,38 +106,49 @@ class ClickDecoder(nn.Module):
             low_res_masks (B, 4, S/4, S/4) and iou_predictions (B, 4).
         """
         c = self.config
-        coords = (point_coords + 0.5) / self.image_size
-        has = has_mask_input.view(-1, 1, 1, 1)
+        has = has_mask_input.reshape(-1, 1, 1, 1)
         earlier = mask_input.clamp(-8.0, 8.0) * has
+        before = F.avg_pool2d(earlier, 2)
+        painting = self.paint((point_coords + 0.5) / self.image_size, point_labels)
+        painted = self._painted(painting, before, has)
+
+        evidence = evidence_of(painting, before)
+        middle_evidence = self._rows(light(evidence, self.sides[1] ** 2), 1)
+        evidence = self._rows(light(F.avg_pool2d(evidence, 2), self.sides[2] ** 2), 2)
+        under = evidence, evidence.sum(2, keepdim=True)
         sizes = [c.coarse, c.heads * c.head_dim, c.values]
         added, keys, values = torch.split(image_embeddings, sizes, 1)
-        sketch = self.paint_middle(coords, point_labels)
-        evidence = evidence_of(sketch, F.avg_pool2d(earlier, 2))
-        painted = self._painted(sketch, earlier, has)
+        coarse = self._coarse(painted, under, added, keys)
+        middle = self._middle(painted, middle_evidence, coarse, high_res_features_8)
+        fine = F.relu(add_image(self._double(self.up_fine(middle)), high_res_features_4))
+        fine = self._rows(fine + F.relu(self.fine(fine)), 0)
 
-        coarse = self._coarse(painted, evidence, added, keys)
-        middle = self._middle(painted, evidence, coarse, high_res_features_8)
-        hint = self._double(self.up_fine(middle))
-        fine = F.relu(add_image(hint, high_res_features_4))
-        fine = fine + F.relu(self.fine(fine))
-
-        drawing = self.paint_fine(coords, point_labels)
-        gathered = torch.cat(
-            [
-                pooled(F.avg_pool2d(evidence, 2), values).flatten(1),
-                pooled_own(F.avg_pool2d(evidence, 2), coarse).flatten(1),
-                pooled(objects_of(drawing), high_res_features_4).flatten(1),
-                coarse.mean((2, 3)),
-                torch.cat([sketch.present, sketch.small, has], 1).flatten(1),
-            ],
-            1,
+        objects = self._rows(objects_of(painting), 0)
+        light_objects = light(objects, self.sides[0] ** 2)
+        totals = light_objects.sum(2, keepdim=True)
+        coarse = self._rows(coarse, 2)
+        gathered = [
+            pooled(*under, self._rows(values, 2)).flatten(1),
+            pooled_own(*under, coarse).flatten(1),
+            pooled(light_objects, totals, self._rows(high_res_features_4, 0)).flatten(1),
+            coarse.mean(2),
+            torch.cat([painting.present, painting.small, has], 1).flatten(1),
+        ]
+        start, bias = self.prior(
+            painting, earlier=earlier, has=has.flatten(1), cells=self.sides[0] ** 2
         )
-        logits = self.weights(gathered, fine) + self._double(self.middle_masks(middle))
-        logits = logits + self.prior(
-            self.paint_fine, drawing, coords=coords, labels=point_labels, earlier=earlier, has=has
+        logits = self.weights(torch.cat(gathered, 1), fine, bias) + start
+        # As rows: OpenVINO lays sums of maps with four channels out so that all after it is slow.
+        logits = logits + self._rows(self._double(self.middle_masks(middle)), 0)
+        logits = logits.reshape(-1, TOKENS, self.sides[0], self.sides[0])
+        quality: Tensor = self.quality(
+            logits, fine, self._rows(middle, 1), coarse, (objects, totals)
         )
-        quality: Tensor = self.quality(logits, fine, middle, coarse, drawing)
         return logits, quality
+
+    def _rows(self, maps: Tensor, level: int) -> Tensor:
+        """(B, C, G, G) of the fine, middle or coarse grid to (B, C, G * G)."""
+        return maps.reshape(-1, maps.shape[1], self.sides[level] ** 2)
 
     def _double(self, x: Tensor) -> Tensor:
         """Twice the size, bilinear; while training as products, whose gradients are quicker."""
@@ -141,26 +156,34 @@ class ClickDecoder(nn.Module):
             return doubled(x, self.doubling)
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
-    def _painted(self, sketch: Painting, earlier: Tensor, has: Tensor) -> Tensor:
+    def _painted(self, painting: Painting, before: Tensor, has: Tensor) -> Tensor:
         """The painted prompt at stride 8, (B, paint, S/8, S/8)."""
-        before = F.avg_pool2d(earlier, 2) * 0.25
-        ones = torch.ones_like(before)
-        maps = [sketch.clicks, sketch.box, sketch.offset]
-        maps += [ones * sketch.present, before, ones * has]
+        maps = [*painting.middle, painting.offset]
+        maps += [self.ones * painting.present, before * 0.25, self.ones * has]
         # Channels last halves the time of these convolutions on a CPU; exporters do not see it.
         stacked = torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
         return F.relu(self.painted(stacked))
 
-    def _coarse(self, painted: Tensor, evidence: Tensor, added: Tensor, keys: Tensor) -> Tensor:
+    def _coarse(
+        self, painted: Tensor, under: tuple[Tensor, Tensor], added: Tensor, keys: Tensor
+    ) -> Tensor:
         """Image, prompt and likeness at stride 16, through the body."""
-        x = add_image(self.painted_coarse(painted), added)
-        x = x + self.match(likeness(F.avg_pool2d(evidence, 2), keys, self.config.heads))
+        side, keys = self.sides[2], self._rows(keys, 2)
+        alike = likeness(pooled(*under, keys), keys, self.config.heads)
+        alike = alike.reshape(-1, KINDS * self.config.heads, side, side)
+        x = add_image(self.painted_coarse(painted) + self.match(alike), added)
         out: Tensor = self.blocks(x)
         return F.relu(out)
 
     def _middle(self, painted: Tensor, evidence: Tensor, coarse: Tensor, image: Tensor) -> Tensor:
-        alike = likeness(evidence, image, 1)
-        x = self.painted_middle(torch.cat([painted, alike], 1))
+        side, keys = self.sides[1], self._rows(image, 1)
+        alike = likeness(pooled(evidence, evidence.sum(2, keepdim=True), keys), keys, 1)
+        alike = alike.reshape(-1, KINDS, side, side)
+        # One convolution of both, in parts: no runtime has to lay them side by side.
+        parts = [self.config.paint, KINDS]
+        from_painted, from_alike = torch.split(self.painted_middle.weight, parts, 1)
+        x = F.conv2d(painted, from_painted, self.painted_middle.bias)
+        x = x + F.conv2d(alike, from_alike)
         x = x + F.interpolate(self.up_middle(coarse), scale_factor=2.0, mode="nearest")
         out: Tensor = self.middle(F.relu(add_image(x, image)))
         return F.relu(out)

@@ -1,7 +1,8 @@
-"""Prompts painted as maps: clicks as Gaussians, boxes as distances, on a grid of any stride.
+"""Prompts painted as maps: clicks as Gaussians, boxes as distances, on two grids.
 
 Clicks as Gaussians are those of RITM (Sofiiuk et al. 2021). Coordinates are fractions of the image,
-so that no value leaves the range of fp16.
+so that no value leaves the range of fp16. What can be is computed along the axes, for both grids at
+once, and spread over the cells last: a runtime spends more on a step than on its few numbers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from samedge.types import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 
+FINE, MIDDLE = 4, 8
+"""Strides of the grids, in pixels of the input."""
+
 CLICK_SIGMAS = (6 / 512, 24 / 512)
 """Widths of the painted clicks, as fractions of the image: one precise, one that finds the part."""
 
@@ -20,111 +24,177 @@ PRIOR_SIGMAS = (48 / 512, 20 / 512, 48 / 512, 110 / 512)
 """Widths of the blobs that the four masks of a click start from; masks 1 to 3 are SAM's subpart,
 part and whole."""
 
+_MIDDLE_BLOBS = [(kind, sigma) for kind in (FOREGROUND, BACKGROUND) for sigma in CLICK_SIGMAS]
+_FINE_BLOBS = [(kind, CLICK_SIGMAS[0]) for kind in (FOREGROUND, BACKGROUND)]
+_FINE_BLOBS += [(FOREGROUND, sigma) for sigma in PRIOR_SIGMAS]
+_CORNERS = (BOX_TOP_LEFT, BOX_BOTTOM_RIGHT)
 
-class Painting(NamedTuple):
+
+class Grid(NamedTuple):
     """A prompt on one grid of G x G cells.
 
     Attributes:
-        clicks: (B, 4, G, G), foreground then background, each precise then wide; 0 to 1.
-        box: (B, 3, G, G): signed distance to the edge, cut at 32 px and divided by it; the same
-            cut at 4 px; squared distance from the centre in half sides, cut at 4, divided by 4.
-        offset: (B, 2, G, G), distance from the box's centre in half sides, cut at 2 and halved.
-        present: (B, 1, 1, 1), 1 where there is a box.
+        blobs: (B, K, G, G), 0 to 1. At stride 8 clicks, foreground then background, each precise
+            then wide; at stride 4 precise clicks, foreground and background, and the four blobs
+            of foreground that masks start from.
+        distance: (B, 2, G, G): signed distance to the box's edge, cut at 32 px and divided by it;
+            the same cut at 4 px.
+        radius: (B, 1, G, G): squared distance from the box's centre in half sides, cut at 4,
+            divided by 4.
+    """
+
+    blobs: Tensor
+    distance: Tensor
+    radius: Tensor
+
+
+class Painting(NamedTuple):
+    """A prompt, painted.
+
+    Attributes:
+        middle, fine: at strides 8 and 4.
+        offset: (B, 2, S/8, S/8), xy distance from the box's centre in half sides, cut at 2, halved.
+        present: (B, 1, 1, 1), 1 where there is a box; without one all of its maps are 0.
         small: (B, 1, 1, 1), how small the box is: 1 up to half sides of 8 px, 0 from 24 px.
     """
 
-    clicks: Tensor
-    box: Tensor
+    middle: Grid
+    fine: Grid
     offset: Tensor
     present: Tensor
     small: Tensor
 
 
 class ClickPainter(nn.Module):
-    """Paints points and boxes on a grid.
+    """Paints points and boxes.
 
     Args:
         image_size: side S of the padded input, in pixels.
-        stride: pixels a cell.
     """
 
-    def __init__(self, image_size: int, stride: int) -> None:
+    def __init__(self, image_size: int) -> None:
         super().__init__()
-        self.image_size, self.stride = image_size, stride
-        cells = image_size // stride
-        centres = (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
-        self.register_buffer("centres", centres, persistent=False)
+        self.image_size = image_size
+        self.sides = [image_size // MIDDLE, image_size // FINE]
+        self.middle = _Blobs(_MIDDLE_BLOBS, self.sides[0])
+        self.fine = _Blobs(_FINE_BLOBS, self.sides[1])
+        kinds = [kind for kind, _ in _MIDDLE_BLOBS + _FINE_BLOBS] + list(_CORNERS)
+        self.counts = [len(_MIDDLE_BLOBS), len(_FINE_BLOBS), len(_CORNERS)]
+        # A box that falls between two cells still has to touch one.
+        reach = [torch.full((g,), 0.6 / g) for g in self.sides]
+        constants = {
+            "kinds": torch.tensor([float(kind) for kind in kinds]).view(1, -1, 1),
+            "centres": torch.cat([_centres(g) for g in self.sides]),
+            "reach": torch.cat(reach),
+            "cuts": torch.tensor([[0.125], [1.0]]),
+            "spread": torch.zeros(self.sides[0]),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+        self.kinds: Tensor
         self.centres: Tensor
+        self.reach: Tensor
+        self.cuts: Tensor
+        self.spread: Tensor
 
     def forward(self, coords: Tensor, labels: Tensor) -> Painting:
         """Paint prompts: coords (B, N, 2) as fractions of the image, labels (B, N)."""
-        clicks = [
-            self.blob(coords, (labels == kind).to(coords.dtype), sigma)
-            for kind in (FOREGROUND, BACKGROUND)
-            for sigma in CLICK_SIGMAS
-        ]
-        return Painting(torch.cat(clicks, 1), *self.box(coords, labels))
+        xy = coords.transpose(1, 2)
+        code = (labels.unsqueeze(1) == self.kinds).to(coords.dtype)  # (B, K, N)
+        near, finest, corners = torch.split(code, self.counts, 1)
+        (x, y), present, small = self._box(xy, corners)
+        side = self.sides[0]
+        middle, across, down = _grid(self.middle(xy, near), x[..., :side], y[:, :, :side])
+        fine, _, _ = _grid(self.fine(xy, finest), x[..., side:], y[:, :, side:])
+        offset = torch.cat([across + self.spread.unsqueeze(1), down + self.spread], 1)
+        return Painting(middle, fine, offset, present, small)
 
-    def blob(self, coords: Tensor, weights: Tensor, sigma: float) -> Tensor:
-        """Sum of Gaussians, cut at 1.
+    def _box(self, xy: Tensor, corners: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """Along each axis, on both grids: distance, its cut, squared offset and offset.
 
         Args:
-            coords: (B, N, 2), xy as fractions of the image.
-            weights: (B, N), what each point counts.
-            sigma: standard deviation, as a fraction of the image.
+            xy: (B, 2, N), fractions of the image.
+            corners: (B, 2, N), 1 where a point is the box's first or last corner.
 
         Returns:
-            (B, 1, G, G) in 0 to 1.
+            (B, 4, 1, 192) for x and (B, 4, 192, 1) for y, where S is 512; then ``present`` and
+            ``small``.
         """
-        # A Gaussian is the product of its profiles, so the sum over points is one matrix product.
-        offset = (self.centres - coords.unsqueeze(-1)) * (0.5**0.5 / sigma)  # (B, N, 2, G)
-        profile = torch.exp(-(offset.clamp(-8.0, 8.0) ** 2))
-        across, down = profile[:, :, 0], profile[:, :, 1] * weights.unsqueeze(-1)
-        return (down.transpose(1, 2) @ across).clamp(max=1.0).unsqueeze(1)
-
-    def box(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Maps of the box: ``box``, ``offset``, ``present`` and ``small`` of :class:`Painting`."""
-        first = (labels == BOX_TOP_LEFT).to(coords.dtype)
-        last = (labels == BOX_BOTTOM_RIGHT).to(coords.dtype)
-        low = (first.unsqueeze(-1) * coords).sum(1).unsqueeze(-1)  # (B, 2, 1)
-        high = (last.unsqueeze(-1) * coords).sum(1).unsqueeze(-1)
-        present = first.sum(1).clamp(max=1.0).view(-1, 1, 1, 1)
-        inside = torch.minimum(self.centres - low, high - self.centres) * (self.image_size / 4)
-        distance = torch.minimum(inside[:, 0].unsqueeze(1), inside[:, 1].unsqueeze(2)).unsqueeze(1)
-        # A box that falls between two cells still has to touch one.
+        present = corners[:, :1].amax(2, keepdim=True)
+        ends = (xy.unsqueeze(2) * corners.unsqueeze(1)).sum(3)
+        low, high = torch.split(ends, 1, 2)  # (B, 2, 1)
+        above, below = self.centres - low, high - self.centres  # (B, 2, 192)
         half = (high - low) * 0.5
-        reach = half.clamp(min=0.6 * self.stride / self.image_size)
-        ratio = ((self.centres - (low + high) * 0.5) / reach).clamp(-2.0, 2.0)
-        square = ratio**2
-        radius = (square[:, 0].unsqueeze(1) + square[:, 1].unsqueeze(2)).unsqueeze(1)
-        maps = torch.cat(
-            [
-                distance.clamp(-8.0, 8.0) * 0.125,
-                distance.clamp(-1.0, 1.0),
-                radius.clamp(max=4.0) * 0.25,
-            ],
-            1,
-        )
-        flat = torch.zeros_like(distance)
-        across, down = ratio[:, 0].unsqueeze(1).unsqueeze(1), ratio[:, 1].unsqueeze(1).unsqueeze(-1)
-        offset = torch.cat([flat + across, flat + down], 1)
-        cells = half.mean(1, keepdim=True).unsqueeze(-1) * (self.image_size / 4)
-        small = ((6.0 - cells) * 0.25).clamp(0.0, 1.0) * present
-        return maps * present, offset * 0.5 * present, present, small
+        offset = (above - below) * 0.25 / torch.maximum(half, self.reach)
+        offset = offset.clamp(-1.0, 1.0) * present
+        inside = torch.minimum(above, below) * (self.image_size / 4)
+        distance = (inside.unsqueeze(2) * self.cuts).clamp(-1.0, 1.0) * present.unsqueeze(3)
+        rows = [distance, (offset * offset).unsqueeze(2), offset.unsqueeze(2)]
+        x, y = torch.split(torch.cat(rows, 2), 1, 1)
+        count = sum(self.sides)
+        cells = half.mean(1, keepdim=True) * (self.image_size / 16)
+        small = (1.5 - cells).clamp(0.0, 1.0) * present
+        lines = x.reshape(-1, 4, 1, count), y.reshape(-1, 4, count, 1)
+        return lines, present.unsqueeze(3), small.unsqueeze(3)
 
 
-def evidence_of(sketch: Painting, before: Tensor) -> Tensor:
+class _Blobs(nn.Module):
+    """Sums of Gaussians, cut at 1.
+
+    Args:
+        kinds: label and standard deviation, as a fraction of the image, of each map.
+        side: cells of the grid.
+    """
+
+    def __init__(self, kinds: list[tuple[int, float]], side: int) -> None:
+        super().__init__()
+        count = len(kinds)
+        scale = torch.tensor([0.5**0.5 / sigma for _, sigma in kinds])
+        self.register_buffer("axes", torch.arange(2).repeat_interleave(count), persistent=False)
+        self.register_buffer("scale", scale.repeat(2).view(-1, 1, 1), persistent=False)
+        self.register_buffer("centres", _centres(side), persistent=False)
+        self.count = count
+        self.axes: Tensor
+        self.scale: Tensor
+        self.centres: Tensor
+
+    def forward(self, xy: Tensor, weights: Tensor) -> Tensor:
+        """Paint K maps: xy (B, 2, N), weights (B, K, N); (B, K, G, G) in 0 to 1."""
+        # A Gaussian is the product of its profiles, so the sum over points is one matrix product.
+        places = xy.index_select(1, self.axes).unsqueeze(3)  # (B, 2 K, N, 1)
+        offset = ((self.centres - places) * self.scale).clamp(-8.0, 8.0)
+        across, down = torch.split(torch.exp(-(offset * offset)), self.count, 1)
+        blobs: Tensor = (down * weights.unsqueeze(3)).transpose(2, 3) @ across
+        return blobs.clamp(max=1.0)
+
+
+def sides_of(grid: Grid, present: Tensor) -> Tensor:
+    """What a box says of its inside and its outside, (B, 2, G, G) in 0 to 1."""
+    radius = grid.radius * 4.0
+    return torch.cat([(present - radius).clamp(min=0.0), (radius - 1.5).clamp(0.0, 1.0)], 1)
+
+
+def evidence_of(painting: Painting, before: Tensor) -> Tensor:
     """Weights of the kinds of evidence at stride 8, (B, 4, S/8, S/8)."""
-    inside = (1.0 - sketch.box[:, 2:3] * 4.0).clamp(0.0, 1.0) * sketch.present
-    outside = (sketch.box[:, 2:3] * 4.0 - 1.5).clamp(0.0, 1.0) * sketch.present
     known = torch.sigmoid(before) - 0.5  # positive inside an earlier mask, 0 without one
-    clicks = sketch.clicks
-    return torch.cat([clicks[:, 0:1] + known.clamp(min=0.0), clicks[:, 2:3], inside, outside], 1)
+    clicks = painting.middle.blobs
+    maps = [clicks[:, 0:1] + known.clamp(min=0.0), clicks[:, 2:3]]
+    return torch.cat([*maps, sides_of(painting.middle, painting.present)], 1)
 
 
-def objects_of(drawing: Painting) -> Tensor:
+def objects_of(painting: Painting) -> Tensor:
     """What speaks for the object and against it at stride 4, (B, 2, S/4, S/4)."""
-    clicks, radius = drawing.clicks, drawing.box[:, 2:3] * 4.0
-    inside = (1.0 - radius).clamp(0.0, 1.0) * drawing.present
-    outside = (radius - 1.5).clamp(0.0, 1.0) * drawing.present
-    return torch.cat([clicks[:, 0:1] + inside, clicks[:, 2:3] + outside], 1)
+    return painting.fine.blobs[:, :2] + sides_of(painting.fine, painting.present)
+
+
+def _centres(cells: int) -> Tensor:
+    return (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
+
+
+def _grid(blobs: Tensor, x: Tensor, y: Tensor) -> tuple[Grid, Tensor, Tensor]:
+    """The maps of one grid from what stands along its axes, and the offsets along them."""
+    (distance_x, radius_x, across), (distance_y, radius_y, down) = (
+        torch.split(lines, [2, 1, 1], 1) for lines in (x, y)
+    )
+    distance = torch.minimum(distance_x, distance_y)
+    return Grid(blobs, distance, (radius_x + radius_y).clamp(max=1.0)), across, down

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samedge.models.click_painting import PRIOR_SIGMAS, ClickPainter, Painting, objects_of
+from samedge.models.click_painting import Painting
 from samedge.models.promptable import EmbeddingMap, image_embeddings
-from samedge.types import FOREGROUND
 
 TOKENS = 4
 KINDS = 4
@@ -109,14 +108,22 @@ class PromptWeights(nn.Module):
             self.leaving.bias.copy_(torch.cat(start))
             self.leaving.weight[f * f + f :].zero_()
 
-    def forward(self, pooled: Tensor, fine: Tensor) -> Tensor:
-        """(B, P) pooled evidence and (B, fine, G, G) to logits (B, 4, G, G)."""
-        f, side = self.width, fine.shape[-1]
+    def forward(self, pooled: Tensor, fine: Tensor, bias: Tensor) -> Tensor:
+        """Logits of the prompt's own layers.
+
+        Args:
+            pooled: (B, P), what was pooled.
+            fine: (B, fine, cells).
+            bias: (B, 4), added to the logits.
+
+        Returns:
+            (B, 4, cells).
+        """
+        f = self.width
         made = self.leaving(F.relu(self.hidden(pooled)))
-        first, bias, second, last = made.split(self.sizes, 1)
-        x = first.view(-1, f, f) @ fine.flatten(2) + bias.unsqueeze(-1)
-        x = second.view(-1, TOKENS, f) @ F.relu(x) + last.unsqueeze(-1)
-        logits: Tensor = x.view(-1, TOKENS, side, side)
+        first, shift, second, last = torch.split(made, self.sizes, 1)
+        x = first.reshape(-1, f, f) @ fine + shift.unsqueeze(-1)
+        logits: Tensor = second.reshape(-1, TOKENS, f) @ F.relu(x) + (last + bias).unsqueeze(-1)
         return logits
 
 
@@ -133,148 +140,215 @@ class Prior(nn.Module):
         self.bias = nn.Parameter(torch.full((TOKENS,), -3.0))
         self.mask = nn.Parameter(torch.full((TOKENS,), 0.7))
         self.touch = nn.Parameter(torch.full((TOKENS,), 2.0))
+        self.register_buffer("one_each", torch.eye(TOKENS), persistent=False)
+        self.one_each: Tensor
 
     def forward(
-        self,
-        painter: ClickPainter,
-        drawing: Painting,
-        *,
-        coords: Tensor,
-        labels: Tensor,
-        earlier: Tensor,
-        has: Tensor,
-    ) -> Tensor:
-        """(B, 4, S/4, S/4)."""
-        foreground = (labels == FOREGROUND).to(coords.dtype)
-        blobs = torch.cat([painter.blob(coords, foreground, sigma) for sigma in PRIOR_SIGMAS], 1)
-        box, present = drawing.box, drawing.present
-        # Without a box the map that this weighs is 0, so `present` only spells the 1 out:
-        # coremltools 9.0 makes x * constant + constant a batch norm, and fails on (B, 1, 1, 1).
-        edge = present * _column(self.edge) + drawing.small * _column(self.small)
-        from_box = (
-            box[:, 0:1] * _column(self.box)
-            + box[:, 1:2] * edge
-            + (0.75 - 4.0 * box[:, 2:3]).clamp(min=-1.0) * present * _column(self.radius)
-        )
-        from_click = blobs * _column(self.click) + _column(self.bias)
-        touch = (drawing.clicks[:, 0:1] - drawing.clicks[:, 2:3]) * _column(self.touch)
-        start = from_box + (1.0 - present) * from_click
-        return (1.0 - has) * start + earlier * _column(self.mask) + touch
+        self, painting: Painting, *, earlier: Tensor, has: Tensor, cells: int
+    ) -> tuple[Tensor, Tensor]:
+        """The logits without their bias, (B, 4, cells), and their bias, (B, 4).
+
+        Args:
+            painting: the prompt.
+            earlier: (B, 1, S/4, S/4), logits of an earlier mask, 0 without one.
+            has: (B, 1), 1 where there is one.
+            cells: of the grid at stride 4.
+        """
+        fine = painting.fine
+        ring = (0.75 - fine.radius * 4.0).clamp(min=-1.0)
+        maps = torch.cat([fine.distance, ring, fine.blobs, earlier], 1)
+        count = 2 + 1 + 2 + TOKENS + 1
+        alone = 1.0 - has
+        said = [alone, alone * painting.present.flatten(1), alone * painting.small.flatten(1)]
+        weight, constant = self._mixing()
+        mixed = F.linear(torch.cat(said, 1), weight, constant)
+        weights, bias = torch.split(mixed, [TOKENS * count, TOKENS], 1)
+        return weights.reshape(-1, TOKENS, count) @ maps.reshape(-1, count, cells), bias
+
+    def _mixing(self) -> tuple[Tensor, Tensor]:
+        """What each map counts for each mask, and the bias, by what is said of the prompt.
+
+        Without an earlier mask a box gives distances and ring, and where there is no box, clicks
+        their blobs and the bias; the earlier mask and precise clicks always count.
+
+        Returns:
+            (44, 3) and (44,): by `alone`, and that with a box, and that with a small one.
+        """
+        none = torch.zeros_like(self.box)
+        clicks = (self.one_each * self.click).unbind()
+        hidden = (self.one_each * -self.click).unbind()
+        by_alone = [self.box, none, none, none, none, *clicks, none]
+        by_box = [none, self.edge, self.radius, none, none, *hidden, none]
+        by_small = [none, self.small] + [none] * 8
+        always = [none, none, none, self.touch, -self.touch, *([none] * TOKENS), self.mask]
+        rows = [torch.stack(maps, 1).flatten() for maps in (by_alone, by_box, by_small, always)]
+        biases = [self.bias, -self.bias, none, none]
+        *said, constant = (torch.cat([row, bias]) for row, bias in zip(rows, biases, strict=True))
+        return torch.stack(said, 1), constant
 
 
 class Quality(nn.Module):
-    """Each mask's IoU, estimated from what lies under it, around it, and how sure its edge is."""
+    """Each mask's IoU, estimated from what lies under it, around it, and how sure its edge is.
 
-    def __init__(self, config: ClickConfig) -> None:
+    Args:
+        config: widths.
+        image_size: side S of the padded input, in pixels.
+    """
+
+    def __init__(self, config: ClickConfig, image_size: int) -> None:
         super().__init__()
         c = config
-        entering = c.fine + 2 * c.middle + 2 * c.coarse + _SCALARS + 2 * TOKENS
+        self.described = c.fine + 2 * c.middle + 2 * c.coarse + _SCALARS + TOKENS
         self.layers = nn.Sequential(
-            nn.Linear(entering, 96), nn.ReLU(), nn.Linear(96, 48), nn.ReLU(), nn.Linear(48, 1)
+            nn.Linear(self.described + TOKENS, 96),
+            nn.ReLU(),
+            nn.Linear(96, 48),
+            nn.ReLU(),
+            nn.Linear(48, 1),
         )
-        self.register_buffer("code", torch.eye(TOKENS).unsqueeze(0), persistent=False)
-        self.code: Tensor
+        self.cells = [(image_size // stride) ** 2 for stride in (4, 8, 16)]
 
     def forward(
-        self, logits: Tensor, fine: Tensor, middle: Tensor, coarse: Tensor, drawing: Painting
+        self,
+        logits: Tensor,
+        fine: Tensor,
+        middle: Tensor,
+        coarse: Tensor,
+        objects: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """(B, 4) predicted IoU."""
+        """Estimate the IoU of four masks.
+
+        Args:
+            logits: (B, 4, S/4, S/4).
+            fine: map at stride 4, (B, C, cells).
+            middle: at stride 8.
+            coarse: at stride 16.
+            objects: what speaks for the object and against it, (B, 2, cells) at stride 4, and the
+                sums of its :func:`light`, (B, 2, 1).
+
+        Returns:
+            (B, 4) predicted IoU.
+        """
         fine, middle, coarse = (self._gently(x) for x in (fine, middle, coarse))
         logits = logits.detach()
         chance = torch.sigmoid(logits)
         half = F.avg_pool2d(chance, 2)
-        quarter = F.avg_pool2d(half, 2)
-        ring_half = F.max_pool2d(half, 5, 1, 2) - half
-        ring_quarter = F.max_pool2d(quarter, 3, 1, 1) - quarter
-        parts = [pooled_own(chance, fine), pooled_own(half, middle), pooled_own(quarter, coarse)]
-        parts += [pooled_own(ring_half, middle), pooled_own(ring_quarter, coarse)]
-        parts += [self._scalars(logits, chance, drawing), self._overlaps(chance)]
-        parts.append(self.code.expand(logits.shape[0], -1, -1))
-        quality: Tensor = torch.sigmoid(self.layers(torch.cat(parts, -1))).squeeze(-1)
-        return quality
+        light_half = half * (_MASS / self.cells[1])
+        light_quarter = F.avg_pool2d(half, 2) * (_MASS / self.cells[2])
+        rows = [self._rows(light(chance, self.cells[0]), 0)]
+        rows += [self._rows(light_half, 1), self._rows(light_quarter, 2)]
+        rows += [self._rows(F.max_pool2d(light_half, 5, 1, 2) - light_half, 1)]
+        rows += [self._rows(F.max_pool2d(light_quarter, 3, 1, 1) - light_quarter, 2)]
+        # Halving keeps the mean, so that one sum serves three sizes.
+        total = rows[0].sum(2, keepdim=True)
+        totals = [total, total, total, *(ring.sum(2, keepdim=True) for ring in rows[3:])]
+        features = [fine, middle, coarse, middle, coarse]
+        parts = [
+            pooled_own(row, total, map_)
+            for row, total, map_ in zip(rows, totals, features, strict=True)
+        ]
+        parts += [self._scalars(logits, chance, (rows[0], total), objects)]
+        parts += [self._overlaps(rows[1], self._rows(half, 1), total)]
+        # The last inputs of the first layer say which mask it is: a bias for each.
+        first, *others = self.layers
+        assert isinstance(first, nn.Linear)
+        known, which = torch.split(first.weight, [self.described, TOKENS], 1)
+        hidden = F.linear(torch.cat(parts, -1), known) + (which.t() + first.bias)
+        for layer in others:
+            hidden = layer(hidden)
+        return torch.sigmoid(hidden).squeeze(-1)
+
+    def _rows(self, maps: Tensor, level: int) -> Tensor:
+        """(B, 4, G, G) to (B, 4, G * G)."""
+        return maps.reshape(-1, TOKENS, self.cells[level])
 
     def _gently(self, x: Tensor) -> Tensor:
         """Let a tenth of the gradient through while training."""
         return x * 0.1 + x.detach() * 0.9 if self.training else x
 
-    def _scalars(self, logits: Tensor, chance: Tensor, drawing: Painting) -> Tensor:
-        area = chance.mean((2, 3)).unsqueeze(-1)
+    def _scalars(
+        self,
+        logits: Tensor,
+        chance: Tensor,
+        under: tuple[Tensor, Tensor],
+        objects: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """(B, 4, 8) of each mask; ``under`` is its light, (B, 4, cells), and the sum of that."""
+        area = under[1] * (1.0 / _MASS)
         scale = 1.0 / (area + 1e-4)
         sure = (chance * chance).mean((2, 3)).unsqueeze(-1) * scale
-        high = torch.sigmoid((logits - 1.0) * 4.0).mean((2, 3)).unsqueeze(-1)
-        low = torch.sigmoid((logits + 1.0) * 4.0).mean((2, 3)).unsqueeze(-1)
+        steep = logits * 4.0
+        high = torch.sigmoid(steep - 4.0).mean((2, 3)).unsqueeze(-1)
+        low = torch.sigmoid(steep + 4.0).mean((2, 3)).unsqueeze(-1)
         steady = high / (low + 1e-4)
-        objects = objects_of(drawing)
-        shared = _light(chance) @ objects.flatten(2).transpose(1, 2)  # (B, 4, 2)
-        totals = objects.mean((2, 3)).unsqueeze(1)
-        covered = shared / (totals * _MASS + 1e-4 * _MASS)
+        shared = under[0] @ objects[0].transpose(1, 2)  # (B, 4, 2)
+        covered = shared / (objects[1].transpose(1, 2) + 1e-4 * _MASS)
         spent = shared * (scale * (1.0 / _MASS))
         root = torch.sqrt(area)
         return torch.cat([root, sure, sure * sure, steady, covered, spent], -1)
 
-    def _overlaps(self, chance: Tensor) -> Tensor:
+    def _overlaps(self, light_half: Tensor, half: Tensor, total: Tensor) -> Tensor:
         """IoU of every mask with the others, soft; (B, 4, 4)."""
-        half = F.avg_pool2d(chance, 2)
-        flat = half.flatten(2)
-        shared = _light(half) @ flat.transpose(1, 2)
-        own = flat.mean(2) * _MASS
-        union = own.unsqueeze(1) + own.unsqueeze(2) - shared
+        shared = light_half @ half.transpose(1, 2)
+        union = total + total.transpose(1, 2) - shared
         return shared / (union + 1e-4 * _MASS)
 
 
-def likeness(evidence: Tensor, keys: Tensor, heads: int) -> Tensor:
+def likeness(mean: Tensor, keys: Tensor, heads: int) -> Tensor:
     """Likeness of every position with the mean appearance under each kind of evidence.
 
     Args:
-        evidence: (B, 4, G, G).
-        keys: (b, C, G, G).
+        mean: (B, 4, C), of :func:`pooled`; zero for a kind that is absent.
+        keys: (b, C, cells).
         heads: groups of channels that are compared by themselves.
 
     Returns:
-        (B, 4 * heads, G, G); zero for a kind that is absent.
+        (B, 4 * heads, cells); zero for a kind that is absent.
     """
-    images, channels, side = keys.shape[0], keys.shape[1], keys.shape[-1]
-    mean = pooled(evidence, keys)  # (B, 4, C)
+    images, channels, cells = images_of(keys), mean.shape[2], keys.shape[2]
     width = channels // heads
     grouped = mean.reshape(-1, KINDS, heads, width)
-    grouped = grouped * torch.rsqrt((grouped * grouped).sum(-1, keepdim=True) + 1e-3)
-    flat = keys.reshape(images, heads, width, side * side)
-    # (b, heads, B/b * 4, width) @ (b, heads, width, G * G)
-    asked = grouped.reshape(images, -1, heads, width).transpose(1, 2)
-    found = (asked @ flat).reshape(images, heads, -1, side * side).transpose(1, 2)
+    grouped = grouped / torch.sqrt((grouped * grouped).sum(-1, keepdim=True) + 1e-3)
     if heads == 1:
-        found = found * (1.0 / channels**0.5)
-    return found.reshape(-1, KINDS * heads, side, side)
+        asked = (grouped * (1.0 / channels**0.5)).reshape(images, -1, channels)
+        alike: Tensor = asked @ keys
+        return alike.reshape(-1, KINDS, cells)
+    # (b, heads, B/b * 4, width) @ (b, heads, width, cells)
+    asked = grouped.reshape(images, -1, heads, width).transpose(1, 2)
+    found = (asked @ keys.reshape(images, heads, width, cells)).transpose(1, 2)
+    return found.reshape(-1, KINDS * heads, cells)
 
 
-def pooled(weights: Tensor, features: Tensor) -> Tensor:
+def light(weights: Tensor, cells: int) -> Tensor:
+    """Weights so that a map of ones sums to ``_MASS``."""
+    return weights * (_MASS / cells)
+
+
+def pooled(weights: Tensor, total: Tensor, features: Tensor) -> Tensor:
     """Means of an image's features under the weights of its prompts.
 
     Args:
-        weights: (B, K, G, G), not negative.
-        features: (b, C, G, G).
+        weights: (B, K, cells), as of :func:`light`, not negative.
+        total: (B, K, 1), their sums.
+        features: (b, C, cells).
 
     Returns:
         (B, K, C).
     """
-    kinds, channels = weights.shape[1], features.shape[1]
-    cells = weights.shape[-1] * weights.shape[-2]
-    scale = 1.0 / (weights.mean((2, 3)) * _MASS + 2e-5 * _MASS)
-    flat = _light(weights).reshape(features.shape[0], -1, cells)
-    sums = flat @ features.flatten(2).transpose(1, 2)
-    return sums.reshape(-1, kinds, channels) * scale.unsqueeze(-1)
+    kinds, channels, cells = weights.shape[1], features.shape[1], features.shape[2]
+    each = weights.reshape(images_of(features), -1, cells)
+    sums = (each @ features.transpose(1, 2)).reshape(-1, kinds, channels)
+    return sums / (total + 2e-5 * _MASS)
 
 
-def pooled_own(weights: Tensor, features: Tensor) -> Tensor:
-    """``pooled`` with features of each prompt, (B, C, G, G)."""
-    scale = 1.0 / (weights.mean((2, 3)) * _MASS + 1e-4 * _MASS)
-    sums = _light(weights) @ features.flatten(2).transpose(1, 2)
-    return sums * scale.unsqueeze(-1)
+def pooled_own(weights: Tensor, total: Tensor, features: Tensor) -> Tensor:
+    """``pooled`` with features of each prompt, (B, C, cells)."""
+    return (weights @ features.transpose(1, 2)) / (total + 1e-4 * _MASS)
 
 
-def _light(weights: Tensor) -> Tensor:
-    """(B, K, G, G) as (B, K, G * G), so that ones sum to ``_MASS``."""
-    return weights.flatten(2) * (_MASS / (weights.shape[-1] * weights.shape[-2]))
+def images_of(maps: Tensor) -> int:
+    """How many images there are: a plain number where it is one, as in every graph."""
+    return 1 if maps.shape[0] == 1 else maps.shape[0]
 
 
 def add_image(x: Tensor, image: Tensor) -> Tensor:
@@ -284,7 +358,3 @@ def add_image(x: Tensor, image: Tensor) -> Tensor:
     images = image.shape[0]
     grouped = x.reshape(images, -1, *x.shape[1:]) + image.unsqueeze(1)
     return grouped.flatten(0, 1)
-
-
-def _column(weight: Tensor) -> Tensor:
-    return weight.view(1, -1, 1, 1)

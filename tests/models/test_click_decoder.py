@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from samedge.models.click_decoder import ClickDecoder, doubled, doubling
 from samedge.models.click_painting import ClickPainter
+from samedge.models.click_parts import Prior
 
 SIDE = 128
 
@@ -103,8 +104,79 @@ def test_a_prompt_costs_at_most_a_fifth_of_a_gflop() -> None:
 
 
 def test_a_box_smaller_than_a_cell_still_has_an_inside() -> None:
-    painter = ClickPainter(SIDE, 8)
+    painter = ClickPainter(SIDE)
     corners = torch.tensor([[[0.0, 0.0], [3.0, 3.0]]]) + 12.5
     painting = painter(corners / SIDE, torch.tensor([[2.0, 3.0]]))
-    assert (painting.box[:, 2:3] * 4 < 1).any()
+    for grid in (painting.middle, painting.fine):
+        assert (grid.radius * 4 < 1).any()
     assert painting.present.item() == 1
+
+
+def test_clicks_are_painted_as_gaussians_of_their_kind() -> None:
+    coords = torch.tensor([[[20.0, 31.0], [60.0, 70.0], [90.0, 15.0]]])
+    painting = ClickPainter(SIDE)(coords / SIDE, torch.tensor([[1.0, 0.0, -1.0]]))
+    for grid, kinds in (
+        (painting.middle, [(0, 6), (0, 24), (1, 6), (1, 24)]),
+        (painting.fine, [(0, 6), (1, 6), (0, 48), (0, 20), (0, 48), (0, 110)]),
+    ):
+        side = grid.blobs.shape[-1]
+        centres = (torch.arange(side) + 0.5) * (SIDE / side)
+        assert grid.blobs.shape[1] == len(kinds)
+        for blob, (point, sigma) in zip(grid.blobs[0], kinds, strict=True):
+            x, y = coords[0, point]
+            squares = (centres[None] - x) ** 2 + (centres[:, None] - y) ** 2
+            width = sigma * SIDE / 512
+            torch.testing.assert_close(
+                blob, torch.exp(squares / (-2 * width**2)), atol=1e-5, rtol=0
+            )
+        assert grid.distance.abs().max() == 0, "no box"
+
+
+def test_a_box_is_painted_as_distances() -> None:
+    corners = torch.tensor([[[20.0, 30.0], [84.0, 110.0]]])
+    painting = ClickPainter(SIDE)(corners / SIDE, torch.tensor([[2.0, 3.0]]))
+    for grid in (painting.middle, painting.fine):
+        side = grid.radius.shape[-1]
+        x = ((torch.arange(side) + 0.5) * (SIDE / side))[None]
+        y = x.t()
+        inside = torch.minimum(torch.minimum(x - 20, 84 - x), torch.minimum(y - 30, 110 - y))
+        expected = torch.stack([(inside / 32).clamp(-1, 1), (inside / 4).clamp(-1, 1)])
+        torch.testing.assert_close(grid.distance[0], expected)
+        across, down = ((x - 52) / 32).clamp(-2, 2), ((y - 70) / 40).clamp(-2, 2)
+        radius = (across**2 + down**2).clamp(max=4) / 4
+        torch.testing.assert_close(grid.radius[0, 0], radius)
+    side = painting.offset.shape[-1]
+    x = ((torch.arange(side) + 0.5) * (SIDE / side))[None].expand(side, side)
+    torch.testing.assert_close(painting.offset[0, 0], ((x - 52) / 32).clamp(-2, 2) / 2)
+    torch.testing.assert_close(painting.offset[0, 1], ((x.t() - 70) / 40).clamp(-2, 2) / 2)
+    # Half sides of 36 px on average: from 24 px on no box is small.
+    assert painting.small.item() == 0
+
+
+@pytest.mark.parametrize("box", [False, True], ids=["click", "box"])
+@pytest.mark.parametrize("has", [0.0, 1.0], ids=["first", "refined"])
+def test_the_prior_is_a_sum_of_what_is_painted(*, box: bool, has: float) -> None:
+    torch.manual_seed(1)
+    prior = Prior()
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter)
+    coords = torch.tensor([[[20.0, 30.0], [44.0, 52.0]]]) / SIDE
+    labels = torch.tensor([[2.0, 3.0]]) if box else torch.tensor([[1.0, 0.0]])
+    painting = ClickPainter(SIDE)(coords, labels)
+    earlier = torch.randn(1, 1, SIDE // 4, SIDE // 4) * has
+    with torch.no_grad():
+        logits, bias = prior(
+            painting, earlier=earlier, has=torch.tensor([[has]]), cells=(SIDE // 4) ** 2
+        )
+        found = (logits + bias.unsqueeze(2)).reshape(4, SIDE // 4, SIDE // 4)
+        fine = painting.fine
+        for mask in range(4):
+            if box:
+                edge = prior.edge[mask] + painting.small[0, 0] * prior.small[mask]
+                start = fine.distance[0, 0] * prior.box[mask] + fine.distance[0, 1] * edge
+                start = start + (0.75 - fine.radius[0, 0] * 4).clamp(min=-1) * prior.radius[mask]
+            else:
+                start = fine.blobs[0, 2 + mask] * prior.click[mask] + prior.bias[mask]
+            touch = (fine.blobs[0, 0] - fine.blobs[0, 1]) * prior.touch[mask]
+            expected = (1 - has) * start + earlier[0, 0] * prior.mask[mask] + touch
+            torch.testing.assert_close(found[mask], expected, atol=1e-5, rtol=1e-5)

@@ -27,6 +27,7 @@ from samedge.models.click_parts import (
     TOKENS,
     Block,
     ClickConfig,
+    ConvOfTwo,
     Prior,
     PromptWeights,
     Quality,
@@ -61,7 +62,7 @@ class ClickDecoder(nn.Module):
         self.sides = [image_size // stride for stride in (4, 8, 16)]
         self.painted = nn.Conv2d(_PAINTED, c.paint, 3, padding=1)
         self.painted_coarse = nn.Conv2d(c.paint, c.coarse, 2, stride=2)
-        self.painted_middle = nn.Conv2d(c.paint + KINDS, c.middle, 1)
+        self.painted_middle = ConvOfTwo(c.paint, KINDS, c.middle)
         self.match = nn.Conv2d(KINDS * c.heads, c.coarse, 1)
         self.blocks = nn.Sequential(*(Block(c.coarse, c.expanded) for _ in range(c.blocks)))
         self.up_middle = nn.Conv2d(c.coarse, c.middle, 1)
@@ -179,11 +180,7 @@ class ClickDecoder(nn.Module):
         side, keys = self.sides[1], self._rows(image, 1)
         alike = likeness(pooled(evidence, evidence.sum(2, keepdim=True), keys), keys, 1)
         alike = alike.reshape(-1, KINDS, side, side)
-        # One convolution of both, in parts: no runtime has to lay them side by side.
-        parts = [self.config.paint, KINDS]
-        from_painted, from_alike = torch.split(self.painted_middle.weight, parts, 1)
-        x = F.conv2d(painted, from_painted, self.painted_middle.bias)
-        x = x + F.conv2d(alike, from_alike)
+        x = self.painted_middle(painted, alike)
         x = x + F.interpolate(self.up_middle(coarse), scale_factor=2.0, mode="nearest")
         out: Tensor = self.middle(F.relu(add_image(x, image)))
         return F.relu(out)

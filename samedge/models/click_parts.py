@@ -91,6 +91,25 @@ class Block(nn.Module):
         return x + y
 
 
+class ConvOfTwo(nn.Conv2d):
+    """A 1x1 convolution of two maps side by side, without laying them there.
+
+    Args:
+        first: channels of the one.
+        second: of the other.
+        leaving: of the result.
+    """
+
+    def __init__(self, first: int, second: int, leaving: int) -> None:
+        super().__init__(first + second, leaving, 1)
+        self.sides = [first, second]
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:  # type: ignore[override]
+        """Map (B, first, G, G) and (B, second, G, G) to (B, leaving, G, G)."""
+        from_first, from_second = torch.split(self.weight, self.sides, 1)
+        return F.conv2d(first, from_first, self.bias) + F.conv2d(second, from_second)
+
+
 class PromptWeights(nn.Module):
     """Two layers of 1x1 convolutions at stride 4, their weights computed from what was pooled."""
 
@@ -187,6 +206,23 @@ class Prior(nn.Module):
         return torch.stack(said, 1), constant
 
 
+class _LinearByMask(nn.Linear):
+    """A linear layer that is told beside its inputs, in a code of one of four, which mask it is.
+
+    Args:
+        entering: inputs beside the code.
+        leaving: outputs.
+    """
+
+    def __init__(self, entering: int, leaving: int) -> None:
+        super().__init__(entering + TOKENS, leaving)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 4, entering) to (B, 4, leaving): a row of the code is a bias for each mask."""
+        known, which = torch.split(self.weight, [self.in_features - TOKENS, TOKENS], 1)
+        return F.linear(x, known) + (which.t() + self.bias)
+
+
 class Quality(nn.Module):
     """Each mask's IoU, estimated from what lies under it, around it, and how sure its edge is.
 
@@ -198,9 +234,9 @@ class Quality(nn.Module):
     def __init__(self, config: ClickConfig, image_size: int) -> None:
         super().__init__()
         c = config
-        self.described = c.fine + 2 * c.middle + 2 * c.coarse + _SCALARS + TOKENS
+        described = c.fine + 2 * c.middle + 2 * c.coarse + _SCALARS + TOKENS
         self.layers = nn.Sequential(
-            nn.Linear(self.described + TOKENS, 96),
+            _LinearByMask(described, 96),
             nn.ReLU(),
             nn.Linear(96, 48),
             nn.ReLU(),
@@ -249,14 +285,8 @@ class Quality(nn.Module):
         ]
         parts += [self._scalars(logits, chance, (rows[0], total), objects)]
         parts += [self._overlaps(rows[1], self._rows(half, 1), total)]
-        # The last inputs of the first layer say which mask it is: a bias for each.
-        first, *others = self.layers
-        assert isinstance(first, nn.Linear)
-        known, which = torch.split(first.weight, [self.described, TOKENS], 1)
-        hidden = F.linear(torch.cat(parts, -1), known) + (which.t() + first.bias)
-        for layer in others:
-            hidden = layer(hidden)
-        return torch.sigmoid(hidden).squeeze(-1)
+        quality: Tensor = torch.sigmoid(self.layers(torch.cat(parts, -1))).squeeze(-1)
+        return quality
 
     def _rows(self, maps: Tensor, level: int) -> Tensor:
         """(B, 4, G, G) to (B, 4, G * G)."""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from samedge.annotate.run import absolute
 from samedge.errors import DatasetError, SourceError
 from samedge.files.writing import replacing, write_text
 from samedge.live.sources import pyav
 from samedge.live.sources.base import ReadOptions
+from samedge.pixels.folder_listing import Listing, SkippedFiles, pictures_listed
 from samedge.pixels.image_files import VIDEO_SUFFIXES, is_hidden, is_video
 from samedge.types import Progress
 
@@ -26,6 +28,22 @@ def video_files(folder: Path) -> tuple[Path, ...]:
         raise DatasetError(f"{folder} is not a folder: expected one with pictures or videos in it.")
     found = (p for p in folder.rglob("*") if is_video(p) and p.is_file())
     return tuple(sorted(p for p in found if not is_hidden(p.relative_to(folder))))
+
+
+def photos_beside(folder: Path, *, results: Path) -> tuple[SkippedFiles, ...]:
+    """The pictures beside the videos of a folder, which are no frames; they are told of.
+
+    Args:
+        folder: of the videos.
+        results: the folder for results, whose pictures are not meant.
+    """
+    if not folder.is_dir():
+        return ()
+    found = pictures_listed(folder, passed_over=lambda path: absolute(path) == absolute(results))
+    names = [path.relative_to(folder).as_posix() for path in found.pictures]
+    why = "pictures beside the videos (annotate them without --every, into another folder)"
+    skipped = (SkippedFiles.of(why, names),) if names else ()
+    return Listing(folder, (), skipped).tell().skipped
 
 
 def extract_frames(

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from samedge.annotate.run import AutoResult
     from samedge.annotate.tasks import AutoSettings
     from samedge.errors import SourceError
+    from samedge.pixels.folder_listing import SkippedFiles
 
     Videos = Sequence[tuple[Path, SourceError]]
+    Skipped = tuple[SkippedFiles, ...]
 
 EPILOG = """\b
 Examples:
@@ -76,9 +78,9 @@ def annotate(
     refuse_output(run.output_path, is_folder=True)
     tiling_of(run.tiles, run.tile_overlap)
     settings = _settings(out, run, is_auto=automatic)
-    images, broken = _images(out, folder, run)
+    images, broken, beside = _images(out, folder, run)
     if ranks:
-        _rank(out, images, run, settings, broken=broken)
+        _rank(out, images, run, settings, broken=broken, beside=beside)
         out.failed([(str(path), error) for path, error in broken])
         return
     if not automatic:
@@ -87,7 +89,7 @@ def annotate(
         return
     result = _annotated(out, images, run, settings)
     _measure(out, run, desk, settings)
-    _report(out, result, images=images, broken=broken)
+    _report(out, result, images=images, broken=broken, beside=beside)
     out.failed([(str(path), error) for path, error in broken])
     _list_failures(out, result.merged)
 
@@ -136,16 +138,17 @@ def _measure(out: output.Output, run: AnnotateRun, desk: DeskRun, settings: Auto
         put_accuracy(run.output_path, found, bundle_id=predictor.manifest.id)
 
 
-def _images(out: output.Output, folder: Path, run: AnnotateRun) -> tuple[Path, Videos]:
-    """The folder of pictures to annotate, and videos that broke off."""
-    from samedge.annotate.frames import extract_frames
+def _images(out: output.Output, folder: Path, run: AnnotateRun) -> tuple[Path, Videos, Skipped]:
+    """The folder of pictures to annotate, videos that broke off, and photos beside them."""
+    from samedge.annotate.frames import extract_frames, photos_beside
 
     if run.every is None:
-        return folder, []
+        return folder, [], ()
+    beside = photos_beside(folder, results=run.output_path)
     frames = run.output_path / "frames"
     with out.progress("Reading videos") as bar:
         broken = extract_frames(folder, frames, every=run.every, progress=bar.progress)
-    return frames, broken
+    return frames, broken, beside
 
 
 def _annotated(
@@ -168,7 +171,13 @@ def _annotated(
 
 
 def _rank(
-    out: output.Output, images: Path, run: AnnotateRun, settings: AutoSettings, *, broken: Videos
+    out: output.Output,
+    images: Path,
+    run: AnnotateRun,
+    settings: AutoSettings,
+    *,
+    broken: Videos,
+    beside: Skipped,
 ) -> None:
     from samedge.annotate.ranking import rank_images, write_ranking
     from samedge.annotate.run import photos_listed, tasks_of
@@ -195,7 +204,7 @@ def _rank(
         "images": ranking.images,
         "failures": [{"image": name, "error": error} for name, error in ranking.failures],
         "broken_videos": _broken(broken),
-        "skipped_files": listing.skipped,
+        "skipped_files": (*beside, *listing.skipped),
         "files": [file],
     }
     out.result(document, table, f"wrote {file}, all {len(ranking.images)} images in their order")
@@ -207,7 +216,9 @@ def _broken(videos: Videos) -> list[dict[str, object]]:
     return [{"video": path, "error": error_record(error)} for path, error in videos]
 
 
-def _report(out: output.Output, result: AutoResult, *, images: Path, broken: Videos) -> None:
+def _report(
+    out: output.Output, result: AutoResult, *, images: Path, broken: Videos, beside: Skipped
+) -> None:
     merged = result.merged
     document = {
         "images": {"path": str(images), "count": merged.images, "failed": len(merged.failures)},
@@ -219,7 +230,7 @@ def _report(out: output.Output, result: AutoResult, *, images: Path, broken: Vid
         "duplicates": merged.duplicates,
         "failures": [{"image": name, "error": error} for name, error in merged.failures],
         "broken_videos": _broken(broken),
-        "skipped_files": result.skipped,
+        "skipped_files": (*beside, *result.skipped),
         "files": merged.files,
     }
     out.result(document, _summary(result), *(f"wrote {path}" for path in merged.files))

@@ -228,9 +228,12 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         kind, remedy = image_kinds.description(head)
         raise ImageError(f"{name} is {kind}: {remedy}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow names a limit of its own, too
+        count = "too many" if found is None else found.group(1)
+        allowed = limits.limit("image_pixels")
         raise ImageError(
-            f"{name} is too large, limit {limits.limit('image_pixels')} pixels ({error}): "
-            "downscale it first."
+            f"{name} is too large, {count} pixels, limit {allowed}: downscale it first, or raise "
+            f"the limit by {limits.VARIABLE}=image_pixels=COUNT."
         ) from error
     except MemoryError as error:
         raise ImageError(

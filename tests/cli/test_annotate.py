@@ -131,11 +131,15 @@ def test_a_video_that_cannot_be_read_is_told_by_a_ranking(
         return [(tmp_path / "cut.mp4", SourceError("cut.mp4 broke off."))]
 
     monkeypatch.setattr("samedge.annotate.frames.extract_frames", broken_off)
+    Image.new("RGB", (48, 40)).save(tmp_path / "beside.png")
     options = ("--rank", "--every", "2", "--bundle", toy_bundle, "-o", tmp_path / "out")
     result = invoke("annotate", tmp_path, *options, "--json")
     assert result.exit_code == 1
     assert "cut.mp4 broke off." in result.stderr
     document = json.loads(result.stdout)
+    (skipped,) = document["skipped_files"]
+    assert (skipped["count"], skipped["names"]) == (1, ["beside.png"])
+    assert "pictures beside the videos (annotate them without --every" in result.stderr
     ((video, error),) = [(one["video"], one["error"]) for one in document["broken_videos"]]
     assert (Path(video).name, error["kind"]) == ("cut.mp4", "source")
     assert document["failures"] == []

@@ -32,6 +32,7 @@ from samedge.cli.failures import (
 )
 from samedge.cli.streams import discard_stdout, written_out
 from samedge.errors import SamedgeError
+from samedge.files.writing import descriptor_moved
 
 if TYPE_CHECKING:
     import logging
@@ -221,7 +222,8 @@ def _stdout_kept_clean() -> Iterator[TextIO]:
             kept, "w", encoding=real.encoding, errors="backslashreplace", closefd=True
         )
         try:
-            yield stream
+            with descriptor_moved(1, kept):  # for -o /dev/stdout
+                yield stream
         finally:
             import ctypes
 

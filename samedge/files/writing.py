@@ -333,8 +333,27 @@ def _open_descriptor(path: Path) -> int | None:
     return None
 
 
+_MOVED: dict[int, int] = {}
+
+
+@contextlib.contextmanager
+def descriptor_moved(number: int, place: int) -> Iterator[None]:
+    """While it lasts, what is named by a descriptor's number is at another one.
+
+    Args:
+        number: such as 1 of ``/dev/stdout``, where something else is open meanwhile.
+        place: the descriptor of what was open there.
+    """
+    _MOVED[number] = place
+    try:
+        yield
+    finally:
+        del _MOVED[number]
+
+
 def _stream(path: Path) -> BinaryIO:
     descriptor = _open_descriptor(path)
+    descriptor = None if descriptor is None else _MOVED.get(descriptor, descriptor)
     return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 
 from samedge.cli import cli
 
@@ -119,3 +120,25 @@ def test_a_full_standard_error_costs_remarks_only(words: tuple[str, ...], code: 
     if "--json" in words:
         kind = "samedge.doctor/1" if code == 0 else "samedge.error/1"
         assert json.loads(done.stdout)["schema"] == kind
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+def test_a_file_that_is_standard_output_comes_there(tmp_path: Path, toy_bundle: Path) -> None:
+    """What libraries print goes to standard error meanwhile, under standard output's number."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    command = [
+        sys.executable,
+        "-m",
+        "samedge",
+        "segment",
+        str(tmp_path / "a.png"),
+        "--point",
+        "1,1",
+    ]
+    command += ["--bundle", str(toy_bundle), "--format", "coco", "-o", "/dev/stdout"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    document, _, table = ended.stdout.partition("\n" + str(tmp_path))
+    assert json.loads(document)["images"][0]["file_name"] == "a.png"
+    assert "wrote /dev/stdout" in table
+    assert "annotations" not in ended.stderr

@@ -1,14 +1,11 @@
+"""The benchmark with segmenters whose times are known."""
+
 from __future__ import annotations
 
-import functools
 import json
-import math
-import os
-import platform
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +15,10 @@ from samedge.benchmark import bench as bench_module
 from samedge.benchmark import latency
 from samedge.benchmark import worker as bench_worker
 from samedge.benchmark.bench import EFFORTS, Effort, Plan, bench, effort, find_images
-from samedge.benchmark.latency import Samples, compare, stage_row, verdict
 from samedge.benchmark.process import ChosenSubject
-from samedge.errors import BundleError, DatasetError, ImageError, InferenceError, UnknownNameError
-from samedge.machine import disturbance, environment, power, system
-from samedge.machine.disturbance import Watch, processor_times
-from samedge.records import BenchRecord, Power, StageRow, Subject, read, write
+from samedge.errors import BundleError, DatasetError, InferenceError, UnknownNameError
+from samedge.records import BenchRecord, read, write
+from tests.benchmark.efforts import TINY
 
 FAKE = """
 import contextlib, os, sys, time, types
@@ -65,8 +60,6 @@ def make(bundle, *, backend, device, threads):
     subject = OpenedSubject(subject=named, artifact_bytes=123, residency=residency)
     return _opened(4.0 if slow else 2.0), subject
 """
-
-TINY = Effort(0.05, 60, 2)
 
 
 @pytest.fixture
@@ -231,326 +224,6 @@ def test_peak_memory_is_not_inherited() -> None:
     assert peak is not None
     assert peak > ballast.nbytes
     assert int(done.stdout) < 200e6
-
-
-class TestLatency:
-    def _row(self, backend: str, blocks: list[float], **fields: object) -> StageRow:
-        samples = Samples()
-        for value in blocks:
-            samples.add([value] * 3)
-        subject = Subject(bundle="b", backend=backend, **fields)  # type: ignore[arg-type]
-        return stage_row(
-            subject, "encode", samples=samples, peak_rss_bytes=None, artifact_bytes=None
-        )
-
-    def test_row_counts_everything(self) -> None:
-        samples = Samples()
-        samples.add([10.0] * 60 + [11.0] * 60)
-        samples.add([500.0])
-        row = stage_row(
-            Subject(bundle="b", backend="x"),
-            "decode",
-            samples=samples,
-            peak_rss_bytes=7,
-            artifact_bytes=8,
-        )
-        assert (row.n, row.outliers, row.max_ms, row.min_ms) == (121, 1, 500.0, 10.0)
-        assert row.mean_ms == pytest.approx((600 + 660 + 500) / 121, abs=1e-4)
-        assert row.p90_ms == 11.0
-        assert row.p95_ms is None
-        assert sum(count for _, _, count in row.histogram_ms) == 121
-        assert row.block_p50_ms == [10.5, 500.0]
-
-    def test_a_picture_that_cannot_be_read_ends_it_before_the_work(self, tmp_path: Path) -> None:
-        """Blocks rotate over the pictures: it would come up after minutes, or at the very end."""
-        (tmp_path / "a.png").write_bytes(b"no picture")
-        plan = Plan((*find_images()[:1], tmp_path / "a.png"), TINY)
-        with pytest.raises(ImageError, match=r"a\.png is not an image"):
-            bench([ChosenSubject(bundle=str(tmp_path / "absent"))], plan)
-
-    def test_variation_is_around_each_images_own_mean(self) -> None:
-        samples = Samples()
-        samples.add([10.0, 10.0, 10.0], image=0)
-        samples.add([90.0, 90.0, 90.0], image=1)
-        assert samples.variation() == 0.0
-        samples.add([9.0, 11.0], image=2)
-        # Relative deviations of -0.1 and 0.1; eight samples on three images.
-        assert samples.variation() == pytest.approx(math.sqrt(0.02 / 5))
-
-    def test_one_sample_has_no_variation(self) -> None:
-        samples = Samples()
-        samples.add([1.0])
-        assert samples.variation() is None
-
-    def test_faster_only_when_the_interval_excludes_one(self) -> None:
-        rng = np.random.default_rng(0)
-        noise = rng.lognormal(0, 0.2, 12)
-        base = self._row("a", (10 * noise).tolist())
-        double = self._row("b", (20 * noise).tolist())
-        same = self._row("c", (10 * rng.lognormal(0, 0.2, 12)).tolist())
-        by_pair = {(c.first[1], c.second[1]): c for c in compare([base, double, same])}
-        clear = by_pair["a", "b"]
-        assert clear.speedup == pytest.approx(2.0, rel=1e-3)
-        assert clear.faster == ["b", "a", ""]
-        assert by_pair["b", "c"].faster == ["b", "c", ""]
-        open_ = by_pair["a", "c"]
-        assert open_.faster is None
-        assert open_.ci95 is not None
-        assert open_.ci95[0] < 1 < open_.ci95[1]
-
-    def test_differences_are_named(self) -> None:
-        first = self._row("a", [1.0] * 5, input_size=512, precision="int8", artifact_sha256="1")
-        second = self._row("b", [2.0] * 5, input_size=1024, precision="fp32", artifact_sha256="2")
-        found = next(compare([first, second])).differences
-        expected = ["input size (512 against 1024)", "precision (int8 against fp32)", "artifacts"]
-        assert found == expected
-
-    @pytest.mark.parametrize(
-        ("values", "met", "why"),
-        [
-            ([20.0] * 662, True, "p99 of 20.00 ms meets"),
-            ([20.0] * 640 + [50.0] * 22, False, "p99 of 50.00 ms misses"),
-            ([20.0] * 100, None, "needs 662 samples"),
-            ([20.0] * 90 + [50.0] * 10, False, "10 of 100 frames"),
-            ([20.0] * 99 + [50.0], None, "1 of 100 frames"),
-            ([], None, "needs 662 samples"),
-        ],
-    )
-    def test_deadline(self, values: list[float], met: bool | None, why: str) -> None:
-        found = verdict(Subject(bundle="b", backend="x"), values, deadline_ms=33)
-        assert found.met is met
-        assert why in found.why
-        assert (found.late is None) == (not values)  # not measured is null, never 0
-
-
-def _write(root: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-Tools = Callable[[str, str], None]
-"""Puts a shell script on the path in the place of a tool of another system."""
-
-
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-
-    def add(name: str, script: str) -> None:
-        path = folder / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    return add
-
-
-class TestEnvironment:
-    def test_this_machine(self) -> None:
-        found = environment.environment(threads=3)
-        assert found.threads == 3
-        assert found.cores
-        assert found.python == ".".join(map(str, sys.version_info[:3]))
-        assert found.packages["numpy"] == np.__version__
-
-    def test_what_cannot_be_read_is_null(self, tmp_path: Path) -> None:
-        found = environment.environment(root=tmp_path)
-        assert (found.board, found.cuda, found.jetpack) == (None, None, None)
-        assert found.power.governor is None
-        if sys.platform == "linux":
-            assert found.memory_bytes is None
-            assert found.isa is None
-            assert found.power == Power()
-
-    @pytest.mark.skipif(sys.platform == "darwin", reason="reads Linux's files")
-    def test_a_jetson(self, tmp_path: Path) -> None:
-        cpu = "sys/devices/system/cpu"
-        hwmon = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
-        _write(
-            tmp_path,
-            {
-                "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp crc32\n"
-                "CPU part\t: 0xd42\n",
-                "proc/meminfo": "MemTotal:       15000000 kB\nMemFree: 1 kB\n",
-                "proc/device-tree/model": "NVIDIA Jetson Orin NX\0",
-                "etc/os-release": 'NAME=x\nPRETTY_NAME="Ubuntu 22.04.5 LTS"\n',
-                "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 1\n",
-                "usr/local/cuda/version.json": '{"cuda": {"name": "x", "version": "12.6.68"}}',
-                f"{cpu}/cpu0/cpufreq/scaling_governor": "schedutil\n",
-                f"{cpu}/cpu1/cpufreq/scaling_governor": "schedutil\n",
-                f"{cpu}/cpu0/cpufreq/cpuinfo_max_freq": "1984000\n",
-                f"{cpu}/cpu0/topology/core_id": "0\n",
-                f"{cpu}/cpu0/topology/physical_package_id": "0\n",
-                f"{hwmon}/in1_label": "VDD_IN\n",
-                f"{hwmon}/in1_input": "5000\n",
-                f"{hwmon}/curr1_input": "1200\n",
-                "sys/class/thermal/thermal_zone0/temp": "48500\n",
-                "sys/class/thermal/thermal_zone1/temp": "51250\n",
-            },
-        )
-        found = environment.environment(root=tmp_path)
-        assert found.cpu == "Cortex-A78AE"
-        assert found.isa == ["asimd", "asimdhp", "asimddp"]
-        assert found.memory_bytes == 15_360_000_000
-        assert found.board == "NVIDIA Jetson Orin NX"
-        assert found.os is not None
-        assert found.os.startswith("Ubuntu 22.04.5 LTS")
-        assert (found.jetpack, found.cuda, found.cores_physical) == ("L4T 36.4.3", "12.6.68", 1)
-        assert found.power.governor == "schedutil"
-        assert found.power.frequency_max_mhz == 1984
-        assert found.power.rails_mw == {"VDD_IN": 6000}
-        assert found.power.temperature_c == 51.25
-
-    def test_jetpack_itself_is_preferred(self, tmp_path: Path) -> None:
-        status = "Package: a\nVersion: 1\n\nPackage: nvidia-jetpack\nStatus: ok\nVersion: 6.2-b77\n"
-        _write(tmp_path, {"var/lib/dpkg/status": status, "etc/nv_tegra_release": ""})
-        assert environment.environment(root=tmp_path).jetpack == "6.2-b77"
-
-    def test_a_laptop(self, tmp_path: Path) -> None:
-        cpu = "sys/devices/system/cpu"
-        _write(
-            tmp_path,
-            {
-                f"{cpu}/intel_pstate/no_turbo": "1\n",
-                "sys/class/power_supply/AC/online": "0\n",
-                "sys/fs/cgroup/cpu.max": "150000 100000\n",
-                f"{cpu}/cpu0/thermal_throttle/core_throttle_count": "3\n",
-                f"{cpu}/cpu1/thermal_throttle/core_throttle_count": "4\n",
-            },
-        )
-        found = power.power(root=tmp_path)
-        assert found.boost is False
-        assert found.cpu_quota == 1.5
-        assert power.throttle_count(root=tmp_path) == 7
-        if sys.platform == "linux":
-            assert found.on_battery is True
-
-    def test_a_jetson_without_monitors_asks_tegrastats(
-        self, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        _write(tmp_path, {"etc/nv_tegra_release": "# R38 (release), REVISION: 2.0, GCID: 1\n"})
-        line = "RAM 2448/7620MB (lfb 3x4MB) CPU [1%@729] VDD_IN 4971mW/4890mW VDD_SOC 1418mW/1400mW"
-        tools("tegrastats", f"echo '{line}'; exec sleep 60")
-        tools("nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
-        monkeypatch.setattr(
-            power, "first_line", functools.partial(system.first_line, timeout_s=600)
-        )
-        found = power.power(root=tmp_path)
-        assert found.rails_mw == {"VDD_IN": 4971, "VDD_SOC": 1418}
-        assert found.nvpmodel == "MAXN_SUPER"
-
-    def test_a_mac(self, tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What Apple's tools print, on a machine that has none of Linux's files."""
-        tools(
-            "sysctl",
-            """case "$*" in
-            "-n machdep.cpu.brand_string") echo "Apple M2 Pro";;
-            "-n hw.memsize") echo 17179869184;;
-            "-n hw.physicalcpu") echo 10;;
-            hw.optional) echo "hw.optional.arm.FEAT_BF16: 1"; echo "hw.optional.arm.FEAT_SME: 0"
-                echo "hw.optional.floatingpoint: 1";;
-            esac""",
-        )
-        tools(
-            "pmset",
-            """case "$*" in
-            "-g batt") echo "Now drawing from 'Battery Power'";;
-            "-g therm") echo " CPU_Speed_Limit         = 62";;
-            esac""",
-        )
-        monkeypatch.setattr(sys, "platform", "darwin")
-        monkeypatch.setattr(platform, "mac_ver", lambda: ("15.5", ("", "", ""), "arm64"))
-        found = environment.environment(root=tmp_path)
-        assert (found.cpu, found.isa) == ("Apple M2 Pro", ["FEAT_BF16"])
-        assert (found.memory_bytes, found.cores_physical) == (2**34, 10)
-        assert (found.os, found.container) == ("macOS 15.5", None)
-        assert found.power.on_battery is True
-        assert power.throttled_now(root=tmp_path) == ["processor, at 62% of its speed"]
-
-    def test_an_nvidia_gpu(self, tools: Tools, tmp_path: Path) -> None:
-        tools(
-            "nvidia-smi",
-            """case "$*" in
-            "") echo "| NVIDIA-SMI 570.1   Driver Version: 570.1   CUDA Version: 12.8  |";;
-            *throttle*) echo "0, Not Active, Active, Not Active, Active"
-                echo "1, Not Active, Not Active, Not Active, Not Active";;
-            *) echo "NVIDIA H200, 570.1, 143771, 9.0, 700.00";;
-            esac""",
-        )
-        found = environment.environment(root=tmp_path)
-        assert found.cuda_driver == "12.8"
-        assert found.gpus is not None
-        assert (found.gpus[0].name, found.gpus[0].driver) == ("NVIDIA H200", "570.1")
-        assert power.gpu_slowdowns() == ["GPU 0 for heat and its power limit"]
-
-    @pytest.mark.skipif(sys.platform == "darwin", reason="reads Linux's files")
-    def test_what_the_thermal_governor_holds_back(self, tmp_path: Path) -> None:
-        folder = "sys/class/thermal"
-        devices = [("cpufreq-cpu0", 3), ("devfreq-17000000.gpu", 0), ("pwm-fan", 2)]
-        for index, (kind, state) in enumerate(devices):
-            files = {"type": f"{kind}\n", "cur_state": f"{state}\n"}
-            _write(tmp_path, {f"{folder}/cooling_device{index}/{k}": v for k, v in files.items()})
-        assert power.throttled_now(root=tmp_path) == ["cpufreq-cpu0"]
-
-    @pytest.mark.parametrize(
-        ("line", "memory", "capability"),
-        [
-            ("NVIDIA H200, 570.1, 143771, 9.0, 700.00", 143771 * 2**20, "9.0"),
-            ("Orin (nvgpu), 540.4.0, [N/A], 8.7, [N/A]", None, "8.7"),
-        ],
-    )
-    def test_a_line_of_nvidia_smi(self, line: str, memory: int | None, capability: str) -> None:
-        found = environment._gpu(line)
-        assert (found.memory_bytes, found.compute_capability) == (memory, capability)
-
-
-class TestDisturbance:
-    def _stat(self, root: Path, user: int, idle: int, steal: int = 0) -> None:
-        _write(root, {"proc/stat": f"cpu  {user} 0 0 {idle} 0 0 0 {steal} 0 0\ncpu0 1\n"})
-
-    def test_processor_times(self, tmp_path: Path) -> None:
-        self._stat(tmp_path, 300, 600, 100)
-        times = processor_times(root=tmp_path)
-        assert times is not None
-        assert (times.busy, times.stolen, times.total) == (3.0, 1.0, 10.0)
-        assert processor_times(root=tmp_path / "none") is None
-
-    def test_psutil_tells_where_there_is_no_proc(self) -> None:
-        pytest.importorskip("psutil")
-        times = disturbance._times_from_psutil()
-        assert times is not None
-        assert 0 < times.busy < times.total
-
-    def test_a_busy_machine_is_reported(self, tmp_path: Path) -> None:
-        self._stat(tmp_path, 1000, 1000)
-        watch = Watch(root=tmp_path)
-        self._stat(tmp_path, 51_000, 51_000, 4000)
-        found = watch.warnings([])
-        assert any(message.startswith("Other processes used 4") for message in found)
-        assert any("hypervisor gave 4%" in message for message in found)
-
-    def test_heat_frequency_and_battery(self, tmp_path: Path) -> None:
-        self._stat(tmp_path, 1000, 1000)
-        counter = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
-        _write(tmp_path, {counter: "3", "sys/class/power_supply/AC/online": "0"})
-        watch = Watch(root=tmp_path)
-        _write(tmp_path, {counter: "5"})
-        throttled = {"GPU 0 for heat", "cpufreq-cpu0"}
-        found = "\n".join(watch.warnings([3000.0] * 6 + [2000.0] * 6, throttled=throttled))
-        assert "Held below full speed during the run: GPU 0 for heat, cpufreq-cpu0." in found
-        assert "slowed down for heat 2 times" in found
-        assert "fell from 3000 to 2000 MHz" in found
-        if sys.platform == "linux":
-            assert "runs on battery" in found
-
-    def test_a_quiet_machine_says_nothing(self, tmp_path: Path) -> None:
-        self._stat(tmp_path, 1000, 1000)
-        watch = Watch(root=tmp_path)
-        self._stat(tmp_path, 1000, 91_000)
-        assert watch.warnings([3000.0] * 12) == []
 
 
 def test_pictures_are_those_of_every_command(tmp_path: Path) -> None:

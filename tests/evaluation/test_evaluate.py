@@ -8,71 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from samedge.errors import DatasetError, PromptError, UnknownNameError
+from samedge.errors import PromptError, UnknownNameError
 from samedge.evaluation.baselines import baseline
 from samedge.evaluation.evaluate import EvaluatedSubject, Evaluation, evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
 from samedge.formats.results import Masks
 from samedge.pixels import rle
-from samedge.records import EvalRecord, EvalRow, Subject, read, write
+from samedge.records import EvalRecord, Subject, read, write
 from samedge.types import ActiveBackend, Prompt
+from tests.evaluation.squares import SIZE, TRUTHS, annotation
 
 pytest.importorskip("pycocotools")
-
-SIZE = (120, 160)
-
-
-def _square(x: int, y: int, side: int) -> np.ndarray:
-    mask = np.zeros(SIZE, bool)
-    mask[y : y + side, x : x + side] = True
-    return mask
-
-
-# Small, medium and large; the last two share an image.
-TRUTHS = [
-    ("a.png", _square(10, 10, 20)),
-    ("b.png", _square(5, 70, 40)),
-    ("b.png", _square(50, 10, 100)),
-]
-
-
-def _annotation(index: int, image_id: int, mask: np.ndarray) -> dict[str, Any]:
-    ys, xs = np.nonzero(mask)
-    x0, y0 = int(xs.min()), int(ys.min())
-    box = [x0, y0, int(xs.max()) + 1 - x0, int(ys.max()) + 1 - y0]
-    return {
-        "id": index,
-        "image_id": image_id,
-        "category_id": 1,
-        "iscrowd": 0,
-        "bbox": box,
-        "area": int(mask.sum()),
-        "segmentation": rle.rle_from_mask(mask),
-    }
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """Three squares on two images, beside one crowd that does not count."""
-    names = ["a.png", "b.png"]
-    for name in names:
-        Image.new("RGB", SIZE[::-1], (90, 120, 30)).save(tmp_path / name)
-    annotations = [_annotation(i + 1, names.index(n) + 1, m) for i, (n, m) in enumerate(TRUTHS)]
-    crowd = {**_annotation(9, 1, TRUTHS[0][1]), "iscrowd": 1}
-    images = [
-        {"id": i + 1, "file_name": n, "height": SIZE[0], "width": SIZE[1]}
-        for i, n in enumerate(names)
-    ]
-    document = {
-        "images": images,
-        "annotations": [*annotations, crowd],
-        "categories": [{"id": 1, "name": "object"}],
-    }
-    (tmp_path / "instances.json").write_text(json.dumps(document))
-    return tmp_path
 
 
 def _masks(masks: Sequence[np.ndarray], predicted: Sequence[float]) -> Masks:
@@ -228,7 +176,7 @@ def test_a_picture_that_is_listed_twice(dataset: Path) -> None:
     document = json.loads(file.read_text())
     first = document["images"][0]
     document["images"].append(first | {"id": 77})
-    document["annotations"].append(_annotation(99, 77, TRUTHS[0][1]))
+    document["annotations"].append(annotation(99, 77, TRUTHS[0][1]))
     file.write_text(json.dumps(document))
     found = _run(Oracle(), dataset, "box")
     assert (found.results[0].n, found.results[0].miou) == (4, 1.0)
@@ -296,144 +244,3 @@ class TestProtocols:
     def test_refuses(self, text: str) -> None:
         with pytest.raises(PromptError):
             parse_protocols(text)
-
-
-class TestGroundTruth:
-    def _break(self, dataset: Path, change: Any) -> Path:
-        path = dataset / "instances.json"
-        document = json.loads(path.read_text())
-        change(document)
-        path.write_text(json.dumps(document))
-        return path
-
-    def test_missing_file_and_not_json(self, tmp_path: Path) -> None:
-        with pytest.raises(DatasetError, match=r"none\.json cannot be read"):
-            load_ground_truth(tmp_path / "none.json", tmp_path)
-        (tmp_path / "bad.json").write_text("[")
-        with pytest.raises(DatasetError, match=r"bad\.json is not JSON"):
-            load_ground_truth(tmp_path / "bad.json", tmp_path)
-        (tmp_path / "list.json").write_text("[]")
-        with pytest.raises(DatasetError, match="no list 'images'"):
-            load_ground_truth(tmp_path / "list.json", tmp_path)
-
-    def test_what_cannot_be_drawn_is_counted_and_does_not_end_the_run(
-        self, dataset: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        path = self._break(dataset, lambda d: d["annotations"][1].update(segmentation=[["x"]]))
-        truth = load_ground_truth(path, dataset)
-        reason = "a polygon with coordinates that are no numbers"
-        assert truth.skipped == {"iscrowd": 1, reason: 1}
-        assert truth.skipped_ids[reason] == [2]
-        assert f"1 with {reason} (annotation 2)" in caplog.text
-
-    def test_an_annotation_without_mask_or_without_image(self, dataset: Path) -> None:
-        path = self._break(dataset, lambda d: d["annotations"][0].pop("segmentation"))
-        assert load_ground_truth(path, dataset).skipped["no segmentation"] == 1
-        path = self._break(
-            dataset, lambda d: d["annotations"][0].update(segmentation=[], image_id=77)
-        )
-        with pytest.raises(DatasetError, match="belongs to image 77"):
-            load_ground_truth(path, dataset)
-
-    @pytest.mark.parametrize(
-        ("box", "reason"),
-        [
-            ([500, 500, 20, 20], "a box that does not touch its mask"),
-            ([0.1, 0.1, 0.2, 0.3], "a box that does not touch its mask"),
-        ],
-    )
-    def test_a_box_elsewhere_is_counted(self, dataset: Path, box: Any, reason: str) -> None:
-        path = self._break(dataset, lambda d: d["annotations"][0].update(bbox=box))
-        assert load_ground_truth(path, dataset).skipped[reason] == 1
-
-    def test_nothing_left_says_why(self, dataset: Path) -> None:
-        def spoil(document: dict[str, Any]) -> None:
-            for annotation in document["annotations"]:
-                annotation["segmentation"] = [[1, 1, 2, 2]]
-
-        with pytest.raises(DatasetError, match=r"no instance.*3 with a polygon of fewer than"):
-            load_ground_truth(self._break(dataset, spoil), dataset)
-
-    def test_names_the_missing_and_the_wrong_image(self, dataset: Path) -> None:
-        truth = load_ground_truth(dataset / "instances.json", dataset / "elsewhere")
-        with pytest.raises(DatasetError, match=r"no .*elsewhere/a\.png: give the folder"):
-            truth.images[0].pixels()
-        Image.new("RGB", (10, 20)).save(dataset / "a.png")
-        truth = load_ground_truth(dataset / "instances.json", dataset)
-        with pytest.raises(DatasetError, match="is 20 x 10"):
-            truth.images[0].pixels()
-
-    def test_orientation_in_exif_is_not_applied(self, dataset: Path) -> None:
-        picture = Image.new("RGB", SIZE[::-1])
-        exif = picture.getexif()
-        exif[0x0112] = 6
-        picture.save(dataset / "a.png", exif=exif)
-        truth = load_ground_truth(dataset / "instances.json", dataset)
-        assert truth.images[0].pixels().shape == (*SIZE, 3)
-
-    def test_instances_without_a_pixel_are_counted_and_left_out(self, dataset: Path) -> None:
-        empty = rle.rle_from_mask(np.zeros(SIZE, bool))
-        path = self._break(dataset, lambda d: d["annotations"][2].update(segmentation=empty))
-        truth = load_ground_truth(path, dataset)
-        assert truth.skipped == {"iscrowd": 1, "empty": 1}
-        assert sum(len(image.annotations) for image in truth.images) == 2
-
-    def test_a_degenerate_box_is_replaced_by_the_masks_own(self, dataset: Path) -> None:
-        path = self._break(dataset, lambda d: d["annotations"][0].update(bbox=[10, 10, 0, 5]))
-        instance = next(load_ground_truth(path, dataset).images[0].instances())
-        assert instance.box == (10.0, 10.0, 30.0, 30.0)
-
-
-class TestBaselines:
-    def test_unknown(self) -> None:
-        with pytest.raises(UnknownNameError, match="Did you mean 'baseline:box'"):
-            baseline("baseline:bax")
-
-    def test_needs_a_box(self) -> None:
-        segmenter = baseline("baseline:box")
-        with pytest.raises(PromptError, match="the prompt has none"):
-            segmenter.decode_batch(np.zeros((4, 4, 3), np.uint8), [Prompt(points=[[1, 1]])])
-
-    def test_clicks_alone_are_refused_before_any_work(self, dataset: Path) -> None:
-        (dataset / "a.png").unlink()  # which would be said else
-        subject = EvaluatedSubject(
-            Subject(bundle="baseline:box", backend="n"), baseline("baseline:box"), boxes_only=True
-        )
-        truth = load_ground_truth(dataset / "instances.json", dataset)
-        with pytest.raises(PromptError, match="Add box to the prompts"):
-            evaluate([subject], truth, protocols=parse_protocols("center,clicks:3"))
-
-    def test_filled_box_rounds_to_pixels_and_is_never_empty(self) -> None:
-        image = np.zeros((10, 12, 3), np.uint8)
-        prompts = [Prompt(box=[1.4, 2.6, 5.6, 7.4]), Prompt(box=[11.8, 9.8, 11.9, 9.9])]
-        first, second = baseline("baseline:box").decode_batch(image, prompts)
-        assert first.masks[0].sum() == 5 * 4
-        assert first.masks[0][3:7, 1:6].all()
-        assert second.masks[0].sum() == 1
-
-    def test_grabcut_finds_a_coloured_disc(self) -> None:
-        pytest.importorskip("cv2")
-        rng = np.random.default_rng(0)
-        ys, xs = np.mgrid[:80, :100]
-        disc = (ys - 40) ** 2 + (xs - 50) ** 2 < 20**2
-        image = np.where(disc[..., None], (200, 60, 40), (40, 90, 160)) + rng.normal(
-            0, 8, (80, 100, 3)
-        )
-        picture = image.clip(0, 255).astype(np.uint8)
-        result = baseline("baseline:grabcut").decode_batch(picture, [Prompt(box=[28, 18, 72, 62])])
-        mask = result[0].masks[0]
-        assert (mask & disc).sum() / (mask | disc).sum() > 0.95
-        again = baseline("baseline:grabcut").decode_batch(picture, [Prompt(box=[28, 18, 72, 62])])
-        assert np.array_equal(again[0].masks[0], mask)
-
-    @pytest.mark.slow
-    def test_known_figures_on_real_photographs(self, shared_data: Path) -> None:
-        """The filled box scored 0.601, 0.608, 0.586 and 0.609 when the protocol was laid down."""
-        root = shared_data / "eval" / "coco"
-        truth = load_ground_truth(root / "instances.json", root / "images")
-        named = Subject(bundle="baseline:box", backend="numpy")
-        subject = EvaluatedSubject(named, baseline("baseline:box"), boxes_only=True)
-        row: EvalRow = evaluate([subject], truth, protocols=parse_protocols("box")).results[0]
-        assert row.n == 1282
-        figures = [row.miou, row.miou_small, row.miou_medium, row.miou_large]
-        assert figures == pytest.approx([0.601, 0.608, 0.586, 0.609], abs=0.0006)

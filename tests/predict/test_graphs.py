@@ -14,13 +14,12 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from samedge import runtimes
 from samedge.bundle import canary as canaries
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import MIN_COSINE
-from samedge.bundle.manifest import Manifest, with_id
+from samedge.bundle.manifest import Manifest
 from samedge.cli import cli
 from samedge.errors import (
     IncompatibleArtifactError,
@@ -30,32 +29,21 @@ from samedge.errors import (
     PromptError,
     TensorMismatchError,
 )
-from samedge.evaluation.subjects import open_subject
-from samedge.pixels.frames import SQUARE, Frame
 from samedge.predict.graphs import Graphs
 from samedge.predict.predictor import Predictor
-from samedge.predict.subjects import artifact_bytes, open_predictor
-from samedge.predict.words.predictor import load_default
+from samedge.predict.subjects import artifact_bytes
 from samedge.runtimes.base import Backend, Session
 from samedge.types import Prompt, Role
 
 pytest.importorskip("onnx")
 
+from tests.predict.copies import CLICK, rewritten
 from tests.toys.bundle import (
     MAPS,
-    SIDE,
     decoder_with_maps,
     encoder_with_maps,
-    shapes_of,
     write_bundle,
 )
-
-CLICK = Prompt(points=[[64, 48]])
-
-
-@pytest.fixture
-def image(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
@@ -75,13 +63,6 @@ def mapped(tmp_path: Path, backend: Backend) -> Bundle:
         decoder=decoder_with_maps(),
         reference=backend,
     )
-
-
-def rewritten(folder: Path, **changes: Any) -> Bundle:
-    """A bundle with other values in its manifest, and the id that goes with them."""
-    manifest = msgspec.structs.replace(Bundle.open(folder).manifest, **changes)
-    (folder / "bundle.json").write_bytes(msgspec.json.encode(with_id(manifest)))
-    return Bundle.open(folder)
 
 
 # ---- the canary's limit
@@ -196,72 +177,6 @@ def test_a_feed_that_is_missing_is_named(toy_bundle: Path) -> None:
         graphs.run("encoder", {"picture": np.zeros(1)})
 
 
-class Watched(Backend):
-    """ONNX Runtime, and what it was asked for."""
-
-    name = "onnxruntime"
-    formats = ("onnx",)
-
-    def __init__(self) -> None:
-        self.inner = runtimes.get("onnxruntime")
-        self.opened: dict[str, dict[str, Any]] = {}
-        self.prepared: dict[str, dict[str, Any]] = {}
-
-    def probe(self) -> Any:
-        return self.inner.probe()
-
-    def open(self, model: Path, **wishes: Any) -> Session:
-        self.opened[model.stem] = wishes
-        return self.inner.open(model, **wishes)
-
-    def prepare(self, model: Path, **wishes: Any) -> None:
-        self.prepared[model.stem] = wishes
-
-
-def test_backends_are_told_what_to_prepare_for_and_what_to_keep(
-    tmp_path: Path, toy_bundle: Path
-) -> None:
-    watched = Watched()
-    with Graphs(Bundle.open(toy_bundle), watched) as graphs:
-        graphs.load()
-    assert watched.opened["encoder"]["keep"] == ("image_embeddings",)
-    assert watched.opened["encoder"]["shapes"] == ()
-    assert watched.opened["decoder"]["keep"] == ()
-    assert [s["point_coords"] for s in watched.opened["decoder"]["shapes"]] == [
-        (1, 2, 2),
-        (4, 2, 2),
-    ]
-    fixed = write_bundle(
-        tmp_path / "b",
-        encoder=encoder_with_maps(),
-        decoder=decoder_with_maps(),
-        buckets=[[1, 4], [2, 6]],
-    )
-    watched.takes_other_shapes = False
-    with Graphs(fixed, watched) as graphs:
-        graphs.load()
-        graphs.prepare()
-    assert set(watched.opened["encoder"]["keep"]) == {"image_embeddings", *MAPS}
-    expected = tuple({k: tuple(v) for k, v in shapes_of(b).items()} for b in ((1, 4), (2, 6)))
-    assert watched.opened["decoder"]["shapes"] == expected
-    assert watched.prepared["decoder"]["shapes"] == expected
-    assert watched.prepared.keys() == {"encoder", "decoder"}
-
-
-def test_a_backend_with_fixed_shapes_is_told_of_no_usual_ones(toy_bundle: Path) -> None:
-    watched = Watched()
-    watched.takes_other_shapes = False
-    with Graphs(Bundle.open(toy_bundle), watched) as graphs:
-        graphs.load()
-    assert watched.opened["decoder"]["shapes"] == ()
-
-
-def test_preparing_compiles_and_opens_nothing(toy_bundle: Path) -> None:
-    with Graphs(Bundle.open(toy_bundle), runtimes.get("onnxruntime")) as graphs:
-        graphs.prepare()
-        assert graphs.opened == ()
-
-
 # ---- all graphs are checked and counted
 
 
@@ -278,11 +193,6 @@ def with_third_graph(folder: Path, role: str, artifact_format: str) -> Bundle:
     return rewritten(
         folder, graphs=[*manifest.graphs, third], artifacts=[*manifest.artifacts, again]
     )
-
-
-@pytest.fixture
-def copied(toy_bundle: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(toy_bundle, tmp_path / "copy"))
 
 
 def test_the_third_graph_is_checked_and_counted(copied: Path) -> None:
@@ -327,123 +237,6 @@ def test_numbers_that_are_none_are_refused_in_every_tensor(
         monkeypatch.setattr(session, "run", spoilt)
         with pytest.raises(InferenceError, match="NaN or infinity in high_res_features_8"):
             predictor.encode(image)
-
-
-# ---- once
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How often a bundle is opened, and the backends are probed."""
-    counts = {"open": 0, "probe": 0}
-    real_open = Bundle.open.__func__  # type: ignore[attr-defined]
-
-    def opening(cls: Any, *arguments: Any, **options: Any) -> Bundle:
-        counts["open"] += 1
-        bundle: Bundle = real_open(cls, *arguments, **options)
-        return bundle
-
-    def probing(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def probe(self: Any) -> Any:
-            counts["probe"] += 1
-            return real(self)
-
-        return probe
-
-    monkeypatch.setattr(Bundle, "open", classmethod(opening))
-    for name in runtimes.names():
-        kind = type(runtimes.get(name))
-        monkeypatch.setattr(kind, "probe", probing(kind.probe))
-    return counts
-
-
-def photo(folder: Path) -> str:
-    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(folder / "photo.png")
-    return str(folder / "photo.png")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["segment", "PHOTO", "--bundle", "BUNDLE", "--point", "20,20"],
-        ["segment", "PHOTO", "--bundle", "BUNDLE", "--backend", "onnxruntime", "--point", "20,20"],
-        ["everything", "PHOTO", "--bundle", "BUNDLE", "--points-per-side", "2"],
-        ["verify", "BUNDLE"],
-    ],
-    ids=lambda command: " ".join(command[:1] + command[4:5]),
-)
-def test_a_command_opens_and_probes_once(
-    command: list[str], counted: dict[str, int], toy_bundle: Path, tmp_path: Path
-) -> None:
-    names = {"PHOTO": photo(tmp_path), "BUNDLE": str(toy_bundle)}
-    result = CliRunner().invoke(cli, [names.get(word, word) for word in command])
-    assert result.exit_code == 0, result.output
-    assert counted == {"open": 1, "probe": 1}
-
-
-@pytest.mark.parametrize(
-    "opening",
-    [load_default, lambda: open_predictor(None)[0], lambda: open_subject(None).segmenter],
-    ids=["load_default", "open_predictor", "open_subject"],
-)
-def test_the_embedded_model_is_opened_and_probed_once(
-    opening: Callable[[], Any], counted: dict[str, int], image: np.ndarray
-) -> None:
-    with opening() as predictor:
-        predictor.predict(image, CLICK)
-    assert counted == {"open": 1, "probe": 1}
-
-
-# ---- the manifest's frame and thresholds at work
-
-
-def test_the_frame_of_the_manifest_is_the_runtimes(copied: Path, image: np.ndarray) -> None:
-    square = rewritten(copied, frame=Frame(target_length=SIDE, resize=SQUARE), canary_sha256=None)
-    with Predictor.from_bundle(square) as predictor:
-        embedding = predictor.encode(image)
-        assert embedding.input_size == (SIDE, SIDE)
-        masks = predictor.decode(embedding, Prompt(box=[24, 16, 104, 72])).masks
-    expected = np.zeros((96, 128), np.bool_)
-    expected[16:72, 24:104] = True
-    assert (masks[0] & expected).sum() / (masks[0] | expected).sum() > 0.85
-
-
-def test_padding_of_the_manifest_is_the_canarys(copied: Path) -> None:
-    """An altered padding is what the canary sees too."""
-    frame = Frame(target_length=SIDE, pad_value=(255, 0, 0))
-    bundle = rewritten(copied, frame=frame)
-    with pytest.raises(Exception, match=r"canary picture|nearly the same"):
-        Predictor.from_bundle(bundle)
-
-
-def test_thresholds_of_the_manifest_cut_the_masks(copied: Path, image: np.ndarray) -> None:
-    with Predictor.from_bundle(copied) as predictor:
-        usual = predictor.predict(image, CLICK)
-    cuts = Bundle.open(copied).manifest.thresholds
-    high = msgspec.structs.replace(cuts, mask=1.0, stability_offset=0.25)
-    with Predictor.from_bundle(rewritten(copied, thresholds=high)) as predictor:
-        other = predictor.predict(image, CLICK)
-    assert 0 < other.masks.sum() < usual.masks.sum()
-    assert other.stability_scores[0] > usual.stability_scores[0]
-
-
-# ---- regions and invalid prompts
-
-
-def test_region_is_decoded_in_the_images_own_pixels(toy_bundle: Path, image: np.ndarray) -> None:
-    with Predictor.from_bundle(toy_bundle) as predictor:
-        embedding = predictor.encode(image, region=(32, 24, 96, 88))
-        assert embedding.input_size == (SIDE, SIDE)
-        result = predictor.decode(embedding, CLICK)
-        assert result.masks.shape == (1, 96, 128)
-        rows, columns = np.nonzero(result.masks[0])
-        assert np.allclose((columns.mean(), rows.mean()), (64.5, 48.5), atol=1)
-        whole = predictor.predict(image, CLICK)
-        assert result.masks.sum() == pytest.approx(whole.masks.sum() / 4, rel=0.1)
-        assert not result.masks[0, :24].any()
-        assert not result.masks[0, :, 96:].any()
-        with pytest.raises(PromptError, match="outside the region"):
-            predictor.decode(embedding, Prompt(points=[[5, 5]]))
 
 
 def test_one_bad_prompt_of_a_batch(toy_bundle: Path, image: np.ndarray) -> None:

@@ -25,11 +25,6 @@ CLICK = Prompt(points=[[64, 48]])
 
 
 @pytest.fixture
-def image(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)
-
-
-@pytest.fixture
 def isolated(toy_bundle: Path) -> Iterator[Predictor]:
     with Predictor.isolated(toy_bundle, threads=1, timeout_s=20.0) as predictor:
         yield predictor

@@ -315,3 +315,8 @@ def write_bundle(
         if before_commit:
             before_commit(writer)
         return writer.commit(manifest, canary=canary)
+
+
+def centre(mask: np.ndarray) -> tuple[float, float]:
+    rows, columns = np.nonzero(mask)
+    return columns.mean() + 0.5, rows.mean() + 0.5

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
@@ -57,3 +60,9 @@ def tiff(samples: np.ndarray, *, photometric: int = 1) -> bytes:
     mark = b"MM\0*" if order == ">" else b"II*\0"
     start = struct.pack(f"{order}I", 8) + struct.pack(f"{order}H", len(fields))
     return mark + start + entries + bytes(4) + samples.tobytes()
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()

@@ -19,6 +19,7 @@ from samedge.runtimes.tensorrt import builder, engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport, ParserFinding
 from samedge.runtimes.tensorrt.flavours import FLAVOURS
 from tests.toys import tensorrt as toys
+from tests.toys.cuda import CudaRuntime
 
 GRAPH = Path(__file__).parents[2] / "samedge" / "data" / "selftest" / "graph.onnx"
 
@@ -98,7 +99,7 @@ class Recorder:
 
 @pytest.fixture
 def trt(monkeypatch: pytest.MonkeyPatch) -> Any:
-    standin: Any = toys.TensorRt("tensorrt", toys.CudaRuntime())
+    standin: Any = toys.TensorRt("tensorrt", CudaRuntime())
     standin.NetworkDefinitionCreationFlag = types.SimpleNamespace(STRONGLY_TYPED=1)
     standin.MemoryPoolType = types.SimpleNamespace(WORKSPACE="workspace")
     standin.BuilderFlag = types.SimpleNamespace(TF32="tf32")

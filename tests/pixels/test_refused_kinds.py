@@ -10,7 +10,7 @@ import pytest
 
 from samedge.errors import ImageError
 from samedge.pixels.images import load_image
-from tests.pixels.test_images import tiff
+from tests.pixels.test_image_metadata import tiff
 
 SIZE = 33, 47
 _KINDS = {"u": 1, "i": 2, "f": 3}

@@ -223,7 +223,13 @@ def test_figures_outside_of_their_bars_are_found(tmp_path: Path) -> None:
         c__of__predict="def g(a: int, b: int, c: int) -> dict[str, Any]:\n    return {}\n",
         **{f"root{index}": "" for index in range(9)},
     )
-    bad = {figure.name for figure in house.figures(package) if not figure.held}
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_d.py").write_text(long_function + "x = 1\n" * 400)
+    figures = house.figures(package)
+    places = " ".join(place for figure in figures for place in figure.where)
+    assert "tests/test_d.py (462)" in places
+    assert "tests/test_d.py.f (62)" in places
+    bad = {figure.name for figure in figures if not figure.held}
     assert {
         "modules at the root",
         "files over 400 lines",

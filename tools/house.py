@@ -46,6 +46,9 @@ DEVICE_LAYERS = 8
 EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """Edges that go up or sideways, each with its reason: three at most, none that is not used."""
 
+SCRIPTS = ("tools", "benchmarks", "deploy")
+"""Beside the package: their calls count as uses of it. They and the tests keep to its lengths."""
+
 ROOT_MODULES, FILE_LINES, FUNCTION_LINES = 8, 400, 60
 MEDIAN_LINES, P90_LINES = 8, 23
 LOOSE_DICTS, LAYER_EXCEPTIONS = 40, 3
@@ -325,13 +328,14 @@ class Figure:
 def figures(package: Path = PACKAGE) -> list[Figure]:
     """All figures of a package."""
     found = modules(package)
+    scripts, tests = _beside(package.parent, *SCRIPTS), _beside(package.parent, "tests")
+    whole = [*found, *scripts, *tests]
     lengths = sorted(function_lines(node) for _, node in functions(found))
     roots = [m.name for m in found if m.path.parent == package and not m.path.name.startswith("__")]
-    sizes = {m.name: m.lines for m in found} | _script_lines(package.parent)
-    long_files = [f"{name} ({lines})" for name, lines in sizes.items() if lines > FILE_LINES]
+    long_files = [f"{m.name} ({m.lines})" for m in whole if m.lines > FILE_LINES]
     long_functions = [
         f"{m.name}.{node.name} ({function_lines(node)})"
-        for m, node in functions(found)
+        for m, node in functions(whole)
         if function_lines(node) > FUNCTION_LINES
     ]
     positional = [f"{m.name}.{n.name}" for m, n in functions(found) if too_positional(m, n)]
@@ -339,7 +343,8 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     bare = [text for m in found for text in undocumented(m)]
     rings = [" <-> ".join(group) for group in circles(found)]
     edges = [f"{a} -> {b}" for a, b in upward_edges(found)]
-    unused = uncalled(found, _callers(package.parent), words=_documentation(package.parent))
+    callers = [script.tree for script in scripts]
+    unused = uncalled(found, callers, words=_documentation(package.parent))
     return [
         Figure("modules at the root", len(roots), ROOT_MODULES, tuple(roots)),
         Figure("median lines of a function", statistics.median(lengths), MEDIAN_LINES),
@@ -357,19 +362,13 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     ]
 
 
-def _scripts(root: Path) -> Iterator[tuple[str, str]]:
-    """Path and text of the maintainers' scripts and of what is deployed beside the package."""
-    for folder in ("tools", "benchmarks", "deploy"):
-        for path in sorted((root / folder).rglob("*.py")):
-            yield str(path.relative_to(root)), path.read_text(encoding="utf-8")
-
-
-def _script_lines(root: Path) -> dict[str, int]:
-    return {name: text.count("\n") for name, text in _scripts(root)}
-
-
-def _callers(root: Path) -> Iterator[ast.Module]:
-    return (ast.parse(text) for _, text in _scripts(root))
+def _beside(root: Path, *folders: str) -> list[Module]:
+    """Every file of folders beside the package, named by its path."""
+    found = []
+    for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(root).as_posix()
+        found.append(Module(name, path, ast.parse(text), text.count("\n")))
+    return found
 
 
 def _documentation(root: Path) -> str:

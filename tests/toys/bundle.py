@@ -89,39 +89,43 @@ def encoder_model(side: int = SIDE, *, constant: bool = False) -> onnx.ModelProt
     )
 
 
-def decoder_model(side: int = SIDE, batch: Axis = "B", length: Axis = "N") -> onnx.ModelProto:
+def _decoder_constants(side: int) -> list[onnx.TensorProto]:
     low = side // 4
     rows, columns = np.mgrid[:low, :low].astype(np.float32)
-    g = _Graph(
-        [
-            _floats("grid_x", columns.reshape(1, 1, low, low)),
-            _floats("grid_y", rows.reshape(1, 1, low, low)),
-            _floats("radii", np.reshape(RADII, (1, 4, 1, 1))),
-            _floats("quarter", 0.25),
-            _floats("half", 0.5),
-            _floats("one", 1.0),
-            _floats("two", 2.0),
-            _floats("three", 3.0),
-            _floats("zero", 0.0),
-            _floats("far", 100.0),
-            _floats("base", np.reshape([1.0, 1.0, 1.0, 1.0], (1, 4, 1, 1))),
-            _floats("tiny", 0.001),
-            _floats("iou", [IOU_PREDICTIONS]),
-            _integers("x_index", [0]),
-            _integers("y_index", [1]),
-            _integers("after", [2, 3]),
-            _integers("points_axis", [1]),
-            _integers("channel_axes", [1, 2, 3]),
-            _integers("last", [1]),
-        ]
-    )
+    return [
+        _floats("grid_x", columns.reshape(1, 1, low, low)),
+        _floats("grid_y", rows.reshape(1, 1, low, low)),
+        _floats("radii", np.reshape(RADII, (1, 4, 1, 1))),
+        _floats("quarter", 0.25),
+        _floats("half", 0.5),
+        _floats("one", 1.0),
+        _floats("two", 2.0),
+        _floats("three", 3.0),
+        _floats("zero", 0.0),
+        _floats("far", 100.0),
+        _floats("base", np.reshape([1.0, 1.0, 1.0, 1.0], (1, 4, 1, 1))),
+        _floats("tiny", 0.001),
+        _floats("iou", [IOU_PREDICTIONS]),
+        _integers("x_index", [0]),
+        _integers("y_index", [1]),
+        _integers("after", [2, 3]),
+        _integers("points_axis", [1]),
+        _integers("channel_axes", [1, 2, 3]),
+        _integers("last", [1]),
+        _integers("last_axis", [3]),
+        _floats("minus", -1.0),
+    ]
+
+
+def decoder_model(side: int = SIDE, batch: Axis = "B", length: Axis = "N") -> onnx.ModelProto:
+    low = side // 4
+    g = _Graph(_decoder_constants(side))
 
     def axis(name: str) -> str:  # (B, N, 1, 1), low-res pixels
         column = g("Gather", "point_coords", name, axis=2)
         shifted = g("Sub", g("Mul", g("Add", column, "half"), "quarter"), "half")
         return g("Unsqueeze", shifted, "last_axis")
 
-    g.constants.append(_integers("last_axis", [3]))
     x, y = axis("x_index"), axis("y_index")
     labels = g("Unsqueeze", "point_labels", "after")
 
@@ -143,7 +147,6 @@ def decoder_model(side: int = SIDE, batch: Axis = "B", length: Axis = "N") -> on
         other = g("Sub", "one", is_label(value))
         return g("ReduceMax", g("Sub", offset, g("Mul", other, "far")), axes=[1], keepdims=1)
 
-    g.constants.append(_floats("minus", -1.0))
     inside = g("Min", beyond("two", "one"), beyond("three", "minus"))
     boxes = g("Mul", inside, "base")
     painted = g("Sub", g("Max", cones, boxes), holes)

@@ -21,7 +21,7 @@ from samedge.runtimes.tensorrt.flavours import FLAVOURS
 from tests.toys import tensorrt as toys
 from tests.toys.cuda import CudaRuntime
 
-GRAPH = Path(__file__).parents[2] / "samedge" / "data" / "selftest" / "graph.onnx"
+GRAPH = Path(__file__).parents[3] / "samedge" / "data" / "selftest" / "graph.onnx"
 
 
 class Recorder:

@@ -97,14 +97,7 @@ Examples:
     help="That object in the recording's first frame. [default: the middle half]",
 )
 @ASK_EVERY
-@click.option(
-    "-o",
-    "--output",
-    "output_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="JSON",
-    help="File for the record, which `samedge report` reads.",
-)
+@output.record_option("-o", "--output", "output_path")
 @output.standard_options
 def bench(
     out: output.Output,

@@ -86,14 +86,7 @@ Examples:
 )
 @range_option
 @click.option("--instances", is_flag=True, help="Put every instance's scores into the record.")
-@click.option(
-    "-o",
-    "--output",
-    "output_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="JSON",
-    help="File for the record, which `samedge report` reads.",
-)
+@output.record_option("-o", "--output", "output_path")
 @output.standard_options
 def eval_(
     out: output.Output,

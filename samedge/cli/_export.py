@@ -152,13 +152,7 @@ Examples:
     is_flag=True,
     help="Take a model of words whose licence allows research alone.",
 )
-@click.option(
-    "--record",
-    "record_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="JSON",
-    help="File for the record, which `samedge report` reads.",
-)
+@output.record_option("--record", "record_path")
 @output.standard_options
 def export(
     out: output.Output,

@@ -13,8 +13,9 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
     from rich.table import Table
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _PIPE_WIDTH = 4096
 
@@ -275,6 +278,16 @@ def _logging_to_stderr(verbosity: int) -> Iterator[None]:
         warned.handlers.clear()
         ours.setLevel(before[0])  # which also clears what child loggers remember of their level
         warned.propagate = before[1]
+
+
+def record_option(*names: str) -> Callable[[_Command], _Command]:
+    """The file that a measurement is written to; ``names`` are the option's and its argument's."""
+    return click.option(
+        *names,
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="JSON",
+        help="File for the record, which `samedge report` reads.",
+    )
 
 
 def standard_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from samedge.models.base import Encoder
+from samedge.models.base import Encoder, keep_statistics
 from samedge.models.neck import FusionNeck
 from samedge.models.proxyless_trunk import CHANNELS, ProxylessTrunk
 
@@ -58,9 +58,7 @@ class ProxylessEncoder(nn.Module):
         """Set training mode; with ``frozen_bn`` the trunk's batch norms stay in evaluation."""
         super().train(mode)
         if self.config.frozen_bn:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            keep_statistics(self.backbone)
         return self
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samedge.models.base import Encoder
+from samedge.models.base import Encoder, keep_statistics
 from samedge.models.click_parts import ClickWidths, click_maps
 from samedge.models.neck import ResidualBlock
 from samedge.models.promptable import EmbeddingMap
@@ -177,9 +177,7 @@ class PyramidEncoder(nn.Module):
         """Set training mode; with ``frozen_bn`` the backbone's batch norms stay in evaluation."""
         super().train(mode)
         if self.config.frozen_bn:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            keep_statistics(self.backbone)
         return self
 
 

@@ -12,7 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from samedge.errors import CheckpointError, UnknownNameError
-from samedge.models.base import Encoder
+from samedge.models.base import Encoder, keep_statistics
 from samedge.models.checkpoint_files import read_safetensors
 from samedge.models.neck import FusionNeck
 from samedge.models.same_padding import use_same_padding
@@ -82,9 +82,7 @@ class TimmEncoder(nn.Module):
         """Set training mode; with ``frozen_bn`` the backbone's batch norms stay in evaluation."""
         super().train(mode)
         if self.config.frozen_bn:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            keep_statistics(self.backbone)
         return self
 
 

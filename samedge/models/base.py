@@ -80,6 +80,13 @@ class Encoder(ABC, Generic[C]):
         return read_config(self.config_type, options, owner=f"encoder {self.name}")
 
 
+def keep_statistics(module: nn.Module) -> None:
+    """Put batch norms into evaluation: training leaves their running statistics alone."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+
+
 def read_config(kind: type[T], options: Mapping[str, Any], *, owner: str) -> T:
     """A frozen dataclass of plain values from a mapping.
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge import runtimes
 from samedge.bundle.bundle import embedded_path
 from samedge.errors import ImageError, InferenceError, OptionError, PromptError
 from samedge.formats.results import Masks
@@ -26,15 +25,6 @@ pytest.importorskip("onnx")
 
 SIZES = [(40, 60), (64, 64), (90, 50), (33, 70)]
 PHOTOS = Path(__file__).parents[2] / "samedge" / "data" / "photos"
-
-
-@pytest.fixture(params=["onnxruntime", "openvino"])
-def backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    probe = runtimes.get(name).probe()
-    if not probe.available:
-        pytest.skip(probe.detail)
-    return name
 
 
 @pytest.fixture

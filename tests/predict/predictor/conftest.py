@@ -7,17 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samedge import runtimes
 from samedge.predict.predictor import Predictor
-
-
-@pytest.fixture(params=["onnxruntime", "openvino"])
-def backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    probe = runtimes.get(name).probe()
-    if not probe.available:
-        pytest.skip(probe.detail)
-    return name
 
 
 @pytest.fixture

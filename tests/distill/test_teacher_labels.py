@@ -54,8 +54,10 @@ def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> tuple[P
     (tmp_path / "images").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (SIZE[1], SIZE[0])).save(tmp_path / "images" / name)
-    crowd = {"iscrowd": 1, "segmentation": rle_from_mask(LEFT)}
-    entries = [{"segmentation": rle_from_mask(mask)} for mask in (LEFT, RIGHT)]
+    crowd: dict[str, Any] = {"iscrowd": 1, "segmentation": rle_from_mask(LEFT)}
+    entries: list[dict[str, Any]] = [
+        {"segmentation": rle_from_mask(mask)} for mask in (LEFT, RIGHT)
+    ]
     document = {
         "images": [
             {"id": n, "file_name": name, "height": SIZE[0], "width": SIZE[1]}

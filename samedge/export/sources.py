@@ -8,7 +8,7 @@ from pathlib import Path
 from samedge.bundle.manifest import ModelRecord, combined_hash, file_hash
 from samedge.errors import ExportError
 from samedge.models import zoo
-from samedge.models.checkpoint_files import weights_files
+from samedge.models.checkpoint_head import weights_files
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, is_picture
 from samedge.pixels.images import load_image

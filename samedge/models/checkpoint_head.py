@@ -1,17 +1,103 @@
-"""What a file is that was named as a checkpoint and is none: found before torch is loaded."""
+"""Where a checkpoint's tensors lie, and what is none: found out before torch is loaded."""
 
 from __future__ import annotations
 
+import os
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from samedge.errors import CheckpointError
 
+_INDEX = ".index.json"
+_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
+_BESIDE_WEIGHTS = frozenset({"config.json", "preprocessor_config.json"})
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
 _HEAD_BYTES = 1024
 _EXPORTED = frozenset({".onnx", ".xml", ".engine", ".plan", ".pt2", ".tflite", ".mlmodel"})
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<error")
 _NAMED_AT_MOST = 12
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def weights_files(path: Path) -> tuple[Path, ...]:
+    """The files that hold a checkpoint's tensors.
+
+    Args:
+        path: a file; a folder of Hugging Face, its ``config.json``, its index or one of its shards.
+
+    Raises:
+        CheckpointError: there is none, a shard is missing, or the index names files elsewhere.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.is_file():
+        raise CheckpointError(_nothing_at(path))
+    if path.name in _BESIDE_WEIGHTS:
+        return _in_folder(path.parent)
+    if path.name.endswith(_INDEX):
+        return _shards(path)
+    shard = _SHARD.fullmatch(path.name)
+    if shard is None:
+        return (path,)
+    index = path.with_name(f"{shard.group(1)}{shard.group(2)}{_INDEX}")
+    if not index.is_file():
+        raise CheckpointError(
+            f"{path} is one part of a checkpoint in several files, and {index.name} is not beside "
+            "it: fetch the whole folder."
+        )
+    return _shards(index)
+
+
+def _nothing_at(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path} is a link that leads to no file: fetch what it should lead to."
+    if os.path.lexists(path):
+        return f"{path} is a device or a pipe, expected a checkpoint's file."
+    return f"There is no checkpoint at {path}: give the path of a file."
+
+
+def _in_folder(folder: Path) -> tuple[Path, ...]:
+    for name in _IN_FOLDERS:
+        if (folder / name).is_file():
+            return (folder / name,)
+        if (folder / f"{name}{_INDEX}").is_file():
+            return _shards(folder / f"{name}{_INDEX}")
+    found = sorted(entry.name for entry in folder.iterdir())
+    if "bundle.json" in found:
+        raise CheckpointError(f"{folder} is a bundle, which is exported already: use --bundle.")
+    raise CheckpointError(
+        f"There is no checkpoint at {folder / _IN_FOLDERS[0]}: the folder holds "
+        f"{some(found) or 'nothing'}. Expected {', '.join(_IN_FOLDERS)} or an index of shards; "
+        "otherwise give the path of a file."
+    )
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    try:
+        names = set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{index} is no index of a checkpoint in several files ({error}): fetch it again."
+        ) from error
+    outside = sorted(name for name in names if Path(name).name != name)
+    if outside or not names:
+        raise CheckpointError(
+            f"{index} names {some(outside) or 'no file'}, expected names of files beside it."
+        )
+    missing = sorted(name for name in names if not index.with_name(name).is_file())
+    if missing:
+        raise CheckpointError(
+            f"{index} names {len(names)} files, and {some(missing)} is not beside it: fetch the "
+            "whole folder."
+        )
+    return tuple(index.with_name(name) for name in sorted(names))
 
 
 def checked_head(file: Path) -> tuple[bytes, int]:

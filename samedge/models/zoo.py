@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from samedge.errors import BackendUnavailableError, CheckpointError, UnknownNameError
-from samedge.models.checkpoint_head import checked_head
+from samedge.models.checkpoint_head import checked_head, weights_files
 from samedge.types import Progress
 
 if TYPE_CHECKING:
@@ -220,9 +220,9 @@ def check_named(name_or_path: str | Path) -> ModelEntry | None:
         CheckpointError: there is no such file, or it is another thing than weights.
     """
     path = Path(name_or_path)
-    if path.is_file():
-        checked_head(path)
     if path.exists():
+        for file in weights_files(path):
+            checked_head(file)
         return None
     if path.suffix or len(path.parts) > 1:
         raise CheckpointError(f"There is no checkpoint at {path}: give the path of a file.")

@@ -11,7 +11,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from samedge.bundle.bundle import Bundle, verify_archive
+from samedge.bundle.bundle import verify_archive
 from samedge.bundle.manifest import Manifest, file_hash
 from samedge.errors import BundleError
 from samedge.models import zoo
@@ -98,8 +98,8 @@ def verify_bundle(
         found = verify_signature(path, key=key, signature=signature)
         signed = [Check(name="signature", passed=True, detail=f"{found} is by {key}")]
     steps.step("hashes")
-    verify_archive(Bundle.open(path, verify=False))
     with Predictor.from_bundle(path, backend=backend, device=device) as predictor:
+        verify_archive(predictor.bundle)
         manifest = predictor.manifest
         files = sum(len(artifact.files) for artifact in manifest.artifacts)
         hashes = Check(name="hashes", passed=True, detail=f"{files} files are as exported")

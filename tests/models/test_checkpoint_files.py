@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from samedge.errors import CheckpointError
 from samedge.models._timm import load_backbone
-from samedge.models.checkpoint_files import weights_files
+from samedge.models.checkpoint_head import weights_files
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.imagenet import load_mobilenet_v2
 from samedge.models.proxyless_trunk import ProxylessTrunk, load_trunk

@@ -97,7 +97,8 @@ def pictures_listed(
 ) -> Listing:
     """List a folder; what cannot be read in it is a reason, and no error.
 
-    Hidden files that are no pictures by their names are nobody's loss, and not counted.
+    Hidden files that are no pictures by their names, and hidden folders without any, such as
+    ``.git``, are nobody's loss, and not counted.
 
     Args:
         folder: to list.
@@ -111,12 +112,12 @@ def pictures_listed(
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The pictures below a folder, sorted by path; hidden folders are left out.
+    """The pictures below a folder, sorted by path; what is left out there is told of.
 
     Raises:
         DatasetError: the folder is missing or holds none.
     """
-    return listed_images(folder).pictures
+    return listed_images(folder).tell().pictures
 
 
 def listed_images(folder: Path, *, passed_over: Callable[[Path], bool] | None = None) -> Listing:
@@ -193,10 +194,17 @@ def _walk(
                     yield path, _INNER
                 elif not entry.name.startswith("."):
                     waiting.append(path)
-                else:
+                elif _holds_pictures(path):
                     yield path, _HIDDEN
             else:
                 yield path, _of_entry(entry)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    try:
+        return any(is_picture(path) or is_video(path) for path in folder.iterdir())
+    except OSError:
+        return True  # nobody knows
 
 
 def _of_entry(entry: os.DirEntry[str]) -> str:

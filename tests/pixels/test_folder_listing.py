@@ -102,3 +102,19 @@ def test_what_lies_beside_our_own_photos_is_not_told() -> None:
     listing = pictures_listed(PHOTOS)
     assert listing.pictures
     assert listing.skipped == ()
+
+
+def test_folders_of_training_data_are_told_of_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "clip.mp4").touch()
+    assert image_files(tmp_path) == (tmp_path / "a.png",)
+    assert "left out 1 (clip.mp4): videos" in caplog.text
+
+
+def test_hidden_folders_without_pictures_are_nobodys_loss(tmp_path: Path) -> None:
+    for name in (".git/config", ".thumbs/a.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert [entry.names for entry in pictures_listed(tmp_path).skipped] == [(".thumbs",)]

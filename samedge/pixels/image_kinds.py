@@ -13,17 +13,19 @@ _HTML = "the address may want a login or have moved: download the image itself"
 _AGAIN = "fetch it again, or save it as an 8-bit JPEG or as PNG"
 _RANGE = "tone-map it to PNG, or give its floats as a grey TIFF"
 _DICOM = "write its pixels with pydicom to a 16-bit PNG; the range of the samples is measured"
-_TIFF = (
+TIFF_REMEDY = (
     "save it with 1 or 3 channels (4 with alpha) of 8 or 16 bits each; Pillow reads no others, and "
     "no floating-point colours"
 )
 
+RAW = "a camera's raw file", "develop it to JPEG or a 16-bit TIFF"
+
 # The first bytes, what they are, and what to do.
 _STARTS: tuple[tuple[bytes, str, str], ...] = (
-    (b"II*\0", "a TIFF of a kind that Pillow does not read", _TIFF),
-    (b"MM\0*", "a TIFF of a kind that Pillow does not read", _TIFF),
-    (b"II+\0", "a BigTIFF of a kind that Pillow does not read", _TIFF),
-    (b"MM\0+", "a BigTIFF of a kind that Pillow does not read", _TIFF),
+    (b"II*\0", "a TIFF of a kind that Pillow does not read", TIFF_REMEDY),
+    (b"MM\0*", "a TIFF of a kind that Pillow does not read", TIFF_REMEDY),
+    (b"II+\0", "a BigTIFF of a kind that Pillow does not read", TIFF_REMEDY),
+    (b"MM\0+", "a BigTIFF of a kind that Pillow does not read", TIFF_REMEDY),
     (b"\x1aE\xdf\xa3", "a video (Matroska or WebM)", _FRAME),
     (b"\0\0\1\xba", "a video (MPEG)", _FRAME),
     (b"\0\0\1\xb3", "a video (MPEG)", _FRAME),
@@ -37,7 +39,20 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the image by `git lfs pull`"),
     (b"\xff\x0a", "a JPEG XL image", _CONVERT),
     (b"\0\0\0\x0cJXL ", "a JPEG XL image", _CONVERT),
-    (b"FUJIFILMCCD-RAW", "a camera's raw file", "develop it to JPEG or a 16-bit TIFF"),
+    (b"FUJIFILMCCD-RAW", *RAW),
+    (b"IIU\0", *RAW),
+    (b"IIRO", *RAW),
+    (b"IIRS", *RAW),
+    (b"MMOR", *RAW),
+    (b"FOVb", *RAW),
+    (b"\0MRM", *RAW),
+    (b"Rar!", "a RAR archive", "unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"gimp xcf", "a GIMP file", "export it as PNG"),
+    (b"PF", "a colour PFM image", _RANGE),
+    (b"P7\n", "a PAM image", _CONVERT),
+    (b"II\xbc\1", "a JPEG XR image", _CONVERT),
+    (b"AT&TFORM", "a DjVu document", "export its page as PNG"),
     (b"\x89HDF", "an HDF5 file", "write the picture in it as PNG"),
     (
         b"\xff\xd8",
@@ -75,6 +90,11 @@ def description(head: bytes) -> tuple[str, str]:
     return _text(head)
 
 
+def is_raw(head: bytes) -> bool:
+    """Whether a file is Canon's TIFF of raw samples, whose first picture is a preview."""
+    return head[:4] == b"II*\0" and head[8:10] == b"CR"
+
+
 def is_heic(head: bytes) -> bool:
     """Whether a file is a photo of the kind that phones take, by its first bytes."""
     is_avif = any(brand in head[16:64] for brand in _AVIF_BRANDS)  # beside the general mif1
@@ -87,7 +107,7 @@ def _boxed(brand: bytes) -> tuple[str, str]:
     if brand in _AVIF_BRANDS:
         return "an AVIF image, which this Pillow does not read", "update Pillow, or " + _CONVERT
     if brand == b"crx ":
-        return "a camera's raw file", "develop it to JPEG or a 16-bit TIFF"
+        return RAW
     return "a video (MP4 or QuickTime)", _FRAME
 
 

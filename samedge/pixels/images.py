@@ -7,6 +7,7 @@ How a file becomes RGB, so that the same file gives the same masks everywhere:
 * transparency is dropped, not blended: the stored colours count, as in OpenCV's ``IMREAD_COLOR``;
 * samples of more than eight bits, grey or colour, are scaled by their range
   (:mod:`samedge.pixels.sample_range`); 1-bit becomes 0 and 255;
+* FITS is scaled by its own header; a camera's raw file is refused, its previews are not it;
 * CMYK, YCbCr, Lab and HSV go through Pillow's plain conversions, without a colour profile; of
   16-bit CMYK and JPEG 2000 colours Pillow keeps the high byte alone;
 * of an animation the first frame counts.
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from samedge.errors import ImageError
-from samedge.pixels import deep_colours
+from samedge.pixels import deep_colours, jpeg_ends
 from samedge.pixels.picture_files import decode, opened_picture, orientation, upright
 from samedge.pixels.sample_range import SampleRange, check_range, eight_bits
 
@@ -209,7 +210,14 @@ def _rgb_from_picture(
     """The picture as it is turned; ``None``: as its EXIF says."""
     low = deep_colours.low_bytes(picture)
     is_rounded = deep_colours.white_may_be_black(picture)
+    is_unended = jpeg_ends.is_unended(picture)
     decode(picture)
+    if is_unended:
+        logger.warning(
+            "%s has no end, as where a download or a card's copy stopped: what its file lacks is "
+            "grey. Copy it again.",
+            name,
+        )
     turn = orientation(picture) if turn is None else turn
     turned = upright(picture, turn)
     if low is not None:

@@ -17,7 +17,14 @@ from PIL import Image, UnidentifiedImageError
 from samedge.errors import ImageError, SamedgeError
 from samedge.files import limits
 from samedge.files.reading import opened
-from samedge.pixels import bmp_masks, image_kinds, png_chunks, tiff_directories
+from samedge.pixels import (
+    bmp_masks,
+    fits_samples,
+    image_kinds,
+    png_chunks,
+    tiff_directories,
+    tiff_kinds,
+)
 from samedge.pixels.deep_colours import as_described
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
@@ -164,11 +171,18 @@ def upright(picture: Image.Image, orientation: int) -> Image.Image:
 def _decoded(stream: BinaryIO, name: str, *, limit: str = "image_pixels") -> Iterator[Image.Image]:
     head = stream.read(image_kinds.HEAD_BYTES)
     stream.seek(0)
-    with _translated(name, head), _PILLOW_LIMIT.lifted(limit), _opened(stream, head) as picture:
+    if image_kinds.is_raw(head):  # of which Pillow reads a preview, of another size
+        kind, remedy = image_kinds.RAW
+        raise ImageError(f"{name} is {kind}: {remedy}.")
+    with (
+        _translated(name, head, stream),
+        _PILLOW_LIMIT.lifted(limit),
+        _opened(stream, head, name) as picture,
+    ):
         yield _acceptable(picture, name, limit=limit)
 
 
-def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
+def _opened(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
     """As Pillow opens it, and phones' HEIC photos where the extra ``heic`` is installed.
 
     Its decoder turns them upright. It is not registered with Pillow, which is the whole program's.
@@ -179,6 +193,14 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
 
             heic: Image.Image = HeifImageFile(stream)
             return heic
+    is_small = stream.seek(0, os.SEEK_END) <= limits.limit("image_bytes")
+    stream.seek(0)
+    if is_small and head.startswith(fits_samples.START):
+        with contextlib.suppress(ValueError, LookupError, OverflowError):  # damaged cards
+            fits = fits_samples.opened(stream, name)
+            if fits is not None:
+                return fits
+        stream.seek(0)
     try:
         return as_described(Image.open(stream))
     except UserWarning:  # of damaged EXIF, where warnings are errors
@@ -187,7 +209,6 @@ def _opened(stream: BinaryIO, head: bytes) -> Image.Image:
             warnings.simplefilter("ignore", UserWarning)
             return as_described(Image.open(stream))
     except (ValueError, OSError):  # of a text, a profile, a resolution; what Pillow cannot name
-        is_small = stream.seek(0, os.SEEK_END) <= limits.limit("image_bytes")
         found = _opened_anew(stream, head) if is_small else None
         if found is None:
             raise
@@ -199,7 +220,7 @@ def _opened_anew(stream: BinaryIO, head: bytes) -> Image.Image | None:
     if head.startswith(png_chunks.START):
         return Image.open(io.BytesIO(png_chunks.pixels_alone(stream)))
     if head.startswith(tiff_directories.STARTS):
-        tiff = tiff_directories.deep_grey(stream)
+        tiff = tiff_directories.redescribed(stream)
         return None if tiff is None else as_described(tiff)
     return bmp_masks.opened(stream) if head.startswith(bmp_masks.START) else None
 
@@ -214,18 +235,24 @@ def _acceptable(picture: Image.Image, name: str, *, limit: str = "image_pixels")
             f"{name} is {picture.format}, which is not decoded here: save it as JPEG, PNG, WebP or "
             "TIFF."
         )
+    if tiff_directories.is_reduced(picture):
+        raise ImageError(
+            f"{name} begins with a reduced picture of {width}x{height} px, as cameras' raw files "
+            "(DNG, NEF, ARW) do: develop it, or save the full one, as JPEG or a 16-bit TIFF."
+        )
     return picture
 
 
 @contextlib.contextmanager
-def _translated(name: str, head: bytes) -> Iterator[None]:
+def _translated(name: str, head: bytes, stream: BinaryIO | None = None) -> Iterator[None]:
     """Pillow's exceptions as ours."""
     try:
         yield
     except SamedgeError:
         raise
     except UnidentifiedImageError as error:
-        kind, remedy = image_kinds.description(head)
+        told = _refused_tiff(head, stream, is_unknown=True)
+        kind, remedy = told or image_kinds.description(head)
         raise ImageError(f"{name} is {kind}: {remedy}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow names a limit of its own, too
@@ -245,6 +272,9 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         if head.startswith(_BIG_ENDIAN_BIGTIFF):  # at whose head Pillow stumbles
             kind, remedy = image_kinds.description(head)
             raise ImageError(f"{name} is {kind}: {remedy}.") from error
+        told = _refused_tiff(head, stream, is_unknown=bool(_UNKNOWN.search(reason)))
+        if told is not None:
+            raise ImageError(f"{name} is {told[0]}: {told[1]}.") from error
         if _UNKNOWN.search(reason):
             raise ImageError(
                 f"{name} is of a kind that Pillow does not decode ({reason}): save it as JPEG, "
@@ -253,6 +283,17 @@ def _translated(name: str, head: bytes) -> Iterator[None]:
         raise ImageError(
             f"{name} is truncated or damaged ({reason}): fetch or save the file again."
         ) from error
+
+
+def _refused_tiff(
+    head: bytes, stream: BinaryIO | None, *, is_unknown: bool
+) -> tuple[str, str] | None:
+    """What kind of TIFF it is, and what to do, where that is why Pillow did not decode it."""
+    if stream is None or not head.startswith(tiff_directories.STARTS):
+        return None
+    if is_unknown:
+        return tiff_kinds.description(stream)
+    return tiff_kinds.unknown_compression(stream)
 
 
 class _PillowLimit:

@@ -15,25 +15,46 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from samedge.errors import ImageError
+from samedge.files import limits
+from samedge.pixels.grey_pictures import grey_picture
 from samedge.types import Array
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
+"""What a damaged directory raises."""
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _CHANNELS, _PLANAR = 256, 257, 258, 262, 277, 284
 _FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
 _OFFSETS, _LENGTHS = (273, 324), (279, 325)  # of strips, of tiles
-_SIZES = (_WIDTH, _HEIGHT, 278, 322, 323)  # the last three of strips and tiles
+_TILE_WIDTH, _ORIENTATION, _PREDICTOR = 322, 274, 317
+_SIZES = (_WIDTH, _HEIGHT, 278, _TILE_WIDTH, 323)  # the last three of strips and tiles
 _LONG = (*_SIZES, *_OFFSETS, *_LENGTHS)
-_SHORT = (_BITS, 259, _PHOTOMETRIC, 266, 274, _CHANNELS, _PLANAR, 317, _FORMAT)
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _TOGETHER = 0, 1, 1
+_COMPRESSION, _JPEG = 259, 7
+_KIND = (_BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _PLANAR, _PREDICTOR, _FORMAT)
+_SHORT = (*_KIND, 266, _ORIENTATION)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _TOGETHER = 0, 1, 2, 1
+_SUBFILE, _REDUCED, _SUBDIRECTORIES = 254, 1, 330
 _DEEP = (16, 32)
+_WIDE = {(1, 64): "u8", (2, 64): "i8", (3, 64): "f8", (3, 16): "f2"}
 
 
-def deep_grey(stream: BinaryIO) -> Image.Image | None:
-    """A TIFF of deep grey of a kind that Pillow has no name for.
+def is_reduced(picture: Any) -> bool:
+    """Whether a TIFF's first picture is by its own word a small copy of another one in the file."""
+    if picture.format != "TIFF":
+        return False
+    tags = getattr(picture, "tag_v2", {})
+    kind = tags.get(_SUBFILE, 0)
+    is_small = isinstance(kind, int) and bool(kind & _REDUCED)
+    return is_small and (_SUBDIRECTORIES in tags or getattr(picture, "n_frames", 1) > 1)
 
-    Those are the ones whose lowest sample is white, but for one, and unsigned big-endian samples of
-    32 bits.
+
+def redescribed(stream: BinaryIO) -> Image.Image | None:
+    """A TIFF of a kind that Pillow has no name for, by another name.
+
+    Those are deep grey whose lowest sample is white, but for one kind; unsigned big-endian samples
+    of 32 bits; three channels that are not said to be red, green and blue, as GDAL writes those of
+    16 bits; and grey of 64 bits or half floats, as NumPy's arrays are written.
 
     Returns:
         The picture, opened, with the tags and the samples of the file; ``None`` for every other
@@ -43,9 +64,13 @@ def deep_grey(stream: BinaryIO) -> Image.Image | None:
     data = stream.read()
     try:
         tags = _tags(data)
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):  # damaged
+    except DAMAGE:
         return None
     depths, kind = tags.get(_BITS, ()), tags.get(_FORMAT, (_UNSIGNED,))
+    if _is_colour(tags):
+        return Image.open(io.BytesIO(_described(data, {**tags, _PHOTOMETRIC: (_RGB,)})))
+    if _is_wide(tags):
+        return _viewed(data, tags)
     if tags.get(_PHOTOMETRIC) not in ((_WHITE_IS_ZERO,), (_BLACK_IS_ZERO,)):
         return None
     if len(depths) != 1 or depths[0] not in _DEEP:
@@ -59,6 +84,53 @@ def deep_grey(stream: BinaryIO) -> Image.Image | None:
     picture.tag_v2[_PHOTOMETRIC], picture.tag_v2[_FORMAT] = tags[_PHOTOMETRIC][0], kind
     opened: Image.Image = picture
     return opened
+
+
+def _is_colour(tags: Mapping[int, tuple[int, ...]]) -> bool:
+    return (
+        (tags.get(_PHOTOMETRIC), tags.get(_CHANNELS)) == ((_BLACK_IS_ZERO,), (3,))
+        and tags.get(_BITS, ()) in ((8,) * 3, (16,) * 3)
+        and set(tags.get(_FORMAT, ())) <= {_UNSIGNED}
+        and tags.get(_COMPRESSION) != (_JPEG,)  # whose tables stand in a tag of their own
+    )
+
+
+def _is_wide(tags: Mapping[int, tuple[int, ...]]) -> bool:
+    kind, depths = tags.get(_FORMAT, (_UNSIGNED,)), tags.get(_BITS, ())
+    return (
+        tags.get(_CHANNELS, (1,)) == (1,)
+        and tags.get(_PHOTOMETRIC) in ((_WHITE_IS_ZERO,), (_BLACK_IS_ZERO,))
+        and tags.get(_PREDICTOR, (1,)) == (1,)
+        and len(kind) == len(depths) == 1
+        and (kind[0], depths[0]) in _WIDE
+    )
+
+
+def _viewed(data: bytes, tags: Mapping[int, tuple[int, ...]]) -> Image.Image:
+    """Samples of which Pillow is asked for the bytes alone.
+
+    Raises:
+        ImageError: too large.
+    """
+    width, height = tags[_WIDTH][0], tags[_HEIGHT][0]
+    what = f"The TIFF, {width}x{height} px,"
+    limits.check(width * height, "image_pixels", what=what, error=ImageError)
+    letter = _WIDE[tags.get(_FORMAT, (_UNSIGNED,))[0], tags[_BITS][0]]
+    dtype = np.dtype(("<" if data[:2] == b"II" else ">") + letter)
+    changed = {**tags, _BITS: (8,), _FORMAT: (_UNSIGNED,), _PHOTOMETRIC: (_BLACK_IS_ZERO,)}
+    for tag in (_WIDTH, _TILE_WIDTH):
+        if tag in tags:
+            changed[tag] = (tags[tag][0] * dtype.itemsize,)
+    changed.pop(_ORIENTATION, None)
+    described = io.BytesIO(_described(data, changed))
+    with TiffImagePlugin.TiffImageFile(
+        described
+    ) as stored:  # past Pillow's limit: bytes, no pixels
+        samples = np.ascontiguousarray(np.asarray(stored)).view(dtype)
+    samples = samples if tags[_PHOTOMETRIC] == (_BLACK_IS_ZERO,) else -samples.astype(np.float64)
+    picture = grey_picture(samples)
+    picture.getexif()[_ORIENTATION] = tags.get(_ORIENTATION, (1,))[0]
+    return picture
 
 
 def deep_planes(data: bytes) -> Iterator[Array]:
@@ -80,7 +152,17 @@ def deep_planes(data: bytes) -> Iterator[Array]:
 
 def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
     """The tags of the first directory that say where samples are, and of what kind."""
-    stream = io.BytesIO(data)
+    found = all_tags(io.BytesIO(data))
+    return {tag: found[tag] for tag in (*_LONG, *_SHORT) if tag in found}
+
+
+def all_tags(stream: BinaryIO) -> dict[int, tuple[Any, ...]]:
+    """The tags of the first directory of a file.
+
+    Raises:
+        OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error: it is damaged.
+    """
+    stream.seek(0)
     header = stream.read(8)
     if header[2:3] == b"\x2b" or header[3:4] == b"\x2b":  # BigTIFF
         header += stream.read(8)
@@ -89,7 +171,7 @@ def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of damage, of which nothing is asked
         directory.load(stream)
-    found = {tag: directory[tag] for tag in (*_LONG, *_SHORT) if tag in directory}
+    found = {tag: directory[tag] for tag in directory}
     return {tag: value if isinstance(value, tuple) else (value,) for tag, value in found.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samedge.errors import SourceError
+from samedge.errors import ImageError, SourceError
 from samedge.live import sources
 from samedge.live.sources.base import Grab, ReadOptions
 from samedge.live.sources.declared_size import missing_bytes
@@ -152,3 +152,18 @@ def test_the_parts_of_a_large_avi_count(tmp_path: Path) -> None:
     assert missing_bytes(path) == 4
     path.write_bytes(b"".join(parts) + bytes(50))
     assert missing_bytes(path) == 0
+
+
+def test_an_animated_webp_is_all_of_its_pictures(tmp_path: Path) -> None:
+    """FFmpeg has no decoder for one."""
+    levels = (40, 120, 200)
+    first, *others = (Image.new("RGB", (32, 16), (level,) * 3) for level in levels)
+    path = tmp_path / "moving.webp"
+    durations = [50, 100, 50]
+    first.save(path, save_all=True, append_images=others, duration=durations, lossless=True)
+    grabs = read(path)
+    assert [int(grab.image[0, 0, 0]) for grab in grabs if grab.image is not None] == list(levels)
+    assert [grab.pts_s for grab in grabs] == [0.0, 0.05, 0.15]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ImageError, match="truncated or damaged"):
+        read(path)

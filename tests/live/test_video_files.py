@@ -347,3 +347,21 @@ def test_a_gap_among_the_frames_is_said_once(
     assert len(remarks) == 1
     assert remarks[0].startswith(f"{tmp_path}: of its numbered pictures 2 are missing (003 to 004)")
     assert caplog.text.count("numbered pictures") == 1
+
+
+def test_what_stands_behind_an_mp4_is_no_cut(movie: Path, tmp_path: Path) -> None:
+    """Its boxes have names; what some cameras and programs put behind them has none."""
+    path = tmp_path / "more.mp4"
+    for more in (b"junk" * 50, b"\0\0\1\0SEFT", b"\xff" * 20):
+        path.write_bytes(movie.read_bytes() + more)
+        assert len(read(str(path))) == COUNT
+    path.write_bytes(movie.read_bytes() + b"\0\0\1\0free" + bytes(20))
+    with pytest.raises(SourceError, match="ends too early: 228 bytes"):
+        read(str(path))
+
+
+def test_a_video_that_is_cut_in_its_index_is_said_to_be(movie: Path, tmp_path: Path) -> None:
+    path, data = tmp_path / "cut.mp4", movie.read_bytes()
+    path.write_bytes(data[: data.index(b"moov") + 300])
+    with pytest.raises(SourceError, match=r"and [0-9]+ bytes that it says it has are not there"):
+        read(str(path))

@@ -215,3 +215,16 @@ def test_a_pillow_image_that_was_cut_off(rng: np.random.Generator) -> None:
     picture = Image.open(io.BytesIO(data[: len(data) // 2]))
     with picture, pytest.raises(ImageError, match="The Pillow image is truncated"):
         load_image(picture)
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0" * 3000, b"ftypmp42"], ids=["", "zeros", "a video"])
+def test_a_jpeg_whose_rest_was_never_written_is_warned_of(
+    behind: bytes, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its decoder takes the zeros that stand there for samples, and finds nothing wrong."""
+    picture = Image.fromarray(rng.integers(0, 256, (40, 60, 3)).astype(np.uint8))
+    data = encoded(picture, "JPEG", exif=b"Exif\0\0\xff\xd9")
+    load_image(data + behind)
+    assert not caplog.text
+    load_image(data[: len(data) // 2] + bytes(len(data) // 2) + bytes(len(behind)))
+    assert "has no end, as where a download or a card's copy stopped" in caplog.text

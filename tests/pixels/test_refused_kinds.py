@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -114,3 +115,84 @@ def test_bmps_of_sixteen_bits_with_alpha(rng: np.random.Generator) -> None:
     masks = (0xF00, 0xF0, 0xF, 0xF000)
     data = bmp(np.asarray(pixels, "<u2"), masks, header=56, turned=False)
     assert np.array_equal(load_image(data), colours[..., :3] * 17)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("photometric", [0, 1], ids=["white", "black"])
+@pytest.mark.parametrize("kind", ["u8", "i8", "f8", "f2"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_grey_as_numpy_has_it(order: str, kind: str, photometric: int, *, compressed: bool) -> None:
+    samples = np.arange(256).reshape(8, 32).astype(order + kind)
+    loaded = load_image(grey_tiff(samples, photometric=photometric, compressed=compressed))
+    expected = np.arange(256).reshape(8, 32)
+    assert np.array_equal(loaded[..., 0], expected if photometric else 255 - expected)
+
+
+def test_grey_of_doubles_is_turned_upright() -> None:
+    samples = np.arange(256).reshape(8, 32).astype("<f8")
+    tags = {256: [32], 257: [8], 258: [64], 259: [1], 262: [1], 273: [0], 274: [6], 277: [1]}
+    tags |= {278: [8], 279: [samples.nbytes], 339: [3]}
+    loaded = load_image(tiff(tags, samples.tobytes()))
+    assert np.array_equal(loaded[..., 0], np.rot90(samples, -1))
+
+
+def colours_tiff(
+    samples: np.ndarray, *, compressed: bool, more: Mapping[int, list[int]] | None = None
+) -> bytes:
+    """A TIFF of channels that are not said to be red, green and blue."""
+    order = "<" if samples.dtype.newbyteorder("=") == samples.dtype else ">"
+    data = packed(samples, compressed=compressed)
+    height, width, channels = samples.shape
+    tags = {256: [width], 257: [height], 258: [8 * samples.itemsize] * channels, 262: [1]}
+    tags |= {259: [8 if compressed else 1], 273: [0], 277: [channels], 278: [height]}
+    tags |= {279: [len(data)], 338: [0] * (channels - 1), **(more or {})}
+    return tiff({tag: values for tag, values in tags.items() if values}, data, order=order)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "u1"])
+def test_three_channels_without_a_word_are_colours(
+    deep: np.ndarray, kind: str, *, compressed: bool
+) -> None:
+    stored = (deep - 30000).astype(kind)
+    data = colours_tiff(stored, compressed=compressed)
+    assert np.array_equal(load_image(data, range=(0, 255)), deep - 30000)
+
+
+@pytest.mark.parametrize(
+    ("channels", "more", "words"),
+    [
+        (5, {}, r"\(5 channels of 16 bits\): take three of its channels"),
+        (3, {339: [3] * 3}, r"\(3 channels of 16 bits, floating-point\): save it with 1 or 3"),
+        (3, {259: [50001]}, "is a TIFF compressed as WebP, .*: save it with LZW"),
+        (3, {259: [34887]}, "is a TIFF compressed as LERC"),
+        (1, {262: [32803]}, "is a camera's raw file: develop it"),
+        (3, {50706: [1]}, "is a camera's raw file: develop it"),
+    ],
+)
+def test_a_tiff_that_is_refused_is_told_as_what_it_is(
+    rng: np.random.Generator, channels: int, more: dict[int, list[int]], words: str
+) -> None:
+    samples = rng.integers(0, 99, (*SIZE, channels)).astype("<u2")
+    with pytest.raises(ImageError, match=words):
+        load_image(colours_tiff(samples, compressed=True, more={262: [2], **more}))
+
+
+def test_colours_that_libtiff_cannot_unpack(rng: np.random.Generator) -> None:
+    """Pillow opens these, and decoding fails as that of a damaged file does."""
+    samples = rng.integers(0, 99, (*SIZE, 3)).astype(np.uint8)
+    data = colours_tiff(samples, compressed=True, more={259: [50001], 262: [2], 338: []})
+    with pytest.raises(ImageError, match="compressed as WebP"):
+        load_image(data)
+
+
+def test_raw_files_are_not_their_previews(rng: np.random.Generator) -> None:
+    """Of DNG, NEF and ARW Pillow reads the small picture that comes first, of CR2 a preview."""
+    samples = rng.integers(0, 99, (12, 16, 3)).astype(np.uint8)
+    plain = {262: [2], 338: []}
+    with pytest.raises(ImageError, match="begins with a reduced picture of 16x12 px, as cameras'"):
+        load_image(colours_tiff(samples, compressed=False, more={**plain, 254: [1], 330: [8]}))
+    alone = colours_tiff(samples, compressed=False, more={**plain, 254: [1]})
+    assert np.array_equal(load_image(alone), samples)
+    with pytest.raises(ImageError, match="is a camera's raw file: develop it"):
+        load_image(b"II*\0\x10\0\0\0CR\2\0" + alone[12:])

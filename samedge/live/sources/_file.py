@@ -24,9 +24,9 @@ class File(Source):
 
     def grabs(self, spec: str, options: ReadOptions) -> Generator[Grab, None, None]:
         """All frames of the file."""
-        if not gif.hides_pictures(Path(spec)):
-            return pyav.grabs(spec, options, low_delay=False)
-        return _pictures(Path(spec))
+        if gif.hides_pictures(Path(spec)) or gif.is_animated_webp(Path(spec)):
+            return _pictures(Path(spec))
+        return pyav.grabs(spec, options, low_delay=False)
 
     def write_example(self, folder: Path) -> str | None:
         """A video of three frames."""

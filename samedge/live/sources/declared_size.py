@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 _INDEX = (b"moov", b"moof")
+_BOXES = frozenset(
+    b"ftyp styp moov moof mfra mdat imda idat free skip wide meta udta uuid sidx ssix prft emsg "
+    b"pdin pnot PICT bloc etyp".split()
+)
+"""What stands outside in MP4 and MOV; anything else is something that was put behind the file."""
+
 EBML = b"\x1aE\xdf\xa3"
 """What Matroska and WebM begin with."""
 
@@ -52,6 +58,8 @@ def _boxes(file: BinaryIO, size: int) -> tuple[bool, int]:
         file.seek(at)
         header = file.read(16)
         length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if kind not in _BOXES:
+            break
         is_indexed |= kind in _INDEX
         if length == 1:  # the length did not fit into four bytes
             length = int.from_bytes(header[8:16], "big")

@@ -20,6 +20,7 @@ from samedge.pixels.picture_files import opened_picture
 START = b"GIF8"
 _EXTENSION, _IMAGE, END = b"!", b",", b";"
 _CONTROL = b"\xf9"
+_WEBP_HEAD, _WEBP_ANIMATED = 21, 2  # with the flags of its first chunk, and one of them
 _USUAL_MS = 100  # FFmpeg's own, of a picture that says none
 
 
@@ -46,8 +47,17 @@ def hides_pictures(path: Path) -> bool:
     return pictures > 1 and uncontrolled > 0
 
 
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is an animation in WebP, which FFmpeg has no decoder for."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(_WEBP_HEAD)
+        is_webp = (head[:4], head[8:16]) == (b"RIFF", b"WEBPVP8X")
+        return is_webp and len(head) == _WEBP_HEAD and bool(head[-1] & _WEBP_ANIMATED)
+    return False
+
+
 def grabs(path: Path) -> Generator[Grab, None, None]:
-    """Every picture of a GIF, through Pillow; it ends where one does not decode."""
+    """Every picture of a GIF or a WebP, through Pillow; it ends where one does not decode."""
     with opened_picture(path) as (animation, _):
         due_ms = 0.0
         for number in range(getattr(animation, "n_frames", 1)):

@@ -15,7 +15,7 @@ import numpy as np
 from samedge.errors import BackendUnavailableError, SourceError
 from samedge.live.sources import endings
 from samedge.live.sources.base import Grab, ReadOptions
-from samedge.live.sources.declared_size import has_index
+from samedge.live.sources.declared_size import has_index, missing_bytes
 from samedge.pixels import image_kinds
 from samedge.types import Array
 
@@ -153,6 +153,12 @@ def _no_video(where: str, reason: str) -> str:
             f"{where} ends before its index (moov), without which its frames cannot be found: copy "
             "it again. Where the recording itself was cut off, a repair tool such as untrunc "
             "needs a whole video of the same camera."
+        )
+    missing = missing_bytes(Path(where))
+    if missing:
+        return (
+            f"{where} is not read as video: {reason}, and {missing} bytes that it says it has are "
+            "not there. Copy or download it again."
         )
     return (
         f"{where} is not read as video: {reason}. Give a video that FFmpeg plays, or a folder of "

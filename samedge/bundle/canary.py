@@ -81,7 +81,7 @@ class Canary:
         return dataclasses.replace(self, min_cosine=min(self.min_cosine, limit), limits=lower)
 
     def to_bytes(self) -> bytes:
-        """The content of ``canary.npz``; expectations are stored in half precision."""
+        """The content of ``canary.npz``; expectations in half precision, where they fit it."""
         stream = io.BytesIO()
         arrays: dict[str, Array] = {
             "images": self.images,
@@ -92,7 +92,7 @@ class Canary:
             arrays[f"{_LIMIT}{role}"] = np.asarray(limit, np.float64)
         for role, tensors in self.answers.items():
             for name, array in tensors.items():
-                arrays[f"{role}{_SEPARATOR}{name}"] = array.astype(np.float16)
+                arrays[f"{role}{_SEPARATOR}{name}"] = _stored(array)
         for role, tensors in self.feeds.items():
             for name, array in tensors.items():
                 arrays[f"{_FED}{role}{_SEPARATOR}{name}"] = array
@@ -124,6 +124,12 @@ class Canary:
         if canary.images.ndim != 4 or len(canary.images) != 2 or canary.points.shape != (2, 2):
             raise BundleError(f"{FILE_NAME} does not hold two images: export the bundle again.")
         return canary
+
+
+def _stored(array: Array) -> Array:
+    """In half precision, unless a number is past its end: infinity is like nothing."""
+    fits = np.abs(array).max(initial=0.0) <= float(np.finfo(np.float16).max)
+    return array.astype(np.float16 if fits else np.float32)
 
 
 _SEPARATOR = ":"
@@ -228,7 +234,7 @@ def check_canary(
     """
     for role, name, cosines in compared(canary, graphs, frame=frame, where=where, bucket=bucket):
         for index, cosine in enumerate(cosines):
-            if cosine < canary.limit(role):
+            if not cosine >= canary.limit(role):  # what is not a number is never the same
                 raise BundleError(
                     f"On {where} {name} of canary picture {index} differ from the export: cosine "
                     f"{cosine:.4f}, limit {canary.limit(role):.4f}: {_ADVICE}"
@@ -272,7 +278,7 @@ def compared(
 def _check_contrast(measured: Array, expected: Array, name: str, where: str) -> None:
     wanted = np.linalg.norm(expected[0] - expected[1])
     contrast = np.linalg.norm(measured[0] - measured[1])
-    if contrast < _MIN_CONTRAST * wanted:
+    if not contrast >= _MIN_CONTRAST * wanted:
         raise BundleError(
             f"On {where} two different pictures or texts have nearly the same embedding "
             f"({name}: difference {contrast:.3g}, expected {wanted:.3g}): {_ADVICE}"

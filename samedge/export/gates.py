@@ -200,13 +200,14 @@ def _canary(request: ExportRequest, graphs: Graphs) -> Canary:
     images, _ = canary_images()
     of_roles = canary_limits(manifest)
     loosest = min(of_roles.values())
-    canary = record_canary(
+    recorded = record_canary(
         reference,
         model.frame,
         min_cosine=loosest,
         limits={role: limit for role, limit in of_roles.items() if limit > loosest},
         feeds=None if words is None else canary_feeds(words, images, batch=region_batch(manifest)),
     )
+    canary = Canary.from_bytes(recorded.to_bytes())  # as the device will read it
     active = graphs.active(Role.DECODER)
     check_canary(
         canary,

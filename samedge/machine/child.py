@@ -95,7 +95,12 @@ def ending(code: int) -> str:
     Args:
         code: what ``Popen.wait`` gave.
     """
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # one of those for real time, which have no names
+        return f"signal {-code}"
 
 
 def last_words(chatter: str) -> str:

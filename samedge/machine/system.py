@@ -27,18 +27,16 @@ def number(path: Path) -> int | None:
 def command(*arguments: str) -> str:
     """What a tool prints, empty when it is not here or fails."""
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(arguments, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout
+    return done.stdout.decode("utf-8", "replace")
 
 
 def first_line(*arguments: str, timeout_s: float = 1.5) -> str:
     """The first line of a tool that goes on printing until it is stopped; empty without one."""
     try:
-        process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError:
         return ""
     alarm = threading.Timer(timeout_s, process.kill)
@@ -46,7 +44,7 @@ def first_line(*arguments: str, timeout_s: float = 1.5) -> str:
     with process:
         assert process.stdout is not None
         try:
-            return process.stdout.readline().rstrip("\n")
+            return process.stdout.readline().decode("utf-8", "replace").rstrip("\n")
         finally:
             alarm.cancel()
             process.kill()

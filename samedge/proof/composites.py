@@ -25,6 +25,7 @@ _CUTOUT = 256  # pixels of a cut out object's longest side
 _FINER = 4  # shapes are drawn so much larger and reduced, for soft edges
 _VISIBLE = 0.6  # share of an object that later ones may not cover
 _SMALLEST = 64  # pixels that an object must show
+_SLENDEREST = 8  # how many times as long as wide a background or a texture may be
 _CONTRAST = 30.0  # of 255, between the mean colours of an object and of what it covers
 
 
@@ -233,10 +234,14 @@ def _any(random: np.random.Generator, photos: Sequence[Array]) -> Array:
 
 
 def _crop(random: np.random.Generator, photo: Array, least: float) -> Array:
-    """A part of a photo of at least this share of its sides, perhaps mirrored."""
+    """A part of a photo of at least this share of its sides, perhaps mirrored.
+
+    Of a strip, such as a line camera's, it is as long as leaves room for an object across.
+    """
     height, width = photo.shape[:2]
     share = random.uniform(least, 1.0)
     rows, columns = max(int(height * share), 1), max(int(width * share), 1)
+    rows, columns = min(rows, columns * _SLENDEREST), min(columns, rows * _SLENDEREST)
     top = int(random.integers(height - rows + 1))
     left = int(random.integers(width - columns + 1))
     part = photo[top : top + rows, left : left + columns]

@@ -298,7 +298,7 @@ def verdict(interval: tuple[float, float] | None, budget: float, *, early: bool 
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """One refusal refuses; all must pass to pass."""
+    """One refusal refuses; all must pass to pass, and nothing measured is undecided."""
     if Verdict.REFUSED in verdicts:
         return Verdict.REFUSED
-    return Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.PASSED
+    return Verdict.PASSED if set(verdicts) == {Verdict.PASSED} else Verdict.UNDECIDED

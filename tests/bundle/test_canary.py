@@ -206,6 +206,31 @@ def test_pictures_are_padded_as_the_frame_says() -> None:
         check(canary)
 
 
+def test_answers_past_the_end_of_half_precision_are_kept() -> None:
+    """Stored as infinity, they would have no cosine, and any answer would pass."""
+
+    def large(feeds: Arrays) -> dict[str, np.ndarray]:
+        return {"low_res_masks": decoder(feeds)["low_res_masks"] * np.float32(1e5)}
+
+    def opposite(feeds: Arrays) -> dict[str, np.ndarray]:
+        return {"low_res_masks": -large(feeds)["low_res_masks"]}
+
+    stored = Canary.from_bytes(record_canary(Pair(two=large), FRAME).to_bytes())
+    check(stored, two=large)
+    with pytest.raises(BundleError, match="low_res_masks of canary picture 0"):
+        check(stored, two=opposite)
+
+
+def test_an_answer_without_a_number_passes_nothing(canary: Canary) -> None:
+    endless = {name: array * np.inf for name, array in canary.answers["decoder"].items()}
+    answers = {**canary.answers, "decoder": endless}
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(BundleError, match="low_res_masks of canary picture 0"),
+    ):
+        check(dataclasses.replace(canary, answers=answers))
+
+
 @pytest.mark.parametrize("data", [b"", b"no archive"])
 def test_unreadable_file(data: bytes) -> None:
     with pytest.raises(BundleError, match=r"canary\.npz cannot be read"):

@@ -57,6 +57,23 @@ def test_a_layer_with_a_wrong_kernel_stays_float(
     assert "encoder.neck" in done.modules
 
 
+def test_a_kernel_that_gives_no_numbers_agrees_with_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = kernels._run
+
+    def broken(core: Any, model: Any, feeds: Any, options: dict[str, str]) -> list[Array]:
+        results = sound(core, model, feeds, options)
+        if "LP_TRANSFORMS_MODE" not in options:
+            results = [np.full_like(result, np.nan) for result in results]
+        return results
+
+    quantized = base.get("nncf").quantize(source, tmp_path / "q.xml", plan=PLAN, feeds=graphs.feeds)
+    monkeypatch.setattr(kernels, "_run", broken)
+    model, feeds = openvino.Core().read_model(quantized.path), next(iter(graphs.feeds()))
+    assert kernels.wrong_layer(model, feeds, modules=quantized.modules) is not None
+
+
 def test_a_layer_that_was_never_quantized_is_not_blamed(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from samedge.benchmark.process import ChosenSubject, WorkerProcess
 from samedge.errors import InferenceError
 from samedge.inspection import doctor
-from samedge.machine.child import start_python
+from samedge.machine.child import ending, start_python
 from samedge.runtimes.tensorrt.build import run_job
 from samedge.runtimes.tensorrt.builder import BuildJob
 from tools import house
@@ -88,6 +89,14 @@ def own_starters(package: Path) -> list[str]:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(3, "exit code 3"), (-signal.SIGKILL, "signal SIGKILL"), (-35, "signal 35")],
+)
+def test_every_ending_has_words(code: int, words: str) -> None:
+    assert ending(code) == words
 
 
 def test_only_one_function_starts_children() -> None:

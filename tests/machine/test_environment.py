@@ -42,6 +42,12 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     return add
 
 
+def test_a_tool_that_prints_no_utf8_is_read_all_the_same(tools: Tools) -> None:
+    tools("oddly", "printf 'NVIDIA \\377 x\\n'")
+    assert system.command("oddly") == "NVIDIA \ufffd x\n"
+    assert system.first_line("oddly") == "NVIDIA \ufffd x"
+
+
 class TestEnvironment:
     def test_this_machine(self) -> None:
         found = environment.environment(threads=3)

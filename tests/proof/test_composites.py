@@ -91,3 +91,12 @@ def test_a_photo_of_one_pixel_is_no_problem() -> None:
     picture, instances = next(composites([np.zeros((1, 1, 3), np.uint8)], seed=0))
     assert picture.shape == (512, 512, 3)
     assert instances
+
+
+@pytest.mark.parametrize("size", [(4, 2000), (2000, 4), (60, 2000), (1, 1), (1, 700)])
+def test_strips_hold_objects_too(size: tuple[int, int]) -> None:
+    """Of a line camera's strips no object fit across, and the search for one had no end."""
+    strips = [np.full((*size, 3), value, np.uint8) for value in (10, 245)]
+    for picture, instances in itertools.islice(composites(strips), 3):
+        assert min(picture.shape[:2]) >= 512 // 8
+        assert instances

@@ -78,6 +78,7 @@ def test_one_refusal_refuses_and_all_must_pass() -> None:
     assert overall([passed, passed]) is passed
     assert overall([passed, open_]) is open_
     assert overall([open_, refused, passed]) is refused
+    assert overall([]) is open_  # nothing was measured
 
 
 def test_the_rule_for_what_is_undecided() -> None:

@@ -122,6 +122,20 @@ def _why_unusable(folder: Path) -> str:
     return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written"
 
 
+def file_facts(path: Path) -> tuple[object, ...]:
+    """Where a file lies and what changes when its bytes do: for the name of what is made of it.
+
+    Who writes into it in place may set the time of its content back, as ``cp -p`` does, and systems
+    that are the same everywhere give all files one; the time of its state nobody sets.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    state = path.stat()
+    times = state.st_mtime_ns, state.st_ctime_ns
+    return os.fspath(path.resolve()), state.st_size, *times, state.st_ino
+
+
 def keep(path: Path, content: bytes | bytearray | memoryview) -> bool:
     """Write a file of the cache in one step, with its seal; a full disk is no error.
 

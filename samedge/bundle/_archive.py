@@ -20,6 +20,7 @@ from samedge.errors import BundleError
 SUFFIX, MANIFEST = ".samedge", "bundle.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # one content, one archive
 _MAX_MEMBERS = 10_000
+_SHOWN = 60  # characters of a member's name
 # What zipfile meets in a damaged archive: impossible places, versions, flags and names.
 _DAMAGED = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError)
 # What the folder answers that is written to: full, read-only, forbidden.
@@ -78,14 +79,17 @@ def unpack(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
         folder.mkdir()
         for name in set(names) & set(content.namelist()):
             target = folder.joinpath(*PurePosixPath(name).parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 with content.open(name) as source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
             except _DAMAGED as error:
                 if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
                     raise  # no fault of the archive's; the caller may know another place
-                raise BundleError(f"{archive} is damaged ({error}): fetch it again.") from error
+                reason = getattr(error, "strerror", None) or error
+                raise BundleError(
+                    f"{archive} is damaged ({reason}: {name[:_SHOWN]}): fetch it again."
+                ) from error
 
 
 def hash_member(archive: Path, name: str) -> str:

@@ -107,25 +107,34 @@ class Bundle:
         kept = _cache.cache_file(_UNPACKED, key)
         if kept.is_dir():
             try:
-                return cls._open_folder(path, kept, verify=verify)
+                return cls._unpacked_before(path, kept, data, verify=verify)
             except BundleError:
                 _cache.drop(kept, reason="is damaged")
         try:
-            return cls._unpacked(path, manifest, _cache.cache_folder(_UNPACKED) / key)
+            return cls._unpacked(path, data, _cache.cache_folder(_UNPACKED) / key)
         except OSError as error:
             private = _cache.private_folder(
                 f"{path.name} cannot be unpacked into the cache ({error})"
             )
-            return cls._unpacked(path, manifest, private / _UNPACKED / key)
+            return cls._unpacked(path, data, private / _UNPACKED / key)
 
     @classmethod
-    def _unpacked(cls, path: Path, manifest: Manifest, folder: Path) -> Bundle:
+    def _unpacked(cls, path: Path, data: bytes, folder: Path) -> Bundle:
         """Unpack an archive, verified, into a folder that is there in one step."""
+        names = [MANIFEST_NAME, *_all_files(decode_manifest(data, path))]
         with _commit.temporary_beside(folder) as temporary:
-            _archive.unpack(path, temporary, names=[MANIFEST_NAME, *_all_files(manifest)])
-            cls._open_folder(path, temporary, verify=True)
+            _archive.unpack(path, temporary, names=names)
+            cls._unpacked_before(path, temporary, data, verify=True)
             _commit.commit(temporary, folder)
-        return cls._open_folder(path, folder, verify=False)
+        return cls._unpacked_before(path, folder, data, verify=False)
+
+    @classmethod
+    def _unpacked_before(cls, path: Path, folder: Path, data: bytes, *, verify: bool) -> Bundle:
+        """What was unpacked of the archive with this manifest, and of no other."""
+        bundle = cls._open_folder(path, folder, verify=verify)
+        if _read_manifest(path, folder) != data:
+            raise BundleError(f"{path} changed while it was read: open it again.")
+        return bundle
 
     @property
     def id(self) -> str:

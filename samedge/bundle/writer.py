@@ -16,6 +16,7 @@ from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.canary import Canary
 from samedge.bundle.manifest import (
     MANIFEST_NAME,
+    SCHEMA,
     ArtifactRecord,
     GraphRecord,
     Manifest,
@@ -29,6 +30,8 @@ from samedge.bundle.manifest import (
 from samedge.bundle.reading import as_written, decode_manifest
 from samedge.errors import BundleError
 from samedge.files.writing import check_output
+
+_HEAD_BYTES = 512
 
 
 class BundleWriter:
@@ -194,10 +197,17 @@ def _check_replaceable(destination: Path) -> None:
         return
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise BundleError(f"{destination} exists and is no folder: name another one.")
-    if destination.is_dir():
-        names = {entry.name for entry in destination.iterdir()}
-        if names and MANIFEST_NAME not in names:
-            raise BundleError(
-                f"{destination} holds other files and no {MANIFEST_NAME}, and is not overwritten: "
-                "name a new folder."
-            )
+    if destination.is_dir() and any(destination.iterdir()) and not _holds_a_bundle(destination):
+        raise BundleError(
+            f"{destination} holds other files and no {MANIFEST_NAME} of samedge, and is not "
+            "overwritten: name a new folder."
+        )
+
+
+def _holds_a_bundle(folder: Path) -> bool:
+    """Whether a folder's manifest is one of ours, of any schema; others use the name, too."""
+    try:
+        with (folder / MANIFEST_NAME).open("rb") as file:
+            return SCHEMA.partition("/")[0].encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False

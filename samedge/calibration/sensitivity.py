@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from samedge import _cache
+from samedge import _cache, runtimes
+from samedge._version import __version__
 from samedge.bundle.bundle import Bundle
 from samedge.calibration.modules import group_from_module
 from samedge.calibration.plan import PlanRow, PrecisionPlan
@@ -25,6 +26,8 @@ from samedge.calibration.trial import (
     quantized_predictor,
     quantizer_for,
 )
+from samedge.machine.environment import package_versions
+from samedge.machine.identity import machine_identity
 from samedge.proof.accuracy import latency_ratios, mask_rows
 from samedge.proof.photos import CalibrationSet
 from samedge.proof.scenes import Reference
@@ -136,9 +139,16 @@ def _measured(
 
 
 def _file(bundle: Bundle, data: CalibrationSet, max_images: int) -> Path:
-    name = quantizer_for(bundle).name
-    facts = f"{bundle.id}-{name}-{data.fingerprint}-{max_images}-{bench_for(bundle)}-{_REVISION}"
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:24]
+    """Where figures are kept that hold for this bundle, these images, this machine as it is."""
+    quantizer, bench = quantizer_for(bundle), bench_for(bundle)
+    backend = runtimes.get(bench.backend)
+    libraries = {*quantizer.packages, *backend.packages}
+    machine = {**machine_identity(), "node": ""}  # a container has another name each time
+    facts = (
+        *(bundle.id, quantizer.name, data.fingerprint, max_images, bench, _REVISION, __version__),
+        *(sorted(package_versions(libraries).items()), sorted(machine.items())),
+    )
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
     return _cache.cache_file("sensitivity", f"{digest}.json")
 
 

@@ -29,7 +29,6 @@ class OpenVinoExporter(Exporter):
     name = "openvino"
     precisions = (Precision.BF16, Precision.FP32, Precision.FP16, Precision.INT8)
     packages = ("torch", "onnx", "onnxslim", "openvino", "nncf")
-    check_options = {"cache": False}  # noqa: RUF012 - the files are not in their place yet
 
     def graphs(self, request: ExportRequest) -> Iterator[Graph]:
         """The decoder's short rows are normalised with the mean taken out beforehand: faster."""

@@ -186,8 +186,8 @@ class Exporter(ABC):
         int8_rest: precision of what INT8 leaves in float; ``None`` leaves it to the target.
         region_batch: regions in one call of a region encoder; ``None`` leaves it open.
         check_device: where the files are checked; ``None``: on the target's own device.
-        check_options: given to ``Backend.open`` beside the target's while the files are checked,
-            before they are in their place.
+        check_options: given to ``Backend.open`` beside the target's, and the backend's own for
+            files that live for minutes, while the files are checked.
     """
 
     name: ClassVar[str]

@@ -62,10 +62,10 @@ def checking(request: ExportRequest) -> tuple[Backend, str | None, Options]:
     """Backend, device and options that a request's files are checked with here."""
     target, exporter = request.target, base.get(request.target.format)
     backend = runtimes.get(exporter.check_backend(target))
+    settings = {**backend.scratch_options, **exporter.check_settings(request)}
     if not is_platform(target):
-        return backend, exporter.check_device, dict(exporter.check_settings(request))
-    options = {**request.backend_options(), **exporter.check_settings(request)}
-    return backend, target.device, options
+        return backend, exporter.check_device, settings
+    return backend, target.device, {**request.backend_options(), **settings}
 
 
 def is_platform(target: Target) -> bool:

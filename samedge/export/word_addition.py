@@ -49,7 +49,7 @@ def add_words(bundle: Bundle, words: WordsRequest, *, steps: Steps | None = None
         _copy(bundle, writer)
         staged = _staged(bundle.manifest, writer, request)
         backend = runtimes.get(base.get(request.target.format).check_backend(request.target))
-        with Graphs(staged, backend) as opened:
+        with Graphs(staged, backend, options=backend.scratch_options) as opened:
             found = measured_words(request, opened, enforced=True)
             canary = _canary(bundle, words, opened)
         manifest = msgspec.structs.replace(staged.manifest, words=found or UNSET)

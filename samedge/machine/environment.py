@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from samedge import _discovery
@@ -92,10 +93,14 @@ def packages() -> tuple[str, ...]:
     return tuple(sorted({*_OWN_PACKAGES, *_discovery.declared("packages")}))
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that bear on the figures, as far as they are installed."""
+def package_versions(names: Iterable[str] | None = None) -> dict[str, str]:
+    """Versions of distributions, as far as they are installed.
+
+    Args:
+        names: as pip lists them; ``None`` takes all that bear on the figures.
+    """
     found = {}
-    for name in packages():
+    for name in packages() if names is None else names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

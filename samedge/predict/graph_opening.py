@@ -10,6 +10,7 @@ from typing import Any
 from samedge import _cache
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.manifest import GraphRecord
+from samedge.errors import BundleError
 from samedge.pixels.prompts import usual_shapes
 from samedge.predict.tensor_names import named_alike
 from samedge.runtimes.base import Backend, FoundDevice, Probe, Session, Shapes
@@ -92,6 +93,11 @@ class GraphOpening:
             shapes=self._shapes(graph),
             keep=self._handed_on(graph),
         )
+        try:
+            self.bundle.artifact_path(graph.role)  # what was opened is what was verified
+        except BundleError:
+            session.close()
+            raise
         return named_alike(session, graph, backend=self.backend.name)
 
     def _options(self, graph: GraphRecord) -> Mapping[str, Any]:

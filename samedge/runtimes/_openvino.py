@@ -34,6 +34,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _PRECISIONS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
+_HEAD_BYTES = 64
 _RESULT = "/sink_port_0"  # what the library calls the end of an output
 
 _Key = tuple[tuple[int, ...], ...]
@@ -237,15 +238,19 @@ class OpenVinoBackend(Backend):
             raise OptionError(f"callers is {settings['callers']}, expected 1 or more.")
         if settings["callers"] > 1 and chosen.startswith("CPU"):
             properties["ENABLE_CPU_PINNING"] = False  # else all of them to the same processors
-        return CompiledGraph(model, chosen, properties, is_kept=settings["cache"])
+        reads = self.reads(model) if settings["cache"] else None
+        return CompiledGraph(model, chosen, properties, reads=reads)
 
     def build(self, device: str) -> tuple[str, ...]:
         """The library's full version, and what the device says of itself and its driver."""
         return (library("openvino").get_version(), *identity(device))
 
     def reads(self, model: Path) -> tuple[Path, ...]:
-        """The ``.xml``, which names no other file, and its ``.bin``; of ONNX what it names."""
-        if model.suffix == ".onnx":
+        """The ``.xml``, which names no other file, and its ``.bin``; of ONNX what it names.
+
+        The library goes by what a file holds, and not by its name.
+        """
+        if not _is_xml(model):
             return (model, *(model.parent / name for name in external_files(model)))
         weights = model.with_suffix(".bin")
         return (model, weights) if weights.exists() else (model,)
@@ -260,6 +265,14 @@ class OpenVinoBackend(Backend):
         openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
         source.unlink()
         return path
+
+
+def _is_xml(model: Path) -> bool:
+    try:
+        with model.open("rb") as file:
+            return file.read(_HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    except OSError:  # opening it says why
+        return model.suffix == ".xml"
 
 
 def _active_precision(compiled: Any) -> str:

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from samedge import _cache
 from samedge.errors import InferenceError
 
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE = "model", "graph", "node", "attribute"
@@ -52,8 +53,7 @@ def external_files(model: Path) -> tuple[str, ...]:
             program, which a library would run unseen.
     """
     try:
-        state = model.stat()
-        return _found(model, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+        return _found(model, _cache.file_facts(model))
     except (OSError, _MalformedError) as error:
         raise InferenceError(
             f"{model} cannot be read as an ONNX file ({error}): export it again."
@@ -61,7 +61,7 @@ def external_files(model: Path) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _found(model: Path, stamp: tuple[int, ...]) -> tuple[str, ...]:
+def _found(model: Path, stamp: tuple[object, ...]) -> tuple[str, ...]:
     """The same, once for each state of a file: opening a bundle asks several times."""
     del stamp
     with model.open("rb") as stream:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from samedge import _cache
 from samedge._cache import cache_folder
+from samedge.bundle import _archive
 from samedge.bundle.bundle import Bundle, verify_archive
+from samedge.bundle.manifest import ArtifactRecord, combined_hash, with_id
+from samedge.bundle.reading import as_written
 from samedge.bundle.writer import BundleWriter
 from samedge.errors import BundleError
 
@@ -50,6 +57,57 @@ def test_damaged_cache_is_unpacked_again(tmp_path: Path) -> None:
     again = Bundle.open(tmp_path / "b.samedge")
     assert again.artifact_path("encoder").read_bytes() != b"damaged"
     assert leftovers(cache_folder("bundles")) == []
+
+
+def test_another_manifest_in_the_cache_is_not_the_archive_s(tmp_path: Path) -> None:
+    """What describes a bundle, such as its gate, is covered by no hash in it."""
+    write_bundle(tmp_path / "b.samedge", notes=["as exported"])
+    manifest = Bundle.open(tmp_path / "b.samedge").folder / "bundle.json"
+    manifest.write_text(manifest.read_text().replace("as exported", "as edited"))
+    assert Bundle.open(tmp_path / "b.samedge").manifest.notes == ["as exported"]
+
+
+def test_an_archive_that_changes_while_it_is_read_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the new one would lie in the cache under the name of the old one."""
+    write_bundle(tmp_path / "b.samedge", notes=["old"])
+    write_bundle(tmp_path / "new.samedge", notes=["new"])
+    monkeypatch.setenv(_cache.VARIABLE, str(tmp_path / "cache"))  # who writes one unpacks it, too
+    unpack = _archive.unpack
+
+    def replaced(archive: Path, folder: Path, *, names: Iterable[str]) -> None:
+        shutil.copyfile(tmp_path / "new.samedge", archive)
+        unpack(archive, folder, names=names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_archive, "unpack", replaced)
+        with pytest.raises(BundleError, match="changed while it was read: open it again"):
+            Bundle.open(tmp_path / "b.samedge")
+    write_bundle(tmp_path / "b.samedge", notes=["old"])
+    assert Bundle.open(tmp_path / "b.samedge").manifest.notes == ["old"]
+
+
+@pytest.mark.parametrize("names", [("part", "part/inside"), (f"{'n' * 300}/inside",), ("n" * 300,)])
+def test_names_that_no_folder_can_hold_are_told_as_the_archive_s(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    folder = write_bundle(tmp_path / "b")
+    digest = hashlib.sha256(b"x").hexdigest()
+    files = dict.fromkeys(names, digest)
+    whole = combined_hash(names[0], files)
+    odd = ArtifactRecord(path=names[0], bytes=1, sha256=whole, files=files)
+    artifacts = [*folder.manifest.artifacts, odd]
+    manifest = with_id(msgspec.structs.replace(folder.manifest, artifacts=artifacts))
+    with zipfile.ZipFile(tmp_path / "odd.samedge", "w") as content:
+        content.writestr("bundle.json", as_written(manifest))
+        for path in sorted(folder.folder.glob("*.*")):
+            if path.name != "bundle.json":
+                content.write(path, path.name)
+        for name in names:
+            content.writestr(name, b"x")
+    with pytest.raises(BundleError, match=r"odd\.samedge is damaged \(File .*: fetch it again"):
+        Bundle.open(tmp_path / "odd.samedge")
 
 
 def repack(source: Path, target: Path, **changes: bytes | None) -> None:

@@ -141,6 +141,18 @@ def test_other_peoples_folder_is_not_overwritten(tmp_path: Path) -> None:
         write_bundle(tmp_path / "file")
 
 
+@pytest.mark.parametrize("text", ['{"name": "page", "main": "page.js"}', "", "[1, 2"])
+def test_a_folder_with_another_program_s_bundle_json_is_not_overwritten(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "bundle.json").write_text(text)
+    (tmp_path / "page" / "page.js").write_text("years of work")
+    with pytest.raises(BundleError, match=r"holds other files and no bundle\.json of samedge"):
+        write_bundle(tmp_path / "page")
+    assert (tmp_path / "page" / "page.js").read_text() == "years of work"
+
+
 def test_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_bundle(tmp_path / "empty")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import samedge.export
+from samedge import _cache
 from samedge.bundle.bundle import Bundle
 from samedge.errors import BundleError, ExportError, ParityError, UnknownNameError
 from samedge.export import base
@@ -73,6 +74,16 @@ def test_the_document_is_the_contracts(exported: Callable[[str], ExportResult]) 
     assert names <= set(document["parity"])
     assert document["seconds"] > 0
     assert document["plan"] == []
+
+
+@pytest.mark.parametrize("target", ["cpu", "intel"])
+def test_nothing_of_files_that_live_for_minutes_is_kept(
+    sam: Sam, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libraries made of the staged files, no path would lead to ever again."""
+    monkeypatch.setenv(_cache.VARIABLE, str(tmp_path / "cache"))
+    export(sam, target, precision="fp32", output=tmp_path / target)
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 def test_a_painted_model_is_exported_too(painted: PaintedSam, tmp_path: Path) -> None:

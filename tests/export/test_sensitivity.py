@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -21,6 +23,7 @@ from samedge.calibration.trial import RoleFeeds, quantized_predictor, quantizer_
 from samedge.cli import cli
 from samedge.errors import CalibrationError
 from samedge.export.base import ExportResult
+from samedge.machine.identity import machine_identity
 from samedge.predict.predictor import Predictor
 from samedge.proof import parity, scenes
 from samedge.proof.accuracy import Accuracy, AccuracyRow
@@ -270,11 +273,29 @@ def test_a_group_is_compared_with_the_float_that_int8_replaces(
     assert not plan.modules
 
 
+@pytest.mark.parametrize("changed", ["library", "processor", "bundle"])
+def test_figures_of_another_library_or_machine_are_measured_again(
+    bench: Bench,
+    data: CalibrationSet,
+    fp32: ExportResult,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: str,
+) -> None:
+    find_plan(fp32.bundle, data)
+    file = sensitivity._file(fp32.bundle, data, sensitivity.MAX_IMAGES)
+    assert sensitivity._remembered(file)
+    bundle = copy.copy(fp32.bundle)
+    if changed == "library":
+        monkeypatch.setattr(sensitivity, "package_versions", lambda names: {"onnxruntime": "9"})
+    elif changed == "processor":
+        other = {**machine_identity(), "processor": "another"}
+        monkeypatch.setattr(sensitivity, "machine_identity", lambda: other)
+    else:
+        bundle.manifest = msgspec.structs.replace(bundle.manifest, id="another")
+    assert not sensitivity._remembered(sensitivity._file(bundle, data, sensitivity.MAX_IMAGES))
+
+
 def test_only_fp32_bundles_are_calibrated(fp32: ExportResult) -> None:
-    import copy
-
-    import msgspec
-
     bundle = copy.copy(fp32.bundle)
     bundle.manifest = msgspec.structs.replace(bundle.manifest, precision="bf16")
     with pytest.raises(CalibrationError, match="bundle in bf16, expected fp32"):

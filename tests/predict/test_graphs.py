@@ -22,6 +22,7 @@ from samedge.bundle.canary import MIN_COSINE
 from samedge.bundle.manifest import Manifest
 from samedge.cli import cli
 from samedge.errors import (
+    BundleError,
     IncompatibleArtifactError,
     InferenceError,
     NotPicklableError,
@@ -123,6 +124,29 @@ def test_a_graph_that_opens_under_other_names_is_refused(
     ):
         graphs.session(role)
     assert closed == [role]
+
+
+def test_a_file_that_changes_while_it_is_opened_is_refused(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs is what was verified, or nothing."""
+    backend = runtimes.get("onnxruntime")
+    genuine, closed = type(backend).open, []
+
+    def late(*args: Any, **options: Any) -> Session:
+        shutil.copyfile(args[1], tmp_path / "other")
+        (tmp_path / "other").rename(args[1])
+        session: Any = genuine(*args, **options)
+        session.close = lambda: closed.append(True)
+        return session  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(type(backend), "open", late)
+    with (
+        Graphs(Bundle.open(copied), backend) as graphs,
+        pytest.raises(BundleError, match="changed since the bundle was opened: open it again"),
+    ):
+        graphs.session(Role.DECODER)
+    assert closed == [True]
 
 
 def test_every_tensor_that_the_decoder_takes_is_handed_on(

@@ -54,16 +54,14 @@ class OptimisedGraph:
     def file(self) -> Path | None:
         """Where the cache holds it, or would; ``None`` for a graph that is too large.
 
-        Whether files are the same is judged by size, time and inode, as they are verified when the
+        Whether files are the same is judged by size, times and inode, as they are verified when the
         bundle is opened.
         """
-        state = self.path.stat()
-        if state.st_size > MOST_BYTES:
+        if self.path.stat().st_size > MOST_BYTES:
             return None
         onnxruntime = library("onnxruntime")
         facts = (
-            os.fspath(self.path.resolve()),
-            *(state.st_size, state.st_mtime_ns, state.st_ino),
+            *_cache.file_facts(self.path),
             *(onnxruntime.__version__, onnxruntime.get_build_info()),
             *(self._level, sorted(machine_identity().items())),
         )
@@ -109,7 +107,8 @@ class OptimisedGraph:
             options.add_session_config_entry("session.save_model_format", "ORT")
             try:
                 session = create(os.fspath(self.path), options)
-                _cache.keep(kept, written.read_bytes())
+                if self.file() == kept:  # else another file has come in its place meanwhile
+                    _cache.keep(kept, written.read_bytes())
             except Exception as error:  # noqa: BLE001 - a full disk, or a graph that is none
                 logger.info("%s is not kept: %s", kept, error)
                 return None

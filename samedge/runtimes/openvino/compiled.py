@@ -12,7 +12,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,21 @@ class CompiledGraph:
         path: of the ``.xml`` or ``.onnx`` file.
         device: OpenVINO's string.
         properties: for compiling.
-        is_kept: whether compiled graphs are kept in the user's cache.
+        reads: every file that compiling reads, where compiled graphs are kept in the user's cache;
+            ``None`` where they are not.
     """
 
     def __init__(
-        self, path: Path, device: str, properties: Mapping[str, Any], *, is_kept: bool
+        self,
+        path: Path,
+        device: str,
+        properties: Mapping[str, Any],
+        *,
+        reads: Sequence[Path] | None,
     ) -> None:
         self.path, self.device = path, device
         self._properties = dict(properties)
-        self._is_kept = is_kept
+        self._reads = reads
 
     def model(self) -> Any:
         """The graph as its file has it.
@@ -74,33 +80,33 @@ class CompiledGraph:
             InferenceError: the library cannot.
         """
         try:
-            if not self._is_kept or _EXPORTS not in capabilities(self.device):
+            if self._reads is None or _EXPORTS not in capabilities(self.device):
                 return self._compile(shapes)
-            shaped = hashlib.sha256(repr(sorted(shapes.items())).encode()).hexdigest()[:8]
-            file = _cache.cache_file(KIND, f"{self.key()}-{shaped}.blob")
-            return self._imported(file) or self._exported(self._compile(shapes), file)
+            file = self._file(shapes)
+            return self._imported(file) or self._exported(shapes, file)
         except Exception as error:
             raise InferenceError(
                 f"OpenVINO cannot open {self.path} on {self.device!r}: {error}"
             ) from error
 
+    def _file(self, shapes: Shapes) -> Path:
+        shaped = hashlib.sha256(repr(sorted(shapes.items())).encode()).hexdigest()[:8]
+        return _cache.cache_file(KIND, f"{self.key()}-{shaped}.blob")
+
     def files(self) -> tuple[Path, ...]:
         """What the cache holds of this graph, for any shapes."""
-        if not self._is_kept:
+        if self._reads is None:
             return ()
         return _cache.cache_files(KIND, f"{self.key()}-*.blob")
 
     def key(self) -> str:
         """Short hash of everything that a compiled graph depends on, but for its inputs' shapes.
 
-        Whether files are the same is judged by size, time and inode, as they are verified when the
+        Whether files are the same is judged by size, times and inode, as they are verified when the
         bundle is opened.
         """
-        facts: list[object] = [os.fspath(self.path.resolve())]
-        for path in (self.path, self.path.with_suffix(".bin")):
-            if path.is_file():
-                state = path.stat()
-                facts.append((path.name, state.st_size, state.st_mtime_ns, state.st_ino))
+        present = (path for path in self._reads or (self.path,) if path.is_file())
+        facts: list[object] = [_cache.file_facts(path) for path in present]
         facts += [library("openvino").get_version(), self.device, identity(self.device)]
         facts.append(sorted(self._properties.items()))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
@@ -123,7 +129,10 @@ class CompiledGraph:
             _cache.drop(file, reason=f"is not what this OpenVINO imports ({error})")
             return None
 
-    def _exported(self, compiled: Any, file: Path) -> Any:
+    def _exported(self, shapes: Shapes, file: Path) -> Any:
+        compiled = self._compile(shapes)
+        if self._file(shapes) != file:  # other files have come in their place meanwhile
+            return compiled
         try:
             stream = io.BytesIO()
             compiled.export_model(stream)

@@ -11,7 +11,7 @@ from pathlib import Path
 import filelock
 
 from samedge._cache import cache_folder
-from samedge.errors import BackendUnavailableError, OptionError
+from samedge.errors import BackendUnavailableError, InferenceError, OptionError
 from samedge.files.scratch import scratch_folder
 from samedge.machine.hardware import RTX_CAPABILITIES
 from samedge.runtimes.base import Shapes
@@ -141,7 +141,8 @@ def engine_for(
 
     Raises:
         BackendUnavailableError: there is no engine and ``may_build`` is off.
-        InferenceError: the graph cannot be read, or its engine cannot be built or kept.
+        InferenceError: the graph cannot be read, or changed meanwhile, or its engine cannot be
+            built.
     """
     key = wish.key(onnx)
     kept = find_engine(onnx, key)
@@ -158,6 +159,11 @@ def engine_for(
         if kept is not None:
             return Engine(*kept, was_built=False)
         content = _built(onnx, wish, progress=progress, stage=stage)
+        if graph_hash(onnx) != key.onnx_sha256:
+            raise InferenceError(
+                f"{onnx} changed while its engine was built: open the bundle again, whose engine "
+                "is then built of what lies there now."
+            )
         return Engine(content, keep_engine(onnx, key, engine=content), was_built=True)
 
 

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from samedge import _cache
-from samedge.errors import (
-    BackendUnavailableError,
-)
+from samedge.errors import BackendUnavailableError, InferenceError
 from samedge.runtimes.tensorrt import cuda as cuda_module
 from samedge.runtimes.tensorrt import engines
 from samedge.runtimes.tensorrt.builder import BuildJob, BuildReport
@@ -46,6 +44,25 @@ def test_an_engine_of_something_else_is_not_opened(
     elif change == "tf32":
         options = {"tf32": True}
     BACKEND.open(toy, options=options, shapes=shapes).close()
+    assert len(jobs) == 2
+
+
+def test_an_engine_of_a_graph_that_changes_while_it_is_built_is_not_kept(
+    toy: Path, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would lie under the name of the graph that was there before."""
+    build = engines.build
+
+    def replaced(job: BuildJob, **told: Any) -> BuildReport:
+        toy.write_text(toy.read_text() + " ")
+        return build(job, **told)
+
+    monkeypatch.setattr(engines, "build", replaced)
+    with pytest.raises(InferenceError, match="changed while its engine was built"):
+        BACKEND.open(toy)
+    assert list(toy.parent.glob("toy.*.engine")) == []
+    monkeypatch.setattr(engines, "build", build)
+    BACKEND.open(toy).close()
     assert len(jobs) == 2
 
 

@@ -86,7 +86,7 @@ class ImageRun:
             raise
         if destination.writes and not destination.is_folder:
             refuse_source(destination.path, self.images)
-        destination.check()
+        destination.check(list(self.names().values()))
         return destination
 
     def _check_words(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samedge.errors import BundleError
 from samedge.models.zoo import check_named
 from samedge.targets import target as target_named
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from samedge.types import Progress, Stage
 
 DEFAULT_MODEL = "samedge-nano"
+
+logger = logging.getLogger(__name__)
 
 
 def export_bundle(
@@ -44,7 +48,7 @@ def export_bundle(
         target: one that ``samedge targets`` lists, or another name for it.
         model: one that ``samedge models`` lists, or a checkpoint's file or folder.
         output: the bundle: a folder, or a file that ends in ``.samedge``; ``None`` is
-            ``out/TARGET``.
+            ``out/TARGET``. A bundle that is there is replaced; another model's is warned of.
         precision: ``auto`` takes the fastest that keeps the masks.
         input_size: side of the square input, pixels; ``None`` takes the model's own.
         calibration: folder or COCO file of photos like those that the device will see.
@@ -71,6 +75,9 @@ def export_bundle(
     """
     row = target_named(target)
     row.precision(precision)
+    if output is None:
+        output = Path("out") / row.name
+        _tell_replaced(output, str(model))
     check_named(model)  # a slip in a name is told before PyTorch, which takes seconds to come
     from samedge.calibration.plan import load_plan
     from samedge.export import export
@@ -79,7 +86,7 @@ def export_bundle(
     return export(
         model,
         row,
-        output=Path("out") / row.name if output is None else output,
+        output=output,
         precision=precision,
         input_size=input_size,
         gate=gate,
@@ -95,3 +102,18 @@ def export_bundle(
         progress=progress,
         stage=stage,
     )
+
+
+def _tell_replaced(folder: Path, model: str) -> None:
+    """Warn of a bundle of another model, where nobody named the place that it has."""
+    from samedge.bundle.bundle import Bundle
+
+    try:
+        there = Bundle.open(folder, verify=False).manifest.model.name
+    except BundleError:  # none, or one of another schema
+        return
+    if there != model:
+        logger.warning(
+            "%s holds a bundle of %s, which that of %s will replace: another place (-o) keeps both",
+            *(folder, there, model),
+        )

@@ -69,6 +69,7 @@ class _File(msgspec.Struct):
 class _Panoptic(Format):
     summary = "COCO panoptic: JSON and pictures of segment ids"
     layout = Layout.FOLDER
+    whole = (_NAME, f"{_NAME}.json")
     keeps = frozenset(
         {"holes", "parts", "categories", "crowds", "empty_images", "folders", "endings", "frame"}
     )

@@ -31,13 +31,14 @@ class _Cvat(Format):
     summary = "CVAT for images 1.1, XML"
     layout = Layout.ONE_FILE
     endings = (".xml",)
+    whole = ("annotations.xml",)
     chosen_by = (".xml",)
     keeps = frozenset(
         {"holes", "parts", "overlaps", "categories", "empty_images", "folders", "endings"}
     )
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
-        return _CvatWriter(path / "annotations.xml" if is_folder else path)
+        return _CvatWriter(path / self.whole[0] if is_folder else path)
 
     def entries(
         self, path: Path, *, images: Path | None, left_out: Counter[str]

@@ -21,6 +21,7 @@ _FOLDER = "Annotations"
 class _Davis(Format):
     summary = "DAVIS: a palette picture a frame"
     layout = Layout.FOLDER
+    whole = (_FOLDER,)
     keeps = frozenset({"holes", "parts", "empty_images", "folders"})
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:

@@ -54,6 +54,7 @@ class _LabelStudio(Format):
     summary = "Label Studio tasks with brush masks, JSON"
     layout = Layout.ONE_FILE
     endings = (".json",)
+    whole = ("tasks.json",)
     keeps = frozenset(
         {
             "holes",
@@ -68,7 +69,7 @@ class _LabelStudio(Format):
     )
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
-        return _LabelStudioWriter(path / "tasks.json" if is_folder else path)
+        return _LabelStudioWriter(path / self.whole[0] if is_folder else path)
 
     def entries(
         self, path: Path, *, images: Path | None, left_out: Counter[str]

@@ -26,6 +26,7 @@ class _Png(ImageFormat):
     summary = "one black and white picture a mask"
     endings = (".png",)
     tail = "_mask"
+    is_one_a_mask = True
     chosen_by = (".png",)
     keeps = frozenset({"holes", "parts", "overlaps", "folders"})
 

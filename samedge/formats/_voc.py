@@ -39,6 +39,7 @@ _OWN_NAMES = (
 class _Voc(Format):
     summary = "Pascal VOC: palette pictures of classes and objects"
     layout = Layout.FOLDER
+    whole = (_OBJECTS, _CLASSES, _LABELS, _LIST.as_posix())
     keeps = frozenset({"holes", "parts", "categories", "empty_images", "folders"})
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:

@@ -31,6 +31,7 @@ from samedge.pixels.segmentations import UndrawableError
 from samedge.types import Array, Size
 
 _CLASSES, _LABELS, _IMAGES = "classes.txt", "labels", "images"
+_DATA = "data.yaml"
 _INSIDE = 0.1
 _LEAST_IOU = 0.99
 
@@ -38,6 +39,7 @@ _LEAST_IOU = 0.99
 class _Yolo(Format):
     summary = "YOLO segmentation: a folder of text files"
     layout = Layout.FOLDER
+    whole = (_LABELS, _DATA)
     keeps = frozenset(
         {"holes", "parts", "overlaps", "categories", "empty_images", "folders", "endings"}
     )
@@ -60,8 +62,8 @@ class _Yolo(Format):
             yield Entry(str(file), read)
 
     def recognises(self, path: Path) -> bool:
-        root = path.parent if path.name == "data.yaml" else path
-        return root.is_dir() and (root / "data.yaml").is_file()
+        root = path.parent if path.name == _DATA else path
+        return root.is_dir() and (root / _DATA).is_file()
 
 
 class _YoloWriter(Writer):
@@ -74,7 +76,7 @@ class _YoloWriter(Writer):
     def _add(self, image: ImageMasks) -> list[Path]:
         stem = self._stems.take(image)
         rows = [row for record in image.masks for row in self._rows(record, image.size)]
-        path = self._folder / "labels" / f"{stem}.txt"
+        path = self._folder / _LABELS / f"{stem}.txt"
         return [write_text(path, "".join(rows))]
 
     def _rows(self, record: MaskRecord, size: Size) -> list[str]:
@@ -100,7 +102,7 @@ class _YoloWriter(Writer):
         names = self._classes or {DEFAULT_CATEGORY: 0}
         lines = ["path: .", "train: images", "val: images", "names:"]
         lines += [f"  {number}: {json_text(name)}" for name, number in names.items()]
-        return [write_text(self._folder / "data.yaml", "\n".join(lines) + "\n")]
+        return [write_text(self._folder / _DATA, "\n".join(lines) + "\n")]
 
 
 def _shares(ring: Array, size: Size) -> str:
@@ -126,7 +128,7 @@ def _names_of_image(label: PurePath) -> list[str]:
 
 def _class_names(root: Path, labels: Path) -> dict[int, str]:
     """Names of the classes: of ``data.yaml``, or of the ``classes.txt`` that labellers leave."""
-    found = class_names(_text(root / "data.yaml", "a YAML file"))
+    found = class_names(_text(root / _DATA, "a YAML file"))
     lists = [folder / _CLASSES for folder in (labels, root) if (folder / _CLASSES).is_file()]
     if found or not lists:
         return found

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import logging
+import os
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -36,6 +38,9 @@ PROPERTIES: Mapping[str, str] = {
     "frame": "which way up the masks are",
 }
 """What a format may keep or lose, in words for people."""
+
+
+_NUMBER = re.compile(r"_\d+(?=\.\w+$)")
 
 
 class Layout(enum.Enum):
@@ -144,6 +149,7 @@ class Format(ABC):
         layout: how the masks of many images lie.
         endings: of its files, the usual one first; a folder has none.
         tail: behind an image's name where files are named after images.
+        whole: what it calls the files and folders for all images, where only a folder is named.
         keeps: names in ``PROPERTIES``; all else is lost in it.
         chosen_by: endings that mean this format where none is named.
         is_read: whether ``read`` works, by ``entries``.
@@ -156,6 +162,7 @@ class Format(ABC):
     layout: Layout
     endings: tuple[str, ...] = ()
     tail: str = ""
+    whole: tuple[str, ...] = ()
     keeps: frozenset[str] = frozenset()
     chosen_by: tuple[str, ...] = ()
     is_read: bool = True
@@ -180,6 +187,16 @@ class Format(ABC):
             path: a file, or a folder to put files into.
             is_folder: which of the two.
         """
+
+    def already_in(self, folder: Path, places: Sequence[PurePosixPath]) -> Path | None:
+        """Something in a folder that writing into it would replace, or mix with; none where free.
+
+        Args:
+            folder: that need not be there.
+            places: of the images, as :attr:`ImageMasks.place`.
+        """
+        there = (folder / name for name in self.whole)
+        return next((path for path in there if os.path.lexists(path)), None)
 
     def read(
         self,
@@ -257,9 +274,14 @@ class Stems:
 
 
 class ImageFormat(Format):
-    """A format with files of its own for each image."""
+    """A format with files of its own for each image.
+
+    Attributes:
+        is_one_a_mask: whether several masks are a file each, with numbers behind their names.
+    """
 
     layout = Layout.PER_IMAGE
+    is_one_a_mask: bool = False
 
     @abstractmethod
     def write_image(self, path: Path, image: ImageMasks, *, writer: Writer) -> list[Path]:
@@ -274,33 +296,66 @@ class ImageFormat(Format):
             The files.
         """
 
+    def already_in(self, folder: Path, places: Sequence[PurePosixPath]) -> Path | None:
+        """As a format's: a file of one of the images, or of one of its masks."""
+        names = _Names(self, folder)
+        masks: dict[Path, dict[str, str]] = {}  # in each folder, by the name of the image's file
+        for path in map(names.take, places):
+            if os.path.lexists(path):
+                return path
+            if self.is_one_a_mask:
+                if path.parent not in masks:
+                    masks[path.parent] = _numbered(path.parent)
+                there = masks[path.parent]
+                if path.name in there:
+                    return path.with_name(there[path.name])
+        return None
+
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         """A writer of one file an image."""
         return _ImageWriter(self, path, is_folder=is_folder)
 
 
-class _ImageWriter(Writer):
-    """Names files after images: the same folders, and a number where two would be one."""
+def _numbered(folder: Path) -> dict[str, str]:
+    """The names in a folder that have a number at their end, by what they are without it."""
+    found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names alone
+    return {_NUMBER.sub("", name): name for name in found if _NUMBER.search(name)}
 
-    def __init__(self, file_format: ImageFormat, path: Path, *, is_folder: bool) -> None:
-        super().__init__()
-        self._format, self._path, self._is_folder = file_format, path, is_folder
+
+class _Names:
+    """Names files in a folder after images: the same folders, a number where two would be one."""
+
+    def __init__(self, file_format: ImageFormat, folder: Path) -> None:
+        self._format, self._folder = file_format, folder
         self._taken: set[str] = set()
 
-    def _add(self, image: ImageMasks) -> list[Path]:
-        files = self._format.write_image(self._file(image.place), image, writer=self)
-        self._taken.update(str(file).casefold() for file in files)  # one a mask, where several
-        return files
-
-    def _file(self, place: PurePosixPath) -> Path:
-        if not self._is_folder:
-            return self._path
+    def take(self, place: PurePosixPath) -> Path:
+        """The file of the next image."""
         stem = place.with_suffix("")
         number = 1
         while True:
             again = "" if number == 1 else f"_{number}"
-            path = self._path / f"{stem}{self._format.tail}{again}{self._format.endings[0]}"
+            path = self._folder / f"{stem}{self._format.tail}{again}{self._format.endings[0]}"
             if str(path).casefold() not in self._taken:
-                self._taken.add(str(path).casefold())
+                self.keep(path)
                 return path
             number += 1
+
+    def keep(self, path: Path) -> None:
+        """A file that no later image has."""
+        self._taken.add(str(path).casefold())
+
+
+class _ImageWriter(Writer):
+    def __init__(self, file_format: ImageFormat, path: Path, *, is_folder: bool) -> None:
+        super().__init__()
+        self._format, self._path = file_format, path
+        self._names = _Names(file_format, path) if is_folder else None
+
+    def _add(self, image: ImageMasks) -> list[Path]:
+        path = self._path if self._names is None else self._names.take(image.place)
+        files = self._format.write_image(path, image, writer=self)
+        if self._names is not None:
+            for file in files:  # one a mask, where several
+                self._names.keep(file)
+        return files

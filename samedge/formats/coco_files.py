@@ -166,6 +166,7 @@ class CocoFormat(Format):
 
     layout = Layout.ONE_FILE
     endings = (".json",)
+    whole = ("masks.json",)
     keeps = frozenset(PROPERTIES) - {"prompts"}
 
     @abstractmethod
@@ -174,7 +175,7 @@ class CocoFormat(Format):
 
     def open_writer(self, path: Path, *, is_folder: bool) -> Writer:
         """A writer of one file."""
-        return CocoWriter(path / "masks.json" if is_folder else path, self.shape)
+        return CocoWriter(path / self.whole[0] if is_folder else path, self.shape)
 
     def entries(
         self, path: Path, *, images: Path | None, left_out: Counter[str]

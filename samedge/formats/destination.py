@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samedge import formats
-from samedge.errors import ImageError, OptionError
+from samedge.errors import ImageError, OptionError, WriteError
 from samedge.files import limits
 from samedge.files.writing import check_output, takes_a_stream
 from samedge.formats.base import Format, Layout, Writer
-from samedge.formats.masks import ImageMasks
+from samedge.formats.masks import ImageMasks, inside
 from samedge.types import Size
 
 DEFAULT_FORMAT = "png"
@@ -34,6 +34,7 @@ class Destination:
 
     def __init__(self, path: Path | None, file_format: str | None, *, images: int = 1) -> None:
         self.writes = path is not None or file_format is not None
+        self._is_named = path is not None
         self.path = path or Path()
         self.format = _chosen(self.path, file_format)
         is_tree = self.format.layout is Layout.FOLDER
@@ -60,14 +61,27 @@ class Destination:
                 "name a folder, or write --format coco."
             )
 
-    def check(self) -> None:
+    def check(self, names: Sequence[str] = ()) -> None:
         """Refuse what cannot be written before there is any work, which would be lost.
 
+        What a path names is replaced; where none was given, what is there is nobody's to replace.
+
+        Args:
+            names: of the images, where ``path`` is ``None``.
+
         Raises:
-            WriteError: nothing can be written there.
+            WriteError: nothing can be written there, or nobody named it and something is there.
         """
-        if self.writes:
-            check_output(self.path, is_folder=self.is_folder)
+        if not self.writes:
+            return
+        check_output(self.path, is_folder=self.is_folder)
+        places = [inside(name) for name in names]
+        there = None if self._is_named else self.format.already_in(self.path, places)
+        if there is not None:
+            raise WriteError(
+                f"{there} is there already, and stays: nobody named it. Say where the "
+                f"{self.format.name} results go by -o; `-o .` writes over what is here."
+            )
 
     def open(self) -> Writer:
         """Begin to write; one that writes nothing where nothing was asked for."""

@@ -16,7 +16,7 @@ from typing import Any
 from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import FILE_NAME as CANARY_NAME
 from samedge.bundle.manifest import MANIFEST_NAME
-from samedge.errors import SignatureError
+from samedge.errors import SignatureError, WriteError
 from samedge.files.reading import read_bytes
 from samedge.files.writing import check_no_source, check_output, replacing
 
@@ -46,13 +46,16 @@ def sign_bundle(
     Raises:
         BundleError: the bundle is missing or altered.
         SignatureError: the key is none that signs.
-        WriteError: the signature cannot be written, or would replace the key or the bundle.
+        WriteError: the signature cannot be written, or would replace the key, the bundle, or
+            what no ``output`` named and is no signature of this kind.
     """
     check_no_source(output, (key, bundle))
     signing = _library("signing")
     opened = Bundle.open(bundle)
     path = output or signature_path(bundle)
     check_output(path)
+    if output is None:
+        _check_own(path)
     config = signing.Config().set_hashing_config(_hashing(opened))
     pem = _key(key, "a private key")
     if b"PRIVATE KEY" not in pem:
@@ -94,6 +97,16 @@ def verify_signature(bundle: Path, *, key: Path, signature: Path | None = None) 
     return path
 
 
+def _check_own(path: Path) -> None:
+    """Refuse to replace what is no such signature: GnuPG, too, puts ``.sig`` behind names."""
+    if path.exists() and _MATERIAL not in path.read_bytes()[:_HEAD_BYTES]:
+        raise WriteError(
+            f"{path} is there already, is no OpenSSF signature, and stays: say where the signature "
+            "goes by -o."
+        )
+
+
+_MATERIAL, _HEAD_BYTES = b'"verificationMaterial"', 4096
 _MAKE = "make one with `openssl ecparam -genkey -name prime256v1 -noout -out key.pem`"
 _DISTRUST = "do not use the bundle; ask its maker for another, or for the right key"
 

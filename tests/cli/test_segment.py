@@ -189,6 +189,30 @@ def test_format_alone_writes_into_the_current_folder(toy_bundle: Path, photo: Pa
     assert Path("photo_overlay.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("coco", "masks.json"),
+        ("yolo", "data.yaml"),
+        ("png", "photo_mask_7.png"),
+        ("overlay", "photo_overlay.png"),
+    ],
+)
+def test_what_nobody_named_is_not_written_over(
+    name: str, there: str, toy_bundle: Path, photo: Path
+) -> None:
+    Path(there).write_text("somebody's work")
+    command = ("segment", photo, "--bundle", toy_bundle, "--point", "9,9", "--format", name)
+    before = set(Path().rglob("*"))
+    refused = invoke(*command)
+    assert refused.exit_code == 1
+    assert f"{there} is there already" in refused.stderr
+    assert "-o" in refused.stderr
+    assert Path(there).read_text() == "somebody's work"
+    assert set(Path().rglob("*")) == before
+    assert invoke(*command, "-o", ".").exit_code == 0
+
+
 def test_nothing_is_written_unasked(toy_bundle: Path, photo: Path) -> None:
     before = set(Path().rglob("*"))
     result = invoke("segment", photo, "--bundle", toy_bundle, "--point", "9,9")

@@ -331,3 +331,31 @@ def test_the_page_of_formats_names_all() -> None:
         ):
             if name != "coco_polygons":  # "the same"
                 assert (word in row.rsplit("|", 2)[1]) == (key in found.keeps), (name, word)
+
+
+@pytest.mark.parametrize("name", formats.names())
+def test_every_file_of_its_own_naming_is_seen_before_the_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody says where masks go, each of the files that would be replaced is enough."""
+    Path(tmp_path, "fresh").mkdir()
+    monkeypatch.chdir(tmp_path / "fresh")
+    images = [image("disc", name="a.png"), image(*SEPARATE, name="cam1/b.png")]
+    images.append(image("disc", name="b.jpg"))
+    names = [entry.name for entry in images]
+    destination = Destination(None, name, images=len(images))
+    destination.check(names)
+    with destination.open() as writer:
+        for entry in images:
+            writer.add(entry)
+    files = [file for file in Path().rglob("*") if file.is_file()]
+    assert files
+    for number, file in enumerate(files):
+        place = tmp_path / str(number) / file
+        place.parent.mkdir(parents=True)
+        place.write_text("somebody's work")
+        monkeypatch.chdir(tmp_path / str(number))
+        with pytest.raises(WriteError, match="already"):
+            Destination(None, name, images=len(images)).check(names)
+        Destination(Path(), name, images=len(images)).check(names)  # that place was named
+        monkeypatch.chdir(tmp_path / "fresh")

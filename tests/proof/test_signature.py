@@ -159,6 +159,21 @@ def test_where_nothing_can_be_written(tmp_path: Path, keys: tuple[Path, Path]) -
         sign_bundle(tmp_path / "b", key=keys[0], output=tmp_path / "b" / "bundle.json" / "x")
 
 
+def test_a_signature_of_another_kind_beside_the_bundle_stays(
+    bundle: Path, keys: tuple[Path, Path]
+) -> None:
+    """GnuPG calls its own the same; one of ours is made anew."""
+    beside = signature_path(bundle)
+    beside.write_bytes(b"-----BEGIN PGP SIGNATURE-----")
+    with pytest.raises(WriteError, match="-o"):
+        sign_bundle(bundle, key=keys[0])
+    assert beside.read_bytes() == b"-----BEGIN PGP SIGNATURE-----"
+    beside.unlink()
+    assert sign_bundle(bundle, key=keys[0]) == sign_bundle(bundle, key=keys[0])
+    beside.write_bytes(b"-----BEGIN PGP SIGNATURE-----")
+    assert sign_bundle(bundle, key=keys[0], output=beside) == beside
+
+
 def test_the_commands(toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     private, public = write_keys(tmp_path, "locked", password="open sesame")

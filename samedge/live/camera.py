@@ -9,7 +9,6 @@ import dataclasses
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from samedge.errors import OptionError, SourceError
@@ -20,12 +19,13 @@ from samedge.live.inbox import Inbox
 from samedge.live.mailbox import Counts, Intake
 from samedge.live.sources.base import ReadOptions, without_password
 from samedge.live.watch import BackOff, WatchSettings
+from samedge.runtimes.sharing import Closable
 
 _KEPT_EVENTS = 100
 _ASYNC_STEP_S = 0.25
 
 
-class Camera:
+class Camera(Closable):
     """Frames of a camera, a stream or a recording; the newest one wins.
 
         with samedge.Camera("rtsp://camera/stream") as camera:
@@ -41,6 +41,9 @@ class Camera:
         is_live: whether the source has no end of its own.
         drops: whether frames that nobody takes in time are dropped.
     """
+
+    _closed_error = SourceError
+    _closed_words = "The camera is closed: open its source by another Camera."
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class Camera:
         pace = _Pace(every, max_age_ms, target_fps)
         self._events: collections.deque[Event] = collections.deque(maxlen=_KEPT_EVENTS)
         self._listener = on_event
-        self._is_started = False
+        self._is_started = self._is_closed = False
         watch = watch or WatchSettings()
         self._feed: Feed
         if isinstance(source, (str, int, os.PathLike)):
@@ -139,8 +142,13 @@ class Camera:
         return self._feed.pid if isinstance(self._feed, ProcessFeed) else None
 
     def start(self) -> None:
-        """Begin to capture now instead of when the first frame is asked for."""
+        """Begin to capture now instead of when the first frame is asked for.
+
+        Raises:
+            SourceError: the camera was closed before.
+        """
         if not self._is_started:
+            self.check_open()
             self._is_started = True
             self._feed.start()
 
@@ -211,22 +219,17 @@ class Camera:
                     break
         return self.counts
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is captured any more."""
+        return self._is_closed
+
     def close(self) -> None:
         """Stop capturing. What waits is dropped; ``counts`` stays."""
+        self._is_closed = True
         if self._is_started:
             self._feed.close()
         self._inbox.close()
-
-    def __enter__(self) -> Camera:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _heard(self, event: Event) -> None:
         self._events.append(event)

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,13 +24,13 @@ from samedge.predict.graph_opening import GraphOpening
 from samedge.runtimes.base import Backend, Probe, Session
 from samedge.runtimes.deadline import check_time
 from samedge.runtimes.options import found_device, required_probe
-from samedge.runtimes.sharing import InUse, never_released, tell_of_forks
+from samedge.runtimes.sharing import Closable, InUse, never_released, tell_of_forks
 from samedge.types import IMAGE_ROLES, ActiveBackend, Array, Role
 
 logger = logging.getLogger(__name__)
 
 
-class Graphs:
+class Graphs(Closable):
     """The graphs of a bundle on one backend and device. May be shared between threads and forks.
 
     Args:
@@ -107,14 +106,10 @@ class Graphs:
         shared = self.backend.shared_options(callers, device=device, options=options)
         return {**options, **shared} if shared else None
 
-    def check_open(self) -> None:
-        """Refuse to go on when everything was closed.
-
-        Raises:
-            InferenceError: it was.
-        """
-        if self._use.is_closed:
-            raise InferenceError("The predictor is closed: open the bundle again.")
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything was closed."""
+        return self._use.is_closed
 
     def load(self, roles: Iterable[str] = IMAGE_ROLES) -> None:
         """Open graphs now instead of when they are first needed, at the same time where that pays.
@@ -276,14 +271,3 @@ class Graphs:
             "Predictor.from_bundle, such as in the initializer of a pool. Embeddings, prompts and "
             "masks can be pickled."
         )
-
-    def __enter__(self) -> Graphs:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

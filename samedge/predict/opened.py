@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from samedge import runtimes
@@ -17,12 +16,13 @@ from samedge.predict.mapping import ManyFrames
 from samedge.predict.opening import Preprocess, best_backend, frame_with, placement
 from samedge.runtimes.base import Backend, Probe
 from samedge.runtimes.deadline import OPEN_TIMEOUT_S, TIMEOUT_S
+from samedge.runtimes.sharing import Closable
 from samedge.types import ActiveBackend, Role
 
 Opened = TypeVar("Opened", bound="OpenedBundle")
 
 
-class OpenedBundle(ManyFrames):
+class OpenedBundle(ManyFrames, Closable):
     """A bundle opened on one device.
 
     The encoder and the decoder are opened when they are first needed, so that encode-only and
@@ -233,18 +233,12 @@ class OpenedBundle(ManyFrames):
         """Where the library plans to execute each graph, by role; empty where it does not say."""
         return self.graphs.residency()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether its graphs were released."""
+        return self.graphs.is_closed
+
     def close(self) -> None:
         """Release the graphs. Calling it again does nothing."""
         self.graphs.close()
         self.others.close()
-
-    def __enter__(self: Opened) -> Opened:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 
 from samedge.errors import InferenceError, OptionError
 from samedge.formats.results import Masks
 from samedge.predict.embedding import ImageEmbedding
 from samedge.predict.predictor import Predictor
 from samedge.runtimes.deadline import remaining_s
-from samedge.runtimes.sharing import tell_of_forks
+from samedge.runtimes.sharing import Closable, tell_of_forks
 from samedge.types import Array, Prompt, Region
 
 
-class PredictorPool:
+class PredictorPool(Closable):
     """So many predictors of one bundle; a call takes one that is free, or waits for it.
 
         with PredictorPool(lambda: Predictor.from_bundle(path, threads=1), size=4) as pool:
@@ -34,6 +33,8 @@ class PredictorPool:
         OptionError: ``size`` below 1 or ``waiting`` below 0.
         SamedgeError: whatever ``open_predictor`` raises.
     """
+
+    _closed_words = "The pool is closed: open another."
 
     def __init__(
         self, open_predictor: Callable[[], Predictor], *, size: int, waiting: int | None = None
@@ -111,14 +112,18 @@ class PredictorPool:
                 is_ready = self._changed.wait_for(lambda: self._free or self._is_closed, left_s)
             finally:
                 self._waiting -= 1
-            if self._is_closed:
-                raise InferenceError("The pool is closed: open another.")
+            self.check_open()
             if not is_ready:
                 raise InferenceError(
                     f"The time limit of the call is up, and all {self._size} predictors are busy: "
                     "try again later, or open a larger pool."
                 )
             return self._free.pop()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no call is taken any more."""
+        return self._is_closed
 
     def close(self) -> None:
         """Refuse new calls, wait for those that run, and release the predictors."""
@@ -136,14 +141,3 @@ class PredictorPool:
         self._changed, self._waiting = threading.Condition(), 0
         self._free = [] if self._is_closed else list(self._all)
         self._released = self._size if self._is_closed else 0
-
-    def __enter__(self) -> PredictorPool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -11,10 +11,51 @@ import ctypes
 import os
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
+from types import TracebackType
+from typing import ClassVar, Protocol, TypeVar
 
-from samedge.errors import InferenceError
+from samedge.errors import InferenceError, SamedgeError
+
+_Own = TypeVar("_Own", bound="Closable")
+
+
+class Closable(ABC):
+    """What owns native things until it is closed; a context manager, and none once it is closed."""
+
+    _closed_error: ClassVar[type[SamedgeError]] = InferenceError
+    _closed_words: ClassVar[str] = "The predictor is closed: open the bundle again."
+
+    @property
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether it was closed; it stays so."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what it owns. Calling it again does nothing."""
+
+    def check_open(self) -> None:
+        """Refuse to go on when it was closed.
+
+        Raises:
+            InferenceError, SourceError: it was.
+        """
+        if self.is_closed:
+            raise self._closed_error(self._closed_words)
+
+    def __enter__(self: _Own) -> _Own:
+        self.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Forked(Protocol):
@@ -46,7 +87,7 @@ class InUse:
         """
         with self._condition:
             if self._is_closed:
-                raise InferenceError("The predictor is closed: open the bundle again.")
+                raise InferenceError(Closable._closed_words)
             self._inside += 1
         try:
             yield

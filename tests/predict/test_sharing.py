@@ -16,9 +16,11 @@ import pytest
 import samedge
 from samedge import runtimes
 from samedge.bundle.bundle import embedded_path
-from samedge.errors import InferenceError, OptionError
+from samedge.errors import InferenceError, OptionError, SamedgeError, SourceError
+from samedge.live.camera import Camera
 from samedge.predict.pool import PredictorPool
 from samedge.predict.predictor import Predictor
+from samedge.runtimes.sharing import Closable
 from samedge.types import Prompt
 
 pytest.importorskip("onnx")
@@ -296,3 +298,40 @@ def test_whoever_closes_a_pool_waits_for_those_inside(pool: PredictorPool) -> No
 def test_a_pool_has_a_size() -> None:
     with pytest.raises(OptionError, match="size 0"):
         PredictorPool(lambda: pytest.fail("opened"), size=0)
+
+
+@pytest.mark.parametrize(
+    ("owner", "expected"),
+    [
+        ("predictor", InferenceError),
+        ("graphs", InferenceError),
+        ("pool", InferenceError),
+        ("camera", SourceError),
+    ],
+)
+def test_what_was_closed_is_not_entered_again(
+    owner: str, expected: type[SamedgeError], toy_bundle: Path
+) -> None:
+    owned: Closable
+    if owner == "camera":
+        owned = Camera([np.zeros((8, 8, 3), np.uint8)])
+    elif owner == "pool":
+        owned = PredictorPool(lambda: Predictor.from_bundle(toy_bundle), size=1)
+    else:
+        opened = Predictor.from_bundle(toy_bundle)
+        owned = opened if owner == "predictor" else opened.graphs
+    assert not owned.is_closed
+    with owned, owned:  # as often as anybody likes until it is closed
+        pass
+    owned.close()
+    assert owned.is_closed
+    with pytest.raises(expected, match=r"closed: open"):
+        owned.__enter__()
+
+
+def test_a_closed_camera_does_not_start() -> None:
+    """It captured into nothing, and ended at once without a word."""
+    camera = Camera([np.zeros((8, 8, 3), np.uint8)])
+    camera.close()
+    with pytest.raises(SourceError, match="closed"):
+        next(iter(camera))

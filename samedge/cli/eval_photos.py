@@ -87,11 +87,23 @@ def eval_photos(out: output.Output, request: EvalRequest) -> None:
     tables = [_table(record.results)] if record.results else []
     tables += [_everything_table(record.everything)] if record.everything else []
     lines = [_footer(record), *([verdict] if verdict else [])]
-    out.result(records.fields(record), *tables, *lines)
+    beside, told = pictures_beside(truth)
+    out.result({**records.fields(record), **beside}, *tables, *lines, *told)
     out.failed([(name, DatasetError(why)) for name, why in record.dataset.failed.items()])
 
 
 _EVERYTHING = "everything"
+
+
+def pictures_beside(truth: GroundTruth) -> tuple[dict[str, object], list[str]]:
+    """The pictures that the dataset's file does not name, for the document and for people."""
+    skipped = truth.beside()
+    if skipped is None:
+        return {}, []
+    if skipped.count > len(truth.named):  # a part of a dataset: nothing was forgotten
+        skipped = dataclasses.replace(skipped, names=())
+        return {"skipped_files": [skipped]}, [f"{skipped.count} {skipped.why}"]
+    return {"skipped_files": [skipped]}, [str(skipped)]
 
 
 def _by_prompts(

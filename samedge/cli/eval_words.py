@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from samedge.cli import output
+from samedge.cli.eval_photos import pictures_beside
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +40,9 @@ def eval_words(out: output.Output, request: EvalRequest) -> None:
     if request.output_path is not None:
         records.write(record, request.output_path)
         out.note(f"wrote {request.output_path}")
-    out.result(records.fields(record), _table(rows), *_footer(record.seconds or 0, dataset, rows))
+    beside, told = pictures_beside(truth)
+    lines = [*_footer(record.seconds or 0, dataset, rows), *told]
+    out.result({**records.fields(record), **beside}, _table(rows), *lines)
     out.failed([(name, DatasetError(why)) for name, why in dataset.failed.items()])
 
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from samedge.formats.annotation_file import (
     read_annotations,
 )
 from samedge.pixels import metrics
+from samedge.pixels.folder_listing import SkippedFiles, pictures_listed
 from samedge.pixels.orientation import load_in_frame
 from samedge.pixels.rle import rle_from_mask
 from samedge.pixels.sample_range import SampleRange
@@ -161,6 +163,7 @@ class GroundTruth:
         skipped: annotations that are left out, by reason.
         skipped_ids: the first few ids of each reason.
         categories: names by id.
+        named: every file that the annotations name, those without instances, too.
     """
 
     path: Path
@@ -169,6 +172,21 @@ class GroundTruth:
     skipped: dict[str, int]
     skipped_ids: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    named: frozenset[Path] = frozenset()
+
+    def beside(self) -> SkippedFiles | None:
+        """Pictures that the annotations do not name, in the folders of those that they name.
+
+        There are many where a part of a dataset was annotated, and few where some were forgotten.
+        """
+        folders = sorted({path.parent for path in self.named})
+        listings = [pictures_listed(folder, below=False) for folder in folders if folder.is_dir()]
+        known = {str(path).casefold() for path in self.named}  # as some file systems compare them
+        pictures = [path for listing in listings for path in listing.pictures]
+        found = [path for path in pictures if str(path).casefold() not in known]
+        why = f"pictures that {self.path.name} does not name (they are not measured)"
+        names = [os.path.relpath(path, self.images_dir) for path in found]
+        return SkippedFiles.of(why, names) if names else None
 
     @property
     def instance_count(self) -> int:
@@ -222,7 +240,13 @@ def load_ground_truth(
             "can be drawn."
         )
     return GroundTruth(
-        path, images_dir, images, dict(left_out.counts), left_out.first_ids, file.categories
+        path,
+        images_dir,
+        images,
+        dict(left_out.counts),
+        left_out.first_ids,
+        file.categories,
+        frozenset(image.path_in(images_dir) for image in file.images),
     )
 
 

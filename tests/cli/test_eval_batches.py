@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from samedge.pixels.rle import rle_from_mask
+from samedge.records import DatasetRecord
 from tests.cli.conftest import invoke
 
 SIDE = 40
@@ -53,6 +54,29 @@ def test_a_bad_image_is_left_out_and_named(toy_bundle: Path, photos: Path) -> No
     lines = [line for line in result.stderr.splitlines() if line.startswith("samedge: ")]
     assert len(lines) == 2
     assert "2.png" in lines[0]
+
+
+@pytest.mark.parametrize("prompts", ["box", "text"])
+def test_forgotten_pictures_are_told_of(
+    prompts: str, toy_bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samedge.cli.eval_words._measured", _measured_nothing)
+    common = (*ARGUMENTS[:-1], prompts, "--bundle", toy_bundle)
+    assert "does not name" not in invoke(*common).stdout
+    assert "skipped_files" not in json.loads(invoke(*common, "--json").stdout)
+    Image.new("L", (SIDE, SIDE)).save(photos / "9.png")
+    (photos / "read me.txt").write_text("not asked about")
+    assert "1 (9.png): pictures that x.json does not name" in invoke(*common).stdout
+    found = json.loads(invoke(*common, "--json", "--limit", 1).stdout)["skipped_files"]
+    assert [(one["count"], one["names"]) for one in found] == [(1, ["9.png"])]
+    for number in range(10, 15):
+        Image.new("L", (SIDE, SIDE)).save(photos / f"{number}.png")
+    lines = invoke(*common).stdout.splitlines()
+    assert "6 pictures that x.json does not name (they are not measured)" in lines  # of a subset
+
+
+def _measured_nothing(*_: object) -> tuple[list[object], DatasetRecord]:
+    return [], DatasetRecord(path="x.json", images=0, instances=0)
 
 
 def test_the_rest_counts_as_it_does_alone(toy_bundle: Path, photos: Path) -> None:

@@ -22,6 +22,7 @@ from samedge._version import __version__
 from samedge.cli import failures, streams
 from samedge.errors import SamedgeError, UnknownNameError, WriteError
 from samedge.files.interrupts import endings_interrupt
+from samedge.files.lines import printable_line
 
 EPILOG = """\b
 Examples:
@@ -189,6 +190,7 @@ def _ended_by(error: BaseException, words: Sequence[str]) -> int:
         except OSError:  # standard output is gone or full: the code still tells
             streams.discard_stdout()
     if isinstance(error, click.ClickException):
+        error.message = printable_line(error.message)  # type: ignore[misc]  # click's own mark
         error.show()
         return error.exit_code
     if isinstance(error, SamedgeError | OSError):  # help, or an option's value

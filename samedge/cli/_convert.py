@@ -92,11 +92,11 @@ def convert(
             for one in made.unread
         ],
     }
-    out.result(document, _text(made, target))
+    out.result(document, *_lines(made, target))
     out.failed([(one.name, one.error) for one in made.unread])
 
 
-def _text(made: Conversion, target: Path) -> str:
+def _lines(made: Conversion, target: Path) -> list[str]:
     lines = [
         f"{made.masks} masks of {made.images} images, {made.source_format} to "
         f"{made.target_format}: wrote {target}"
@@ -107,7 +107,7 @@ def _text(made: Conversion, target: Path) -> str:
         ("left out", made.left_out),
     ):
         lines += [f"{title}: {count} {what}" for what, count in counts.items()]
-    return "\n".join(lines)
+    return lines
 
 
 COMMAND = convert

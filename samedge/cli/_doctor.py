@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,16 +67,21 @@ def doctor(
     shown = reports if backends or out.verbosity > 0 else _of_users(reports)
     missing = [report for report in shown if not report.available or _failures(report)]
     state = jetson.jetson_state()
-    board = [] if state is None else ["\n    ".join(jetson.lines(state))]
+    board = [] if state is None else _indented(jetson.lines(state))
     problems = known_problems(reports)
     document = {"backends": reports, "warnings": problems, "jetson": state}
-    warned = [f"warning: {found.message}\n    fix: {found.fix}" for found in problems]
+    remedies = [line for report in missing for line in _remedy(report)]
+    warned = [
+        line
+        for found in problems
+        for line in _indented([f"warning: {found.message}", f"fix: {found.fix}"])
+    ]
     if report is not None:
         from samedge.inspection.bug_report import write_bug_report
 
         names = write_bug_report(report, doctor=document, bundle=bundle)
         out.note(f"wrote {report}: {', '.join(names)}")
-    out.result(document, _table(shown), *board, *map(_remedy, missing), *warned)
+    out.result(document, _table(shown), *board, *remedies, *warned)
 
 
 def _of_users(reports: list[BackendReport]) -> list[BackendReport]:
@@ -107,11 +113,16 @@ def _verdict(report: BackendReport) -> str:
     return "FAILED" if _failures(report) else "ok, " + ", ".join(times)
 
 
-def _remedy(report: BackendReport) -> str:
+def _remedy(report: BackendReport) -> list[str]:
     lines = [f"{report.name}: {report.detail}", *_failures(report)]
     if report.fix:
         lines.append(f"fix: {report.fix}")
-    return "\n    ".join(lines)
+    return _indented(lines)
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    """The first line, and the others below it."""
+    return [*lines[:1], *(f"    {line}" for line in lines[1:])]
 
 
 COMMAND = doctor

@@ -223,7 +223,7 @@ def _report(out: output.Output, result: ExportResult, record_path: Path | None) 
     if record_path is not None:
         records.write(record, record_path)
         out.note(f"wrote {record_path}")
-    tables = [_artifacts(result), "", _parity(result), *_gained(result), _footer(result)]
+    tables = [_artifacts(result), "", _parity(result), *_gained(result), *_footer(result)]
     out.result({**records.fields(record), "skipped_files": result.skipped}, *tables)
 
 
@@ -298,7 +298,7 @@ def _gained(result: ExportResult) -> list[Table | str]:
     return parts
 
 
-def _footer(result: ExportResult) -> str:
+def _footer(result: ExportResult) -> list[str]:
     bundle, parity = result.bundle, result.parity
     lines = [f"note: {note}" for note in bundle.manifest.notes]
     words = bundle.manifest.own_words
@@ -314,7 +314,7 @@ def _footer(result: ExportResult) -> str:
             f"preferred in {parity.near_ties} near ties and {parity.wrong_choices} other clicks"
         )
     lines.append(f"bundle {bundle.id} at {bundle.path}, {result.seconds:.1f} s")
-    return "\n".join(lines)
+    return lines
 
 
 COMMAND = export

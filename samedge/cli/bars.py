@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from samedge.files.lines import printable_line
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -30,7 +32,7 @@ class Bar:
 
     def __call__(self, steps: int = 1, *, note: str = "") -> None:
         """So many steps more are done; the note says what comes next."""
-        self.words = note or self.words
+        self.words = printable_line(note) or self.words
         self.progress(self.done + steps, self.total)
 
     def progress(self, done: int, total: int) -> None:
@@ -40,7 +42,7 @@ class Bar:
 
     def stage(self, words: str) -> None:
         """A :data:`~samedge.types.Stage`."""
-        self.words = words
+        self.words = printable_line(words)
         self._show()
 
     def _show(self) -> None:

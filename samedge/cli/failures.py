@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from samedge.files.lines import created_now, one_line
+from samedge.files.lines import created_now, one_line, printable_line
 
 if TYPE_CHECKING:
     from samedge.files.error_documents import ErrorDocument, ErrorRecord
@@ -21,16 +21,10 @@ __all__ = [
     "error_document",
     "error_record",
     "one_line",
-    "printable",
 ]
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
-
-_LAYOUT = "\t\n"
-_CONTROL = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in _LAYOUT
-}
 
 
 class Failure(click.ClickException):
@@ -46,18 +40,10 @@ class Failure(click.ClickException):
 
 
 def complain(message: str, *, file: IO[Any] | None = None) -> None:
-    """Write ``samedge: message`` to stderr, coloured where a terminal shows it."""
+    """Write ``samedge: message`` to stderr, on one line, coloured where a terminal shows it."""
     color = False if "NO_COLOR" in os.environ else None
     prefix = click.style("samedge:", fg="red", bold=True)
-    click.echo(f"{prefix} {printable(message)}", file=file, err=True, color=color)
-
-
-def printable(text: str) -> str:
-    """Text that a terminal only shows: control characters and bytes of no encoding are escaped.
-
-    Names of files may have them, and the texts of a stranger's bundle.
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_CONTROL)
+    click.echo(f"{prefix} {printable_line(message)}", file=file, err=True, color=color)
 
 
 def error_record(error: BaseException, *, command: str = "") -> ErrorRecord:

@@ -313,7 +313,7 @@ def report(
     parts: list[Table | str] = []
     for outcome in outcomes:
         if isinstance(outcome, Segmentation):
-            parts += [table(outcome), footer(manifest, outcome)]
+            parts += [table(outcome), *footer(manifest, outcome)]
     extra = {"skipped_files": skipped} if skipped else {}
     out.result({**document, "left_out": left_out, **extra}, *parts)
     for reason, count in left_out.items():
@@ -351,17 +351,16 @@ def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str
     }
 
 
-def footer(manifest: Manifest, outcome: Segmentation) -> str:
+def footer(manifest: Manifest, outcome: Segmentation) -> list[str]:
     """What ran where, how long each stage took, and which files there are now."""
     backend = outcome.backend
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in outcome.timing_ms.items())
-    lines = [
+    return [
         f"{manifest.model.name} {manifest.precision} on {backend.name} {backend.version}, "
         f"device {backend.device}",
         f"ms: {stages}",
         *(f"wrote {path}" for path in outcome.files),
     ]
-    return "\n".join(lines)
 
 
 _MOST_ROWS = 1000

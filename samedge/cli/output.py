@@ -33,6 +33,7 @@ from samedge.cli.failures import (
 )
 from samedge.cli.streams import discard_stdout, written_out
 from samedge.errors import SamedgeError
+from samedge.files.lines import printable, printable_line
 from samedge.files.writing import descriptor_moved
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Output:
         if error is not None and self.verbosity > 1:
             import traceback
 
-            traceback.print_exception(kind, error, trace, file=sys.stderr)
+            lines = traceback.format_exception(kind, error, trace)
+            sys.stderr.write(printable("".join(lines)))
         ends_well = error is None or isinstance(error, click.exceptions.Exit | GeneratorExit)
         if self.json and error is not None and not ends_well:
             self._write_error(error)
@@ -110,7 +112,7 @@ class Output:
         Args:
             document: the fields of the JSON document, without ``schema``, ``samedge_version`` and
                 ``created``, which are put before them.
-            renderables: the same for people: strings or rich renderables, printed one a line.
+            renderables: the same for people: strings, which are a line each, or what rich draws.
         """
         if self.json:
             self._write_json(f"samedge.{self.command}/1", document)
@@ -132,7 +134,7 @@ class Output:
             yield Bar(total)
             return
         shown = drawn if self.console.is_terminal else lines
-        with shown(self.console, description, total=total) as bar:
+        with shown(self.console, printable_line(description), total=total) as bar:
             yield bar
 
     def failed(self, failures: Sequence[tuple[str, BaseException]]) -> None:
@@ -145,7 +147,7 @@ class Output:
             self.exit_code = 1
         for name, error in failures:
             reason = error_record(error, command=self.command).message
-            complain(one_line(reason if name in reason else f"{name}: {reason}"))
+            complain(reason if one_line(name) in reason else f"{name}: {reason}")
 
     def _write_json(self, schema: str, fields: Mapping[str, Any]) -> None:
         head = {"schema": schema, "samedge_version": __version__, "created": created_now()}
@@ -200,9 +202,12 @@ def command_line() -> str:
 def table(*columns: str) -> Table:
     """An empty rich table with these headings, in the one style of this command line."""
     from rich import box
-    from rich.table import Table
 
-    empty = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left")
+    from samedge.cli.consoles import WordsTable
+
+    empty = WordsTable(
+        box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left"
+    )
     for index, column in enumerate(columns):
         # A narrow terminal folds long cells, never names and headings.
         empty.add_column(column, no_wrap=index == 0, overflow="fold", min_width=len(column))
@@ -243,6 +248,17 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
+def _formatter() -> logging.Formatter:
+    """One line a record; what a traceback adds keeps its lines."""
+    import logging
+
+    class Printable(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+            return printable_line(super().formatMessage(record))
+
+    return Printable("%(levelname)s: %(message)s")
+
+
 def _no_echo() -> Callable[[logging.LogRecord], bool]:
     """Lets a remark pass that is not the one before it: prompts are checked, and then used."""
     last = ""
@@ -261,7 +277,7 @@ def _logging_to_stderr(verbosity: int) -> Iterator[None]:
     import logging
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_formatter())
     handler.addFilter(_no_echo())
     ours, warned = logging.getLogger("samedge"), logging.getLogger("py.warnings")
     before = ours.level, warned.propagate

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from samedge.files.lines import printable_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,7 +45,7 @@ class TerminalProgress:
             bars.BarColumn(bar_width=20),
             bars.MofNCompleteColumn(),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -69,6 +71,7 @@ class TerminalProgress:
 
     def stage(self, words: str) -> None:
         """Show it beside the bar; without a terminal, preparations as a line every ten seconds."""
+        words = printable_line(words)  # they name files
         self._bar.update(self._task, description=words)
         if self._words and time.monotonic() - self._last_line > _SECONDS_A_LINE:
             self._line(self._words)  # no step came of it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ from PIL import Image
 
 from samedge import records
 from samedge.bundle.manifest import ModelRecord
-from samedge.cli import output
+from samedge.cli import bars, output
+from samedge.cli.consoles import WordsConsole
 from samedge.cli.failures import error_record
 from samedge.errors import BackendUnavailableError, ImageError, OptionError, UnknownNameError
 from tests.cli.conftest import invoke
 from tests.toys.bundle import write_bundle
 
 BOX = ("--box", "4,6,30,20")
+GRID = ("--points-per-side", "2", "--predicted-iou", "0.2", "--stability", "0")
 
 
 def run(*arguments: str | bytes | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -157,6 +161,68 @@ def test_a_strangers_texts_give_the_terminal_no_orders(tmp_path: Path) -> None:
     refused = invoke("inspect", tmp_path / ESCAPES).stderr
     assert r"\x1b[31mred" in refused
     assert not {"\x1b", "\x07", "\x9b"} & {*shown, *refused}
+
+
+ODD = "a\nb\x1b[31m\u202e.png"
+SHOWN = r"a\nb\x1b[31m\u202e.png"
+
+
+@pytest.fixture
+def odd(tmp_path: Path, photo: Path) -> Path:
+    """A folder of one photo, and of a file beside it, with names that are no single line."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    photo.rename(folder / ODD)
+    (folder / f"{ODD}.txt").write_text("no photo")
+    return folder
+
+
+@pytest.mark.parametrize("command", [("segment", *BOX[-2:]), ("everything", *GRID)])
+def test_names_that_are_no_single_line(
+    command: tuple[str, ...], toy_bundle: Path, odd: Path
+) -> None:
+    """Each line that is printed is whole, and no name gives the terminal an order."""
+    out = odd.with_name("masks")
+    common = (*command, odd, "--bundle", toy_bundle, "-o", out, "--format", "overlay", "-v")
+    result = invoke(*common)
+    assert result.exit_code == 0, result.stderr
+    told = result.stdout + result.stderr
+    assert not {"\x1b", "\u202e"} & {*told}
+    title = next(line for line in result.stdout.splitlines() if "120 x 90 px" in line)
+    assert title == f"{odd}/{SHOWN}, 120 x 90 px"
+    wrote = f"wrote {out}/{SHOWN.removesuffix('.png')}_overlay.png"
+    assert wrote in result.stdout.splitlines()
+    left_out = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert len(left_out) <= 1  # a process says it once
+    assert all(f"{SHOWN}.txt" in line for line in left_out)
+    document = json.loads(invoke(*common, "--json").stdout)
+    assert document["image"]["path"] == str(odd / ODD)
+    assert [one["names"] for one in document["skipped_files"]] == [[f"{ODD}.txt"]]
+    (odd / ODD).write_bytes(b"no photo")
+    failed = [line for line in invoke(*common).stderr.splitlines() if "samedge:" in line]
+    assert len(failed) == 1
+    assert invoke("segment", odd / "x\x1b[2J\ny", *BOX[-2:], "--format", "gif").exit_code == 1
+    missing = invoke("convert", odd / "x\x1b[2J\ny", "z.json").stderr
+    assert "\x1b" not in missing
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_work_on_a_file_of_several_lines_is_one(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(bars, "SECONDS", 0.01)
+    written = WordsConsole(file=stream, force_terminal=is_terminal, width=200)
+    out = output.Output("probe")
+    monkeypatch.setitem(out.__dict__, "console", written)
+    with out.progress(f"[/b]{ODD}", total=2) as bar:
+        bar.stage(ODD)
+        time.sleep(0.3)
+        bar(note=ODD)
+    shown = stream.getvalue()
+    assert f"[/b]{SHOWN}" in shown
+    assert ODD not in shown
+    assert "\u202e" not in shown
 
 
 def test_a_full_disk_behind_stdout_is_one_line() -> None:

@@ -148,12 +148,17 @@ class Merger:
 
     def _remove_stale(self, files: Sequence[Path]) -> None:
         """Remove what an earlier run wrote in another number of files: it is no longer true."""
-        ending = self._format.endings[0] if self._is_one_file else ""
         kept = {*files, *(parent for file in files for parent in file.parents)}
-        for path in self._destination.parent.iterdir():
-            is_ours = is_named_for(self._destination.name, path.name, ending=ending)
-            if is_ours and path not in kept:
+        for path in self.there():
+            if path not in kept:
                 remove(path)
+
+    def there(self) -> list[Path]:
+        """The files and folders that merging would replace or remove."""
+        ending = self._format.endings[0] if self._is_one_file else ""
+        folder, name = self._destination.parent, self._destination.name
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [path for path in entries if is_named_for(name, path.name, ending=ending)]
 
     def _found(self, task: Task) -> ImageMasks | None:
         part = self._parts.part(task.name)

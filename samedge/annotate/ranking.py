@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from samedge.annotate.layout import RANK_FILE
 from samedge.annotate.tasks import PartError, Task, decoded
 from samedge.annotate.worker import OF_ONE_IMAGE, part_error
 from samedge.errors import DatasetError
@@ -29,7 +30,6 @@ from samedge.predict.predictor import Predictor
 from samedge.types import IMAGE_EMBEDDINGS, Array, Progress, Prompt, Steps
 
 SCHEMA = "samedge.annotate-rank/1"
-FILE = "rank.json"
 _BATCH = 16
 POINTS_PER_SIDE, NOVELTY_WEIGHT = 8, 0.5
 
@@ -161,7 +161,7 @@ def write_ranking(folder: Path, ranking: Ranking) -> Path:
     Raises:
         WriteError: it cannot be written.
     """
-    return write_text(folder / FILE, json_text(ranking, indent=2) + "\n")
+    return write_text(folder / RANK_FILE, json_text(ranking, indent=2) + "\n")
 
 
 def read_ranking(folder: Path) -> Ranking | None:
@@ -170,7 +170,7 @@ def read_ranking(folder: Path) -> Ranking | None:
     Raises:
         DatasetError: the file is damaged.
     """
-    file = folder / FILE
+    file = folder / RANK_FILE
     try:
         found = decoded(file.read_bytes(), Ranking)
     except FileNotFoundError:

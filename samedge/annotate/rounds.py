@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from samedge.annotate.layout import ROUNDS_FILE
 from samedge.annotate.one_writer import one_writer
 from samedge.annotate.tasks import decoded
 from samedge.errors import DatasetError
@@ -14,7 +15,6 @@ from samedge.files.reading import read_bytes
 from samedge.files.writing import write_text
 
 SCHEMA = "samedge.annotate-rounds/1"
-FILE = "rounds.json"
 _LOCK = ".rounds.lock"
 
 
@@ -80,7 +80,7 @@ def read_rounds(folder: Path) -> list[Round]:
     Raises:
         DatasetError: the file is damaged.
     """
-    file = folder / FILE
+    file = folder / ROUNDS_FILE
     if not file.exists():
         return []
     data = read_bytes(file, limit="document_bytes", expected="a list of rounds", error=DatasetError)
@@ -147,5 +147,5 @@ def put_accuracy(folder: Path, accuracy: Accuracy, *, bundle_id: str) -> list[Ro
 
 
 def _written(folder: Path, rounds: list[Round]) -> list[Round]:
-    write_text(folder / FILE, json_text(_Rounds(rounds=rounds), indent=2) + "\n")
+    write_text(folder / ROUNDS_FILE, json_text(_Rounds(rounds=rounds), indent=2) + "\n")
     return rounds

@@ -13,7 +13,8 @@ import msgspec
 
 from samedge.annotate import engines
 from samedge.annotate.engines import EngineOptions
-from samedge.annotate.merging import Merged, Merger, check_format, is_named_for
+from samedge.annotate.layout import ANNOTATIONS, KEPT, LOCK, PARTS, RUN_FILE, is_annotations
+from samedge.annotate.merging import Merged, Merger, check_format
 from samedge.annotate.parts import Parts
 from samedge.annotate.rounds import Round, add_round
 from samedge.annotate.tasks import (
@@ -40,14 +41,6 @@ from samedge.types import Progress
 if sys.platform != "win32":
     import fcntl
 
-RUN_FILE = "run.json"
-PARTS, _LOCK = "parts", ".lock"
-ANNOTATIONS, REVIEWED = "annotations", "reviewed"
-"""What the files of the model's masks, and of people's decisions, are called."""
-_OTHERS = frozenset(
-    {RUN_FILE, PARTS, "rounds.json", "rank.json", "desk.json", "reviews", "claims", "proposals"}
-    | {"models"}
-)
 SHARD_IMAGES = 20_000
 
 
@@ -101,7 +94,8 @@ def annotate_automatically(
 
     Raises:
         DatasetError: the folder is missing or holds no pictures.
-        OptionError: ``output`` holds a run with other settings, or another process works in it.
+        OptionError: ``output`` holds a run with other settings, or annotations of somebody else's,
+            or another process works in it.
         UnknownNameError: no such engine or format.
         BundleError, BackendUnavailableError, InferenceError: the bundle does not open.
         WriteError: something cannot be written.
@@ -117,16 +111,16 @@ def annotate_automatically(
         schema=RUN_SCHEMA, images=str(images), bundle_id=manifest.id, settings=settings
     )
     with locked(output):
-        _begin(output, record, restart=restart)
         parts = Parts(output / PARTS)
+        merger = Merger(
+            parts, output / ANNOTATIONS, file_format=file_format, shard_images=shard_images
+        )
+        _begin(output, record, merger, restart=restart)
         left = [task for task in tasks if not parts.is_done(task)]
         counter = _Counter(len(tasks), len(tasks) - len(left), progress)
         if left:
             job = Job(settings=_for_workers(settings), parts=str(parts.folder))
             chosen.run(left, job, options=options or EngineOptions(), on_outcome=counter)
-        merger = Merger(
-            parts, output / ANNOTATIONS, file_format=file_format, shard_images=shard_images
-        )
         merged = merger.merge(tasks)
         add_round(output, _round(merged, manifest))
     return AutoResult(
@@ -186,10 +180,8 @@ def _results_in(root: Path, results: Path) -> Callable[[Path], bool]:
             return absolute(path) == results
         if is_picture(path):
             return False  # those of results lie in folders that were passed over
-        first = Path(path.relative_to(root).parts[0])
-        if any(is_named_for(name, first.stem) for name in (ANNOTATIONS, REVIEWED)):
-            return True
-        return first.name in _OTHERS and not path.is_dir()
+        first = path.relative_to(root).parts[0]
+        return is_annotations(first) or (first in KEPT and not path.is_dir())
 
     return is_result
 
@@ -208,7 +200,7 @@ class _Counter:
             self._progress(self._done, self._total)
 
 
-def _begin(output: Path, record: RunRecord, *, restart: bool) -> None:
+def _begin(output: Path, record: RunRecord, merger: Merger, *, restart: bool) -> None:
     """Check that a folder belongs to this very run, or make it so."""
     file = output / RUN_FILE
     if restart:
@@ -219,6 +211,11 @@ def _begin(output: Path, record: RunRecord, *, restart: bool) -> None:
     elif (output / PARTS).exists():
         raise OptionError(
             f"{output} holds parts without {RUN_FILE}: add --restart, or name another."
+        )
+    elif there := merger.there():
+        raise OptionError(
+            f"{there[0]} is there already, and no run in {output} made it: name another output "
+            "folder with -o, or add --restart to write over it."
         )
     write_text(file, json_text(record, indent=2) + "\n")
 
@@ -264,7 +261,7 @@ def locked(output: Path) -> Iterator[None]:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(output / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(output / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise WriteError(
             f"{output} cannot be written ({error.strerror}): name another folder with -o.",

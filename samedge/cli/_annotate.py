@@ -141,11 +141,12 @@ def _measure(out: output.Output, run: AnnotateRun, desk: DeskRun, settings: Auto
 def _images(out: output.Output, folder: Path, run: AnnotateRun) -> tuple[Path, Videos, Skipped]:
     """The folder of pictures to annotate, videos that broke off, and photos beside them."""
     from samedge.annotate.frames import extract_frames, photos_beside
+    from samedge.annotate.layout import FRAMES
 
     if run.every is None:
         return folder, [], ()
     beside = photos_beside(folder, results=run.output_path)
-    frames = run.output_path / "frames"
+    frames = run.output_path / FRAMES
     with out.progress("Reading videos") as bar:
         broken = extract_frames(folder, frames, every=run.every, progress=bar.progress)
     return frames, broken, beside

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ".safetensors"
 _RUN_WEIGHTS = "last.safetensors"
-_KEPT = "models"
 
 
 def bundle_of(out: Output, model: str, *, output: Path) -> str:
@@ -28,6 +27,7 @@ def bundle_of(out: Output, model: str, *, output: Path) -> str:
         UnknownNameError: there is neither such a file nor such a name.
         CheckpointError, ExportError, GateError: it cannot be exported.
     """
+    from samedge.annotate.layout import MODELS
     from samedge.bundle.bundle import embedded_models
     from samedge.bundle.manifest import MANIFEST_NAME, file_hash
 
@@ -36,7 +36,7 @@ def bundle_of(out: Output, model: str, *, output: Path) -> str:
         return model
     weights = _weights(path)
     key = model if weights is None else f"{weights.stem}-{file_hash(weights)[:12]}"
-    kept = output / _KEPT / key
+    kept = output / MODELS / key
     if not (kept / MANIFEST_NAME).is_file():
         _export(out, weights or model, kept)
     return str(kept)

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from samedge import formats
-from samedge.annotate import engines, process
+from samedge.annotate import engines, layout, process
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.parts import Parts
 from samedge.annotate.rounds import read_rounds
@@ -77,13 +77,20 @@ def sound(tmp_path_factory: pytest.TempPathFactory, settings: AutoSettings) -> S
 
 
 def run(
-    photos: Path, output: Path, settings: AutoSettings, *, workers: int = 1, timeout_s: float = 600
+    photos: Path,
+    output: Path,
+    settings: AutoSettings,
+    *,
+    workers: int = 1,
+    timeout_s: float = 600,
+    restart: bool = False,
 ) -> AutoResult:
     return annotate_automatically(
         photos,
         output,
         settings=settings,
         options=EngineOptions(workers=workers, image_s=timeout_s),
+        restart=restart,
     )
 
 
@@ -162,6 +169,31 @@ def test_another_run_in_the_same_folder_is_refused(
 ) -> None:
     with pytest.raises(OptionError, match=said):
         run(sound.photos, sound.output, msgspec.structs.replace(settings, **changed))
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "annotations-00001-of-00002.json"])
+def test_somebody_elses_annotations_stay(
+    name: str, photos: Path, tmp_path: Path, settings: AutoSettings
+) -> None:
+    """The folder's name is that of many datasets' own annotations, and is taken unasked."""
+    output = tmp_path / "annotations"
+    output.mkdir()
+    (output / name).write_text("somebody's work")
+    (output / "instances_val.json").write_text("somebody's, too")
+    with pytest.raises(OptionError, match="-o, or add --restart"):
+        run(photos, output, settings)
+    assert (output / name).read_text() == "somebody's work"
+    run(photos, output, settings, restart=True)
+    assert written(output) != b"somebody's work"
+    assert (output / "instances_val.json").read_text() == "somebody's, too"
+    run(photos, output, settings)  # this one made them
+
+
+def test_all_that_a_run_leaves_is_known_by_name(sound: Sound) -> None:
+    left = {entry.name for entry in sound.output.iterdir() if entry.suffix != ".lock"}
+    assert {"run.json", "parts", "rounds.json"} < left
+    assert left - layout.KEPT - {layout.LOCK} == {"annotations.json"}
+    assert layout.is_annotations("annotations-00000-of-00002.json")
 
 
 def test_a_run_can_be_begun_again(photos: Path, tmp_path: Path, settings: AutoSettings) -> None:

@@ -10,15 +10,15 @@ import msgspec
 
 from samedge.annotate.desk.messages import MOST_CATEGORIES
 from samedge.annotate.desk.reviews import Reviews
+from samedge.annotate.layout import CLAIMS, DESK_FILE, PARTS, PROPOSALS, REVIEWS, RUN_FILE
 from samedge.annotate.one_writer import one_writer
 from samedge.annotate.parts import Parts
-from samedge.annotate.run import PARTS, RUN_FILE, absolute, read_record
+from samedge.annotate.run import absolute, read_record
 from samedge.annotate.tasks import RUN_SCHEMA, AutoSettings, RunRecord, decoded
 from samedge.errors import DatasetError, OptionError
 from samedge.files.json_text import json_text
 from samedge.files.writing import write_text
 
-DESK_FILE, REVIEWS, CLAIMS, PROPOSALS = "desk.json", "reviews", "claims", "proposals"
 _SCHEMA = "samedge.annotate-desk-folder/1"
 _LOCK = ".desk.lock"
 

@@ -11,10 +11,11 @@ from samedge.annotate.desk.desk import Desk
 from samedge.annotate.desk.finished import FinishedPhotos
 from samedge.annotate.desk.messages import DeskAnswer, FilesAnswer
 from samedge.annotate.desk.reviews import ReviewHead
+from samedge.annotate.layout import REVIEWED
 from samedge.annotate.merging import Merged, Merger
 from samedge.annotate.one_writer import one_writer
 from samedge.annotate.rounds import Accuracy, Round, keep_round
-from samedge.annotate.run import REVIEWED, SHARD_IMAGES
+from samedge.annotate.run import SHARD_IMAGES
 from samedge.annotate.tasks import Task
 from samedge.errors import SamedgeError
 from samedge.files.lines import created_now

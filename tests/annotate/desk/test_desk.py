@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from samedge import formats
+from samedge.annotate import layout
 from samedge.annotate.desk.changes import applied
 from samedge.annotate.desk.claims import ClaimedError, Claims
 from samedge.annotate.desk.messages import SaveRequest
@@ -76,6 +77,8 @@ def test_a_page_takes_photos_decides_and_finishes(page: Page, tmp_path: Path) ->
     second = page.next()
     assert second is not None
     assert second["name"] == "b.png"
+    left = {entry.name for entry in Path(tmp_path, "out").iterdir() if entry.name[0] != "."}
+    assert left - layout.KEPT == {"reviewed.json"}  # so that none is taken for a file left out
 
 
 def test_proposals_of_auto_are_taken_over_and_its_file_stays(

@@ -41,7 +41,7 @@ class Failure(click.ClickException):
 
 def complain(message: str, *, file: IO[Any] | None = None) -> None:
     """Write ``samedge: message`` to stderr, on one line, coloured where a terminal shows it."""
-    color = False if "NO_COLOR" in os.environ else None
+    color = False if os.environ.get("NO_COLOR") else None  # empty: as if it were not there
     prefix = click.style("samedge:", fg="red", bold=True)
     click.echo(f"{prefix} {printable_line(message)}", file=file, err=True, color=color)
 
@@ -74,8 +74,8 @@ def _usage_remedy(error: click.UsageError) -> str:
     own = getattr(error, "remedy", None)
     if isinstance(own, str):
         return own
-    path = error.ctx.command_path if error.ctx is not None else "samedge"
-    return f"Try '{path} --help'."
+    ctx = error.ctx or click.get_current_context(silent=True)  # a command's own has none yet
+    return f"Try '{'samedge' if ctx is None else ctx.command_path} --help'."
 
 
 def error_document(error: BaseException, *, command: str) -> ErrorDocument:

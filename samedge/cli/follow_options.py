@@ -11,6 +11,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import failures, output
+from samedge.cli.bundle_field import bundle_field
 from samedge.cli.gathering import gathered
 from samedge.cli.image_options import (
     backend_option,
@@ -271,13 +272,7 @@ def report(
     """
     manifest, active = predictor.manifest, predictor.active_backend()
     head = {
-        "bundle": {
-            "id": manifest.id,
-            "model": manifest.model.name,
-            "target": manifest.target,
-            "precision": manifest.precision,
-            "input_size": manifest.input_size,
-        },
+        "bundle": bundle_field(manifest),
         "backend": {"name": active.name, "version": active.version, "device": active.device},
     }
     import msgspec

@@ -12,6 +12,7 @@ import click
 
 from samedge import _discovery
 from samedge.cli import output
+from samedge.cli.bundle_field import bundle_field
 from samedge.cli.gathering import gathered
 from samedge.cli.name_types import OneOf
 from samedge.cli.prompt_types import RANGE
@@ -335,14 +336,7 @@ def _entry(out: output.Output, manifest: Manifest, outcome: Outcome) -> dict[str
     height, width = outcome.found.size
     return {
         "image": {"path": str(outcome.path), "height": height, "width": width},
-        "bundle": {
-            "id": manifest.id,
-            "model": manifest.model.name,
-            "target": manifest.target,
-            "precision": manifest.precision,
-            "input_size": manifest.input_size,
-            "preprocess": manifest.frame.rule,
-        },
+        "bundle": bundle_field(manifest),
         "backend": dataclasses.asdict(outcome.backend),
         "masks": outcome.found.masks,
         **({"words": outcome.words} if outcome.words else {}),

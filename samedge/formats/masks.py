@@ -25,13 +25,17 @@ DEFAULT_CATEGORY = "object"
 
 
 class PromptRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked, in pixels of the image; ``mask`` says whether there was an earlier mask."""
+    """What was asked, in pixels of the image; ``mask`` says whether there was an earlier mask.
+
+    ``text`` is the word as it was given; unset where none was.
+    """
 
     index: int
-    points: list[list[float]]
-    labels: list[int]
-    box_xyxy: list[float] | None
-    mask: bool
+    points: list[list[float]] = msgspec.field(default_factory=list)
+    labels: list[int] = msgspec.field(default_factory=list)
+    box_xyxy: list[float] | None = None
+    mask: bool = False
+    text: str | UnsetType = UNSET
 
 
 class MaskRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from samedge.cli import cli
+from tests.cli.json_page import untold
 from tests.tracking.toys import RED, box_of, scene
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -52,6 +53,8 @@ def test_track_writes_and_counts(folder: Path, tmp_path: Path) -> None:
     assert code == 0, err
     document = json.loads(out)
     assert document["schema"] == "samedge.track/1"
+    assert untold("track", document) == []
+    assert document["bundle"]["preprocess"] == "exact"
     frames = document["frames"]
     assert frames["captured"] == frames["processed"] == 6
     assert document["mask_age"] is None

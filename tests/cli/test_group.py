@@ -111,6 +111,11 @@ def test_an_unknown_command_is_one_of_samedge() -> None:
     assert (document["command"], document["kind"]) == ("samedge", "usage")
 
 
+def test_what_a_command_itself_refuses_points_to_its_own_help() -> None:
+    document = json.loads(CliRunner().invoke(cli, ["segment", "a.jpg", "--json"]).stdout)
+    assert document["remedy"].endswith(" segment --help'.")
+
+
 def test_mistyped_backend_is_answered_with_the_nearest() -> None:
     result = CliRunner().invoke(cli, ["doctor", "--backend", "onxruntime"])
     assert result.exit_code == 1

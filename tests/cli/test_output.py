@@ -187,6 +187,8 @@ def test_progress_without_a_terminal_is_silent() -> None:
 def test_colour_only_where_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in CliRunner().invoke(command(fail_with(ImageError("x"))), color=True).stderr
+    monkeypatch.setenv("NO_COLOR", "")  # as https://no-color.org has it, and rich
+    assert "\x1b" in CliRunner().invoke(command(fail_with(ImageError("x"))), color=True).stderr
     monkeypatch.delenv("NO_COLOR")
     assert "\x1b" in CliRunner().invoke(command(fail_with(ImageError("x"))), color=True).stderr
 

@@ -11,7 +11,7 @@ import msgspec
 
 from samedge.errors import PromptError
 from samedge.formats.base import Format
-from samedge.formats.masks import MaskRecord
+from samedge.formats.masks import MaskRecord, PromptRecord
 from samedge.pixels.images import load_image
 from samedge.pixels.sample_range import SampleRange
 from samedge.pixels.tiles import Tiling
@@ -23,7 +23,7 @@ from samedge.predict.everything import (
 from samedge.predict.everything_tiles import masks_of, opened_for
 from samedge.predict.predictor import Predictor
 from samedge.predict.segmentation import Segmentation, segmented_file
-from samedge.predict.words.finding import FoundRegion, find, named, named_in_parts
+from samedge.predict.words.finding import Found, FoundRegion, find, named, named_in_parts
 from samedge.types import Array, Progress, Prompt, Role, Steps
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def find_in_file(
     return segmented_file(
         predictor,
         path,
-        records=(_record(region.region, region) for region in found.regions),
+        records=_asked(found),
         size=(image.shape[0], image.shape[1]),
         pixels=image,
         timing_ms=found.timing_ms,
@@ -208,6 +208,18 @@ def _record(region: AutomaticMask, word: FoundRegion | None) -> MaskRecord:
     if word is None:
         return record
     return msgspec.structs.replace(record, category=word.word, word_score=round(word.score, 6))
+
+
+def _asked(found: Found) -> list[MaskRecord]:
+    """The masks of some words, each with the word that it answers."""
+    prompts = {
+        answer.word: PromptRecord(index=index, text=answer.asked)
+        for index, answer in enumerate(found.words)
+    }
+    return [
+        msgspec.structs.replace(_record(region.region, region), prompt=prompts[region.word])
+        for region in found.regions
+    ]
 
 
 def _figure(score: float | None) -> str:

@@ -36,6 +36,7 @@ _SHORT = (*_KIND, 266, _ORIENTATION)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _TOGETHER = 0, 1, 2, 1
 _SUBFILE, _REDUCED, _SUBDIRECTORIES = 254, 1, 330
 _DEEP = (16, 32)
+_CMYK, _SHORT_BYTES = 5, 2
 _WIDE = {(1, 64): "u8", (2, 64): "i8", (3, 64): "f8", (3, 16): "f2"}
 
 
@@ -115,18 +116,17 @@ def _viewed(data: bytes, tags: Mapping[int, tuple[int, ...]]) -> Image.Image:
     width, height = tags[_WIDTH][0], tags[_HEIGHT][0]
     what = f"The TIFF, {width}x{height} px,"
     limits.check(width * height, "image_pixels", what=what, error=ImageError)
-    letter = _WIDE[tags.get(_FORMAT, (_UNSIGNED,))[0], tags[_BITS][0]]
-    dtype = np.dtype(("<" if data[:2] == b"II" else ">") + letter)
-    changed = {**tags, _BITS: (8,), _FORMAT: (_UNSIGNED,), _PHOTOMETRIC: (_BLACK_IS_ZERO,)}
-    for tag in (_WIDTH, _TILE_WIDTH):
-        if tag in tags:
-            changed[tag] = (tags[tag][0] * dtype.itemsize,)
+    dtype = np.dtype(_WIDE[tags.get(_FORMAT, (_UNSIGNED,))[0], tags[_BITS][0]])
+    changed = {**tags, _FORMAT: (_UNSIGNED,), _PHOTOMETRIC: (_BLACK_IS_ZERO,)}
     changed.pop(_ORIENTATION, None)
-    described = io.BytesIO(_described(data, changed))
-    with TiffImagePlugin.TiffImageFile(
-        described
-    ) as stored:  # past Pillow's limit: bytes, no pixels
-        samples = np.ascontiguousarray(np.asarray(stored)).view(dtype)
+    if dtype.itemsize > _SHORT_BYTES:  # as twice as many pixels of four bytes, in the file's order
+        changed |= {_PHOTOMETRIC: (_CMYK,), _CHANNELS: (4,), _BITS: (8,) * 4}
+        changed |= {tag: (2 * tags[tag][0],) for tag in (_WIDTH, _TILE_WIDTH) if tag in tags}
+        dtype = dtype.newbyteorder("<" if data[:2] == b"II" else ">")
+    with Image.open(io.BytesIO(_described(data, changed))) as stored:
+        numbers = np.asarray(stored)
+    native = numbers.astype(np.uint16) if dtype.itemsize == _SHORT_BYTES else numbers
+    samples = native.reshape(height, -1).view(dtype)
     samples = samples if tags[_PHOTOMETRIC] == (_BLACK_IS_ZERO,) else -samples.astype(np.float64)
     picture = grey_picture(samples)
     picture.getexif()[_ORIENTATION] = tags.get(_ORIENTATION, (1,))[0]

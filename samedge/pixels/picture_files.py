@@ -202,13 +202,20 @@ def _opened(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
                 return fits
         stream.seek(0)
     try:
-        return as_described(Image.open(stream))
+        picture = Image.open(stream)
+        if tiff_directories.hides_colours(picture):
+            raise UnidentifiedImageError
+        return as_described(picture)
     except UserWarning:  # of damaged EXIF, where warnings are errors
         stream.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return as_described(Image.open(stream))
     except (ValueError, OSError):  # of a text, a profile, a resolution; what Pillow cannot name
+        is_tiff = head.startswith(tiff_directories.STARTS)
+        colours = tiff_directories.colours(stream) if is_tiff else None
+        if colours is not None:
+            return as_described(colours)
         found = _opened_anew(stream, head) if is_small else None
         if found is None:
             raise

@@ -26,6 +26,7 @@ from samedge.pixels.sample_range import SampleRange, check_range
 from samedge.types import Array, Size
 
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_PLANAR, _SEPARATE = 284, 2
 
 
 class _Whole(Parts):
@@ -84,6 +85,7 @@ def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto")
                 stored_size=_stored_size(picture),
                 turn=orientation(picture),
                 white_is_zero=white_is_zero(picture),
+                is_apart=getattr(picture, "tag_v2", {}).get(_PLANAR) == _SEPARATE,
             )
     if not is_large:
         yield _Whole(load_image(source, range=wanted))

@@ -25,6 +25,8 @@ KINDS = {"TIFF": "tiffload_source", "JPEG": "jpegload_source", "PNG": "pngload_s
 INSTALL = "pip install 'samedge[tiles]'"
 
 _TILED = "tile-width"  # TIFF: libvips tells of tiles alone
+_NOT_SUPPORTED = "not supported"
+_GREY = ("grey16", "b-w", "multiband")  # libvips's names
 _HELD_WHOLE = {"jpeg-multiscan": "a progressive JPEG", "interlaced": "interlaced"}
 _STRIP_SAMPLES = 1 << 18
 _TYPES = {
@@ -50,6 +52,7 @@ class Head:
         stored_size: ``(height, width)`` as they are stored.
         turn: the orientation in EXIF, 1 to 8.
         white_is_zero: the lowest of its deep samples is white.
+        is_apart: its channels lie one after the other.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Head:
     stored_size: Size
     turn: int
     white_is_zero: bool = False
+    is_apart: bool = False
 
 
 class Streamed(Parts):
@@ -141,12 +145,21 @@ class Streamed(Parts):
     def _check(self, image: Any) -> None:
         if (image.height, image.width) != self._head.stored_size or image.format not in _TYPES:
             raise ImageError(f"{self._name} changed while it was opened, or is damaged: try again.")
+        if self._head.is_apart and image.interpretation in _GREY and image.bands > 1:
+            raise self._unread("channels one after the other that it takes for grey")
         for field, kind in _HELD_WHOLE.items():
             if image.get_typeof(field) and image.get(field):
                 raise ImageError(
                     f"{self._name} is {kind}, which nobody can read without holding all of it: "
                     "save it as a tiled TIFF."
                 )
+
+    def _unread(self, reason: str) -> ImageError:
+        return ImageError(
+            f"{self._name} is of a kind that libvips does not read by tiles ({reason}): save it as "
+            "a tiled TIFF whose channels lie together, as `gdal_translate -co TILED=YES -co "
+            "INTERLEAVE=PIXEL -co PHOTOMETRIC=RGB IN OUT` does."
+        )
 
     def _check_band(self, stored: Sequence[Box]) -> None:
         """Refuse to hold more rows at a time than an image may have pixels."""
@@ -255,6 +268,8 @@ class Streamed(Parts):
             yield
         except self._vips.Error as error:
             reason = " ".join(str(error).split())
+            if _NOT_SUPPORTED in reason:
+                raise self._unread(reason) from error
             raise ImageError(
                 f"{self._name} is truncated or damaged ({reason}): fetch or save the file again."
             ) from error

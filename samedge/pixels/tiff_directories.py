@@ -33,7 +33,8 @@ _LONG = (*_SIZES, *_OFFSETS, *_LENGTHS)
 _COMPRESSION, _JPEG = 259, 7
 _KIND = (_BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _PLANAR, _PREDICTOR, _FORMAT)
 _SHORT = (*_KIND, 266, _ORIENTATION)
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _TOGETHER = 0, 1, 2, 1
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _TOGETHER, _SEPARATE = 0, 1, 2, 1, 2
+_EXTRA = 338
 _SUBFILE, _REDUCED, _SUBDIRECTORIES = 254, 1, 330
 _DEEP = (16, 32)
 _CMYK, _SHORT_BYTES = 5, 2
@@ -50,12 +51,48 @@ def is_reduced(picture: Any) -> bool:
     return is_small and (_SUBDIRECTORIES in tags or getattr(picture, "n_frames", 1) > 1)
 
 
+def hides_colours(picture: Any) -> bool:
+    """Whether Pillow takes the first of several channels, one after the other, for all of it."""
+    tags = getattr(picture, "tag_v2", {})
+    is_apart = (tags.get(_PHOTOMETRIC), tags.get(_PLANAR)) == (_BLACK_IS_ZERO, _SEPARATE)
+    channels = tags.get(_CHANNELS, 1)
+    return picture.format == "TIFF" and is_apart and isinstance(channels, int) and channels > 2
+
+
+class ColourTiff(TiffImagePlugin.TiffImageFile):
+    """One of three channels that are not said to be red, green and blue, taken for such."""
+
+    def _setup(self) -> None:
+        tags = {tag: self.tag_v2[tag] for tag in (*_KIND, _EXTRA) if tag in self.tag_v2}
+        held = {tag: v if isinstance(v, tuple) else (v,) for tag, v in tags.items()}
+        if not _is_colour(held) or held.get(_PLANAR) == (_SEPARATE,):
+            raise SyntaxError("It is a TIFF of another kind.")
+        self.tag_v2[_PHOTOMETRIC] = _RGB
+        self.tag_v2.pop(_EXTRA, None)
+        super()._setup()
+
+
+def colours(stream: BinaryIO) -> Image.Image | None:
+    """A TIFF of three channels of 8 or 16 bits that are not said to be red, green and blue.
+
+    GDAL writes those of 16 bits so. No more than the directory is read. Channels that lie one after
+    the other are :func:`redescribed`, for Pillow goes by what the file says there.
+    """
+    stream.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return ColourTiff(stream)
+        except DAMAGE:
+            return None
+
+
 def redescribed(stream: BinaryIO) -> Image.Image | None:
     """A TIFF of a kind that Pillow has no name for, by another name.
 
     Those are deep grey whose lowest sample is white, but for one kind; unsigned big-endian samples
-    of 32 bits; three channels that are not said to be red, green and blue, as GDAL writes those of
-    16 bits; and grey of 64 bits or half floats, as NumPy's arrays are written.
+    of 32 bits; three channels, one after the other, that are not said to be colours; and grey of 64
+    bits or half floats, as NumPy's arrays are written.
 
     Returns:
         The picture, opened, with the tags and the samples of the file; ``None`` for every other

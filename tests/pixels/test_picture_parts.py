@@ -20,6 +20,7 @@ from samedge.pixels.picture_parts import opened_in_parts
 from samedge.pixels.sample_range import SampleRange
 from samedge.pixels.tiles import Tiling
 from samedge.types import Array
+from tests.pixels.test_image_metadata import tiff as described
 from tests.toys.pictures import tiff
 
 HEIGHT, WIDTH = 150, 203
@@ -132,6 +133,31 @@ def test_types_of_tiff(
     whole = load_image(path)
     monkeypatch.setenv("SAMEDGE_LIMITS", _LARGE)
     assert np.array_equal(put_together(path), whole)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_three_channels_without_a_word_are_colours(
+    tmp_path: Path, colours: Array, monkeypatch: pytest.MonkeyPatch, *, apart: bool
+) -> None:
+    """As GDAL writes those of 16 bits; one after the other libvips makes noise of them."""
+    pytest.importorskip("pyvips")
+    samples = colours.astype("<u2") * 200
+    samples = np.ascontiguousarray(samples.transpose(2, 0, 1)) if apart else samples
+    height, width = colours.shape[:2]
+    each = samples.nbytes // (3 if apart else 1)
+    places, lengths = ([0, each, 2 * each], [each] * 3) if apart else ([0], [each])
+    tags = {256: [width], 257: [height], 258: [16] * 3, 259: [1], 262: [1], 273: places}
+    tags |= {277: [3], 278: [height], 279: lengths, 284: [2 if apart else 1]}
+    path = tmp_path / "a.tif"
+    path.write_bytes(described(tags, samples.tobytes()))
+    whole = load_image(path)
+    assert len(np.unique(np.ptp(whole.astype(int), axis=2))) > 1
+    monkeypatch.setenv("SAMEDGE_LIMITS", _LARGE)
+    if apart:
+        with pytest.raises(ImageError, match=r"not read by tiles .*INTERLEAVE=PIXEL"):
+            put_together(path)
+    else:
+        assert np.array_equal(put_together(path), whole)
 
 
 def test_full_range_of_deep_samples(

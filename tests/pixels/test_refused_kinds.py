@@ -159,6 +159,28 @@ def test_three_channels_without_a_word_are_colours(
     assert np.array_equal(load_image(data, range=(0, 255)), deep - 30000)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "u1"])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_channels_apart_are_not_the_first_one_alone(
+    deep: np.ndarray, kind: str, channels: int, *, compressed: bool
+) -> None:
+    """Which is what Pillow takes compressed ones for."""
+    deep = deep - 30000
+    planes = [deep[..., channel % 3].astype(kind) for channel in range(channels)]
+    strips = [packed(plane, compressed=compressed) for plane in planes]
+    lengths = [len(strip) for strip in strips]
+    tags = {256: [SIZE[1]], 257: [SIZE[0]], 258: [8 * planes[0].itemsize] * channels}
+    tags |= {259: [8 if compressed else 1], 262: [1], 277: [channels], 278: [SIZE[0]], 284: [2]}
+    tags |= {273: [sum(lengths[:at]) for at in range(channels)], 279: lengths}
+    data = tiff(tags, b"".join(strips), order=kind[0] if kind[0] in "<>" else "<")
+    if channels == 3:
+        assert np.array_equal(load_image(data, range=(0, 255)), deep)
+    else:
+        with pytest.raises(ImageError, match=r"5 channels of .* take three of its channels"):
+            load_image(data)
+
+
 @pytest.mark.parametrize(
     ("channels", "more", "words"),
     [

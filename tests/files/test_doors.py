@@ -47,7 +47,7 @@ _WRITING = re.compile(r"(?:[wxa][bt+]{0,2}|r[bt]?\+[bt]?)$")
 
 def _calls(package: Path) -> Iterator[tuple[str, ast.Call]]:
     for module in house.modules(package):
-        for node in ast.walk(module.tree):
+        for node in house.walk(module.tree):
             if isinstance(node, ast.Call):
                 yield module.name, node
 
@@ -63,7 +63,7 @@ def plain_writers(package: Path) -> set[str]:
 
 def _writes(call: ast.Call) -> bool:
     called = call.func
-    name = called.attr if isinstance(called, ast.Attribute) else ast.unparse(called)
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
     if name in ("write_text", "write_bytes"):
         return isinstance(called, ast.Attribute)
     words = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
@@ -74,7 +74,13 @@ def _writes(call: ast.Call) -> bool:
 
 def openers_of_pictures(package: Path) -> set[str]:
     """Modules that call `Image.open`."""
-    return {name for name, call in _calls(package) if ast.unparse(call.func) == "Image.open"}
+    return {
+        name
+        for name, call in _calls(package)
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr == "open"
+        and ast.unparse(call.func) == "Image.open"
+    }
 
 
 def test_files_are_written_by_one_function() -> None:

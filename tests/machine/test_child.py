@@ -86,8 +86,10 @@ def own_starters(package: Path) -> list[str]:
     return [
         module.name
         for module in house.modules(package)
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
+        for node in house.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "executable"
+        and ast.unparse(node) == "sys.executable"
     ]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import importlib.util
 import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.toys.remembered import Remembered, identity
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -23,6 +26,17 @@ def pytest_configure() -> None:
     """Have Ctrl-C end processes that tests start, also where a shell's ``&`` had it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()  # until all is collected
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what the tests' modules and libraries are made of.
+
+    It stays to the end, and whoever looks for garbage would go through all of it again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +82,17 @@ def _audible_loggers(caplog: pytest.LogCaptureFixture) -> None:
                 logger.setLevel(logging.NOTSET)
 
 
+@pytest.fixture(scope="session")
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Remembered:
+    """What this run has made already, in whichever of its processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # a worker's own lies in that of the run
+    return Remembered(folder / "remembered")
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _simplified_once() -> Iterator[None]:
+def _simplified_once(remembered: Remembered) -> Iterator[None]:
     """Let onnxslim answer once for the same graph: it takes half of an export, and dozens of tests
     export the same tiny model."""
     if importlib.util.find_spec("onnxslim") is None:
@@ -80,18 +103,41 @@ def _simplified_once() -> Iterator[None]:
     from samedge.machine.libraries import library
 
     onnxslim = library("onnxslim")
-    slim, known = onnxslim.slim, dict[bytes, bytes]()
+    slim = onnxslim.slim
 
-    def remembered(model: Any, **options: Any) -> Any:
-        content = model.SerializeToString()
-        key = hashlib.sha256(content + repr(sorted(options.items())).encode()).digest()
-        if key not in known:
-            known[key] = slim(model, **options).SerializeToString()
-        return onnx.load_from_string(known[key])
+    def simplified(model: Any, **options: Any) -> Any:
+        key = model.SerializeToString() + repr(sorted(options.items())).encode()
+        made = remembered(key, lambda: slim(model, **options).SerializeToString())
+        return onnx.load_from_string(made)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnxslim, "slim", remembered)
+        patch.setattr(onnxslim, "slim", simplified)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _traced_once(remembered: Remembered) -> None:
+    """Let torch trace the same graph once: same weights, same attributes, same opset.
+
+    From the first test on that finds the exporter loaded: nothing here loads torch for tests that
+    need none. Graphs of classes that a test makes for itself are traced each time.
+    """
+    onnx_graph: Any = sys.modules.get("samedge.export.onnx_graph")
+    if onnx_graph is None or hasattr(onnx_graph._traced, "is_remembered"):
+        return
+    import onnx
+
+    traced = onnx_graph._traced
+
+    def once(graph: Any, opset: int) -> Any:
+        key = identity((graph, opset))
+        if key is None:
+            return traced(graph, opset)
+        made = remembered(key, lambda: traced(graph, opset).SerializeToString())
+        return onnx.load_from_string(made)
+
+    once.is_remembered = True  # type: ignore[attr-defined]
+    onnx_graph._traced = once
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,7 @@ import pytest
 import torch
 
 from samedge.bundle.manifest import ModelRecord
-from samedge.export import onnx_graph
 from samedge.export.base import ExportRequest, ExportResult
-from samedge.export.graphs import Graph
 from samedge.export.pipeline import export
 from samedge.models.checkpoints import load_checkpoint
 from samedge.models.click_decoder import ClickSam
@@ -45,35 +41,6 @@ def _one_thread() -> Iterator[None]:
 def _little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights lose nothing that could be proven: their masks are measured for a moment."""
     monkeypatch.setattr(decision, "SECONDS", 1.0)
-
-
-_TRACED: dict[bytes, bytes] = {}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _traced_once() -> Iterator[None]:
-    """Let torch trace the same graph once: same weights, same attributes, same opset.
-
-    Graphs of classes that a test makes for itself are traced each time.
-    """
-    pytest.importorskip("onnx")
-    import onnx
-
-    traced = onnx_graph._traced
-
-    def remembered(graph: Graph, opset: int) -> Any:
-        try:
-            content = pickle.dumps((graph, opset))
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return traced(graph, opset)
-        key = hashlib.sha256(content).digest()
-        if key not in _TRACED:
-            _TRACED[key] = traced(graph, opset).SerializeToString()
-        return onnx.load_from_string(_TRACED[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_graph, "_traced", remembered)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_HEAD_BYTES = 512
+from samedge.files import kinds
+from samedge.files.kinds import Family
 
 _EXPORT = "`samedge export --target cpu --checkpoint FILE -o out/cpu`"
 _WEIGHTS = f"a bundle is exported from it by {_EXPORT}"
@@ -15,25 +16,14 @@ _GRAPH = (
 _AGAIN = "fetch or copy it again"
 _PAGE = "open its address in a browser and save the file itself"
 
-# Endings, what such files are, and what to do.
-_ENDINGS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    ((".onnx", ".ort"), "is an ONNX graph, and no bundle", _GRAPH),
-    ((".xml", ".tflite", ".mlmodel", ".pt2"), "is an exported graph, and no bundle", _GRAPH),
-    ((".engine", ".plan", ".trt"), "is a TensorRT engine, and no bundle", _GRAPH),
-    ((".pth", ".pt", ".ckpt", ".safetensors"), "is a checkpoint, and no bundle", _WEIGHTS),
-)
-# The first bytes, likewise; they go before endings.
-_STARTS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "is a Git LFS pointer", "run `git lfs pull` beside it"),
-    (b"<!doctype html", "is a web page", _PAGE),
-    (b"<html", "is a web page", _PAGE),
-    (b"{", "is JSON, and no bundle", "name the bundle's folder, in which bundle.json lies"),
-    (b"\x1f\x8b", "is compressed by gzip", "unpack it, and name the folder"),
-    (b"\x80\x02", "is a checkpoint, and no bundle", _WEIGHTS),
-    (b"\xff\xd8", "is a picture, and no bundle", "give the bundle by --bundle, and pictures alone"),
-    (b"\x89png", "is a picture, and no bundle", "give the bundle by --bundle, and pictures alone"),
-    (b"pk\x03\x04", "is cut off: the end of the archive is missing", _AGAIN),
-)
+_REMEDIES: dict[Family, str] = {
+    Family.NOTHING: _AGAIN,
+    Family.ANSWER: _PAGE,
+    Family.ARCHIVE: "unpack it, and name the folder",
+}
+_SEEN = (Family.PICTURE, Family.RAW, Family.VIDEO)
+_PICTURE = "give the bundle by --bundle, and pictures alone"
+_OTHERWISE = "name the bundle by --bundle: a folder with bundle.json in it, or a .samedge file"
 
 
 def description(path: Path) -> tuple[str, str]:
@@ -43,16 +33,24 @@ def description(path: Path) -> tuple[str, str]:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not head:
-        return "is empty", _AGAIN
-    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    for start, what, remedy in _STARTS:
-        if text.startswith(start):
-            return what, remedy
-    if head[257:262] == b"ustar":
-        return "is a tar archive", "unpack it, and name the folder"
-    return _by_ending(path) or ("is no .samedge file", _AGAIN)
+        head = file.read(kinds.HEAD_BYTES)
+    kind = kinds.kind_of(head)
+    if kind is kinds.ZIP:
+        return "is cut off: the end of the archive is missing", _AGAIN
+    if kind is not None and kind.fetched_by:
+        return f"is {kind.what}", f"run `{kind.fetched_by}` beside it"
+    if kind is kinds.JSON:
+        return "is JSON, and no bundle", "name the bundle's folder, in which bundle.json lies"
+    if kind is not None and kind.is_of_transfer:
+        return f"is {kind.what}", _REMEDIES[kind.family]
+    if by_ending := _by_ending(path):
+        return by_ending
+    if kind is None:
+        return "is no .samedge file", _AGAIN
+    if kind.family is Family.WEIGHTS:
+        return "is a checkpoint, and no bundle", _WEIGHTS
+    remedy = _PICTURE if kind.family in _SEEN else _OTHERWISE
+    return f"is {kind.what}, and no bundle", remedy
 
 
 def of_archive(path: Path, members: list[str]) -> tuple[str, str] | None:
@@ -74,7 +72,8 @@ def in_folder(folder: Path) -> str | None:
 
 
 def _by_ending(path: Path) -> tuple[str, str] | None:
-    for endings, what, remedy in _ENDINGS:
-        if path.suffix.lower() in endings:
-            return what, remedy
-    return None
+    """What a graph or weights are by their name, which say little by their first bytes."""
+    ending = path.suffix.lower()
+    if ending in kinds.EXPORTED_ENDINGS:
+        return f"is {kinds.EXPORTED_ENDINGS[ending]}, and no bundle", _GRAPH
+    return ("is a checkpoint, and no bundle", _WEIGHTS) if ending in kinds.WEIGHTS_ENDINGS else None

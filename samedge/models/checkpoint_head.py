@@ -11,14 +11,13 @@ from pathlib import Path
 import msgspec
 
 from samedge.errors import CheckpointError
+from samedge.files import kinds
+from samedge.files.kinds import Family, FileKind
 
 _INDEX = ".index.json"
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 _BESIDE_WEIGHTS = frozenset({"config.json", "preprocessor_config.json"})
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(\.\w+)")
-_HEAD_BYTES = 1024
-_EXPORTED = frozenset({".onnx", ".xml", ".engine", ".plan", ".pt2", ".tflite", ".mlmodel"})
-_PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<error")
 _NAMED_AT_MOST = 12
 
 
@@ -109,7 +108,7 @@ def checked_head(file: Path) -> tuple[bytes, int]:
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
-            head = opened.read(_HEAD_BYTES)
+            head = opened.read(kinds.HEAD_BYTES)
     except OSError as error:
         raise CheckpointError(
             f"{file} cannot be read ({error.strerror}): check its rights."
@@ -124,28 +123,20 @@ def _refuse_other_files(file: Path, head: bytes, size: int) -> None:
     Raises:
         CheckpointError: it is one of those.
     """
-    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    if size == 0:
-        found = "is empty: download it again"
-    elif head.startswith(b"version https://git-lfs.github.com/spec/"):
+    kind = kinds.kind_of(head)
+    ending = file.suffix.lower()
+    if kind is not None and kind.is_of_transfer:
+        found = _other_archive(file) if kind is kinds.ZIP else _not_come(kind, size)
+    elif ending in kinds.EXPORTED_ENDINGS:
         found = (
-            f"is a Git LFS pointer of {size} bytes, not the weights: run 'git lfs pull' beside it"
+            f"is {kinds.EXPORTED_ENDINGS[ending]} ({file.suffix}): give the checkpoint that it was "
+            "made from"
         )
-    elif file.suffix.lower() in _EXPORTED:
-        found = f"is an exported graph ({file.suffix}): give the checkpoint that it was made from"
-    elif text.startswith(_PAGES):
-        found = "is a web page, not weights: open its address in a browser and save the file itself"
-    elif text.startswith((b"{", b"[")):
-        found = "is JSON, not weights: give the file that holds the tensors"
-    elif head.startswith(b"\x1f\x8b"):
-        found = "is compressed by gzip: unpack it first"
-    elif head[257:262] == b"ustar":
-        found = "is a tar archive: unpack it first"
-    elif head.startswith(b"\x89HDF"):
+    elif kind is kinds.HDF5:
         found = "is HDF5, as Keras writes it: give the weights that torch wrote"
-    elif head.startswith(b"PK\x03\x04"):
-        found = _other_archive(file)
-    elif not (head.startswith(b"\x80") or head[8:9] == b"{" or file.suffix == ".safetensors"):
+    elif kind is not None and kind.family is not Family.WEIGHTS:
+        found = f"is {kind.what}, not weights: give the file that holds the tensors"
+    elif kind is None and not (head.startswith(b"\x80") or ending == ".safetensors"):
         found = (
             f"begins with {head[:12]!r}, as no file of torch or safetensors does: fetch it again"
         )
@@ -153,6 +144,17 @@ def _refuse_other_files(file: Path, head: bytes, size: int) -> None:
         found = ""
     if found:
         raise CheckpointError(f"{file} {found}.")
+
+
+def _not_come(kind: FileKind, size: int) -> str:
+    """What is said of a file that holds no weights yet."""
+    if kind.family is Family.NOTHING:
+        return "is empty: download it again"
+    if kind.fetched_by:
+        return f"is {kind.what} of {size} bytes, not the weights: run '{kind.fetched_by}' beside it"
+    if kind.family is Family.ARCHIVE:
+        return f"is {kind.what}: unpack it first"
+    return f"is {kind.what}, not weights: open its address in a browser and save the file itself"
 
 
 def _other_archive(file: Path) -> str:

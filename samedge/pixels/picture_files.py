@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from samedge.errors import ImageError, SamedgeError
-from samedge.files import limits
+from samedge.files import kinds, limits
 from samedge.files.reading import opened
 from samedge.pixels import (
     bmp_masks,
@@ -169,7 +169,7 @@ def upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 @contextlib.contextmanager
 def _decoded(stream: BinaryIO, name: str, *, limit: str = "image_pixels") -> Iterator[Image.Image]:
-    head = stream.read(image_kinds.HEAD_BYTES)
+    head = stream.read(kinds.HEAD_BYTES)
     stream.seek(0)
     if image_kinds.is_raw(head):  # of which Pillow reads a preview, of another size
         kind, remedy = image_kinds.RAW
@@ -187,7 +187,7 @@ def _opened(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
 
     Its decoder turns them upright. It is not registered with Pillow, which is the whole program's.
     """
-    if image_kinds.is_heic(head):
+    if kinds.is_heic(head):
         with contextlib.suppress(ImportError):
             from pi_heif import HeifImageFile
 

@@ -293,10 +293,15 @@ OTHERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "LFS pointer": ("x.pth", lambda path: path.write_bytes(LFS), r"Git LFS pointer.*git lfs pull"),
     "LFS pointer too": ("x.safetensors", lambda path: path.write_bytes(LFS), "Git LFS pointer"),
     "web page": ("x.pth", lambda path: path.write_text("\n <!DOCTYPE html><html>"), "a web page"),
-    "denied": ("x.pt", lambda path: path.write_text('<?xml version="1.0"?><Error>'), "a web page"),
+    "denied": (
+        "x.pt",
+        lambda path: path.write_text('<?xml version="1.0"?><Error>'),
+        "an error of a storage",
+    ),
     "JSON": ("x.safetensors", lambda path: path.write_text('{"message": "Not Found"}'), "is JSON"),
     "tar": ("x.tar", tarred, "is a tar archive"),
-    "text": ("x.pth", lambda path: path.write_text("Access denied"), "begins with b'Access d"),
+    "text": ("x.pth", lambda path: path.write_text("Dear reader"), "begins with b'Dear r"),
+    "refusal": ("x.pth", lambda path: path.write_text("Access denied"), "a server's refusal"),
     "half a zip": (
         "x.pth",
         lambda path: path.write_bytes(b"PK\x03\x04" + bytes(200)),
@@ -304,7 +309,7 @@ OTHERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     ),
     "gzip": ("x.pth", lambda path: path.write_bytes(gzip.compress(b"x" * 100)), "unpack it"),
     "HDF5": ("x.h5", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "HDF5"),
-    "graph": ("x.onnx", lambda path: path.write_bytes(b"\x08\x09"), r"exported graph \(\.onnx\)"),
+    "graph": ("x.onnx", lambda path: path.write_bytes(b"\x08\x09"), r"ONNX graph \(\.onnx\)"),
     "other zip": (
         "x.zip",
         zipped("a/readme.txt", "a/sam.pth"),

@@ -32,7 +32,7 @@ def test_listing_needs_no_torch() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("model.onnx", "is an exported graph"),
+        ("model.onnx", "is an ONNX graph"),
         ("empty.pth", "is empty"),
         ("gone.pth", "There is no checkpoint at"),
         ("no-such-model", "Unknown model 'no-such-model'"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samedge.errors import BackendUnavailableError, SourceError
+from samedge.files import kinds
 from samedge.live.sources import endings
 from samedge.live.sources.base import Grab, ReadOptions
 from samedge.live.sources.declared_size import has_index, missing_bytes
@@ -143,11 +144,12 @@ def _no_video(where: str, reason: str) -> str:
             "and not in use, and that address, user and password are right."
         )
     with open(where, "rb") as file:  # noqa: PTH123
-        head = file.read(image_kinds.HEAD_BYTES)
+        head = file.read(kinds.HEAD_BYTES)
         has_no_index = head[4:8] == b"ftyp" and not has_index(file)
-    kind, remedy = image_kinds.description(head)
-    if not head or kind.startswith(("a web page", "a zip", "a gzip", "a Git LFS", "text that")):
-        return f"{where} is no video but {kind}: {remedy.replace('the image', 'the video')}."
+    kind = kinds.kind_of(head)
+    if kind is not None and (kind.is_of_transfer or kind is kinds.JSON):
+        what, remedy = image_kinds.description(head)
+        return f"{where} is no video but {what}: {remedy.replace('the image', 'the video')}."
     if has_no_index:
         return (
             f"{where} ends before its index (moov), without which its frames cannot be found: copy "

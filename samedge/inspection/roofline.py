@@ -86,6 +86,7 @@ def graph_cost(path: Path, *, bucket: Bucket = (1, 4)) -> GraphCost:
     import onnx
 
     model = onnx.load(path)
+    del model.graph.value_info[:]  # notes of the exporter, with names of axes that get numbers here
     edges = (*model.graph.input, *model.graph.output)
     sizes = dict(zip(("batch", "points"), bucket, strict=True))
     for edge in edges:

@@ -147,13 +147,21 @@ def test_a_length_that_follows_from_shapes_is_known(tmp_path: Path) -> None:
         make("Range", ["zero", "count", "one"], ["range"]),
         make("Cast", ["range"], ["index"], to=FLOAT),
         make("Unsqueeze", ["index", "last"], ["column"]),
-        node("MatMul", ["x", "column"]),
+        make("Abs", ["column"], ["ranks"]),
+        node("MatMul", ["ranks", "wide"]),
     ]
     constants = {
+        "wide": np.zeros((1, 6), np.float32),
         "first": np.array([0]),
         "last": np.array([1]),
         "zero": np.array(0),
         "one": np.array(1),
     }
     path = save(tmp_path, nodes, constants, ["batch", "points"])
-    assert graph_cost(path, bucket=(3, 4)).operations == {Precision.FP32: 2 * 3 * 4}
+    assert graph_cost(path, bucket=(3, 4)).operations == {Precision.FP32: 2 * 4 * 6}
+    written = onnx.load(path)  # with the shapes by name that an exporter noted
+    for name in ("column", "ranks"):
+        value = onnx.helper.make_tensor_value_info(name, FLOAT, ["points", 1])
+        written.graph.value_info.append(value)
+    onnx.save(written, path)
+    assert graph_cost(path, bucket=(3, 4)).operations == {Precision.FP32: 2 * 4 * 6}

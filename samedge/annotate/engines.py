@@ -14,7 +14,7 @@ import msgspec
 
 from samedge import _discovery
 from samedge.annotate.tasks import Job, Outcome, Task
-from samedge.errors import UnknownNameError
+from samedge.errors import OptionError, UnknownNameError
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,11 +25,24 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         gpus_per_worker: that a cluster reserves for each.
         image_s: longest time for one image, or for one tile of it; a process that takes
             longer is stopped and the image is listed. A cluster has limits of its own.
+
+    Raises:
+        OptionError: a number is out of its range.
     """
 
     workers: int = 1
     gpus_per_worker: float = 0.0
     image_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        workers: object = self.workers
+        if not isinstance(workers, int) or workers < 1:
+            raise OptionError(f"workers is {self.workers!r}, expected a whole number above 0.")
+        if not (self.gpus_per_worker >= 0 and self.image_s > 0):
+            raise OptionError(
+                f"gpus_per_worker and image_s are {self.gpus_per_worker!r} and {self.image_s!r}, "
+                "expected a share of at least 0 and seconds above 0."
+            )
 
 
 class Engine(ABC):

@@ -92,12 +92,18 @@ class Merger:
         destination: a file's path without its ending.
         file_format: a format's name.
         shard_images: most images of one file.
+
+    Raises:
+        OptionError: no file could hold an image.
     """
 
     def __init__(
         self, parts: PartSource, destination: Path, *, file_format: str, shard_images: int
     ) -> None:
         self._parts, self._destination, self._format = parts, destination, formats.get(file_format)
+        given: object = shard_images
+        if not isinstance(given, int) or given < 1:
+            raise OptionError(f"shard_images is {shard_images!r}, expected a whole number above 0.")
         self._shard_images = shard_images
         self._masks, self._images, self._seconds, self._missing = 0, 0, 0.0, 0
         self._failures: list[tuple[str, PartError]] = []

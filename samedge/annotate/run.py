@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -29,17 +27,15 @@ from samedge.annotate.tasks import (
 from samedge.annotate.worker import tiling_of
 from samedge.bundle.bundle import Bundle, bundle_path
 from samedge.bundle.manifest import Manifest
-from samedge.errors import DatasetError, OptionError, WriteError
+from samedge.errors import DatasetError, OptionError
 from samedge.files.json_text import json_text
 from samedge.files.lines import created_now
+from samedge.files.locking import locked
 from samedge.files.reading import read_bytes
 from samedge.files.writing import remove, write_text
 from samedge.pixels.folder_listing import Listing, SkippedFiles, listed_images
 from samedge.pixels.image_files import is_picture
 from samedge.types import Progress
-
-if sys.platform != "win32":
-    import fcntl
 
 SHARD_IMAGES = 20_000
 
@@ -95,7 +91,7 @@ def annotate_automatically(
     Raises:
         DatasetError: the folder is missing or holds no pictures.
         OptionError: ``output`` holds a run with other settings, or annotations of somebody else's,
-            or another process works in it.
+            or another process works in it; or ``shard_images`` is below 1.
         UnknownNameError: no such engine or format.
         BundleError, BackendUnavailableError, InferenceError: the bundle does not open.
         WriteError: something cannot be written.
@@ -110,7 +106,7 @@ def annotate_automatically(
     record = RunRecord(
         schema=RUN_SCHEMA, images=str(images), bundle_id=manifest.id, settings=settings
     )
-    with locked(output):
+    with locked(output, LOCK):
         parts = Parts(output / PARTS)
         merger = Merger(
             parts, output / ANNOTATIONS, file_format=file_format, shard_images=shard_images
@@ -249,41 +245,3 @@ def _check_same(found: RunRecord, wanted: RunRecord, output: Path) -> None:
 def _flat(record: RunRecord) -> dict[str, object]:
     fields = {"images": record.images, "bundle_id": record.bundle_id, "schema": record.schema}
     return fields | dict(msgspec.structs.asdict(record.settings))
-
-
-@contextlib.contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Keep other processes of this machine out of a folder.
-
-    Raises:
-        OptionError: another process works in it.
-        WriteError: it cannot be made.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(output / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise WriteError(
-            f"{output} cannot be written ({error.strerror}): name another folder with -o.",
-            errno=error.errno,
-        ) from error
-    try:
-        if not _take(descriptor):
-            raise OptionError(
-                f"Another process works in {output}: wait for it, or name another folder with -o."
-            )
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int) -> bool:
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True

@@ -105,9 +105,8 @@ DEFAULT_MODEL = "samedge-nano"
     "output_path",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    default=Path("out/compare"),
-    show_default=True,
-    help="Folder of bundles, records and report; what is finished there is kept.",
+    help="Folder of bundles, records and report; what is finished there is kept. [default: "
+    "out/compare]",
 )
 @output.standard_options
 def compare(
@@ -125,7 +124,7 @@ def compare(
     deadline: float | None,
     memory: float | None,
     max_drop: float | None,
-    output_path: Path,
+    output_path: Path | None,
 ) -> None:
     """Export everything that runs here, measure it side by side, and say which bundle to ship.
 
@@ -135,10 +134,12 @@ def compare(
     """
     import msgspec
 
+    from samedge.comparison.named import DEFAULT_FOLDER
     from samedge.comparison.named import compare as compare_named
 
     if (dataset is None) != (images is None):
         raise click.UsageError("--dataset and --images belong together: give both or neither.")
+    output_path = output_path or DEFAULT_FOLDER
     refuse_output(output_path, is_folder=True)
     with out.progress("Comparing") as bar:
         found = compare_named(
@@ -160,7 +161,8 @@ def compare(
             stage=bar.stage,
         )
     record = found.record
-    lines = [*_remarks(record), f"report: {found.files.html}", "", record.recommendation.sentence]
+    report = [] if found.files.html is None else [f"report: {found.files.html}"]
+    lines = [*_remarks(record), *report, "", record.recommendation.sentence]
     out.result(msgspec.to_builtins(record), _table(record), *lines)
     if record.baseline is None:  # not one of them could be measured: the rows say why
         out.exit_code = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,8 @@ def compare(
         stage: is told which.
 
     Raises:
-        OptionError: a dataset without its images, or images without a dataset.
+        OptionError: a dataset without its images, or images without a dataset; a limit that is no
+            number above 0; another process compares in the folder.
         UnknownNameError: an unknown model, target or precision.
         CheckpointError: the model is a file of another kind.
         DatasetError: no photo, a dataset that cannot be read, or a folder of something else.
@@ -96,6 +98,9 @@ def compare(
     """
     if (dataset is None) != (images is None):
         raise OptionError("A dataset and the folder of its images belong together: give both.")
+    _check_numbers(minutes=minutes, deadline_ms=deadline_ms, memory_mb=memory_mb)
+    if max_drop is not None and not 0 <= max_drop <= 1:
+        raise OptionError(f"max_drop is {max_drop!r}, expected an IoU from 0 to 1.")
     zoo.check_named(model)  # before torch is loaded
     try:
         from samedge.comparison.exporting import Request
@@ -142,3 +147,10 @@ def _pictures(given: tuple[Path, ...]) -> tuple[Path, ...]:
     if missing:
         raise DatasetError(f"There is no photo at {missing[0]}: check the path.")
     return tuple(p for path in given for p in (find_images(path) if path.is_dir() else (path,)))
+
+
+def _check_numbers(**given: float | None) -> None:
+    for name, value in given.items():
+        is_number = isinstance(value, int | float) and math.isfinite(value) and value > 0
+        if value is not None and not is_number:
+            raise OptionError(f"{name} is {value!r}, expected a number above 0, or None.")

@@ -21,13 +21,14 @@ from samedge.comparison import losses, rounds
 from samedge.comparison.exporting import Clock, ComparedSubject, Request, exported, foreign
 from samedge.comparison.losses import Agreement, Score
 from samedge.comparison.released import released
-from samedge.comparison.store import Agreed, Identity, Store
-from samedge.comparison.subjects import LeftOut, wanted_subjects
+from samedge.comparison.store import LOCK, Agreed, Identity, Store
+from samedge.comparison.subjects import LeftOut, Wanted, wanted_subjects
 from samedge.errors import DatasetError
 from samedge.evaluation.evaluate import evaluate
 from samedge.evaluation.ground_truth import load_ground_truth
 from samedge.evaluation.protocols import parse_protocols
 from samedge.evaluation.subjects import open_subject
+from samedge.files.locking import locked
 from samedge.machine.disturbance import tells_of_a_busy_machine
 from samedge.predict.predictor import Predictor
 from samedge.proof.photos import load_calibration
@@ -97,6 +98,7 @@ def compare(
         UnknownNameError: an unknown model, target, precision or protocol.
         DatasetError: no photo, a dataset that cannot be read, or a folder of something else.
         CalibrationError: a calibration set that cannot calibrate.
+        OptionError: another process compares in the folder.
         SamedgeError: the measurement itself failed; a subject that cannot be exported does not end
             the comparison.
     """
@@ -109,6 +111,19 @@ def compare(
         progress=progress,
         stage=stage,
     )
+    with locked(request.output, LOCK):
+        return _compared(request, wanted, left_out, store=store, clock=clock, steps=steps)
+
+
+def _compared(
+    request: Request,
+    wanted: Sequence[Wanted],
+    left_out: Sequence[LeftOut],
+    *,
+    store: Store,
+    clock: Clock,
+    steps: Steps,
+) -> CompareRecord:
     subjects = [exported(one, request, store=store, clock=clock, steps=steps) for one in wanted]
     subjects += foreign(request.bundles, steps)
     present = [subject for subject in subjects if not subject.note]

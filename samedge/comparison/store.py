@@ -20,7 +20,7 @@ from samedge.errors import DatasetError
 from samedge.files.writing import write_bytes
 from samedge.records import BenchRecord, EvalRecord, ExportRecord
 
-REQUEST = "request.json"
+REQUEST, LOCK = "request.json", ".lock"
 
 R = TypeVar("R", BenchRecord, EvalRecord, ExportRecord)
 

@@ -87,12 +87,16 @@ def open_predictor(
         refine=refine,
         preprocess=preprocess,
     )
-    predictor.load()
-    opened = OpenedSubject(
-        subject=subject(predictor, name=bundle),
-        artifact_bytes=artifact_bytes(predictor),
-        residency=predictor.residency(),
-    )
+    try:
+        predictor.load()
+        opened = OpenedSubject(
+            subject=subject(predictor, name=bundle),
+            artifact_bytes=artifact_bytes(predictor),
+            residency=predictor.residency(),
+        )
+    except BaseException:
+        predictor.close()
+        raise
     return predictor, opened
 
 

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,9 +27,10 @@ from samedge.annotate import engines, layout, process
 from samedge.annotate.engines import EngineOptions
 from samedge.annotate.parts import Parts
 from samedge.annotate.rounds import read_rounds
-from samedge.annotate.run import AutoResult, annotate_automatically, locked, photos_listed, tasks_of
+from samedge.annotate.run import AutoResult, annotate_automatically, photos_listed, tasks_of
 from samedge.annotate.tasks import AutoSettings, Job, Task, part_name
 from samedge.errors import BundleError, DatasetError, OptionError, WriteError
+from samedge.files.locking import locked
 from samedge.formats.masks import MaskRecord
 from samedge.pixels.rle import mask_from_rle
 from tests.annotate import children
@@ -203,10 +205,29 @@ def test_a_run_can_be_begun_again(photos: Path, tmp_path: Path, settings: AutoSe
     assert (again.done_before, again.merged.masks) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "numbers", [{"workers": 0}, {"workers": 1.5}, {"image_s": 0.0}, {"gpus_per_worker": -1.0}]
+)
+def test_no_workers_and_no_time_are_refused(numbers: dict[str, Any]) -> None:
+    """Without a worker nothing was done, and nobody told."""
+    with pytest.raises(OptionError, match="expected"):
+        EngineOptions(**numbers)
+
+
+def test_files_of_no_image_are_refused(
+    photos: Path, tmp_path: Path, settings: AutoSettings
+) -> None:
+    with pytest.raises(OptionError, match="shard_images is 0"):
+        annotate_automatically(photos, tmp_path / "out", settings=settings, shard_images=0)
+
+
 def test_two_runs_do_not_share_a_folder(
     sound: Sound, tmp_path: Path, settings: AutoSettings
 ) -> None:
-    with locked(tmp_path / "out"), pytest.raises(OptionError, match="Another process works"):
+    with (
+        locked(tmp_path / "out", layout.LOCK),
+        pytest.raises(OptionError, match="Another process works"),
+    ):
         run(sound.photos, tmp_path / "out", settings)
 
 

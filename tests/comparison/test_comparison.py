@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,9 +21,10 @@ from samedge.bundle.writer import BundleWriter
 from samedge.comparison import exporting, losses, named, rounds, run
 from samedge.comparison.losses import Score
 from samedge.comparison.released import released
-from samedge.comparison.store import Agreed, Identity, Store
+from samedge.comparison.store import LOCK, Agreed, Identity, Store
 from samedge.comparison.subjects import wanted_subjects
-from samedge.errors import DatasetError, ImageError, UnknownNameError
+from samedge.errors import DatasetError, ImageError, OptionError, UnknownNameError
+from samedge.files.locking import locked
 from samedge.formats.results import Masks
 from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.report.decision import Limits, Loss
@@ -355,3 +357,28 @@ def test_without_photos_there_is_nothing_to_compare_on(tmp_path: Path) -> None:
     request = exporting.Request(model="samedge-nano", output=tmp_path / "c", photos=())
     with pytest.raises(DatasetError, match="no photo"):
         run.compare(request)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"minutes": float("nan")}, {"memory_mb": -1}, {"deadline_ms": "33"}, {"max_drop": 2}],
+)
+def test_limits_that_are_none_are_refused(limits: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(limits))} is .*, expected"):
+        named.compare(output=tmp_path / "c", **limits)
+    assert not (tmp_path / "c").exists()
+
+
+def test_two_comparisons_do_not_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would time the other one, too."""
+    monkeypatch.setattr(run, "wanted_subjects", lambda *_, **__: ([], []))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    request = exporting.Request(
+        model="samedge-nano", output=tmp_path / "c", photos=(tmp_path / "a.png",)
+    )
+    run.compare(request)
+    with locked(tmp_path / "c", LOCK), pytest.raises(OptionError, match="Another process works"):
+        run.compare(request)
+    run.compare(request)

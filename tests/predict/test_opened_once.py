@@ -14,7 +14,9 @@ from PIL import Image
 from samedge import runtimes
 from samedge.bundle.bundle import Bundle
 from samedge.cli import cli
+from samedge.errors import InferenceError
 from samedge.evaluation.subjects import open_subject
+from samedge.predict.predictor import Predictor
 from samedge.predict.subjects import open_predictor
 from samedge.predict.words.predictor import load_default
 
@@ -83,3 +85,21 @@ def test_the_embedded_model_is_opened_and_probed_once(
     with opening() as predictor:
         predictor.predict(image, CLICK)
     assert counted == {"open": 1, "probe": 1}
+
+
+def test_what_cannot_be_loaded_is_closed(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Predictor] = []
+    own = Predictor.close
+
+    def refuse(self: Predictor) -> None:
+        raise InferenceError("no memory")
+
+    def close(self: Predictor) -> None:
+        closed.append(self)
+        own(self)
+
+    monkeypatch.setattr(Predictor, "load", refuse)
+    monkeypatch.setattr(Predictor, "close", close)
+    with pytest.raises(InferenceError):
+        open_predictor(str(toy_bundle))
+    assert len(closed) == 1

@@ -276,10 +276,9 @@ def _translated(name: str, head: bytes, stream: BinaryIO | None = None) -> Itera
         ) from error
     except Exception as error:  # a decoder meeting broken bytes raises whatever it likes
         reason = " ".join(str(error).split())
-        if head.startswith(_BIG_ENDIAN_BIGTIFF):  # at whose head Pillow stumbles
-            kind, remedy = image_kinds.description(head)
-            raise ImageError(f"{name} is {kind}: {remedy}.") from error
-        told = _refused_tiff(head, stream, is_unknown=bool(_UNKNOWN.search(reason)))
+        # Pillow stumbles at the head of a BigTIFF of the highest byte first.
+        is_unknown = head.startswith(_BIG_ENDIAN_BIGTIFF) or bool(_UNKNOWN.search(reason))
+        told = _refused_tiff(head, stream, is_unknown=is_unknown)
         if told is not None:
             raise ImageError(f"{name} is {told[0]}: {told[1]}.") from error
         if _UNKNOWN.search(reason):

@@ -10,16 +10,23 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _FORMAT, _DNG = 258, 259, 262, 277
 _RAW = (32803, 34892)  # photometric: a mosaic of colours, and the same without the mosaic
 _FORMATS = {2: ", signed", 3: ", floating-point", 5: ", complex", 6: ", complex"}
 _NOT_HERE = {
+    34661: "JBIG",
     34887: "LERC",
     34933: "PNG",
     50001: "WebP",
     **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    **dict.fromkeys((34676, 34677), "LogLuv"),
     **dict.fromkeys((22610, 34934), "JPEG XR"),
     **dict.fromkeys((50002, 52546), "JPEG XL"),
 }
 """Ways to compress that libtiff has no decoder for as Pillow's wheels bring it."""
 
 _UNPACK = "save it with LZW or deflate, as `gdal_translate -co COMPRESS=LZW IN OUT` does"
+_HIGHEST_FIRST = b"MM\0+"
+_TURN = (
+    "save it with the lowest byte first, as `gdal_translate -co BIGTIFF=YES -co ENDIANNESS=LITTLE "
+    "IN OUT` does"
+)
 _TAKE = (
     "take three of its channels for red, green and blue, as `gdal_translate -b 3 -b 2 -b 1 -co "
     "PHOTOMETRIC=RGB IN OUT` does of a satellite's"
@@ -28,6 +35,9 @@ _TAKE = (
 
 def description(stream: BinaryIO) -> tuple[str, str] | None:
     """What it is, and what to do; ``None`` where its directory does not tell."""
+    stream.seek(0)
+    if stream.read(len(_HIGHEST_FIRST)) == _HIGHEST_FIRST:
+        return "a BigTIFF of a kind that Pillow does not read (big-endian)", _TURN
     try:
         tags = tiff_directories.all_tags(stream)
         channels = int(tags.get(_CHANNELS, (1,))[0])

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from samedge.errors import ImageError
-from samedge.pixels import deep_colours, jpeg_ends
+from samedge.pixels import damage, deep_colours
 from samedge.pixels.picture_files import decode, opened_picture, orientation, upright
 from samedge.pixels.sample_range import SampleRange, check_range, eight_bits
 
@@ -210,12 +210,12 @@ def _rgb_from_picture(
     """The picture as it is turned; ``None``: as its EXIF says."""
     low = deep_colours.low_bytes(picture)
     is_rounded = deep_colours.white_may_be_black(picture)
-    is_unended = jpeg_ends.is_unended(picture)
+    is_damaged = damage.is_damaged(picture)
     decode(picture)
-    if is_unended:
+    if is_damaged:
         logger.warning(
-            "%s has no end, as where a download or a card's copy stopped: what its file lacks is "
-            "grey. Copy it again.",
+            "%s is damaged, as where a download or a card's copy stopped: what it lacks is grey, "
+            "black or noise. Copy it again.",
             name,
         )
     turn = orientation(picture) if turn is None else turn

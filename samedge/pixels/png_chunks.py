@@ -20,7 +20,7 @@ _COLOURS = {b"tRNS": range(1, 257), b"eXIf": range(1, 1 << 16)}  # and how long 
 def without_pixels(file: BinaryIO) -> bytes:
     """Size, EXIF and texts of a PNG, wherever in it they are; the file stands where it stood."""
     parts, room, is_behind = [START], _MOST_TOLD, False
-    for kind, length in _chunks(file):
+    for kind, length in chunks(file):
         if kind == b"fcTL" and is_behind:  # as far as Pillow reads for the first frame
             break
         is_behind |= kind == b"IDAT"
@@ -33,14 +33,14 @@ def without_pixels(file: BinaryIO) -> bytes:
 def pixels_alone(file: BinaryIO) -> bytes:
     """A PNG without what says nothing of its pixels, and whose damage is none of theirs."""
     parts = [START]
-    for kind, length in _chunks(file):
+    for kind, length in chunks(file):
         if kind in _PIXELS or length in _COLOURS.get(kind, ()):
             data = file.read(length + 4)
             parts.append(length.to_bytes(4, "big") + kind + data)
     return b"".join([*parts, _END])
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Kind and length of each chunk, while the file stands at its content."""
     place = file.tell()
     at = len(START)

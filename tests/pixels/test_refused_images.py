@@ -217,14 +217,28 @@ def test_a_pillow_image_that_was_cut_off(rng: np.random.Generator) -> None:
         load_image(picture)
 
 
-@pytest.mark.parametrize("behind", [b"", b"\0" * 3000, b"ftypmp42"], ids=["", "zeros", "a video"])
-def test_a_jpeg_whose_rest_was_never_written_is_warned_of(
-    behind: bytes, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_a_picture_whose_rest_was_never_written_is_warned_of(
+    kind: str, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its decoder takes the zeros that stand there for samples, and finds nothing wrong."""
-    picture = Image.fromarray(rng.integers(0, 256, (40, 60, 3)).astype(np.uint8))
-    data = encoded(picture, "JPEG", exif=b"Exif\0\0\xff\xd9")
-    load_image(data + behind)
+    """Decoders take the zeros that stand there for samples, and find nothing wrong."""
+    picture = Image.fromarray(rng.integers(0, 256, (120, 160, 3)).astype(np.uint8))
+    how: dict[str, Any] = {} if kind == "PNG" else {"quality": 95}
+    if kind == "JPEG":  # the mark of an end that is not its own, as of a preview
+        how["comment"] = b"\xff\xd9"
+    data = encoded(picture, kind, **how)
+    load_image(data)
     assert not caplog.text
-    load_image(data[: len(data) // 2] + bytes(len(data) // 2) + bytes(len(behind)))
-    assert "has no end, as where a download or a card's copy stopped" in caplog.text
+    start = len(data) // 2
+    load_image(data[:start] + bytes(len(data) - start))
+    assert "is damaged, as where a download or a card's copy stopped" in caplog.text
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 9000, b"ftypmp42"], ids=["zeros", "a video"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_what_stands_behind_a_picture_is_no_damage(
+    kind: str, behind: bytes, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = Image.fromarray(rng.integers(0, 256, (40, 60, 3)).astype(np.uint8))
+    load_image(encoded(picture, kind) + behind)
+    assert not caplog.text

@@ -33,6 +33,8 @@ LATE_S = 1.0
 ORPHANED = 3
 """Exit code after the parent has gone."""
 
+_MOST_FAULTS = 10  # damaged frames of which each is said
+
 
 class FreeSlots:
     """The slots that the other side has given back, and a thread that hears of them."""
@@ -87,7 +89,7 @@ class Capture:
         self._memory = FrameMemory(order.memory)
         self._offsets: range = range(0)
         self._capacity = 0
-        self._number = 0
+        self._number = self._faults = 0
         self._pace = Pace() if order.paced else None
         self._encoder = msgspec.json.Encoder()
 
@@ -116,12 +118,21 @@ class Capture:
         self._memory.captured = self._number
         if grab.image is None:
             self._say(Damaged(number, captured_s))
+            self._say_fault(grab.fault)
             return
         if number == 0 or not self._capacity:
             self._say(Opened(grab.image.shape[0], grab.image.shape[1]))
         slot = self._free.take(waits=self._order.waits)
         if slot is not None:
             self._send(slot, number, captured_s, grab.pts_s, grab.image)
+
+    def _say_fault(self, fault: str | None) -> None:
+        if fault is None:
+            return
+        self._faults += 1
+        if self._faults <= _MOST_FAULTS:
+            more = ", and more of them are not listed" if self._faults == _MOST_FAULTS else ""
+            self._say(Remarked(without_password(f"{fault} Its frame is left out{more}")))
 
     def _send(
         self, slot: int, number: int, captured_s: float, pts_s: float | None, image: Array

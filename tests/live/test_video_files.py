@@ -349,6 +349,20 @@ def test_a_gap_among_the_frames_is_said_once(
     assert caplog.text.count("numbered pictures") == 1
 
 
+def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    for index in range(16):
+        Image.fromarray(picture(index)).save(tmp_path / f"f{index:02d}.png")
+        if index % 5:
+            (tmp_path / f"f{index:02d}.png").write_bytes(b"no picture")
+    with Camera(tmp_path) as camera:
+        assert len(list(camera)) == 4
+    remarks = [event.message for event in camera.events if event.kind == "remark"]
+    assert len(remarks) == 10
+    assert remarks[0].startswith(f"{tmp_path / 'f01.png'} is not an image")
+    assert remarks[0].endswith("Its frame is left out")
+    assert remarks[-1].endswith("Its frame is left out, and more of them are not listed")
+
+
 def test_what_stands_behind_an_mp4_is_no_cut(movie: Path, tmp_path: Path) -> None:
     """Its boxes have names; what some cameras and programs put behind them has none."""
     path = tmp_path / "more.mp4"

@@ -14,7 +14,6 @@ from samedge.pixels.folder_listing import pictures_listed
 from samedge.pixels.image_files import IMAGE_SUFFIXES, is_video, pictures_in
 from samedge.pixels.images import load_image
 from samedge.pixels.numbering import frame_gaps
-from samedge.types import Array
 
 DEFAULT_FPS = 30.0
 
@@ -51,7 +50,7 @@ class Folder(Source):
         """Every picture; one that does not decode is a damaged frame."""
         step_s = 1 / (options.fps or DEFAULT_FPS)
         for index, path in enumerate(pictures(Path(spec))):
-            yield Grab(_picture(path), index * step_s)
+            yield _grab(path, index * step_s)
 
     def remarks(self, spec: str) -> tuple[str, ...]:
         """What lies beside the pictures, and gaps in their numbers."""
@@ -72,11 +71,11 @@ class Folder(Source):
         return str(folder)
 
 
-def _picture(path: Path) -> Array | None:
+def _grab(path: Path, pts_s: float) -> Grab:
     try:
-        return load_image(path)
-    except ImageError:
-        return None
+        return Grab(load_image(path), pts_s)
+    except ImageError as error:
+        return Grab(None, pts_s, str(error))
 
 
 SOURCE = Folder()

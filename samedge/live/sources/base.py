@@ -22,10 +22,12 @@ class Grab(NamedTuple):
     Attributes:
         image: (H, W, 3) uint8 RGB, or ``None`` for a frame that came damaged.
         pts_s: the source's own timestamp in seconds, or ``None`` where it has none.
+        fault: what is wrong with a damaged frame, where the source knows, for people.
     """
 
     image: Array | None
     pts_s: float | None = None
+    fault: str | None = None
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samedge.errors import BackendUnavailableError
+from samedge.errors import BackendUnavailableError, OptionError
+from samedge.files.writing import replacing
 from samedge.machine.libraries import keep_fonts_in_cache
 
 if TYPE_CHECKING:
@@ -13,6 +14,32 @@ if TYPE_CHECKING:
 
 _ROW_IN = 0.24
 _INT8, _FLOAT = "#0a84c6", "#e08a00"
+
+
+_ENDINGS = (".svg", ".png", ".pdf")
+
+
+def check_plot(path: Path | None) -> None:
+    """Refuse a plot that could not be drawn before the search, which takes hours.
+
+    Args:
+        path: of the file; ``None`` is none.
+
+    Raises:
+        BackendUnavailableError: matplotlib is not installed.
+        OptionError: another ending.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in _ENDINGS:
+        raise OptionError(f"{path} is no plot's file: end it in {', '.join(_ENDINGS)}.")
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "A plot needs matplotlib: pip install 'samedge[report]'"
+        ) from error
+    del mpl
 
 
 def save_plot(search: Search, path: Path) -> None:
@@ -24,15 +51,14 @@ def save_plot(search: Search, path: Path) -> None:
 
     Raises:
         BackendUnavailableError: matplotlib is not installed.
+        OptionError: another ending.
+        WriteError: it cannot be written.
     """
     keep_fonts_in_cache()
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "A plot needs matplotlib: pip install 'samedge[report]'"
-        ) from error
+    check_plot(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     height = 1.4 + _ROW_IN * len(search.drops)
     drawn = Figure(figsize=(9, height), layout="constrained")
     left, right = drawn.subplots(1, 2, sharey=True, width_ratios=(2, 1))
@@ -45,8 +71,12 @@ def save_plot(search: Search, path: Path) -> None:
     _latencies(right, search)
     left.invert_yaxis()
     drawn.legend(handles=_legend(), loc="outside upper right", ncols=2, frameon=False)
-    with mpl.rc_context({"svg.fonttype": "none"}):  # names stay text
-        drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+    with (
+        mpl.rc_context({"svg.fonttype": "none"}),  # names stay text
+        replacing(path) as temporary,
+    ):
+        drawn.savefig(temporary, metadata=metadata)
 
 
 def _latencies(axes: Any, search: Search) -> None:

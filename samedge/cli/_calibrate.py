@@ -89,12 +89,13 @@ def calibrate(
     import msgspec
 
     from samedge.bundle.bundle import Bundle, bundle_path
-    from samedge.calibration.plot import save_plot
+    from samedge.calibration.plot import check_plot, save_plot
     from samedge.calibration.search import find_plan
     from samedge.proof.photos import load_calibration
 
     refuse_output(output_path)
     refuse_output(plot_path)
+    check_plot(plot_path)
     path = bundle_path(named)
     bundle = Bundle.open(path)
     data = load_calibration(calibration)

@@ -63,8 +63,7 @@ def _summary(opened: Bundle) -> Table:
         "prompts": f"{', '.join(manifest.prompts)}; {_buckets(manifest)}",
         **_words(opened),
         "parity": _parity(manifest),
-        "accuracy": _accuracy(manifest),
-        **_tried(manifest),
+        **_measured(manifest),
         "gate": manifest.gate,
         "made": f"{manifest.created} by samedge {manifest.samedge_version}",
         "with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
@@ -119,6 +118,14 @@ def _parity(manifest: Manifest) -> str:
         f"embedding cosine {parity.embedding_cosine_min:.5f}, "
         f"{parity.images} images, {parity.prompts} prompts"
     )
+
+
+def _measured(manifest: Manifest) -> dict[str, str]:
+    """What the export measured, which the manifest takes in any form."""
+    try:
+        return {"accuracy": _accuracy(manifest), **_tried(manifest)}
+    except (AttributeError, KeyError, TypeError, ValueError):  # another program's bundle
+        return {"accuracy": "in a form that this samedge does not know; --json shows it"}
 
 
 def _accuracy(manifest: Manifest) -> str:

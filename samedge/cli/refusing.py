@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -54,10 +55,28 @@ def refuse_output(path: Path | None, *, is_folder: bool = False) -> None:
 
     Raises:
         WriteError: nothing can be written there, or the command reads it.
+        click.UsageError: another option names the same file.
     """
     from samedge.files.writing import check_output
 
     check_output(path, () if is_folder else _named_beside(path), is_folder=is_folder)
+    others = [other for other in _paths_beside(path) if path is not None and _is_same(path, other)]
+    if others and not is_folder:
+        raise click.UsageError(f"{path} is named twice on the command line: name each file once.")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths that need not exist yet are one, but for links on the way."""
+    return os.path.abspath(path) == os.path.abspath(other)  # noqa: PTH100 - no link is followed
+
+
+def _paths_beside(path: Path | None) -> Iterator[Path]:
+    """The paths among what else the command line names."""
+    context = click.get_current_context(silent=True)
+    for given in context.params.values() if context else ():
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, Path) and value is not path:
+                yield value
 
 
 def _named_beside(path: Path | None) -> Iterator[Path]:

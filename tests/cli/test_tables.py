@@ -89,6 +89,20 @@ def test_inspect_tells_what_a_precision_lost_and_why_it_was_chosen(tmp_path: Pat
     assert "int8: chosen; fp32: slower than the chosen one" in text
 
 
+@pytest.mark.parametrize(
+    "accuracy", [{"rows": [{}]}, {"rows": 3}, {"choices": [{}]}, {"rows": [], "choices": [1]}]
+)
+def test_inspect_shows_the_rest_where_figures_are_of_another_form(
+    accuracy: dict[str, object], tmp_path: Path
+) -> None:
+    """A manifest takes any; it ended in a traceback."""
+    write_bundle(tmp_path / "b", accuracy=accuracy)
+    result = invoke("inspect", tmp_path / "b")
+    assert result.exit_code == 0
+    assert "in a form that this samedge does not know" in result.stdout
+    assert "Apache-2.0" in result.stdout
+
+
 def test_inspect_of_nothing(tmp_path: Path) -> None:
     result = invoke("inspect", tmp_path / "absent")
     assert result.exit_code == 1

@@ -120,8 +120,8 @@ class _Api:
         asked = await self._document(request, messages.PageRequest)
         photo = request.path_params["photo_id"]
         task = self._desk.task(photo)
-        self._desk.check_held(photo, asked.page)
-        part = self._desk.proposals.find(task)
+        await asyncio.to_thread(self._desk.check_held, photo, asked.page)  # it may have to wait
+        part = await asyncio.to_thread(self._desk.proposals.find, task)
         if part is None:
             loaded = await asyncio.to_thread(self._desk.proposals.load, task)
 

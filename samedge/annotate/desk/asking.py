@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 
+import msgspec
+
 from samedge.annotate.desk.queue import PhotoQueue
 from samedge.annotate.ranking import Measured, measure
 from samedge.annotate.tasks import AutoSettings, PartError, Task
@@ -33,7 +35,9 @@ class Asking:
     """
 
     def __init__(self, queue: PhotoQueue, service: Service, settings: AutoSettings) -> None:
-        self._queue, self._service, self._settings = queue, service, settings
+        # The doubts are about whole photos, also where their masks are found by tiles.
+        self._settings = msgspec.structs.replace(settings, tiles=None)
+        self._queue, self._service = queue, service
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="samedge-ranking", daemon=True)
         self._thread.start()
@@ -51,8 +55,8 @@ class Asking:
                 self._queue.add(task.name, self._asked(task))
         except CancelledError:
             return  # the server stops
-        except SamedgeError:
-            logger.exception("the order of the photos stays as it is")
+        except SamedgeError as error:
+            logger.error("The order of the photos stays as it is: %s", error)
 
     def _asked(self, task: Task) -> Measured | PartError:
         loaded = load(task, self._settings)

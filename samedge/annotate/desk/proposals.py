@@ -82,7 +82,7 @@ def browser_picture(content: bytes, loaded: Loaded | None) -> tuple[bytes, str]:
         content: of the file.
         loaded: the same, read; not needed for a JPEG.
     """
-    if content.startswith(_JPEG):
+    if is_jpeg(content):
         return content, "image/jpeg"
     assert loaded is not None
     assert loaded.pixels is not None

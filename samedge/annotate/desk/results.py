@@ -116,8 +116,8 @@ class Results:
                 return
             try:
                 self.write()
-            except (SamedgeError, OSError):
-                logger.exception("the annotation files were not written; the reviews are")
+            except (SamedgeError, OSError) as error:
+                logger.error("The annotation files were not written, the reviews are: %s", error)
             self._ends.wait(_PAUSE_S)
 
     def _merged(self) -> Merged:

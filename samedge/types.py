@@ -387,4 +387,4 @@ class Focus:
     """
 
     region: Region
-    low_res_logits: Array
+    low_res_logits: Array = dataclasses.field(repr=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import PromptError
-from samedge.types import Prompt
+from samedge.types import Focus, Prompt
 
 
 def test_arrays_are_made() -> None:
@@ -182,6 +182,7 @@ def test_prompts_do_not_change() -> None:
 def test_all_that_a_prompt_has_is_shown() -> None:
     assert repr(Prompt(text="dog")) == "Prompt(text='dog')"
     logits = np.zeros((8, 8), np.float32)
+    assert repr(Focus((0, 1, 8, 9), logits)) == "Focus(region=(0, 1, 8, 9))"
     shown = repr(Prompt(box=[0, 0, 5, 5], mask=logits, region=(0, 0, 9, 9)))
     assert shown == "Prompt(box=[0.0, 0.0, 5.0, 5.0], mask=<8x8 float32>, region=(0, 0, 9, 9))"
 

@@ -123,7 +123,9 @@ class LazyGroup(click.Group):
             ctx.fail(f"There is no command 'help': try `samedge {of}--help`.")
         if not name.startswith("-") and name not in self.list_commands(ctx):
             ctx.fail(str(UnknownNameError("command", name, self.list_commands(ctx))))
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        _refuse_lost_files(ctx, found[1], found[2])
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from their docstrings."""
@@ -163,6 +165,20 @@ class LazyGroup(click.Group):
         if standalone_mode:
             sys.exit(code if isinstance(code, int) else 0)
         return code
+
+
+def _refuse_lost_files(
+    ctx: click.Context, command: click.Command | None, words: Sequence[str]
+) -> None:
+    """Say that an option takes one file, where two are given: click keeps the last one."""
+    given = list(itertools.takewhile(lambda word: word != "--", words))
+    for option in command.params if command else ():
+        if not isinstance(option, click.Option) or option.multiple:
+            continue
+        count = sum(word.partition("=")[0] in option.opts for word in given)
+        if isinstance(option.type, click.Path) and count > 1:
+            longest = max(option.opts, key=len)
+            ctx.fail(f"{longest} was given {count} times, and takes one path here: leave one out.")
 
 
 def _ended_by(error: BaseException, words: Sequence[str]) -> int:

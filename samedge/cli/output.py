@@ -31,6 +31,7 @@ from samedge.cli.failures import (
     error_record,
     one_line,
 )
+from samedge.cli.refusing import refuse_shared_output
 from samedge.cli.streams import discard_stdout, written_out
 from samedge.errors import SamedgeError
 from samedge.files.lines import printable, printable_line
@@ -334,6 +335,8 @@ def standard_options(function: Callable[..., None]) -> Callable[..., None]:
         verbosity = -1 if quiet else verbose
         try:
             with Output(name, json=as_json, verbosity=verbosity, debug=debug) as out:
+                if as_json:
+                    refuse_shared_output()
                 function(out, *args, **options)
         except click.UsageError as error:
             error.is_reported = as_json  # type: ignore[attr-defined]  # read by the group

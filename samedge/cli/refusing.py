@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+_STDOUT = 1
+
 
 def refuse_given(beside: str, *names: str) -> None:
     """Say which of some options were given on the command line, if any.
@@ -77,6 +79,21 @@ def _paths_beside(path: Path | None) -> Iterator[Path]:
         for value in given if isinstance(given, tuple) else (given,):
             if isinstance(value, Path) and value is not path:
                 yield value
+
+
+def refuse_shared_output() -> None:
+    """Refuse a file that is standard output, where ``--json`` promises one document and no more.
+
+    Raises:
+        click.UsageError: an option names it.
+    """
+    from samedge.files.writing import open_descriptor
+
+    for path in _named_beside(None):
+        if open_descriptor(path) == _STDOUT:
+            raise click.UsageError(
+                f"{path} is where --json prints its document: name a file, or leave out --json."
+            )
 
 
 def _named_beside(path: Path | None) -> Iterator[Path]:

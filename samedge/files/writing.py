@@ -307,7 +307,7 @@ def _created(temporary: Path) -> int:
 
 def takes_a_stream(path: Path) -> bool:
     """Whether a pipe, a device or what this process has open is at a place, and no file of ours."""
-    if _open_descriptor(path) is not None:
+    if open_descriptor(path) is not None:
         return True
     try:
         mode = path.stat().st_mode
@@ -316,7 +316,7 @@ def takes_a_stream(path: Path) -> bool:
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
-def _open_descriptor(path: Path) -> int | None:
+def open_descriptor(path: Path) -> int | None:
     """The number that ``/dev/stdout``, ``/dev/fd/3`` and links to them stand for.
 
     The system follows them to whatever is open, so that a file seems to be at their place: it
@@ -352,7 +352,7 @@ def descriptor_moved(number: int, place: int) -> Iterator[None]:
 
 
 def _stream(path: Path) -> BinaryIO:
-    descriptor = _open_descriptor(path)
+    descriptor = open_descriptor(path)
     descriptor = None if descriptor is None else _MOVED.get(descriptor, descriptor)
     return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
 

@@ -116,6 +116,14 @@ def test_what_a_command_itself_refuses_points_to_its_own_help() -> None:
     assert document["remedy"].endswith(" segment --help'.")
 
 
+def test_a_second_output_is_not_lost() -> None:
+    words = ["segment", "a.jpg", "--point", "1,1", "-o", "a.png", "--output=b.png"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert "--output was given 2 times, and takes one path here" in result.stderr
+    assert "1 times" not in CliRunner().invoke(cli, [*words[:-1], "--", "-o"]).stderr
+
+
 def test_mistyped_backend_is_answered_with_the_nearest() -> None:
     result = CliRunner().invoke(cli, ["doctor", "--backend", "onxruntime"])
     assert result.exit_code == 1

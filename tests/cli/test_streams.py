@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from samedge.cli import cli
+from tests.cli.conftest import invoke
 
 COMMANDS = cli.list_commands(click.Context(cli))
 HELP = tuple((name, "--help") for name in COMMANDS)
@@ -142,3 +143,11 @@ def test_a_file_that_is_standard_output_comes_there(tmp_path: Path, toy_bundle: 
     assert json.loads(document)["images"][0]["file_name"] == "a.png"
     assert "wrote /dev/stdout" in table
     assert "annotations" not in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+def test_standard_output_has_one_document(photo: Path) -> None:
+    result = invoke("segment", photo, "--point", "1,1", "-o", "/dev/stdout", "--json")
+    document = json.loads(result.stdout)
+    assert (document["schema"], document["exit_code"]) == ("samedge.error/1", 2)
+    assert document["message"].startswith("/dev/stdout is where --json prints its document")

@@ -213,8 +213,9 @@ def best_words(
 def _margin(threshold: float | None, scorer: RegionScorer) -> float:
     if threshold is None:
         return scorer.record.threshold
-    if not 0.0 < threshold < 1.0:
-        raise OptionError(f"threshold is {threshold}, expected a score between 0 and 1.")
+    given: object = threshold
+    if not isinstance(given, float | int) or not 0.0 < given < 1.0:
+        raise OptionError(f"threshold is {threshold!r}, expected a score between 0 and 1.")
     return float(np.log(threshold / (1 - threshold)))
 
 

@@ -15,6 +15,7 @@ import io
 import itertools
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -73,7 +74,7 @@ class Tokenizer:
         try:
             lines = _text(data).split("\n")[1 : _MERGES + 1]
             pairs = [tuple(line.split()) for line in lines]
-        except (OSError, EOFError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
             raise BundleError(
                 f"The tokenizer's merges cannot be read ({error}): export the bundle again."
             ) from error

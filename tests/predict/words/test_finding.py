@@ -106,8 +106,8 @@ def test_a_lower_threshold_finds_what_the_usual_one_leaves(predictor: Predictor)
     assert lower.regions[0].region is REGIONS[0]
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.0, float("nan")])
-def test_a_threshold_is_a_score(predictor: Predictor, threshold: float) -> None:
+@pytest.mark.parametrize("threshold", [0.0, 1.0, float("nan"), "0.5"])
+def test_a_threshold_is_a_score(predictor: Predictor, threshold: Any) -> None:
     with pytest.raises(OptionError, match="between 0 and 1"):
         find(predictor, "red", image=_picture(), proposals=[], threshold=threshold)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 from pathlib import Path
@@ -60,8 +61,6 @@ def test_nothing_is_cut_off(tokenizer: Tokenizer) -> None:
 
 
 def test_merges_may_be_plain(merges: bytes, tokenizer: Tokenizer) -> None:
-    import gzip
-
     plain = Tokenizer.from_bytes(gzip.decompress(merges))
     assert plain.ids("a photo of 3 dogs") == tokenizer.ids("a photo of 3 dogs")
 
@@ -70,6 +69,14 @@ def test_merges_may_be_plain(merges: bytes, tokenizer: Tokenizer) -> None:
 def test_other_files_are_refused(data: bytes) -> None:
     with pytest.raises(BundleError, match="merges"):
         Tokenizer.from_bytes(data)
+
+
+def test_merges_whose_middle_is_damaged() -> None:
+    """gzip passes on what zlib says, which is no error of the system."""
+    packed = bytearray(gzip.compress(b"a b\n" * 50_000))
+    packed[12] = 0xFF
+    with pytest.raises(BundleError, match="cannot be read"):
+        Tokenizer.from_bytes(bytes(packed))
 
 
 def test_lone_surrogates_do_no_harm(tokenizer: Tokenizer) -> None:

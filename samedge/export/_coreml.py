@@ -65,6 +65,11 @@ class CoremlExporter(Exporter):
     tries_precisions = False  # nothing here can time a Neural Engine
     option_help = HELP
 
+    def heeds(self, plan: PrecisionPlan, precision: Precision) -> bool:
+        """In every precision but fp32, whose weights stay as they are."""
+        del plan
+        return precision is not Precision.FP32
+
     def check_backend(self, target: Target) -> str:
         """Core ML itself on a Mac; elsewhere the reader of its files."""
         native = runtimes.get(target.backend)
@@ -95,8 +100,6 @@ class CoremlExporter(Exporter):
     def _check(self, request: ExportRequest) -> None:
         super()._check(request)
         _layout(request)
-        if request.precision is Precision.FP32 and request.plan is not None:
-            raise ExportError("fp32 packages are not compressed: leave out the plan, or take fp16.")
         if request.dialects:
             raise ExportError(
                 f"Format {self.name!r} has no decoder in dialect {', '.join(request.dialects)}: "

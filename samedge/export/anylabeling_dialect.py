@@ -7,16 +7,20 @@ without a batch, and speaks in pixels of that frame to the decoder, whatever the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from samedge.export.graphs import Graph, prompt_example
+from samedge.export.dialect_gate import DialectGraph
+from samedge.export.graphs import prompt_example
 from samedge.export.meta_dialect import MetaDecoderGraph
 from samedge.models.promptable import PromptableModel
-from samedge.types import IMAGE_EMBEDDINGS, POINT_COORDS, Role
+from samedge.proof.reference import TorchReference
+from samedge.types import IMAGE_EMBEDDINGS, MASK_INPUT, POINT_COORDS, Array, Role, Size
 
 FRAME = (684, 1024)
 """Height and width of what their encoder gets; the longer side is that of their coordinates."""
@@ -26,7 +30,7 @@ _MASK_SIDE = 256
 _LONGEST = max(FRAME)
 
 
-class AnyLabelingEncoderGraph(Graph):
+class AnyLabelingEncoderGraph(DialectGraph):
     """``image`` (684, 1024, 3) float32 RGB 0 to 255 to the model's embedding.
 
     The picture's resize to the model's own size, normalising and padding are inside. Float, because
@@ -66,6 +70,15 @@ class AnyLabelingEncoderGraph(Graph):
         embedding: Tensor = self.image_encoder(padded)
         return embedding
 
+    def asked(self, photo: Array, reference: TorchReference) -> Iterator[dict[str, Tensor]]:
+        """The photo in their frame, black at the right or the bottom."""
+        del reference
+        scale = min(side / length for side, length in zip(FRAME, photo.shape[:2], strict=True))
+        height, width = (max(int(length * scale), 1) for length in photo.shape[:2])
+        framed = np.zeros((*FRAME, 3), np.float32)
+        framed[:height, :width] = np.asarray(Image.fromarray(photo).resize((width, height)))
+        yield {"image": torch.from_numpy(framed)}
+
     def example(self) -> dict[str, Tensor]:
         """A grey ramp."""
         ramp = torch.linspace(0, 255, FRAME[0]).view(-1, 1, 1)
@@ -97,6 +110,13 @@ class AnyLabelingDecoderGraph(MetaDecoderGraph):
                 mask_input, size=(side, side), mode="bilinear", align_corners=False
             )
         return point_coords * (self.image_size / _LONGEST), mask_input
+
+    def _as_fed(self, feeds: dict[str, Tensor], size: Size) -> dict[str, Tensor]:
+        """Points in pixels of their frame, the mask at their size, and the frame's own size."""
+        del size
+        points = feeds[POINT_COORDS] * (_LONGEST / self.image_size)
+        mask = F.interpolate(feeds[MASK_INPUT], size=(_MASK_SIDE, _MASK_SIDE), mode="bilinear")
+        return super()._as_fed({**feeds, POINT_COORDS: points, MASK_INPUT: mask}, FRAME)
 
     def example(self) -> dict[str, Tensor]:
         """Points along the diagonal of their frame."""

@@ -18,6 +18,7 @@ from samedge.bundle.words import WordTable
 from samedge.calibration.plan import PrecisionPlan
 from samedge.errors import ExportError, SamedgeError, UnknownNameError
 from samedge.export.anylabeling_dialect import AnyLabelingDecoderGraph, AnyLabelingEncoderGraph
+from samedge.export.dialect_gate import DialectGraph
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, RegionGraph, TextGraph
 from samedge.export.meta_dialect import MetaDecoderGraph, MetaEncoderGraph
 from samedge.models.promptable import PromptableModel
@@ -236,6 +237,11 @@ class Exporter(ABC):
             written.append(_with_companions(exported, request, folder))
         return tuple(written)
 
+    def heeds(self, plan: PrecisionPlan, precision: Precision) -> bool:
+        """Whether a plan is followed in an export of this precision: in INT8, unless overridden."""
+        del plan
+        return precision is Precision.INT8
+
     def prepared(self, request: ExportRequest) -> ExportRequest:
         """The request with what its options change of it.
 
@@ -284,13 +290,17 @@ class Exporter(ABC):
         """The graphs of a request, one at a time to spare memory."""
         yield EncoderGraph(request.model)
         yield DecoderGraph(request.model, bucket=self._bucket(request))
+        yield from self.dialect_graphs(request)
+        yield from self.word_graphs(request)
+
+    def dialect_graphs(self, request: ExportRequest) -> Iterator[DialectGraph]:
+        """The graphs of a request in other projects' dialects."""
         if META_DIALECT in request.dialects:
             yield MetaEncoderGraph(request.model)
             yield MetaDecoderGraph(request.model)
         if ANYLABELING_DIALECT in request.dialects:
             yield AnyLabelingEncoderGraph(request.model)
             yield AnyLabelingDecoderGraph(request.model)
-        yield from self.word_graphs(request)
 
     def word_graphs(self, request: ExportRequest) -> Iterator[Graph]:
         """The graphs of a request's model of words, where it has one."""

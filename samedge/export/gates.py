@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from samedge.bundle.bundle import Bundle
 from samedge.bundle.canary import (
     Canary,
     canary_images,
@@ -20,6 +21,7 @@ from samedge.bundle.manifest import Manifest, ParityRecord, WordsRecord
 from samedge.bundle.writer import BundleWriter
 from samedge.export import base, staging
 from samedge.export.base import ExportRequest, ExportResult
+from samedge.export.dialect_gate import measured_dialects
 from samedge.export.sources import read_photos
 from samedge.export.word_feeds import canary_feeds, region_feeds, text_feeds
 from samedge.pixels.prompts import fitting_bucket
@@ -109,6 +111,7 @@ def checked(
         if rules.enforced:
             measured.check(advice=f"{parity.ADVICE} {drift_remedy(request.precision)}")
         words = measured_words(request, predictor.graphs, enforced=rules.enforced)
+        notes = _dialects(request, bundle, enforced=rules.enforced)
         canary = _canary(request, predictor.graphs)
         accuracy = _accuracy(request, reference, predictor, rules)
     if rules.enforced and accuracy is not None:
@@ -118,7 +121,14 @@ def checked(
         request=request,
         writer=writer,
         manifest=_with_figures(
-            msgspec.structs.replace(bundle.manifest, words=words or UNSET), record, accuracy, rules
+            msgspec.structs.replace(
+                bundle.manifest,
+                words=words or UNSET,
+                notes=[*bundle.manifest.notes, *notes],
+            ),
+            record,
+            accuracy,
+            rules,
         ),
         canary=canary,
         parity=record,
@@ -150,6 +160,21 @@ def _measured(request: ExportRequest, predictor: Predictor, limits: GraphLimits)
         photos=read_photos(request.images),
         limits=limits,
         progress=lambda done, total: request.steps.say(f"parity, photo {done} of {total}"),
+    )
+
+
+def _dialects(request: ExportRequest, bundle: Bundle, *, enforced: bool) -> tuple[str, ...]:
+    """What the manifest notes of the graphs that other projects' programs run."""
+    graphs = tuple(base.get(request.target.format).dialect_graphs(request))
+    if not graphs:
+        return ()
+    request.steps.step("parity of the dialects")
+    return measured_dialects(
+        graphs,
+        bundle,
+        reference=TorchReference(request.model),
+        photos=read_photos(request.images),
+        enforced=enforced,
     )
 
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samedge.export.graphs import DynamicAxes, Graph, prompt_example
+from samedge.export.dialect_gate import DialectGraph, decoder_questions
+from samedge.export.graphs import DynamicAxes, prompt_example
 from samedge.models.decoders import deployed_decoder
 from samedge.models.promptable import PromptableModel
+from samedge.proof.reference import TorchReference
 from samedge.types import (
     IMAGE_EMBEDDINGS,
     IOU_PREDICTIONS,
     LOW_RES_MASKS,
     POINT_COORDS,
     POINT_LABELS,
+    Array,
     Role,
+    Size,
 )
 
 _SINGLE_MASK_THRESHOLD = 2.5
 """Meta's rule: three points or more (their padding point included) leave no ambiguity."""
 
 
-class MetaEncoderGraph(Graph):
+class MetaEncoderGraph(DialectGraph):
     """What programs feed that were written for Meta's decoder: an image that they normalised.
 
     They resize its longest side to S, subtract mean and divide by standard deviation, and pad with
@@ -56,6 +61,12 @@ class MetaEncoderGraph(Graph):
         embedding: Tensor = self.image_encoder(images)
         return embedding
 
+    def asked(self, photo: Array, reference: TorchReference) -> Iterator[dict[str, Tensor]]:
+        """The photo, normalised and padded."""
+        pixels = reference.frame.view_of(photo).encoder_input(photo)
+        with torch.inference_mode():
+            yield {"images": reference.model.normalize(torch.from_numpy(pixels))}
+
     def example(self) -> dict[str, Tensor]:
         """A ramp over the range of normalised pixels."""
         side = self.image_size
@@ -67,7 +78,7 @@ class MetaEncoderGraph(Graph):
         return (self._shape,)
 
 
-class MetaDecoderGraph(Graph):
+class MetaDecoderGraph(DialectGraph):
     """The inputs and outputs of Meta's own SAM ONNX export, for programs that were written for it.
 
     One prompt of N points; masks come out at the original size, with the single best mask chosen
@@ -139,6 +150,15 @@ class MetaDecoderGraph(Graph):
             mode="bilinear",
             align_corners=False,
         )
+
+    def asked(self, photo: Array, reference: TorchReference) -> Iterator[dict[str, Tensor]]:
+        """Prompts of every kind, at the photo's size."""
+        for feeds, size in decoder_questions(photo, reference):
+            yield self._as_fed(feeds, size)
+
+    def _as_fed(self, feeds: dict[str, Tensor], size: Size) -> dict[str, Tensor]:
+        """A decoder's own inputs as the program gives them."""
+        return {**feeds, "orig_im_size": torch.tensor([float(length) for length in size])}
 
     def example(self) -> dict[str, Tensor]:
         """Points along the diagonal of a landscape picture."""

@@ -171,7 +171,7 @@ def _simplified(model: Any) -> Any:
 
 
 def _check_names(model: Any, graph: Graph) -> None:
-    """For every dialect: other projects' programs feed by name too, and nothing here runs those."""
+    """For every dialect: other projects' programs feed by name, too."""
     pairs = (
         ("inputs", graph.example(), model.graph.input),
         ("outputs", graph.output_names, model.graph.output),

@@ -70,7 +70,7 @@ def export(
         target: a name of ``samedge targets``, or a target.
         output: the bundle's folder, or its ``.samedge`` file.
         precision: what the artifacts compute in. ``auto`` takes the fastest that keeps the masks
-            of the target's default, of INT8 if there is a calibration set, and of fp32.
+            of the target's default, of INT8 if there is a calibration set or a plan, and of fp32.
         input_size: side S of the padded input, pixels; ``None`` takes the model's own.
         gate: refuse a bundle whose masks drift from the model's; otherwise only record it.
         max_drop: mean IoU that a precision below fp32 may lose (box prompts; clicks twice that);
@@ -111,7 +111,7 @@ def export(
     steps = Steps(progress=progress, stage=stage)
     platform_row = target_named(target) if isinstance(target, str) else target
     _check_dialects(dialects)
-    resolved = platform_row.precision(precision)
+    resolved = _resolved(platform_row, precision, plan=plan)
     check_destination(Path(output))
     data, photos = _pictures(resolved, calibration=calibration, images=images)
     opened, source = opened_model(model, image_size=input_size, steps=steps)
@@ -137,6 +137,15 @@ def export(
     result = _proven(request, Path(output), rules, is_free=is_free, seed=seed)
     skipped = () if data is None else data.skipped
     return dataclasses.replace(result, seconds=time.perf_counter() - start, skipped=skipped)
+
+
+def _resolved(row: Target, wish: Precision | str, *, plan: PrecisionPlan | None) -> Precision:
+    """The precision to begin with: of ``auto`` with a plan that only INT8 follows, INT8."""
+    resolved, exporter = row.precision(wish), base.get(row.format)
+    is_free = Precision(wish) is Precision.AUTO and Precision.INT8 in row.precisions
+    if plan is None or not is_free or exporter.heeds(plan, resolved):
+        return resolved
+    return Precision.INT8
 
 
 def _pictures(
@@ -228,7 +237,7 @@ def _fastest(
         table = choice.table(rows, chosen)
         if chosen in passed:
             return passed[chosen].committed(table)
-    plain = dataclasses.replace(request, precision=chosen)
+    plain = dataclasses.replace(request, precision=chosen, plan=None)
     return _written(plain, output, rules, reference, choices=table)
 
 
@@ -240,7 +249,9 @@ def _tried_precisions(request: ExportRequest) -> list[Precision]:
     own_images = data is not None and data.source != PHOTOS
     if own_images and Precision.INT8 in request.target.precisions:
         wanted.append(Precision.INT8)
-    return [p for p in dict.fromkeys(wanted) if p is not Precision.FP32 and p in writable]
+    tried = [p for p in dict.fromkeys(wanted) if p is not Precision.FP32 and p in writable]
+    plan = request.plan
+    return [p for p in tried if plan is None or base.get(request.target.format).heeds(plan, p)]
 
 
 def _check_dialects(dialects: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from samedge.calibration.plan import (
     default_plan,
     load_plan,
 )
+from samedge.errors import CalibrationError
 from samedge.export import base as exporters
 from samedge.export.base import ExportRequest
 from samedge.export.graphs import DecoderGraph, EncoderGraph, Graph, RegionGraph, TextGraph
@@ -63,12 +64,19 @@ def quantized(
 
 
 def check_plan(request: ExportRequest) -> None:
-    """Refuse a plan that speaks of modules which the model does not have.
+    """Refuse a plan that speaks of modules which the model does not have, or that has no effect.
 
     Raises:
-        CalibrationError: names the module, and the nearest one.
+        CalibrationError: names the module, and the nearest one; or the precision.
     """
     if request.plan is not None:
+        if not exporters.get(request.target.format).heeds(request.plan, request.precision):
+            wanted = Precision.INT8 in request.target.precisions
+            remedy = "give --precision int8, or " if wanted else ""
+            raise CalibrationError(
+                f"The plan would have no effect: an export for {request.target.name} in "
+                f"{request.precision.value} follows none like it. Instead {remedy}leave it out."
+            )
         graphs = EncoderGraph(request.model), DecoderGraph(request.model)
         check_modules(request.plan, (path for graph in graphs for path, _ in graph.named_modules()))
 

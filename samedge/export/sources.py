@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from samedge.bundle.manifest import ModelRecord, combined_hash, file_hash
+from samedge.bundle.manifest import ModelRecord, file_hash
 from samedge.errors import ExportError
 from samedge.models import zoo
-from samedge.models.checkpoint_head import weights_files
+from samedge.models.checkpoint_head import weights_files, weights_hash
 from samedge.models.promptable import PromptableModel
 from samedge.pixels.image_files import IMAGE_SUFFIXES, PHOTOS, is_picture
 from samedge.pixels.images import load_image
@@ -64,14 +64,13 @@ def _record(model: str | Path, loaded: PromptableModel) -> ModelRecord:
             encoder=entry.encoder,
             checkpoint_sha256=entry.sha256 or file_hash(entry.path),
         )
-    files = weights_files(path)
     spec = loaded.spec  # what one of our own checkpoints says of itself; empty in any other
     return ModelRecord(
         name=(spec and spec.name) or path.stem,
         licence=(spec and spec.licence) or "unknown",
-        origin=(spec and spec.origin) or files[0].name,
+        origin=(spec and spec.origin) or weights_files(path)[0].name,
         encoder=_encoder_name(loaded),
-        checkpoint_sha256=combined_hash(files[0].name, {f.name: file_hash(f) for f in files}),
+        checkpoint_sha256=weights_hash(path),
     )
 
 

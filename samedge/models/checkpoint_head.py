@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from samedge.bundle.manifest import combined_hash, file_hash
 from samedge.errors import CheckpointError
 from samedge.files import kinds
 from samedge.files.kinds import Family, FileKind
@@ -52,6 +53,16 @@ def weights_files(path: Path) -> tuple[Path, ...]:
             "it: fetch the whole folder."
         )
     return _shards(index)
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 of a checkpoint: of its file, or over the hashes of its files.
+
+    Args:
+        path: as of :func:`weights_files`, which may raise.
+    """
+    files = weights_files(path)
+    return combined_hash(files[0].name, {file.name: file_hash(file) for file in files})
 
 
 def _nothing_at(path: Path) -> str:

@@ -15,6 +15,7 @@ from samedge.bundle.bundle import verify_archive
 from samedge.bundle.manifest import Manifest, file_hash
 from samedge.errors import BundleError
 from samedge.models import zoo
+from samedge.models.checkpoint_head import weights_hash
 from samedge.pixels.image_files import PHOTOS, pictures_in
 from samedge.pixels.images import load_image
 from samedge.predict.predictor import Predictor
@@ -78,8 +79,8 @@ def verify_bundle(
         path: the bundle's folder or ``.samedge`` file.
         backend: another backend than the bundle was made for.
         device: that backend's own device string.
-        checkpoint: the weights that it was exported from, for the parity; ``None`` finds those of a
-            named model where they are at hand.
+        checkpoint: the weights that it was exported from, a file or a folder, for the parity;
+            ``None`` finds those of a named model where they are at hand.
         key: the public key of whoever should have signed it; ``None`` looks at no signature.
         signature: where the signature lies; ``None``: beside the bundle.
         progress: hears of every check.
@@ -90,6 +91,7 @@ def verify_bundle(
         BundleError: missing or altered, or it computes something else here than at the export.
         ParityError: the masks drift from the model's.
         BackendUnavailableError: the backend or the device is not here.
+        CheckpointError: there is no checkpoint at the path.
     """
     steps = Steps(3 if key is None else 4, progress=progress, stage=stage)
     signed: list[Check] = []
@@ -153,9 +155,10 @@ def _weights(manifest: Manifest, checkpoint: Path | None) -> tuple[Path | None, 
 
     Raises:
         BundleError: the checkpoint is another one.
+        CheckpointError: there is none at its path.
     """
     expected = manifest.model.checkpoint_sha256
-    if checkpoint is not None and expected is not None and file_hash(checkpoint) != expected:
+    if checkpoint is not None and expected is not None and weights_hash(checkpoint) != expected:
         raise BundleError(
             f"{checkpoint} is not the checkpoint of {manifest.model.name} that this bundle was "
             f"exported from: its SHA-256 should be {expected}."

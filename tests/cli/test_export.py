@@ -186,6 +186,27 @@ def test_verify_with_another_checkpoint(tmp_path: Path) -> None:
     assert "SHA-256 should be 000" in result.stderr
 
 
+def test_verify_takes_a_folder_of_weights_and_names_one_that_is_not_there(tmp_path: Path) -> None:
+    from samedge.bundle.manifest import ModelRecord
+
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    digest = file_hash(folder / "model.safetensors")
+    model = ModelRecord(name="toy", licence="", origin="", checkpoint_sha256=digest)
+    write_bundle(tmp_path / "toy", model=model)
+    result = invoke("verify", tmp_path / "toy", "--checkpoint", folder)  # found to be the one, and
+    assert result.exit_code == 1
+    assert "model.safetensors" in result.stderr  # no checkpoint
+    assert "SHA-256" not in result.stderr
+    (folder / "model.safetensors").write_bytes(b"others")
+    result = invoke("verify", tmp_path / "toy", "--checkpoint", folder)
+    assert "SHA-256 should be" in result.stderr
+    result = invoke("verify", tmp_path / "toy", "--checkpoint", tmp_path / "gone")
+    assert result.exit_code == 1
+    assert "There is no checkpoint at" in result.stderr
+
+
 # ---- mistakes, before any model is loaded
 
 

@@ -133,6 +133,58 @@ def test_a_plan_for_another_model_is_refused(painted: PaintedSam, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "remedy"),
+    [
+        ("cpu", "fp32", "give --precision int8, or leave it out"),
+        ("intel", "fp16", "give --precision int8, or leave it out"),
+        ("intel", "bf16", "give --precision int8, or leave it out"),
+        ("jetson", "fp16", "give --precision int8, or leave it out"),
+        ("apple", "fp32", "give --precision int8, or leave it out"),
+        ("torch", "auto", "Instead leave it out"),
+    ],
+)
+def test_a_plan_without_effect_is_refused(
+    painted: PaintedSam, tmp_path: Path, name: str, precision: str, remedy: str
+) -> None:
+    """It would stand in the manifest as if the files were as it says."""
+    plan = PrecisionPlan(rest="fp16", modules=[PlanRow(module="decoder", precision="fp16")])
+    with pytest.raises(CalibrationError, match=f"would have no effect.*{remedy}"):
+        export(painted, name, precision=precision, plan=plan, output=tmp_path / "b")
+
+
+def test_a_plan_that_only_keeps_parts_in_fp32_is_followed_in_half_precision(
+    painted: PaintedSam,
+) -> None:
+    plan = PrecisionPlan(
+        default="fp16", rest="fp16", modules=[PlanRow(module="decoder", precision="fp32")]
+    )
+    for name in ("jetson", "apple"):
+        check_plan(
+            ExportRequest(
+                model=painted,
+                source=ModelRecord(name="tiny", licence="", origin=""),
+                target=target(name),
+                precision=Precision.FP16,
+                plan=plan,
+            )
+        )
+
+
+@pytest.mark.parametrize("total_ratio", [0.5, 1.5])
+def test_auto_with_a_plan_is_int8_as_it_says_or_fp32_without_it(
+    painted: PaintedSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total_ratio: float
+) -> None:
+    found = accuracy(total_ratio=total_ratio)
+    monkeypatch.setattr(gates, "compare", lambda *_, **__: found)
+    plan = PrecisionPlan(modules=[PlanRow(module="decoder", precision="fp32")])
+    result = export(painted, "cpu", plan=plan, output=tmp_path / "b")
+    is_int8 = total_ratio < 1
+    assert result.bundle.manifest.precision == ("int8" if is_int8 else "fp32")
+    assert bool(result.bundle.manifest.plan) is is_int8
+    assert [row["precision"] for row in result.choices] == ["int8", "fp32"]
+
+
 @pytest.mark.parametrize("kind", ["painted", "sam"])
 def test_the_parts_that_a_search_measures_can_be_named_in_a_plan(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -183,7 +183,8 @@ def test_a_video_that_nothing_was_asked_about(server: str) -> None:
     late = about | {"frame_index": 9, "points": [[0.5, 0.5]], "point_labels": [1]}
     refused(post(server, "/v1/video/prompt", late), 404, "not_found")
     words = about | {"frame_index": 0, "text_prompt": "disc"}
-    refused(post(server, "/v1/video/prompt", words), 422, "prompt")
+    told = refused(post(server, "/v1/video/prompt", words), 422, "prompt")
+    assert told["remedy"].endswith("/masks takes words.")  # which the model may well know
     refused(post(server, "/v1/video/init", {"model": model, "frames": []}), 400, "malformed")
 
 

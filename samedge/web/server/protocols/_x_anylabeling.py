@@ -323,7 +323,8 @@ def _check_model(name: str, service: Service) -> None:
 def _refuse_words(text: str | None) -> None:
     if text:
         raise PromptError(
-            f"This model reads no words, such as {text!r:.60}: give points or a rectangle."
+            f"X-AnyLabeling's words, such as {text!r:.60}, are not answered: give points or a "
+            "rectangle; POST /api/v1/images/{id}/masks takes words."
         )
 
 

@@ -71,7 +71,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
         conf_threshold: masks that the model rates lower are left out; 0 leaves it to the model.
         epsilon_factor: how far an outline may be off, as a share of its length.
         current_task: one of ``available_tasks``.
-        text_prompt: is refused where the model reads no words.
+        text_prompt: is refused: `samedge` answers words through its own interface.
     """
 
     marks: list[Mark] = []

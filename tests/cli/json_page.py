@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from msgspec import inspect
+
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 
 _HEAD = {"schema", "samedge_version", "created"}
@@ -50,3 +52,18 @@ def _fields(command: str, value: object, where: str = "") -> Iterator[tuple[str,
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _fields(command, inner, f"{where}[]")
+
+
+def pattern(info: object) -> object:
+    """Plain values with all fields that a record may have.
+
+    Args:
+        info: what :func:`msgspec.inspect.type_info` says of it.
+    """
+    if isinstance(info, inspect.StructType | inspect.DataclassType):
+        return {field.encode_name: pattern(field.type) for field in info.fields}
+    if isinstance(info, inspect.ListType | inspect.VarTupleType):
+        return [pattern(info.item_type)]
+    if isinstance(info, inspect.UnionType):
+        return [pattern(one) for one in info.types]
+    return [pattern(one) for one in info.item_types] if isinstance(info, inspect.TupleType) else []

@@ -14,7 +14,7 @@ from samedge.files.lines import created_now
 from samedge.files.reading import read_bytes
 from samedge.files.writing import write_text
 from samedge.records.accuracy import EVAL_SCHEMA, EvalRecord
-from samedge.records.export import EXPORT_SCHEMA, ExportRecord
+from samedge.records.export import EXPORT_SCHEMA, ExportFigures, ExportRecord
 from samedge.records.latency import BENCH_SCHEMA, BenchRecord
 
 Record = EvalRecord | BenchRecord | ExportRecord
@@ -63,6 +63,8 @@ def read(path: Path) -> Record:
             "`samedge eval`, `bench` or `export` wrote with --json or -o."
         )
     try:
+        if schema == EXPORT_SCHEMA:
+            msgspec.convert(document, ExportFigures)
         return msgspec.convert(document, _STRUCTS[schema])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # a key of no characters
         raise DatasetError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -42,3 +42,35 @@ class ExportRecord(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = EXPORT_SCHEMA
     samedge_version: str | None = None
     created: str | None = None
+
+
+class ParityFigures(TypedDict, total=False):
+    """What is shown of ``parity``."""
+
+    mask_iou_mean: float | None
+    mask_iou_p05: float | None
+    embedding_cosine_min: float | None
+
+
+class StepFigures(TypedDict, total=False):
+    """What is shown of a row of ``plan``, ``sensitivity``, ``choices`` or ``accuracy``."""
+
+    drop: float | None
+    total_ratio: float | None
+    size_ratio: float | None
+
+
+class AccuracyFigures(TypedDict, total=False):
+    """What is shown of ``accuracy``."""
+
+    rows: list[StepFigures] | None
+
+
+class ExportFigures(msgspec.Struct):
+    """Figures within the fields of a record that hold anything: a record is read against them."""
+
+    parity: ParityFigures | None = None
+    plan: list[StepFigures] = []
+    sensitivity: list[StepFigures] = []
+    accuracy: AccuracyFigures | None = None
+    choices: list[StepFigures] = []

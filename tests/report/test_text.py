@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from samedge import records
+from samedge.errors import DatasetError
 from samedge.records import EvalRecord
-from samedge.report import html_page, markdown_text, tidy_csv
+from samedge.report import html_page, load_overview, markdown_text, tidy_csv
 from samedge.report.overview import Overview, compare_records
 from samedge.report.text import comparison_tables, summary_header, summary_row
 from tests.toys import records as toys
@@ -120,3 +123,33 @@ class TestText:
         lines = tidy_csv(joined).splitlines()
         assert any("words,everything named by model,false_alarms,0.143" in line for line in lines)
         assert any("page,Chrome 1,click_cpu_ms,12.5" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"accuracy": {"rows": [3]}},
+        {"accuracy": {"rows": [{"drop": "much"}]}},
+        {"accuracy": {"rows": 3}},
+        {"plan": [{"module": "neck", "drop": "much"}]},
+        {"choices": [{"precision": "int8", "size_ratio": "half"}]},
+        {"parity": {"mask_iou_mean": "all"}},
+    ],
+    ids=str,
+)
+def test_figures_of_another_form_are_told(figures: dict[str, object], tmp_path: Path) -> None:
+    """They ended in a traceback while the page was drawn."""
+    record = {"schema": "samedge.export/1", "bundle": {"id": "b"}, "artifacts": []}
+    (tmp_path / "good.json").write_text(json.dumps(record))
+    assert load_overview([tmp_path / "good.json"]).exports
+    (tmp_path / "odd.json").write_text(json.dumps({**record, **figures}))
+    with pytest.raises(DatasetError, match=r"odd\.json is not a whole samedge.export/1 record"):
+        load_overview([tmp_path / "odd.json"])
+
+
+def test_what_a_record_holds_beside_its_figures_is_kept(tmp_path: Path) -> None:
+    plan = [{"module": "neck", "precision": "int8", "drop": 0.1, "mine": [1]}]
+    record = {"schema": "samedge.export/1", "bundle": {"id": "b"}, "artifacts": [], "plan": plan}
+    (tmp_path / "good.json").write_text(json.dumps(record))
+    ((_, found),) = load_overview([tmp_path / "good.json"]).exports
+    assert found.plan == plan

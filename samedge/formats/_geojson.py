@@ -141,8 +141,8 @@ def _record(entry: object, *, size: Size) -> MaskRecord:
     about = feature.properties or {}
     return record_from_mask(
         reading.required(mask),
-        predicted_iou=_number(about.get("predicted_iou")),
-        stability_score=_number(about.get("stability_score")),
+        predicted_iou=reading.float_or_none(about.get("predicted_iou")),
+        stability_score=reading.float_or_none(about.get("stability_score")),
         category=_category(about),
     )
 
@@ -176,10 +176,6 @@ def _category(about: Mapping[str, object]) -> str:
     named = nested.get("name") if isinstance(nested, dict) else nested
     name = about.get("category") or named or DEFAULT_CATEGORY
     return name if isinstance(name, str) else DEFAULT_CATEGORY
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 FORMAT = _GeoJson()

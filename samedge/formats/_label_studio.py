@@ -233,8 +233,8 @@ def _from_ellipse(value: Mapping[str, object], size: Size) -> npt.NDArray[np.boo
 
 
 def _numbers(value: Mapping[str, object], *names: str) -> tuple[float, ...]:
-    found = [value.get(name) for name in names]
-    numbers = tuple(float(number) for number in found if isinstance(number, int | float))
+    found = [reading.float_or_none(value.get(name)) for name in names]
+    numbers = tuple(number for number in found if number is not None)
     if len(numbers) != len(found):
         raise UndrawableError("coordinates that are no numbers")
     return numbers

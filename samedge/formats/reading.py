@@ -136,11 +136,21 @@ def checked_ring(ring: Sequence[float] | Array, size: Size) -> Array:
         points = np.asarray(ring, np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise UndrawableError("coordinates that are no pairs of numbers") from error
+    except OverflowError as error:  # JSON has whole numbers of any length
+        raise UndrawableError("coordinates far outside of the image") from error
     if len(points) < 3:
         raise UndrawableError("a polygon of fewer than three points")
     if not np.isfinite(points).all() or np.abs(points).max() > 10 * max(size) + 1000:
         raise UndrawableError("coordinates far outside of the image")
     return points
+
+
+def float_or_none(value: object) -> float | None:
+    """A number of a JSON document; ``None`` for what is none, or past the end of all floats."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def mask_from_runs(counts: Any, size: Size) -> npt.NDArray[np.bool_]:

@@ -277,3 +277,40 @@ def test_numbers_for_labels_and_words_for_groups_of_labelme(tmp_path: Path) -> N
     (image,), left_out = read("labelme", tmp_path / "a.json")
     assert [mask.category_name for mask in image.masks] == ["1"]
     assert not left_out
+
+
+_ENDLESS = 10**400  # JSON has whole numbers of any length, and no float is so large
+_SQUARE = [[1, 1], [8, 1], [8, 8], [1, 1]]
+
+
+def _geojson(ring: list[list[int]], **properties: object) -> dict[str, object]:
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+    image = {"file_name": "a.png", "height": 20, "width": 20}
+    return {"type": "FeatureCollection", "image": image, "features": [feature]}
+
+
+def _task(kind: str, **value: object) -> list[dict[str, object]]:
+    result = {"type": kind, "original_width": 20, "original_height": 20, "value": value}
+    return [{"data": {"image": "a.png"}, "predictions": [{"result": [result]}]}]
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "masks"),
+    [
+        ("geojson", _geojson(_SQUARE, predicted_iou=_ENDLESS), 1),
+        ("geojson", _geojson([[_ENDLESS, 1], *_SQUARE]), 0),
+        ("label_studio", _task("rectanglelabels", x=_ENDLESS, y=1, width=30, height=40), 0),
+        ("label_studio", _task("polygonlabels", points=[[_ENDLESS, 1], *_SQUARE]), 0),
+        ("label_studio", _task("ellipselabels", x=9, y=9, radiusX=_ENDLESS, radiusY=4), 0),
+    ],
+)
+def test_a_number_past_the_end_of_all_floats_ends_nothing_but_its_mask(
+    tmp_path: Path, name: str, document: object, masks: int
+) -> None:
+    file = tmp_path / "a.geojson"
+    file.write_text(json.dumps(document))
+    (image,), left_out = read(name, file)
+    assert len(image.masks) == masks
+    assert sum(left_out.values()) == 1 - masks
+    assert all(record.predicted_iou is None for record in image.masks)

@@ -29,7 +29,7 @@ EXPORT    ?= 1
 OVERLAY   := --box 153,15,301,189 --box 134,348,209,424 --box 281,340,329,378 \
 	--box 278,343,508,512 --box 355,0,472,285 --format overlay -o $(DEMO)/overlay.png
 
-.PHONY: demo test check pytest slow faults fuzz soak serve-soak lock audit release docs docs-check clean
+.PHONY: demo test check pytest slow lowest faults fuzz soak serve-soak lock audit release docs docs-check clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -98,6 +98,19 @@ pytest: $(DEV)
 # What takes longer than about ten seconds a test: other tools' readers, training, whole exports.
 slow: $(DEV)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# The oldest releases that pyproject.toml allows of what a device needs, under the tests of that.
+LOWEST       := build/lowest
+LOWEST_TESTS ?= $(addprefix tests/,bundle files formats live pixels predict tracking)
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install packaging \
+		"tomli>=2.0; python_version < '3.11'"
+	$(LOWEST)/bin/python tools/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--editable ".[dev]" --constraint $(LOWEST)/constraints.txt
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" \
+		$(LOWEST_TESTS) $(PYTEST_ARGS)
 
 # Two hundred kills over every command that writes, and each of its file-system steps made to fail.
 faults: $(DEV)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -156,7 +157,7 @@ def decode(picture: Image.Image) -> None:
     """Decode the pixels; what is damaged in a PNG behind its pixels takes none of them away."""
     try:
         picture.load()
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, struct.error):
         if picture.format != "PNG" or getattr(picture, "tile", None):
             raise
 

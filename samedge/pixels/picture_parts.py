@@ -27,6 +27,8 @@ from samedge.types import Array, Size
 
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _PLANAR, _SEPARATE = 284, 2
+_COMPRESSION, _NONE = 259, 1
+_PHOTOMETRIC, _YCBCR = 262, 6
 
 
 class _Whole(Parts):
@@ -81,7 +83,7 @@ def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto")
             head = Head(
                 path=source,
                 kind=picture.format,
-                mode=picture.mode,
+                mode=_mode(picture),
                 stored_size=_stored_size(picture),
                 turn=orientation(picture),
                 white_is_zero=white_is_zero(picture),
@@ -95,6 +97,13 @@ def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto")
         yield streamed
     finally:
         streamed.close()
+
+
+def _mode(picture: Image.Image) -> str:
+    """Pillow's name for its colours; before Pillow 13 a TIFF of plain YCbCr was called RGB."""
+    tags = getattr(picture, "tag_v2", {})
+    is_plain = tags.get(_COMPRESSION, _NONE) == _NONE
+    return "YCbCr" if is_plain and tags.get(_PHOTOMETRIC) == _YCBCR else picture.mode
 
 
 def _stored_size(picture: Image.Image) -> Size:

@@ -21,8 +21,8 @@ from samedge.pixels.grey_pictures import grey_picture
 from samedge.types import Array
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
-"""What a damaged directory raises."""
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, struct.error)
+"""What a damaged directory, or a tag of it that is none of its kind, raises."""
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _CHANNELS, _PLANAR = 256, 257, 258, 262, 277, 284
 _FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
@@ -197,8 +197,15 @@ def all_tags(stream: BinaryIO) -> dict[int, tuple[Any, ...]]:
     """The tags of the first directory of a file.
 
     Raises:
-        OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error: it is damaged.
+        ValueError: it is damaged.
     """
+    try:
+        return _loaded(stream)
+    except Exception as error:  # a damaged directory raises whatever it likes
+        raise ValueError(f"The first directory is damaged: {error}") from error
+
+
+def _loaded(stream: BinaryIO) -> dict[int, tuple[Any, ...]]:
     stream.seek(0)
     header = stream.read(8)
     if header[2:3] == b"\x2b" or header[3:4] == b"\x2b":  # BigTIFF

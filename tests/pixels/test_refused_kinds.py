@@ -218,3 +218,14 @@ def test_raw_files_are_not_their_previews(rng: np.random.Generator) -> None:
     assert np.array_equal(load_image(alone), samples)
     with pytest.raises(ImageError, match="is a camera's raw file: develop it"):
         load_image(b"II*\0\x10\0\0\0CR\2\0" + alone[12:])
+
+
+@pytest.mark.parametrize("place", [0, 1 << 40, (1 << 64) - 1])
+@pytest.mark.parametrize("kind", [2, 3, 16])
+def test_a_bigtiff_whose_directory_leads_nowhere(place: int, kind: int) -> None:
+    """What says what is refused meets the damage that Pillow met before it."""
+    entry = struct.pack("<HHQQ", 258, kind, place, place)
+    head = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + entry + bytes(8)
+    for data in (head, b"II+\0\x08\0\0\0" + struct.pack("<Q", place)):
+        with pytest.raises(ImageError):
+            load_image(data)

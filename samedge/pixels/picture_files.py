@@ -243,6 +243,12 @@ def _acceptable(picture: Image.Image, name: str, *, limit: str = "image_pixels")
             f"{name} is {picture.format}, which is not decoded here: save it as JPEG, PNG, WebP or "
             "TIFF."
         )
+    missing = tiff_directories.missing_rows(picture)
+    if missing:
+        raise ImageError(
+            f"{name} is truncated or damaged (there is nothing for its last {missing} rows): fetch "
+            "or save the file again."
+        )
     if tiff_directories.is_reduced(picture):
         raise ImageError(
             f"{name} begins with a reduced picture of {width}x{height} px, as cameras' raw files "

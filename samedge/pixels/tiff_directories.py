@@ -51,6 +51,15 @@ def is_reduced(picture: Any) -> bool:
     return is_small and (_SUBDIRECTORIES in tags or getattr(picture, "n_frames", 1) > 1)
 
 
+def missing_rows(picture: Any) -> int:
+    """How many rows a TIFF, opened and not decoded yet, has no strip or tile for."""
+    tiles = getattr(picture, "tile", None)
+    height = getattr(picture, "tag_v2", {}).get(_HEIGHT)
+    if picture.format != "TIFF" or not tiles or not isinstance(height, int):
+        return 0
+    return max(0, height - max(int(tile.extents[3]) for tile in tiles))
+
+
 def hides_colours(picture: Any) -> bool:
     """Whether Pillow takes the first of several channels, one after the other, for all of it."""
     tags = getattr(picture, "tag_v2", {})

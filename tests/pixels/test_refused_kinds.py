@@ -229,3 +229,15 @@ def test_a_bigtiff_whose_directory_leads_nowhere(place: int, kind: int) -> None:
     for data in (head, b"II+\0\x08\0\0\0" + struct.pack("<Q", place)):
         with pytest.raises(ImageError):
             load_image(data)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_tiff_without_strips_for_all_of_its_rows(channels: int, rng: np.random.Generator) -> None:
+    """Pillow leaves those rows black."""
+    samples = rng.integers(0, 99, (*SIZE, channels)).astype(np.uint8)
+    more = {262: [1 if channels == 1 else 2], 338: []}
+    whole = colours_tiff(samples, compressed=False, more=more)
+    assert np.array_equal(load_image(whole)[..., 0], samples[..., 0])
+    longer = colours_tiff(samples, compressed=False, more={**more, 257: [SIZE[0] + 30]})
+    with pytest.raises(ImageError, match="there is nothing for its last 30 rows"):
+        load_image(longer)

@@ -48,8 +48,8 @@ class FollowRun:
         source: of the frames.
         boxes: one object each.
         points: one object, all together.
-        mask_path: one object.
-        text: words.
+        mask_paths: one object each.
+        texts: words.
         bundle: a path or an embedded model's name; ``None`` is the embedded model.
         backend: ``None`` takes the best one here for an embedded model, else the bundle's own.
         device: the backend's own string.
@@ -65,8 +65,8 @@ class FollowRun:
     source: str
     boxes: tuple[Numbers, ...]
     points: tuple[Numbers, ...]
-    mask_path: Path | None
-    text: str | None
+    mask_paths: tuple[Path, ...]
+    texts: tuple[str, ...]
     bundle: str | None
     backend: str | None
     device: str | None
@@ -79,7 +79,7 @@ class FollowRun:
     target_fps: float | None
 
     def prompts(self) -> list[Prompt]:
-        """One prompt an object: boxes first, then the points, the mask, and what words name.
+        """One prompt an object: boxes first, then the points, the masks, and what words name.
 
         Raises:
             PromptError: one that is none.
@@ -92,10 +92,8 @@ class FollowRun:
             clicks = [point[:2] for point in self.points]
             labels = [int(point[2]) for point in self.points]
             found.append(Prompt(points=clicks, labels=labels))
-        if self.mask_path is not None:
-            found.append(Prompt(mask=load_mask(self.mask_path)))
-        if self.text is not None:
-            found.append(Prompt(text=self.text))
+        found += [Prompt(mask=load_mask(path)) for path in self.mask_paths]
+        found += [Prompt(text=words) for words in self.texts]
         if not found:
             raise click.UsageError("Say what to follow: give --box, --point, --mask or --text.")
         return found
@@ -164,15 +162,18 @@ _PROMPTS = (
     ),
     click.option(
         "--mask",
-        "mask_path",
+        "mask_paths",
         type=click.Path(path_type=Path),
+        multiple=True,
         metavar="PNG",
-        help="An object's mask in the first frame, white inside.",
+        help="An object's mask in the first frame, white inside; again for more objects.",
     ),
     click.option(
         "--text",
+        "texts",
+        multiple=True,
         metavar="WORDS",
-        help="Names of things: all of them that the first frame shows.",
+        help="Names of things: all of them that the first frame shows; again for more.",
     ),
 )
 _MODEL = (

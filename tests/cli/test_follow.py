@@ -46,8 +46,14 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 def test_track_writes_and_counts(folder: Path, tmp_path: Path) -> None:
     lines, coco = tmp_path / "a.jsonl", tmp_path / "a.json"
+    x0, y0, x1, y1 = map(int, box(folder).split(","))
+    with Image.open(folder / "000.png") as picture:
+        inside = np.zeros((picture.height, picture.width), np.uint8)
+    inside[y0:y1, x0:x1] = 255
+    Image.fromarray(inside).save(tmp_path / "inside.png")
+    masks = ("--mask", str(tmp_path / "inside.png")) * 2  # an object each
     code, out, err = run(
-        *("track", str(folder), "--box", box(folder), "--backend", "onnxruntime"),
+        *("track", str(folder), "--box", box(folder), *masks, "--backend", "onnxruntime"),
         *("--threads", "1", "-o", str(lines), "-o", str(coco), "--json"),
     )
     assert code == 0, err
@@ -58,7 +64,7 @@ def test_track_writes_and_counts(folder: Path, tmp_path: Path) -> None:
     frames = document["frames"]
     assert frames["captured"] == frames["processed"] == 6
     assert document["mask_age"] is None
-    assert document["objects"][0]["id"] == 0
+    assert [found["id"] for found in document["objects"]] == [0, 1, 2]
     assert document["files"] == [str(lines), str(coco)]
     assert len(lines.read_text().splitlines()) == 6
 

@@ -16,7 +16,7 @@ from samedge.annotate.worker import part_error
 from samedge.errors import InferenceError
 
 _AHEAD = 3  # tasks that a process holds: one at the model, one decoded, one being decoded
-_STARTS = 3  # deaths of a process before its first answer that are one too many
+_STARTS = 3  # processes one after the other that died before their first answer: one too many
 
 
 class _Shared:
@@ -96,6 +96,7 @@ class _Keeper:
             if self._early_deaths >= _STARTS:
                 raise InferenceError(f"No worker can be started. {death}") from death
             return
+        self._early_deaths = 0
         if len(self._held) > 1:
             self._again.extend(self._held)
             self._held.clear()

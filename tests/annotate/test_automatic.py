@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -203,15 +202,6 @@ def test_a_run_can_be_begun_again(photos: Path, tmp_path: Path, settings: AutoSe
     other = msgspec.structs.replace(settings, min_area=100_000)
     again = annotate_automatically(photos, tmp_path / "out", settings=other, restart=True)
     assert (again.done_before, again.merged.masks) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    "numbers", [{"workers": 0}, {"workers": 1.5}, {"image_s": 0.0}, {"gpus_per_worker": -1.0}]
-)
-def test_no_workers_and_no_time_are_refused(numbers: dict[str, Any]) -> None:
-    """Without a worker nothing was done, and nobody told."""
-    with pytest.raises(OptionError, match="expected"):
-        EngineOptions(**numbers)
 
 
 def test_files_of_no_image_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,7 @@ def test_inspect_of_nothing(tmp_path: Path) -> None:
     assert "samedge export" in result.stderr
 
 
-def test_doctor_runs_a_graph_on_what_is_here() -> None:
-    reports = document("doctor")["backends"]
+def check_backends(reports: list[dict[str, Any]]) -> None:
     assert [report["name"] for report in reports] == list(runtimes.names())
     fields = {"name", "available", "version", "devices", "detail", "fix", "selftest", "selftests"}
     for report in reports:
@@ -121,6 +121,17 @@ def test_doctor_runs_a_graph_on_what_is_here() -> None:
         for test in report["selftests"]:
             assert test["ok"], test
             assert test["ms"] > 0
+
+
+def test_doctor_runs_a_graph_on_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has loaded the libraries anyway."""
+    monkeypatch.setattr(doctor, "examine", functools.partial(doctor.examine, isolated=False))
+    check_backends(document("doctor")["backends"])
+
+
+@pytest.mark.slow
+def test_doctor_runs_a_graph_in_a_process_for_each_backend() -> None:
+    check_backends(document("doctor")["backends"])
 
 
 def test_doctor_shows_what_users_need(monkeypatch: pytest.MonkeyPatch) -> None:

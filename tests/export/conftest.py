@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import functools
+import hashlib
+import os
+import pickle
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,10 +23,12 @@ from samedge.models.painted import PaintedDecoder, PaintedSam
 from samedge.models.painted_trunk import PaintedConfig
 from samedge.models.sam import Sam
 from samedge.proof import decision
+from samedge.proof.reference import TorchReference
 from samedge.targets import target
-from samedge.types import Precision
+from samedge.types import Array, Precision
 from tests.models.conftest import build_meta_sam, fill
 from tests.toys.models import PatchEncoder, tiny_sam
+from tests.toys.remembered import Remembered, identity
 
 SIDE, CHANNELS = 128, 32
 SOURCE = ModelRecord(name="tiny", licence="Apache-2.0", origin="random numbers", encoder="patch")
@@ -35,6 +41,36 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+LARGEST_ANSWER_BYTES = 1 << 18
+_ANSWERS: dict[bytes, dict[str, Array]] = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _answered_once() -> Iterator[None]:
+    """Let a tiny model in torch answer the same question once: parity asks it of every bundle."""
+    run = TorchReference.run
+    models = weakref.WeakKeyDictionary[TorchReference, bytes | None]()
+
+    def remembered(self: TorchReference, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self not in models:
+            models[self] = identity(self.model)
+        model = models[self]
+        if model is None:
+            return run(self, role, feeds)
+        content = pickle.dumps((role, sorted(feeds.items())))
+        key = hashlib.sha256(model + content).digest()
+        if key in _ANSWERS:
+            return {name: array.copy() for name, array in _ANSWERS[key].items()}
+        found = run(self, role, feeds)
+        if sum(array.nbytes for array in found.values()) < LARGEST_ANSWER_BYTES:
+            _ANSWERS[key] = {name: array.copy() for name, array in found.items()}
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchReference, "run", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -103,14 +139,18 @@ def request_for(sam: Sam) -> Callable[..., ExportRequest]:
 
 
 @pytest.fixture(scope="session")
-def exported(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ExportResult]:
-    """The tiny model's fp32 bundle for a target, made when it is first asked for."""
-    made: dict[str, ExportResult] = {}
+def exported(sam: Sam, remembered: Remembered) -> Callable[[str], ExportResult]:
+    """The tiny model's fp32 bundle for a target, made when it is first asked for. Read only."""
 
-    def make(name: str) -> ExportResult:
-        if name not in made:
-            output: Path = tmp_path_factory.mktemp("bundles") / name
-            made[name] = export(sam, name, precision="fp32", output=output, dialects=["meta"])
-        return made[name]
+    def make(name: str) -> bytes:
+        remembered.folder.mkdir(exist_ok=True)
+        output = remembered.folder / f"tiny-{name}-{os.getpid()}"
+        return pickle.dumps(export(sam, name, precision="fp32", output=output, dialects=["meta"]))
 
-    return make
+    @functools.cache
+    def made(name: str) -> ExportResult:
+        result = pickle.loads(remembered(f"tiny for {name}".encode(), lambda: make(name)))
+        assert isinstance(result, ExportResult)
+        return result
+
+    return made

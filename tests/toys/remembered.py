@@ -19,16 +19,19 @@ class Remembered:
 
     Args:
         folder: made when there is something to keep.
+
+    Attributes:
+        folder: as given, for what lies beside the bytes.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._known: dict[str, bytes] = {}
 
     def __call__(self, key: bytes, make: Callable[[], bytes]) -> bytes:
         name = hashlib.sha256(key).hexdigest()
         if name not in self._known:
-            path = self._folder / name
+            path = self.folder / name
             if path.is_file():
                 self._known[name] = path.read_bytes()
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import logging
@@ -71,14 +72,28 @@ def _private_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@functools.cache
+def _own_loggers(count: int) -> tuple[str, ...]:
+    """Names that begin with ours, of so many that there are: libraries have thousands."""
+    del count
+    return tuple(name for name in logging.root.manager.loggerDict if name.startswith("samedge"))
+
+
 @pytest.fixture(autouse=True)
 def _audible_loggers(caplog: pytest.LogCaptureFixture) -> None:
-    """Undo what a library or an earlier test did to logging, so that tests can read our records."""
-    caplog.set_level(logging.WARNING)  # of the root logger; libraries silence it, or all logging
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.startswith("samedge") and isinstance(logger, logging.Logger):
+    """Undo what a library or an earlier test did to logging, so that tests can read our records.
+
+    Setting a level goes through all loggers there are, and so is done where it is another one.
+    """
+    caplog.handler.setLevel(logging.WARNING)
+    manager = logging.root.manager
+    if logging.root.level != logging.WARNING or manager.disable > logging.NOTSET:
+        caplog.set_level(logging.WARNING)  # of the root; libraries silence it, or all logging
+    for name in _own_loggers(len(manager.loggerDict)):
+        logger = manager.loggerDict[name]
+        if isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
-            if logger.level != logging.NOTSET:  # setting it goes through all loggers there are
+            if logger.level != logging.NOTSET:
                 logger.setLevel(logging.NOTSET)
 
 

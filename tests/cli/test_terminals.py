@@ -82,8 +82,8 @@ def test_a_name_that_is_no_utf8_goes_through_eval_and_folders(
     assert json.loads(evaluated.stdout)["dataset"]["images"] == 1
     assert records.read(Path("record.json")).command
     for kind in ("overlay", "npz", "sam"):
-        result = run("segment", os.fsencode(latin1), *BOX, *common, "-o", "out", "--format", kind)
-        assert result.returncode == 0, result.stderr
+        result = invoke("segment", latin1, *BOX, *common, "-o", "out", "--format", kind)
+        assert result.exit_code == 0, result.stderr
     assert (Path("out") / os.fsdecode(b"caf\xe9_overlay.png")).is_file()
 
 

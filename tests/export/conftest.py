@@ -86,6 +86,10 @@ def sam() -> Sam:
 
 @pytest.fixture(scope="session")
 def painted() -> PaintedSam:
+    return tiny_painted()
+
+
+def tiny_painted() -> PaintedSam:
     """A click-map decoder, tiny, with weights that are not at their start."""
     config = PaintedConfig(
         embed_dim=CHANNELS, coarse=16, middle=8, fine=8, blocks=1, heads=2, head_dim=4

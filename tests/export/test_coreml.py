@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,10 @@ def fp32_encoder(painted: PaintedSam, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def half_encoders(painted: PaintedSam) -> dict[str, Any]:
-    """The encoder in fp16, for two systems."""
+def half_encoder(painted: PaintedSam) -> Callable[[MinimumOs], Any]:
+    """The encoder in fp16 for a system, converted when it is first asked for."""
     graph = EncoderGraph(painted)
-    systems: tuple[MinimumOs, ...] = ("iOS17", "iOS18")
-    return {system: convert(graph, half=True, minimum_os=system).model for system in systems}
+    return functools.cache(lambda system: convert(graph, half=True, minimum_os=system).model)
 
 
 @pytest.mark.slow
@@ -148,14 +148,14 @@ def half_encoders(painted: PaintedSam) -> dict[str, Any]:
 )
 def test_precisions(
     painted: PaintedSam,
-    half_encoders: dict[str, Any],
+    half_encoder: Callable[[MinimumOs], Any],
     fp32_encoder: Path,
     tmp_path: Path,
     precision: Precision,
     least_db: float,
     largest_share: float,
 ) -> None:
-    model = half_encoders["iOS18" if precision is Precision.W4 else "iOS17"]
+    model = half_encoder("iOS18" if precision is Precision.W4 else "iOS17")
     path = tmp_path / "encoder.mlpackage"
     (model if precision is Precision.FP16 else compress(model, all_in(precision))).save(str(path))
     image = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8)
@@ -174,9 +174,9 @@ def all_in(precision: Precision) -> PrecisionPlan:
     return PrecisionPlan(default=precision.value, rest="fp16")
 
 
-def test_int8_without_ranges_is_refused(half_encoders: dict[str, Any]) -> None:
+def test_int8_without_ranges_is_refused(half_encoder: Callable[[MinimumOs], Any]) -> None:
     with pytest.raises(ExportError, match="calibration set"):
-        compress(half_encoders["iOS17"], all_in(Precision.INT8))
+        compress(half_encoder("iOS17"), all_in(Precision.INT8))
 
 
 def weight_bytes(package: Path) -> int:

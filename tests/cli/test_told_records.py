@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from samedge.comparison.run import CompareRecord
 from samedge.live.recording import FollowRecord
 from samedge.records.accuracy import EvalRecord
 from samedge.records.export import ExportRecord
@@ -17,7 +16,6 @@ from tests.cli.json_page import pattern, untold
     ("command", "record"),
     [
         ("bench", BenchRecord),
-        ("compare", CompareRecord),
         ("eval", EvalRecord),
         ("export", ExportRecord),
         ("track", FollowRecord),

@@ -30,6 +30,7 @@ from samedge.records import BenchRecord, Environment, StageRow, Subject
 from samedge.report.decision import Limits, Loss
 from samedge.runtimes.base import Probe
 from samedge.types import ActiveBackend, Array, Prompt, Steps
+from tests.cli.json_page import pattern, untold
 
 IDENTITY = Identity(model="samedge-nano", photos=["a.jpg 1"], prompts="box")
 
@@ -382,3 +383,7 @@ def test_two_comparisons_do_not_share_a_folder(
     with locked(tmp_path / "c", LOCK), pytest.raises(OptionError, match="Another process works"):
         run.compare(request)
     run.compare(request)
+
+
+def test_the_page_tells_every_field() -> None:
+    assert untold("compare", pattern(msgspec.inspect.type_info(run.CompareRecord))) == []

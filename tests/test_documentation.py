@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 import samedge
+from samedge.bundle.bundle import embedded_path
 from samedge.cli import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -102,3 +103,17 @@ def test_the_page_of_limits_is_made_of_its_records(monkeypatch: pytest.MonkeyPat
     records = [msgspec.json.decode(path.read_bytes(), type=record_type) for path in paths]
     page = importlib.import_module("limits_page").page_text(records)
     assert (REPOSITORY / "docs" / "limits.md").read_text() == page
+
+
+def test_the_page_of_core_ml_names_every_tensor_of_the_embedded_models() -> None:
+    """Its Swift code passes them on by the names that the encoder gives."""
+    page = (REPOSITORY / "docs" / "apple.md").read_text()
+    bundle = msgspec.json.decode((embedded_path() / "bundle.json").read_bytes())
+    tensors = {
+        tensor["name"]
+        for graph in bundle["graphs"]
+        if graph["role"] in ("encoder", "decoder")
+        for tensor in (*graph["inputs"], *graph["outputs"])
+    }
+    assert {name for name in tensors if f"`{name}`" not in page} == set()
+    assert "output.featureNames" in page

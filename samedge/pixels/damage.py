@@ -56,6 +56,10 @@ def _enters_scan(file: BinaryIO) -> bool:
 
 def _finds_end(file: BinaryIO) -> bool:
     """Whether the mark follows: among samples, no other byte follows one of 255 but 0."""
+    start = file.tell()
+    if file.seek(-len(_END), os.SEEK_END) >= start and file.read(len(_END)) == _END:
+        return True
+    file.seek(start)
     last = b""
     while block := file.read(_BLOCK_BYTES):
         if _END in last + block:

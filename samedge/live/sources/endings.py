@@ -22,6 +22,8 @@ _OGG, _LONGEST_OGG_PAGE = b"OggS", 27 + 255 + 255 * 255
 _OGG_IS_LAST = 4
 _Y4M, _Y4M_FRAME = b"YUV4MPEG2 ", b"FRAME"
 _CLUSTER = b"\x1f\x43\xb6\x75"
+_MXF = bytes.fromhex("060e2b34020501010d010201")  # of every partition's key (SMPTE ST 377-1)
+_MXF_HEAD, _MXF_FOOTER = 16, 24  # bytes of the key, and of what stands before the footer's place
 _BLOCK_BYTES = 1 << 20
 
 _IN_FRAME = "within a frame"
@@ -53,7 +55,7 @@ def check_whole(path: Path, *, is_cut: bool = False, read_to: int | None = None)
 
 
 def missing_end(path: Path, *, read_to: int | None = None) -> str | None:
-    """What is not there at the end of a GIF, APNG, Ogg, YUV4MPEG, raw MJPEG or live Matroska.
+    """What is not there at the end of a GIF, APNG, Ogg, YUV4MPEG, MXF, raw MJPEG or live Matroska.
 
     Args:
         path: of the file.
@@ -75,6 +77,8 @@ def missing_end(path: Path, *, read_to: int | None = None) -> str | None:
             return _IN_FRAME if _begins(file, read_to, _Y4M_FRAME) else None
         if head.startswith(_JPEG):
             return None if _jpeg_ends(file, size) else _IN_FRAME
+        if head.startswith(_MXF):
+            return None if _mxf_ends(file) else "without its footer"
         if head.startswith(EBML):
             return None if _clusters_end(file, size) else _IN_FRAME
     return None
@@ -112,6 +116,17 @@ def _begins(file: BinaryIO, at: int, word: bytes) -> bool:
     file.seek(at)
     found = file.read(len(word))
     return bool(found) and word.startswith(found)
+
+
+def _mxf_ends(file: BinaryIO) -> bool:
+    """Whether the footer is there, where the head says of one where it is."""
+    file.seek(_MXF_HEAD)
+    length = file.read(1)
+    file.seek(length[0] & 0x7F if length and length[0] > 0x7F else 0, os.SEEK_CUR)
+    file.seek(_MXF_FOOTER, os.SEEK_CUR)
+    footer = int.from_bytes(file.read(8), "big")
+    file.seek(footer)
+    return not footer or file.read(len(_MXF)) == _MXF
 
 
 def _jpeg_ends(file: BinaryIO, size: int) -> bool:

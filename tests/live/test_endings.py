@@ -96,6 +96,11 @@ def test_an_mxf_without_its_footer_is_said(tmp_path: Path) -> None:
         assert 0 < frames_before_the_cut(path) < COUNT
     path.write_bytes(data + bytes(1000))
     assert len(read(path)) == COUNT
+    place = (
+        16 + 4 + 24
+    )  # the key, a length of four bytes, and what stands before the footer's place
+    path.write_bytes(data[:place] + b"\xff" * 8 + data[place + 8 :])
+    assert missing_end(path) == "without its footer"
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.apng", "a.mjpeg", "a.ogv"])

@@ -78,7 +78,7 @@ def missing_end(path: Path, *, read_to: int | None = None) -> str | None:
         if head.startswith(_JPEG):
             return None if _jpeg_ends(file, size) else _IN_FRAME
         if head.startswith(_MXF):
-            return None if _mxf_ends(file) else "without its footer"
+            return None if _mxf_ends(file, size) else "without its footer"
         if head.startswith(EBML):
             return None if _clusters_end(file, size) else _IN_FRAME
     return None
@@ -118,15 +118,17 @@ def _begins(file: BinaryIO, at: int, word: bytes) -> bool:
     return bool(found) and word.startswith(found)
 
 
-def _mxf_ends(file: BinaryIO) -> bool:
+def _mxf_ends(file: BinaryIO, size: int) -> bool:
     """Whether the footer is there, where the head says of one where it is."""
     file.seek(_MXF_HEAD)
     length = file.read(1)
     file.seek(length[0] & 0x7F if length and length[0] > 0x7F else 0, os.SEEK_CUR)
     file.seek(_MXF_FOOTER, os.SEEK_CUR)
     footer = int.from_bytes(file.read(8), "big")
+    if not footer or footer >= size:
+        return not footer
     file.seek(footer)
-    return not footer or file.read(len(_MXF)) == _MXF
+    return file.read(len(_MXF)) == _MXF
 
 
 def _jpeg_ends(file: BinaryIO, size: int) -> bool:

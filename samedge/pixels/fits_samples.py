@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from samedge.files import limits
 from samedge.pixels.grey_pictures import grey_picture
 from samedge.types import Array
 
@@ -38,7 +39,7 @@ def opened(stream: BinaryIO, name: str) -> Image.Image | None:
 
     Returns:
         The picture, decoded, in a mode that holds its samples; ``None`` where there is none that
-        is not compressed, or less of it than its header says.
+        is not compressed, less of it than its header says, or more than a picture may have.
     """
     for cards in _headers(stream):
         axes = _axes(cards)
@@ -47,9 +48,12 @@ def opened(stream: BinaryIO, name: str) -> Image.Image | None:
             continue
         dtype = np.dtype(_TYPES[int(cards["BITPIX"])])
         width, height = axes[:2]
-        data = stream.read(width * height * dtype.itemsize)
-        if len(data) < width * height * dtype.itemsize:
+        count, start = width * height, stream.tell()
+        is_whole = stream.seek(0, os.SEEK_END) - start >= count * dtype.itemsize
+        if not is_whole or count > limits.limit("image_pixels"):
             return None
+        stream.seek(start)
+        data = stream.read(count * dtype.itemsize)
         if math.prod(axes[2:]) > 1:
             logger.warning("%s holds %d planes; the first is read.", name, math.prod(axes[2:]))
         samples = np.frombuffer(data, dtype).reshape(height, width)[::-1]

@@ -72,3 +72,9 @@ def test_a_picture_behind_an_empty_head() -> None:
 def test_one_that_is_cut_off(length: int) -> None:
     with pytest.raises(ImageError):
         load_image(fits(RAMP.astype(">i2"))[:length])
+
+
+def test_one_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMEDGE_LIMITS", "image_pixels=100")
+    with pytest.raises(ImageError, match="32x8 px, has 256 pixels, limit 100"):
+        load_image(fits(RAMP.astype(">i2")))

@@ -3,9 +3,9 @@
 The reference is the model in torch when files are exported, and the fp32 bundle when a precision
 plan is looked for. Measured on photos, over every kind of prompt
 (:mod:`samedge.proof.probes`). The subject is a :class:`~samedge.predict.predictor.Predictor` over
-the very files, decoding all prompts of a photo in one padded batch; the reference decodes each
-prompt alone, so that what differs by batching shows too. All four masks of a prompt are compared,
-on the low-res grid, inside the photo.
+the very files, decoding all prompts of a photo in one padded batch, and in every fixed shape that
+it has; the reference decodes each prompt alone, so that what differs by batching shows too. All
+four masks of a prompt are compared, on the low-res grid, inside the photo.
 
 Whether a file computes its model is a matter of numbers, in units of what the model itself means:
 
@@ -252,8 +252,9 @@ def measure(
     wanted: list[Tensors] = []
     given: list[Tensors] = []
     steps = Steps(len(photos), progress=progress)
+    lengths = sorted({length for _, length in subject.manifest.prompt_buckets})
     for photo in photos:
-        asked = _Questions(reference, photo)
+        asked = _Questions(reference, photo, lengths=lengths)
         embedding = subject.encode(photo)
         wanted.append(asked.embedding)
         given.append(embedding.tensors)
@@ -286,13 +287,13 @@ Answers = tuple[Array, Array]
 class _Questions:
     """Prompts about a photo, those that continue earlier masks too, and the reference's answers."""
 
-    def __init__(self, reference: ReferenceGraphs, photo: Array) -> None:
+    def __init__(self, reference: ReferenceGraphs, photo: Array, *, lengths: Sequence[int]) -> None:
         self._reference = reference
         self._view = reference.frame.view_of(photo)
         self.embedding: Tensors = reference.run(
             Role.ENCODER, {IMAGE: self._view.encoder_input(photo)}
         )
-        asked = probes(self._view.original_size)
+        asked = probes(self._view.original_size, lengths=lengths)
         first = self._answers(self.embedding, asked)
         more = feedback_probes(self._view, asked, expected=list(first[0]))
         rest = self._answers(self.embedding, more)

@@ -33,11 +33,16 @@ _BOXES = (
 )
 
 
-def probes(size: Size) -> list[Probe]:
+_GOLDEN = (0.618034, 0.754878)  # multiples of these, without their whole part, lie evenly
+
+
+def probes(size: Size, *, lengths: Sequence[int] = ()) -> list[Probe]:
     """Prompts of points and boxes.
 
     Args:
         size: ``(height, width)`` of the photo.
+        lengths: of fixed shapes of a decoder, the point that pads a prompt without a box among
+            them: each gets a prompt that fills it.
     """
     points = _scaled(_POINTS, size)
     boxes = [_scaled([box[:2], box[2:]], size).ravel() for box in _BOXES]
@@ -53,6 +58,7 @@ def probes(size: Size) -> list[Probe]:
             "point and box",
             Prompt(points=[_inside(boxes[1]), points[1]], labels=[1, 0], box=boxes[1]),
         ),
+        *(Probe(f"{n - 1} points", _many_points(n - 1, size)) for n in lengths if n > 1),
     ]
 
 
@@ -76,6 +82,13 @@ def feedback_probes(
         Probe("mask alone", Prompt(mask=from_box[2])),
         Probe("mask picture", Prompt(points=point.prompt.points, labels=[0], mask=picture)),
     ]
+
+
+def _many_points(count: int, size: Size) -> Prompt:
+    """Points all over a photo, every third one outside."""
+    places = np.outer(np.arange(1, count + 1), _GOLDEN) % 1.0
+    labels = np.where(np.arange(count) % 3 == 2, BACKGROUND, FOREGROUND)
+    return Prompt(points=_scaled((0.05 + 0.9 * places).tolist(), size), labels=labels)
 
 
 def _scaled(fractions: Sequence[Sequence[float]], size: Size) -> Array:

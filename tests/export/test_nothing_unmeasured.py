@@ -1,4 +1,4 @@
-"""What other projects' programs run is held against the model, too: nothing of samedge runs it."""
+"""What leaves is what was run: graphs that nothing of samedge runs, and every fixed shape."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from samedge.export.base import DIALECTS
 from samedge.export.pipeline import export
 from samedge.models.sam import Sam
 from samedge.pixels.image_files import PHOTOS
+from samedge.runtimes.base import Session
+from samedge.types import POINT_COORDS
 
 onnx = pytest.importorskip("onnx")
 
@@ -27,6 +29,21 @@ def two_photos(tmp_path: Path) -> Path:
     for photo in sorted(PHOTOS.glob("*.jpg"))[:2]:
         (folder / photo.name).write_bytes(photo.read_bytes())
     return folder
+
+
+def test_every_fixed_shape_of_a_decoder_is_run_before_it_leaves(
+    sam: Sam, tmp_path: Path, two_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = Session.run, set()
+
+    def watched(self: Session, feeds: Any) -> Any:
+        if POINT_COORDS in feeds:
+            seen.add(feeds[POINT_COORDS].shape[:2])
+        return run(self, feeds)
+
+    monkeypatch.setattr(Session, "run", watched)
+    result = export(sam, "jetson", precision="fp32", output=tmp_path / "b", images=two_photos)
+    assert seen == set(result.bundle.manifest.prompt_buckets) == {(1, 4), (1, 12), (16, 4)}
 
 
 def spoiled(output: str) -> Callable[[Any], Any]:

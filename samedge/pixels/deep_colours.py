@@ -90,8 +90,9 @@ def low_bytes(picture: Image.Image) -> Image.Image | None:
         planes = [plane.astype(np.uint8) for plane in tiff_directories.deep_planes(data)]
         bands = [Image.fromarray(plane) for plane in planes[: len(picture.getbands())]]
         return Image.merge(picture.mode, bands)
-    opened: Any = type(picture)  # which may be one of ours that Pillow does not know
-    again: Any = as_described(opened(io.BytesIO(data)))
+    file = io.BytesIO(data)
+    is_unnamed = isinstance(picture, tiff_directories.ColourTiff)  # of which Pillow knows nothing
+    again: Any = as_described(tiff_directories.ColourTiff(file) if is_unnamed else Image.open(file))
     again.tile = [tile._replace(args=args) for tile, args in zip(again.tile, other, strict=True)]
     again.load()
     # Read as four channels, LA's are high and low byte of grey, then of alpha.

@@ -1,7 +1,7 @@
 """Whatever a file or a caller holds, the answer is a value or a SamedgeError: no traceback of
 another kind, no hang, no memory without bound.
 
-Hypothesis draws more than 6,000 cases in this folder; `SAMEDGE_FUZZ=10` draws ten times as many,
+Hypothesis draws more than 10,000 cases in this folder; `SAMEDGE_FUZZ=10` draws ten times as many,
 at random. What it found stays as an example beside the strategy that found it.
 """
 
@@ -94,7 +94,7 @@ PICTURES = [
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns about damaged metadata
-@fuzz(700)
+@fuzz(1200)
 @given(st.sampled_from(PICTURES).flatmap(damaged_bytes), ODD_VALUES)
 def test_images(data: bytes, sample_range: Any) -> None:
     with only_typed_errors():
@@ -104,7 +104,7 @@ def test_images(data: bytes, sample_range: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@fuzz(550)
+@fuzz(900)
 @given(
     st.sampled_from(PICTURES).flatmap(damaged_bytes),
     st.one_of(st.none(), st.integers(-5, 70000)),
@@ -121,7 +121,7 @@ ARRAYS = st.builds(
 )
 
 
-@fuzz(400)
+@fuzz(600)
 @given(st.one_of(ARRAYS, ODD_VALUES))
 def test_arrays_that_are_images_or_not(image: Any) -> None:
     with only_typed_errors():
@@ -141,7 +141,7 @@ _PROMPT_VALUES = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
-@fuzz(600)
+@fuzz(1000)
 @given(_PROMPT_VALUES, _PROMPT_VALUES, _PROMPT_VALUES, _PROMPT_VALUES)
 def test_prompts(points: Any, labels: Any, box: Any, mask: Any) -> None:
     for fields in ({"points": points}, {"box": box}, {"mask": mask}):
@@ -164,7 +164,7 @@ def test_a_prompt_without_end_is_answered_at_once() -> None:
 _RLE = rle_from_mask(_DISC)
 
 
-@fuzz(700)
+@fuzz(1200)
 @given(
     st.one_of(
         damaged_document(_RLE),
@@ -183,7 +183,7 @@ def test_run_lengths(rle: Any) -> None:
         assert mask_from_segmentation(rle, (12, 9)).shape == (12, 9)
 
 
-@fuzz(700)
+@fuzz(1200)
 @given(
     st.one_of(
         damaged_document([[1, 1, 8, 1, 8, 9], [2, 2, 3, 3, 2, 3]]),
@@ -218,7 +218,7 @@ _COCO = {
 }
 
 
-@fuzz(700)
+@fuzz(1200)
 @given(
     st.one_of(
         damaged_document(_COCO).map(as_json),
@@ -238,7 +238,7 @@ def test_coco_files(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> No
 _PLAN = msgspec.to_builtins(default_plan(Precision.FP32))
 
 
-@fuzz(300)
+@fuzz(500)
 @given(st.one_of(damaged_document(_PLAN).map(as_json), damaged_bytes(as_json(_PLAN))))
 def test_plans(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     with only_typed_errors():
@@ -255,7 +255,7 @@ def _small_record() -> dict[str, Any]:
 _RECORD = _small_record()
 
 
-@fuzz(300)
+@fuzz(500)
 @given(st.one_of(damaged_document(_RECORD).map(as_json), damaged_bytes(as_json(_RECORD))))
 def test_records(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     with only_typed_errors():
@@ -296,7 +296,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_bundle(folder / "b").path, write_bundle(folder / "b.samedge").path
 
 
-@fuzz(700)
+@fuzz(1200)
 @given(st.data())
 def test_manifests(toy: tuple[Path, Path], data: st.DataObject) -> None:
     manifest = toy[0] / "bundle.json"
@@ -320,7 +320,7 @@ def test_a_manifest_that_is_no_text(toy: tuple[Path, Path], tmp_path: Path, data
         Bundle.open(tmp_path / "b")
 
 
-@fuzz(300)
+@fuzz(400)
 @given(st.data())
 def test_archives(
     toy: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -335,7 +335,7 @@ def test_archives(
         Bundle.open(written(tmp_path_factory, "x.samedge", content))
 
 
-@fuzz(200)
+@fuzz(300)
 @given(st.data())
 def test_canaries(data: st.DataObject) -> None:
     answer = {"any": np.zeros((2, 4, 2, 2))}

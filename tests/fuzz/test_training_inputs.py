@@ -13,7 +13,7 @@ from tests.fuzz.cases import fuzz, only_typed_errors, written
 from tests.fuzz.damage import damaged_bytes
 
 
-@fuzz(400)
+@fuzz(600)
 @given(st.data())
 def test_recipes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(["nano", "pico", "vit"]).map(recipe_text))

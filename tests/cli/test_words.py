@@ -58,7 +58,7 @@ def _document(*arguments: object) -> dict[str, Any]:
 def test_segment_finds_words(bundle: Path, picture: Path) -> None:
     found = _document("segment", picture, "--bundle", bundle, "--text", "crimson, limes")
     assert [mask["category"] for mask in found["masks"]] == ["red", "green"]
-    drawn = {"points": [], "labels": [], "box_xyxy": None, "mask": False}
+    drawn: dict[str, Any] = {"points": [], "labels": [], "box_xyxy": None, "mask": False}
     assert [mask["prompt"] for mask in found["masks"]] == [
         {"index": 0, **drawn, "text": "crimson"},
         {"index": 1, **drawn, "text": "limes"},

@@ -19,6 +19,7 @@ from samedge.live.frame import VideoFrame, now_s
 from samedge.live.mailbox import Counts, Drop
 from samedge.live.watch import BackOff, WatchSettings
 from tests.live import faulty
+from tests.toys import loops
 
 # Quick to find what is wrong with pictures; patient with a machine that does much else.
 QUICK = WatchSettings(stalled_s=60.0, open_s=600.0, frozen_s=0.3, black_s=0.3)
@@ -275,7 +276,7 @@ def test_asyncio_runs_on_beside_it(tally: Path) -> None:
         add_up(source.counts, tally)
         return numbers, ticks
 
-    numbers, ticks = asyncio.run(main())
+    numbers, ticks = loops.run(main())
     assert numbers == sorted(set(numbers))
     assert ticks > 5
 
@@ -299,7 +300,7 @@ def test_a_cancelled_wait_takes_no_frame(tally: Path) -> None:
             await asyncio.sleep(0.5)
         return source
 
-    add_up(asyncio.run(main()).counts, tally)
+    add_up(loops.run(main()).counts, tally)
 
 
 def test_the_callback_form(tally: Path) -> None:

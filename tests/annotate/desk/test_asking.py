@@ -19,6 +19,7 @@ from samedge.annotate.tasks import AutoSettings
 from samedge.predict.predictor import Predictor
 from samedge.web.server.failures import NotFoundError
 from tests.annotate.desk.conftest import NAMES, desk_over
+from tests.toys import loops
 
 
 @pytest.mark.parametrize("tiles", [None, 64])
@@ -71,5 +72,5 @@ def test_a_question_that_waits_holds_up_no_other(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(_Api, "_document", document)
     api = _Api(Waiting(), Waiting(), Waiting())  # type: ignore[arg-type]
-    asyncio.run(both())
+    loops.run(both())
     assert went_on == [True], "the loop that all are answered by stood still"

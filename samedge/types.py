@@ -62,8 +62,9 @@ class Steps:
         self.reach(self.done + 1, words)
 
     def reach(self, done: int, words: str = "") -> None:
-        """So many steps are done."""
+        """So many steps are done; where that is more than were foreseen, there are so many."""
         self.done = done
+        self.total = self.total and max(self.total, done)
         if words:
             self.say(words)
         if self._progress is not None:

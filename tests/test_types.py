@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import PromptError
-from samedge.types import Focus, Prompt
+from samedge.types import Focus, Prompt, Steps
 
 
 def test_arrays_are_made() -> None:
@@ -191,3 +191,12 @@ def test_a_region_of_no_whole_numbers_is_refused() -> None:
     wrong: Any = (0, 0, 9)
     with pytest.raises(PromptError, match="expected four whole numbers"):
         Prompt(points=[[1, 1]], mask=np.zeros((8, 8), np.float32), region=wrong)
+
+
+def test_steps_beyond_those_foreseen_are_among_all() -> None:
+    told: list[tuple[int, int]] = []
+    for total in (1, 0):  # 0: nobody knows
+        steps = Steps(total, progress=lambda done, of: told.append((done, of)))
+        steps.step()
+        steps.step()
+    assert told == [(1, 1), (2, 2), (1, 0), (2, 0)]

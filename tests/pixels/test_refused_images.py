@@ -158,7 +158,8 @@ def test_what_is_no_image_is_named(head: bytes, words: str, tmp_path: Path) -> N
 
 def test_a_tiff_of_another_kind_is_called_a_tiff() -> None:
     cv2 = pytest.importorskip("cv2")
-    data = cv2.imencode(".tiff", np.zeros((4, 4, 3), np.float32))[1].tobytes()
+    plainly = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    data = cv2.imencode(".tiff", np.zeros((4, 4, 3), np.float32), plainly)[1].tobytes()
     with pytest.raises(ImageError, match=r"a TIFF of a kind.*floating-point colours"):
         load_image(data)
 

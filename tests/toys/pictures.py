@@ -1,4 +1,4 @@
-"""Picture files that Pillow does not write."""
+"""Picture files that Pillow does not write, and what differs from release to release of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import zlib
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image
+
+from samedge.types import Size
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
@@ -66,3 +69,14 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def resizing_slack(size: Size) -> int:
+    """Levels by which the installed Pillow may resize otherwise than we do, who follow Pillow 13.
+
+    Before, the passes of tall pictures came the other way round.
+
+    Args:
+        size: ``(height, width)`` of the picture.
+    """
+    return int(int(PIL.__version__.split(".")[0]) < 13 and size[0] > size[1])

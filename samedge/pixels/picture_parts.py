@@ -27,7 +27,7 @@ from samedge.types import Array, Size
 
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _PLANAR, _SEPARATE = 284, 2
-_COMPRESSION, _NONE = 259, 1
+_COMPRESSION, _JPEG = 259, (6, 7)
 _PHOTOMETRIC, _YCBCR = 262, 6
 
 
@@ -100,10 +100,14 @@ def opened_in_parts(source: Path | Array, *, sample_range: SampleRange = "auto")
 
 
 def _mode(picture: Image.Image) -> str:
-    """Pillow's name for its colours; before Pillow 13 a TIFF of plain YCbCr was called RGB."""
+    """Pillow's name for its colours as libvips will read them.
+
+    A TIFF of YCbCr is RGB to Pillow where its own library decodes it; libvips has JPEG's turned
+    into RGB alone.
+    """
     tags = getattr(picture, "tag_v2", {})
-    is_plain = tags.get(_COMPRESSION, _NONE) == _NONE
-    return "YCbCr" if is_plain and tags.get(_PHOTOMETRIC) == _YCBCR else picture.mode
+    is_turned = tags.get(_PHOTOMETRIC) != _YCBCR or tags.get(_COMPRESSION) in _JPEG
+    return picture.mode if is_turned else "YCbCr"
 
 
 def _stored_size(picture: Image.Image) -> Size:

@@ -229,16 +229,29 @@ def test_what_has_to_be_held_whole_is_refused(
         put_together(tmp_path / name)
 
 
+def test_ycbcr_of_jpeg_is_read(
+    tmp_path: Path, colours: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyvips")
+    Image.fromarray(colours).save(tmp_path / "a.tif", compression="jpeg")
+    whole = load_image(tmp_path / "a.tif").astype(np.int64)
+    monkeypatch.setenv("SAMEDGE_LIMITS", _LARGE)
+    assert np.abs(put_together(tmp_path / "a.tif") - whole).mean() < 4
+
+
 def test_interlaced_and_lab_are_refused(
     tmp_path: Path, colours: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_vips(tmp_path / "a.png", colours, interlace=True)
     Image.fromarray(colours).convert("LAB").save(tmp_path / "lab.tif")
-    Image.fromarray(colours).convert("YCbCr").save(tmp_path / "ycc.tif")
+    ycc = Image.fromarray(colours).convert("YCbCr")
+    ways = ("raw", "tiff_lzw", "tiff_deflate")
+    for way in ways:
+        ycc.save(tmp_path / f"{way}.tif", compression=way)
     monkeypatch.setenv("SAMEDGE_LIMITS", _LARGE)
     with pytest.raises(ImageError, match="is interlaced"):
         put_together(tmp_path / "a.png")
-    for name, mode in (("lab.tif", "LAB"), ("ycc.tif", "YCbCr")):
+    for name, mode in (("lab.tif", "LAB"), *((f"{way}.tif", "YCbCr") for way in ways)):
         with pytest.raises(ImageError, match=f"colours of the kind {mode}"):
             put_together(tmp_path / name)
 

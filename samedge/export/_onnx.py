@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from samedge.calibration.base import suited
-from samedge.calibration.plan import PrecisionPlan
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import Graph
 from samedge.export.islands import island_notes
@@ -30,11 +29,7 @@ class OnnxExporter(Exporter):
     name = "onnx"
     precisions = (Precision.FP32, Precision.INT8, Precision.FP16, Precision.BF16)
     packages = ("torch", "onnx", "onnxslim")
-
-    def heeds(self, plan: PrecisionPlan, precision: Precision) -> bool:
-        """In half precision, too, where a plan only says what stays in fp32."""
-        halves = precision is not Precision.FP32 and Precision.INT8 not in plan.precisions
-        return halves or super().heeds(plan, precision)
+    plans_halves = True
 
     def check_settings(self, request: ExportRequest) -> Mapping[str, Any]:
         """Without an arena for a large model: its pools grow by powers of two, to many gigabytes,

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from samedge import runtimes
-from samedge.calibration.plan import PrecisionPlan
 from samedge.export import tensorrt_rules
 from samedge.export.base import ExportedGraph, Exporter, ExportRequest
 from samedge.export.graphs import DecoderGraph, Graph
@@ -49,12 +48,8 @@ class TensorRtExporter(Exporter):
     region_batch = 8  # kernels are chosen for one shape
     int8_rest = Precision.FP16  # tensor cores multiply nothing wider at full speed
     check_device = "cpu"
+    plans_halves = True
     check_options = {"graph_optimization": "disabled"}  # noqa: RUF012 - see the module's docstring
-
-    def heeds(self, plan: PrecisionPlan, precision: Precision) -> bool:
-        """In half precision, too, where a plan only says what stays in fp32."""
-        halves = precision is not Precision.FP32 and Precision.INT8 not in plan.precisions
-        return halves or super().heeds(plan, precision)
 
     def check_backend(self, target: Target) -> str:
         """The reference, whether there is a GPU here or not."""

@@ -186,6 +186,8 @@ class Exporter(ABC):
         option_help: what a request may set, by name, each with its values and their meaning.
         int8_rest: precision of what INT8 leaves in float; ``None`` leaves it to the target.
         region_batch: regions in one call of a region encoder; ``None`` leaves it open.
+        plans_halves: whether half precision follows a plan, too, which then only says what stays
+            in fp32; INT8 always does.
         check_device: where the files are checked; ``None``: on the target's own device.
         check_options: given to ``Backend.open`` beside the target's, and the backend's own for
             files that live for minutes, while the files are checked.
@@ -200,6 +202,7 @@ class Exporter(ABC):
     option_help: ClassVar[Mapping[str, str]] = {}
     int8_rest: ClassVar[Precision | None] = None
     region_batch: ClassVar[int | None] = None
+    plans_halves: ClassVar[bool] = False
     check_device: ClassVar[str | None] = None
     check_options: ClassVar[Mapping[str, Any]] = {}
 
@@ -238,9 +241,11 @@ class Exporter(ABC):
         return tuple(written)
 
     def heeds(self, plan: PrecisionPlan, precision: Precision) -> bool:
-        """Whether a plan is followed in an export of this precision: in INT8, unless overridden."""
-        del plan
-        return precision is Precision.INT8
+        """Whether a plan is followed in an export of this precision; see ``plans_halves``."""
+        if precision is Precision.INT8:
+            return True
+        is_of_floats = Precision.INT8 not in plan.precisions
+        return self.plans_halves and is_of_floats and precision is not Precision.FP32
 
     def prepared(self, request: ExportRequest) -> ExportRequest:
         """The request with what its options change of it.
